@@ -1,0 +1,66 @@
+//! Many encoded events as one block of bytes, compressed when that pays.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::{DecodeError, EncodedEvent, wire::Compression};
+
+/// No block that we write is larger before compression; a length beyond it is damage, not data.
+const MAX_BLOCK_BYTES: usize = 64 * 1024 * 1024;
+/// Below this, compression costs more than it saves.
+const WORTH_COMPRESSING: usize = 512;
+
+pub(crate) struct Block {
+    pub(crate) crc32c: Vec<u32>,
+    pub(crate) lengths: Vec<u32>,
+    pub(crate) compression: Compression,
+    pub(crate) events: Bytes,
+}
+
+pub(crate) fn encode<'a>(events: impl Iterator<Item = &'a EncodedEvent>) -> Block {
+    let (mut crc32c, mut lengths, mut raw) = (Vec::new(), Vec::new(), BytesMut::new());
+    for event in events {
+        crc32c.push(event.crc32c);
+        lengths.push(u32::try_from(event.bytes.len()).expect("an event is at most 256 KiB"));
+        raw.extend_from_slice(&event.bytes);
+    }
+    let raw = raw.freeze();
+    let packed = (raw.len() >= WORTH_COMPRESSING).then(|| lz4_flex::block::compress(&raw));
+    let (compression, events) = match packed {
+        Some(packed) if packed.len() < raw.len() => (Compression::Lz4, Bytes::from(packed)),
+        _ => (Compression::None, raw),
+    };
+    Block {
+        crc32c,
+        lengths,
+        compression,
+        events,
+    }
+}
+
+/// The events of a block, without copying them when it is not compressed. Checksums are not
+/// checked here but when an event is decoded.
+pub(crate) fn decode(block: &Block) -> Result<Vec<EncodedEvent>, DecodeError> {
+    if block.crc32c.len() != block.lengths.len() {
+        return Err(DecodeError::Shape("crc32c"));
+    }
+    let total = block.lengths.iter().map(|len| *len as usize).sum::<usize>();
+    if total > MAX_BLOCK_BYTES {
+        return Err(DecodeError::Shape("lengths"));
+    }
+    let mut raw = match block.compression {
+        Compression::None => block.events.clone(),
+        Compression::Lz4 => lz4_flex::block::decompress(&block.events, total)
+            .map_err(|_| DecodeError::Compression)?
+            .into(),
+    };
+    if raw.len() != total {
+        return Err(DecodeError::Shape("events"));
+    }
+    let checked = block.lengths.iter().zip(&block.crc32c);
+    Ok(checked
+        .map(|(len, crc32c)| EncodedEvent {
+            bytes: raw.split_to(*len as usize),
+            crc32c: *crc32c,
+        })
+        .collect())
+}

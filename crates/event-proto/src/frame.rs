@@ -1,0 +1,171 @@
+//! Frames: the events of one request and one partition, one message of the log.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use event::{ConversationId, Event, PartitionId, TenantId};
+use prost::Message as _;
+
+use crate::{
+    DecodeError, EncodedEvent,
+    block::{self, Block},
+    wire,
+};
+
+/// Most events in a frame.
+pub const MAX_FRAME_EVENTS: usize = 500;
+/// Most bytes of events in a frame before compression, unless it holds a single event.
+pub const MAX_FRAME_BYTES: usize = 256 * 1024;
+
+const VERSION: u32 = 1;
+
+/// One event of a frame: which of the frame's conversations it belongs to, and its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FramedEvent {
+    pub conversation: usize,
+    pub encoded: EncodedEvent,
+}
+
+/// A decoded frame. The events' checksums are not checked yet; [`EncodedEvent::decode`] does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    pub tenant: TenantId,
+    pub conversations: Vec<ConversationId>,
+    pub events: Vec<FramedEvent>,
+}
+
+impl Frame {
+    /// Reads one message of the log.
+    pub fn decode(payload: Bytes) -> Result<Self, DecodeError> {
+        let message = wire::Frame::decode(payload)?;
+        if message.version != VERSION {
+            return Err(DecodeError::Version(message.version));
+        }
+        let events = block::decode(&Block {
+            compression: message.compression(),
+            crc32c: message.crc32c,
+            lengths: message.lengths,
+            events: message.events,
+        })?;
+        if events.len() != message.conversation_index.len() || events.len() > MAX_FRAME_EVENTS {
+            return Err(DecodeError::Shape("conversation_index"));
+        }
+        let conversations = message
+            .conversations
+            .iter()
+            .map(|text| ConversationId::new(text).map_err(|_| DecodeError::Field("conversations")))
+            .collect::<Result<Vec<_>, _>>()?;
+        let of_event = message
+            .conversation_index
+            .iter()
+            .map(|index| *index as usize);
+        if of_event.clone().any(|index| index >= conversations.len()) {
+            return Err(DecodeError::Shape("conversation_index"));
+        }
+        let events = of_event
+            .zip(events)
+            .map(|(conversation, encoded)| FramedEvent {
+                conversation,
+                encoded,
+            })
+            .collect();
+        Ok(Self {
+            tenant: TenantId::new(&message.tenant).map_err(|_| DecodeError::Field("tenant"))?,
+            conversations,
+            events,
+        })
+    }
+}
+
+/// Collects the events of one request and one partition into frames.
+#[derive(Debug)]
+pub struct FrameBuilder {
+    tenant: TenantId,
+    identity: blake3::Hasher,
+    conversations: Vec<ConversationId>,
+    index: HashMap<ConversationId, u32>,
+    conversation_index: Vec<u32>,
+    events: Vec<EncodedEvent>,
+    bytes: usize,
+}
+
+impl FrameBuilder {
+    #[must_use]
+    pub fn new(tenant: TenantId, partition: PartitionId) -> Self {
+        let mut identity = blake3::Hasher::new();
+        identity.update(tenant.as_str().as_bytes()).update(&[0]);
+        identity
+            .update(partition.to_string().as_bytes())
+            .update(&[0]);
+        Self {
+            tenant,
+            identity,
+            conversations: Vec::new(),
+            index: HashMap::new(),
+            conversation_index: Vec::new(),
+            events: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Whether an event of `bytes` still goes into this frame. An empty frame takes any event.
+    #[must_use]
+    pub fn has_room_for(&self, bytes: usize) -> bool {
+        self.events.is_empty()
+            || (self.events.len() < MAX_FRAME_EVENTS && self.bytes + bytes <= MAX_FRAME_BYTES)
+    }
+
+    /// Adds `event`, whose canonical form is `encoded`; returns its index in the frame.
+    pub fn push(&mut self, event: &Event, encoded: EncodedEvent) -> u16 {
+        self.identity.update(event.event_id.as_bytes());
+        self.identity.update(&encoded.crc32c.to_le_bytes());
+        let known = self.index.get(&event.conversation_id).copied();
+        let conversation = known.unwrap_or_else(|| {
+            let next = u32::try_from(self.conversations.len()).expect("at most 500");
+            self.conversations.push(event.conversation_id.clone());
+            self.index.insert(event.conversation_id.clone(), next);
+            next
+        });
+        self.conversation_index.push(conversation);
+        self.bytes += encoded.bytes.len();
+        self.events.push(encoded);
+        u16::try_from(self.events.len() - 1).expect("at most 500")
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// The identity of the frame, for the log's own deduplication: blake3 over the tenant, the
+    /// partition and each event's id and checksum, in order. The same request gives the same.
+    #[must_use]
+    pub fn message_id(&self) -> String {
+        self.identity.finalize().to_hex().to_string()
+    }
+
+    /// The message for the log.
+    #[must_use]
+    pub fn encode(self) -> Bytes {
+        let block = block::encode(self.events.iter());
+        let message = wire::Frame {
+            version: VERSION,
+            tenant: self.tenant.as_str().to_owned(),
+            conversations: self.conversations.iter().map(ToString::to_string).collect(),
+            conversation_index: self.conversation_index,
+            crc32c: block.crc32c,
+            lengths: block.lengths,
+            compression: block.compression.into(),
+            events: block.events,
+        };
+        message.encode_to_vec().into()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+use event::{
+    ContentEncoding, ConversationId, Event, EventId, EventType, PartitionId, TenantId, Timestamp,
+};
+use proptest::prelude::*;
+
+use super::{Frame, FrameBuilder};
+use crate::{DecodeError, EncodedEvent, Pack, PackedEvent};
+
+fn any_event() -> impl Strategy<Value = Event> {
+    let text = prop::option::of(".{0,20}");
+    let head = (
+        any::<u128>(),
+        "[a-c]",
+        text.clone(),
+        "[a-z]{1,9}(\\.[a-z]{1,9})?",
+    );
+    let body = (
+        0..4_000_000_000_000_000_i64,
+        ".{0,200}",
+        any::<bool>(),
+        "(\\{\\})?",
+    );
+    (head, body, text.clone(), text.clone(), text).prop_map(
+        |((id, conversation, task_id, kind), (time, content, base64, metadata), a, b, c)| Event {
+            event_id: EventId::from_u128(id),
+            tenant: TenantId::default_tenant(),
+            conversation_id: ConversationId::new(&conversation).unwrap(),
+            task_id,
+            event_type: EventType::new(&kind).unwrap(),
+            timestamp: Timestamp::from_micros(time),
+            content,
+            content_encoding: if base64 {
+                ContentEncoding::Base64
+            } else {
+                ContentEncoding::Utf8
+            },
+            metadata,
+            correlation_id: a,
+            trace_id: b,
+            span_id: c,
+        },
+    )
+}
+
+fn build(events: &[Event]) -> FrameBuilder {
+    let mut builder = FrameBuilder::new(TenantId::default_tenant(), PartitionId::first(7));
+    for event in events {
+        builder.push(event, EncodedEvent::encode(event));
+    }
+    builder
+}
+
+proptest! {
+    #[test]
+    fn a_frame_gives_back_its_events_in_order(events in prop::collection::vec(any_event(), 1..20)) {
+        let frame = Frame::decode(build(&events).encode()).unwrap();
+        let decoded: Vec<_> = frame.events.iter().map(|e| e.encoded.decode(&frame.tenant).unwrap()).collect();
+        prop_assert_eq!(&decoded, &events);
+        for (framed, event) in frame.events.iter().zip(&events) {
+            prop_assert_eq!(&frame.conversations[framed.conversation], &event.conversation_id);
+        }
+    }
+
+    #[test]
+    fn a_pack_gives_back_its_events(events in prop::collection::vec(any_event(), 1..20)) {
+        let pack = Pack {
+            events: events.iter().enumerate().map(|(n, event)| PackedEvent {
+                seq: n as u64 + 5,
+                idx: 3,
+                received_at: Timestamp::from_micros(9),
+                encoded: EncodedEvent::encode(event),
+            }).collect(),
+        };
+        prop_assert_eq!(Pack::decode(pack.encode()).unwrap(), pack);
+    }
+
+    #[test]
+    fn a_flipped_bit_is_never_returned_as_an_event(event in any_event(), at in any::<prop::sample::Index>(), bit in 0..8_u8) {
+        let mut encoded = EncodedEvent::encode(&event);
+        let mut bytes = encoded.bytes.to_vec();
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+        encoded.bytes = bytes.into();
+        let refused = matches!(encoded.decode(&event.tenant), Err(DecodeError::Checksum { .. }));
+        prop_assert!(refused);
+    }
+
+    #[test]
+    fn garbage_is_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _ = Frame::decode(bytes.clone().into());
+        let _ = Pack::decode(bytes.into());
+    }
+}
+
+#[test]
+fn the_message_id_depends_on_ids_bodies_and_order_and_on_nothing_else() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let tree = prop::collection::vec(any_event(), 2..3)
+        .new_tree(&mut runner)
+        .unwrap();
+    let events = proptest::strategy::ValueTree::current(&tree);
+    let id = build(&events).message_id();
+    assert_eq!(build(&events).message_id(), id);
+    let mut reversed = events.clone();
+    reversed.reverse();
+    assert_ne!(build(&reversed).message_id(), id);
+    let mut changed = events;
+    changed[0].content.push('!');
+    assert_ne!(build(&changed).message_id(), id);
+}

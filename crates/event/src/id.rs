@@ -1,0 +1,211 @@
+//! Identifiers: parsed at the edge, valid ever after.
+
+use std::{fmt, str::FromStr};
+
+use uuid::Uuid;
+
+/// Why a text is no identifier.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    #[error("{what} is empty")]
+    Empty { what: &'static str },
+    #[error("{what} is {len} bytes long, at most {max} are allowed")]
+    TooLong {
+        what: &'static str,
+        len: usize,
+        max: usize,
+    },
+    #[error("{what} contains {found:?}; allowed are {allowed}")]
+    Character {
+        what: &'static str,
+        found: char,
+        allowed: &'static str,
+    },
+    #[error("{what} contains the path segment {segment:?}, which is not allowed")]
+    Segment {
+        what: &'static str,
+        segment: &'static str,
+    },
+}
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $max:literal, $extra:literal, $allowed:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Box<str>);
+
+        impl $name {
+            /// The longest text allowed, in bytes.
+            pub const MAX_BYTES: usize = $max;
+
+            /// Parses `text`.
+            pub fn new(text: &str) -> Result<Self, IdError> {
+                check(text, $what, $max, $extra, $allowed)?;
+                Ok(Self(text.into()))
+            }
+
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                Self::new(text)
+            }
+        }
+    };
+}
+
+text_id!(
+    /// Who owns an event. Comes from the credential, never from a body.
+    TenantId, "tenant", 63, "-_.", "ASCII letters, digits and - _ ."
+);
+text_id!(
+    /// The conversation (stream) that an event belongs to.
+    ConversationId, "conversation_id", 256, "-_.:@/+=~",
+    "ASCII letters, digits and - _ . : @ / + = ~"
+);
+text_id!(
+    /// The dotted type of an event, for example `output.chunk`.
+    EventType, "type", 128, "-_.:/", "ASCII letters, digits and - _ . : /"
+);
+
+impl TenantId {
+    /// The tenant of a server that asks for no credentials.
+    #[must_use]
+    pub fn default_tenant() -> Self {
+        Self("default".into())
+    }
+}
+
+fn check(
+    text: &str,
+    what: &'static str,
+    max: usize,
+    extra: &str,
+    allowed: &'static str,
+) -> Result<(), IdError> {
+    if text.is_empty() {
+        return Err(IdError::Empty { what });
+    }
+    if text.len() > max {
+        let len = text.len();
+        return Err(IdError::TooLong { what, len, max });
+    }
+    let refused = |c: &char| !(c.is_ascii_alphanumeric() || extra.contains(*c));
+    if let Some(found) = text.chars().find(refused) {
+        return Err(IdError::Character {
+            what,
+            found,
+            allowed,
+        });
+    }
+    match text.split('/').find(|part| matches!(*part, "." | "..")) {
+        Some(".") => Err(IdError::Segment { what, segment: "." }),
+        Some(_) => Err(IdError::Segment {
+            what,
+            segment: "..",
+        }),
+        None => Ok(()),
+    }
+}
+
+/// The identity of an event within its tenant and conversation, chosen by its producer before the
+/// first try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventId(Uuid);
+
+impl EventId {
+    /// The longest producer-chosen text, in bytes.
+    pub const MAX_TEXT_BYTES: usize = 128;
+
+    #[must_use]
+    pub const fn from_u128(value: u128) -> Self {
+        Self(Uuid::from_u128(value))
+    }
+
+    #[must_use]
+    pub const fn as_u128(&self) -> u128 {
+        self.0.as_u128()
+    }
+
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+
+    #[must_use]
+    pub const fn from_uuid(uuid: Uuid) -> Self {
+        Self(uuid)
+    }
+
+    /// The id that a producer's own text stands for: the UUID it spells in the usual hyphenated form, else a version 8
+    /// UUID made of the first 122 bits of its blake3 hash (tenant and conversation included, so
+    /// that equal texts in two conversations stay two events). The flag says whether it was hashed.
+    pub fn from_text(
+        tenant: &TenantId,
+        conversation: &ConversationId,
+        text: &str,
+    ) -> Result<(Self, bool), IdError> {
+        const WHAT: &str = "event_id";
+        if text.is_empty() {
+            return Err(IdError::Empty { what: WHAT });
+        }
+        if text.len() > Self::MAX_TEXT_BYTES {
+            return Err(IdError::TooLong {
+                what: WHAT,
+                len: text.len(),
+                max: Self::MAX_TEXT_BYTES,
+            });
+        }
+        if let Some(found) = text.chars().find(|c| c.is_control()) {
+            return Err(IdError::Character {
+                what: WHAT,
+                found,
+                allowed: "a UUID, or any text without control characters",
+            });
+        }
+        if is_canonical_uuid(text) {
+            let uuid = Uuid::try_parse(text).expect("36 characters in the form of a UUID");
+            return Ok((Self(uuid), false));
+        }
+        let mut hasher = blake3::Hasher::new();
+        for part in [tenant.as_str(), conversation.as_str(), text] {
+            hasher.update(part.as_bytes()).update(&[0]);
+        }
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        Ok((Self(Uuid::new_v8(bytes)), true))
+    }
+}
+
+/// Whether `text` is a UUID exactly as it would be written back, so that nothing is lost.
+fn is_canonical_uuid(text: &str) -> bool {
+    text.len() == 36
+        && Uuid::try_parse(text).is_ok()
+        && !text.bytes().any(|byte| byte.is_ascii_uppercase())
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,19 @@
+//! What an event is: its identity, its place in the log, its limits.
+//!
+//! Pure: no IO, no async, no serde, no clock but [`Timestamp::now`], which only the edge may call.
+//! Everything here is parsed once, at the edge, and is valid ever after. Every other crate of the
+//! workspace may depend on this one, and it depends on none of them.
+
+mod event;
+mod id;
+mod partition;
+mod position;
+mod range;
+mod time;
+
+pub use event::{ContentEncoding, Event, MAX_EVENT_BYTES, StoredEvent};
+pub use id::{ConversationId, EventId, EventType, IdError, TenantId};
+pub use partition::{PartitionCount, PartitionId};
+pub use position::{ParsePositionError, Position, Seq};
+pub use range::{RangeSet, SeqRange};
+pub use time::{ParseTimestampError, Timestamp};

@@ -1,0 +1,198 @@
+//! Ranges of sequences, and sets of them: what a tier has, what a reader still misses.
+
+use std::fmt;
+
+use crate::Seq;
+
+/// The sequences `lo..=hi` of one partition. Never empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SeqRange {
+    pub lo: Seq,
+    pub hi: Seq,
+}
+
+impl SeqRange {
+    /// `None` when it would be empty.
+    #[must_use]
+    pub fn new(lo: Seq, hi: Seq) -> Option<Self> {
+        (lo <= hi).then_some(Self { lo, hi })
+    }
+
+    #[must_use]
+    pub fn contains(&self, seq: Seq) -> bool {
+        (self.lo..=self.hi).contains(&seq)
+    }
+
+    #[must_use]
+    pub fn intersect(&self, other: &Self) -> Option<Self> {
+        Self::new(self.lo.max(other.lo), self.hi.min(other.hi))
+    }
+}
+
+impl fmt::Display for SeqRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.lo, self.hi)
+    }
+}
+
+/// A set of sequences, kept as disjoint, ascending, non-adjacent ranges.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RangeSet(Vec<SeqRange>);
+
+impl RangeSet {
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    #[must_use]
+    pub fn ranges(&self) -> &[SeqRange] {
+        &self.0
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    #[must_use]
+    pub fn contains(&self, seq: Seq) -> bool {
+        self.0.iter().any(|range| range.contains(seq))
+    }
+
+    /// Adds `range`, joining what touches.
+    pub fn insert(&mut self, range: SeqRange) {
+        let mut joined = range;
+        self.0.retain(|old| {
+            let apart =
+                old.hi.saturating_add(1) < joined.lo || joined.hi.saturating_add(1) < old.lo;
+            if !apart {
+                joined.lo = joined.lo.min(old.lo);
+                joined.hi = joined.hi.max(old.hi);
+            }
+            apart
+        });
+        let at = self.0.partition_point(|old| old.lo < joined.lo);
+        self.0.insert(at, joined);
+    }
+
+    /// What of `range` is in the set.
+    #[must_use]
+    pub fn intersect(&self, range: SeqRange) -> Self {
+        Self(
+            self.0
+                .iter()
+                .filter_map(|own| own.intersect(&range))
+                .collect(),
+        )
+    }
+
+    /// What of the set is not in `other`.
+    #[must_use]
+    pub fn subtract(&self, other: &Self) -> Self {
+        let mut left = Vec::new();
+        for own in &self.0 {
+            let mut lo = Some(own.lo);
+            for cut in other.0.iter().filter(|cut| cut.intersect(own).is_some()) {
+                let from = lo.expect("a cut that ends the range is the last that meets it");
+                if let Some(end) = cut.lo.checked_sub(1) {
+                    left.extend(SeqRange::new(from, end));
+                }
+                lo = cut.hi.checked_add(1).filter(|next| *next <= own.hi);
+                if lo.is_none() {
+                    break;
+                }
+            }
+            left.extend(lo.and_then(|lo| SeqRange::new(lo, own.hi)));
+        }
+        Self(left)
+    }
+
+    /// The end of the run of sequences that starts at `from`; `None` when `from` is missing.
+    #[must_use]
+    pub fn contiguous_from(&self, from: Seq) -> Option<Seq> {
+        self.0
+            .iter()
+            .find(|range| range.contains(from))
+            .map(|range| range.hi)
+    }
+}
+
+impl FromIterator<SeqRange> for RangeSet {
+    fn from_iter<I: IntoIterator<Item = SeqRange>>(ranges: I) -> Self {
+        let mut set = Self::new();
+        for range in ranges {
+            set.insert(range);
+        }
+        set
+    }
+}
+
+impl From<SeqRange> for RangeSet {
+    fn from(range: SeqRange) -> Self {
+        Self(vec![range])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::{RangeSet, SeqRange};
+
+    fn any_ranges() -> impl Strategy<Value = Vec<SeqRange>> {
+        prop::collection::vec((0..60_u64, 0..8_u64), 0..12).prop_map(|pairs| {
+            pairs
+                .into_iter()
+                .map(|(lo, len)| SeqRange { lo, hi: lo + len })
+                .collect()
+        })
+    }
+
+    fn members(set: &RangeSet) -> BTreeSet<u64> {
+        set.ranges()
+            .iter()
+            .flat_map(|range| range.lo..=range.hi)
+            .collect()
+    }
+
+    fn model(ranges: &[SeqRange]) -> BTreeSet<u64> {
+        ranges
+            .iter()
+            .flat_map(|range| range.lo..=range.hi)
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn a_set_holds_what_was_inserted_as_disjoint_ascending_ranges(ranges in any_ranges()) {
+            let set: RangeSet = ranges.iter().copied().collect();
+            prop_assert_eq!(members(&set), model(&ranges));
+            prop_assert!(set.ranges().windows(2).all(|pair| pair[0].hi + 1 < pair[1].lo));
+        }
+
+        #[test]
+        fn subtraction_leaves_what_only_the_first_has(a in any_ranges(), b in any_ranges()) {
+            let (first, second): (RangeSet, RangeSet) =
+                (a.iter().copied().collect(), b.iter().copied().collect());
+            let expected: BTreeSet<_> = model(&a).difference(&model(&b)).copied().collect();
+            prop_assert_eq!(members(&first.subtract(&second)), expected);
+        }
+    }
+
+    #[test]
+    fn subtraction_works_at_the_ends_of_the_numbers() {
+        let all = RangeSet::from(SeqRange {
+            lo: 0,
+            hi: u64::MAX,
+        });
+        assert!(all.subtract(&all).is_empty());
+        let left = all.subtract(&RangeSet::from(SeqRange {
+            lo: 5,
+            hi: u64::MAX,
+        }));
+        assert_eq!(left.ranges(), [SeqRange { lo: 0, hi: 4 }]);
+    }
+}

@@ -1,0 +1,116 @@
+//! Points in time: microseconds since 1970, UTC.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+/// Microseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+/// A text that is no time.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a time: {0:?}; write it as RFC 3339, for example 2026-11-20T09:00:00.021384Z")]
+pub struct ParseTimestampError(String);
+
+impl Timestamp {
+    #[must_use]
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    #[must_use]
+    pub const fn as_micros(self) -> i64 {
+        self.0
+    }
+
+    /// The wall clock. Only the edge calls this; whatever decides takes the time as an argument.
+    #[must_use]
+    pub fn now() -> Self {
+        Self(jiff::Timestamp::now().as_microsecond())
+    }
+
+    /// The time `age` earlier.
+    #[must_use]
+    pub fn minus(self, age: Duration) -> Self {
+        Self(self.0.saturating_sub(micros(age)))
+    }
+
+    /// The time `delay` later.
+    #[must_use]
+    pub fn plus(self, delay: Duration) -> Self {
+        Self(self.0.saturating_add(micros(delay)))
+    }
+
+    /// How long after `earlier` this is; zero when it is not after it.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// The UTC day, `2026-11-20`.
+    #[must_use]
+    pub fn date(self) -> String {
+        self.to_string()[..10].to_owned()
+    }
+
+    /// The start of the UTC hour.
+    #[must_use]
+    pub const fn hour(self) -> Self {
+        const HOUR: i64 = 3_600_000_000;
+        Self(self.0.div_euclid(HOUR) * HOUR)
+    }
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// RFC 3339 in UTC with six digits of fraction: `2026-11-20T09:00:00.021384Z`.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = jiff::Timestamp::from_microsecond(self.0).unwrap_or(jiff::Timestamp::MIN);
+        write!(f, "{time:.6}")
+    }
+}
+
+/// RFC 3339 with any offset; digits beyond microseconds are cut off. Years 1970 to 9999.
+impl FromStr for Timestamp {
+    type Err = ParseTimestampError;
+
+    fn from_str(text: &str) -> Result<Self, ParseTimestampError> {
+        let refuse = || ParseTimestampError(text.chars().take(64).collect());
+        let time: jiff::Timestamp = text.parse().map_err(|_| refuse())?;
+        let micros = time.as_microsecond();
+        if micros < 0 {
+            return Err(refuse());
+        }
+        Ok(Self(micros))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Timestamp;
+
+    #[test]
+    fn a_time_is_written_in_utc_with_microseconds() {
+        let time: Timestamp = "2026-11-20T10:00:00.021384+01:00".parse().unwrap();
+        assert_eq!(time.to_string(), "2026-11-20T09:00:00.021384Z");
+        let whole: Timestamp = "2026-11-20T09:00:00Z".parse().unwrap();
+        assert_eq!(whole.to_string(), "2026-11-20T09:00:00.000000Z");
+        assert_eq!(time.date(), "2026-11-20");
+        assert_eq!(time.hour(), whole);
+    }
+
+    #[test]
+    fn other_texts_are_refused() {
+        for text in [
+            "",
+            "yesterday",
+            "2026-13-01T00:00:00Z",
+            "1969-12-31T23:59:59Z",
+            "1732320000",
+        ] {
+            text.parse::<Timestamp>().unwrap_err();
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Logs on stdout, JSON in a cluster and text on a desk, and traces to a collector when there is
+//! one.
+//!
+//! Spans always have ids, so that logs can be joined to the traces of whoever called us, and so
+//! that the context travels on; only the export depends on an endpoint.
+
+mod export;
+mod json;
+
+use std::sync::OnceLock;
+
+use anyhow::Context as _;
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{
+    EnvFilter, Layer as _, filter::Targets, fmt, layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
+
+/// The one of the process: spans end anywhere, and are flushed at the exit.
+static PROVIDER: OnceLock<SdkTracerProvider> = OnceLock::new();
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct TelemetryArgs {
+    /// Which logs to write, for example `info,hot_writer=debug`.
+    #[arg(long, env = "ISOTHERM_LOG", default_value = "info")]
+    pub log: String,
+    /// How to write them.
+    #[arg(long, env = "ISOTHERM_LOG_FORMAT", value_enum, default_value_t)]
+    pub log_format: LogFormat,
+    /// Collector for traces, for example `http://127.0.0.1:4317`. Without it none are sent.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
+    /// What the collector speaks.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_PROTOCOL", value_enum, default_value_t)]
+    pub otlp_protocol: OtlpProtocol,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    #[default]
+    Json,
+    Text,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum OtlpProtocol {
+    #[default]
+    #[value(name = "grpc")]
+    Grpc,
+    #[value(name = "http/protobuf")]
+    HttpProtobuf,
+}
+
+/// Sets up logs and traces for the process. Tests start more than one service in a process; the
+/// first one wins.
+pub(crate) fn init(service: &'static str, args: &TelemetryArgs) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&args.log)
+        .with_context(|| format!("read the log filter {:?}", args.log))?;
+    if PROVIDER.get().is_some() {
+        return Ok(());
+    }
+    let provider = export::provider(service, args)?;
+    let tracer = provider.tracer("isotherm");
+    let logs = match args.log_format {
+        LogFormat::Json => fmt::layer().event_format(json::Format::new(service)).boxed(),
+        LogFormat::Text => fmt::layer().boxed(),
+    };
+    let installed = tracing_subscriber::registry()
+        .with(
+            tracing_opentelemetry::layer()
+                .with_tracer(tracer)
+                .with_filter(span_filter()),
+        )
+        .with(logs.with_filter(filter))
+        .try_init();
+    if installed.is_ok() {
+        let _ = PROVIDER.set(provider);
+    }
+    Ok(())
+}
+
+/// Our own spans, whatever `--log` says. Without the export's own transport, which would make a
+/// span of every span it sends.
+fn span_filter() -> Targets {
+    Targets::new()
+        .with_default(LevelFilter::INFO)
+        .with_target("h2", LevelFilter::OFF)
+        .with_target("hyper", LevelFilter::OFF)
+        .with_target("tonic", LevelFilter::OFF)
+        .with_target("tower", LevelFilter::OFF)
+        .with_target("reqwest", LevelFilter::OFF)
+}
+
+/// Sends what is waiting. On a thread of its own, because the SDK blocks.
+pub(crate) async fn flush() {
+    let Some(provider) = PROVIDER.get() else {
+        return;
+    };
+    // A collector that is down has been reported where the export failed.
+    let _ = tokio::task::spawn_blocking(|| provider.force_flush()).await;
+}
