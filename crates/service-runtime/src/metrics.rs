@@ -130,10 +130,18 @@ fn opts(name: &str, help: &str) -> Result<Opts> {
             "{name} needs a help text and gets its prefix here"
         )));
     }
-    if let Some(unit) = words
-        .into_iter()
-        .find(|word| ["ms", "millis", "milliseconds", "minutes", "hours", "kb", "mb"].contains(word))
-    {
+    if let Some(unit) = words.into_iter().find(|word| {
+        [
+            "ms",
+            "millis",
+            "milliseconds",
+            "minutes",
+            "hours",
+            "kb",
+            "mb",
+        ]
+        .contains(word)
+    }) {
         return Err(Error::Msg(format!(
             "{name}: {unit} is not a base unit; use seconds or bytes"
         )));

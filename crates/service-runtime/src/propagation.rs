@@ -89,7 +89,10 @@ mod tests {
             let (name, value) = &headers[0];
             assert_eq!(name, "traceparent");
             assert!(value.starts_with("00-0af7651916cd43dd8448eb211c80319c-"));
-            assert!(!value.contains("b7ad6b7169203331"), "it is a span of its own");
+            assert!(
+                !value.contains("b7ad6b7169203331"),
+                "it is a span of its own"
+            );
         });
     }
 
@@ -99,7 +102,11 @@ mod tests {
             let span = info_span!("drain");
             link_from(&span, [("traceparent", PARENT)]);
 
-            assert!(!inject(&span)[0].1.contains("0af7651916cd43dd8448eb211c80319c"));
+            assert!(
+                !inject(&span)[0]
+                    .1
+                    .contains("0af7651916cd43dd8448eb211c80319c")
+            );
         });
     }
 

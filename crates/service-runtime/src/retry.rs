@@ -109,9 +109,12 @@ mod tests {
     async fn a_retry_gives_up_when_the_process_stops() {
         let shutdown = CancellationToken::new();
         let retry = Backoff::default();
-        let forever = retry.retry("read", &shutdown, |_| true, async || {
-            Err::<(), _>(io::Error::from(io::ErrorKind::TimedOut))
-        });
+        let forever = retry.retry(
+            "read",
+            &shutdown,
+            |_| true,
+            async || Err::<(), _>(io::Error::from(io::ErrorKind::TimedOut)),
+        );
         let stop = async {
             tokio::time::sleep(Duration::from_secs(60)).await;
             shutdown.cancel();

@@ -3,7 +3,8 @@
 use std::{error::Error, fmt};
 
 use opentelemetry::trace::TraceContextExt as _;
-use serde_json::{Map, Value};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 use tracing::{
     Event, Subscriber,
     field::{Field, Visit},
@@ -38,24 +39,24 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut line = Map::new();
         let mut timestamp = String::new();
         SystemTime.format_time(&mut Writer::new(&mut timestamp))?;
-        line.insert("timestamp".into(), timestamp.into());
-        line.insert("level".into(), event.metadata().level().as_str().into());
-        line.insert("target".into(), event.metadata().target().into());
-        line.insert("message".into(), Value::String(String::new()));
-        line.insert("service.name".into(), self.service.into());
+        let mut line = Line::default();
+        line.set("timestamp", timestamp);
+        line.set("level", event.metadata().level().as_str());
+        line.set("target", event.metadata().target());
+        line.set("message", "");
+        line.set("service.name", self.service);
         if let Some(span) = context.lookup_current() {
             insert_ids(&mut line, &span.id());
         }
-        event.record(&mut Fields(&mut line));
+        event.record(&mut line);
         let line = serde_json::to_string(&line).map_err(|_| fmt::Error)?;
         writeln!(writer, "{line}")
     }
 }
 
-fn insert_ids(line: &mut Map<String, Value>, span: &tracing::span::Id) {
+fn insert_ids(line: &mut Line, span: &tracing::span::Id) {
     let context = tracing::dispatcher::get_default(|dispatch| {
         tracing_opentelemetry::get_otel_context(span, dispatch)
     });
@@ -65,20 +66,36 @@ fn insert_ids(line: &mut Map<String, Value>, span: &tracing::span::Id) {
     let span = context.span();
     let ids = span.span_context();
     if ids.is_valid() {
-        line.insert("trace_id".into(), ids.trace_id().to_string().into());
-        line.insert("span_id".into(), ids.span_id().to_string().into());
+        line.set("trace_id", ids.trace_id().to_string());
+        line.set("span_id", ids.span_id().to_string());
     }
 }
 
-struct Fields<'a>(&'a mut Map<String, Value>);
+/// The fields of a line in the order of their first appearance, each once.
+#[derive(Default)]
+struct Line(Vec<(&'static str, Value)>);
 
-impl Fields<'_> {
+impl Line {
+    fn set(&mut self, name: &'static str, value: impl Into<Value>) {
+        let value = value.into();
+        match self.0.iter_mut().find(|(known, _)| *known == name) {
+            Some(known) => known.1 = value,
+            None => self.0.push((name, value)),
+        }
+    }
+
     fn insert(&mut self, field: &Field, value: impl Into<Value>) {
-        self.0.insert(field.name().to_owned(), value.into());
+        self.set(field.name(), value);
     }
 }
 
-impl Visit for Fields<'_> {
+impl Serialize for Line {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+impl Visit for Line {
     fn record_f64(&mut self, field: &Field, value: f64) {
         self.insert(field, value);
     }

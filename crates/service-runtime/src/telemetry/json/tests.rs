@@ -32,7 +32,10 @@ fn a_line_has_the_service_the_time_and_its_fields() {
     assert_eq!(line["wait"], "2s");
     assert!(line["target"].as_str().unwrap().contains("telemetry"));
     let timestamp = line["timestamp"].as_str().unwrap();
-    assert!(timestamp.ends_with('Z') && timestamp.contains('T'), "{timestamp}");
+    assert!(
+        timestamp.ends_with('Z') && timestamp.contains('T'),
+        "{timestamp}"
+    );
     assert!(line.get("trace_id").is_none());
 }
 
