@@ -64,9 +64,7 @@ pub(crate) fn init(service: &'static str, args: &TelemetryArgs) -> anyhow::Resul
     let provider = export::provider(service, args)?;
     let tracer = provider.tracer("isotherm");
     let logs = match args.log_format {
-        LogFormat::Json => fmt::layer()
-            .event_format(json::Format::new(service))
-            .boxed(),
+        LogFormat::Json => json::layer(service, std::io::stdout).boxed(),
         LogFormat::Text => fmt::layer().boxed(),
     };
     let installed = tracing_subscriber::registry()

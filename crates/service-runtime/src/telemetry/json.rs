@@ -1,31 +1,60 @@
 //! One JSON object per log line, with the names that OpenTelemetry gives the fields.
 
-use std::{error::Error, fmt};
+use std::{
+    error::Error,
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use opentelemetry::trace::TraceContextExt as _;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use tracing::{
-    Event, Subscriber,
+    Dispatch, Event, Subscriber,
+    dispatcher::WeakDispatch,
     field::{Field, Visit},
 };
 use tracing_subscriber::{
+    Layer,
     fmt::{
-        FmtContext, FormatEvent, FormatFields,
+        FmtContext, FormatEvent, FormatFields, MakeWriter,
         format::Writer,
         time::{FormatTime as _, SystemTime},
     },
     registry::LookupSpan,
 };
 
-pub(super) struct Format {
-    service: &'static str,
+/// Where the ids of a span can be asked for: not to be had otherwise from within an event.
+type Tracing = Arc<OnceLock<WeakDispatch>>;
+
+/// A layer that writes the logs of `service` to `writer`.
+pub(super) fn layer<S, W>(service: &'static str, writer: W) -> impl Layer<S> + Send + Sync
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let tracing = Tracing::default();
+    let format = Format {
+        service,
+        tracing: Arc::clone(&tracing),
+    };
+    tracing_subscriber::fmt::layer()
+        .event_format(format)
+        .with_writer(writer)
+        .and_then(Remember(tracing))
 }
 
-impl Format {
-    pub(super) fn new(service: &'static str) -> Self {
-        Self { service }
+struct Remember(Tracing);
+
+impl<S: Subscriber> Layer<S> for Remember {
+    fn on_register_dispatch(&self, dispatch: &Dispatch) {
+        let _ = self.0.set(dispatch.downgrade());
     }
+}
+
+struct Format {
+    service: &'static str,
+    tracing: Tracing,
 }
 
 impl<S, N> FormatEvent<S, N> for Format
@@ -48,7 +77,7 @@ where
         line.set("message", "");
         line.set("service.name", self.service);
         if let Some(span) = context.lookup_current() {
-            insert_ids(&mut line, &span.id());
+            self.set_ids(&mut line, &span.id());
         }
         event.record(&mut line);
         let line = serde_json::to_string(&line).map_err(|_| fmt::Error)?;
@@ -56,18 +85,22 @@ where
     }
 }
 
-fn insert_ids(line: &mut Line, span: &tracing::span::Id) {
-    let context = tracing::dispatcher::get_default(|dispatch| {
-        tracing_opentelemetry::get_otel_context(span, dispatch)
-    });
-    let Some(context) = context else {
-        return;
-    };
-    let span = context.span();
-    let ids = span.span_context();
-    if ids.is_valid() {
-        line.set("trace_id", ids.trace_id().to_string());
-        line.set("span_id", ids.span_id().to_string());
+impl Format {
+    fn set_ids(&self, line: &mut Line, span: &tracing::span::Id) {
+        let context = self
+            .tracing
+            .get()
+            .and_then(WeakDispatch::upgrade)
+            .and_then(|dispatch| tracing_opentelemetry::get_otel_context(span, &dispatch));
+        let Some(context) = context else {
+            return;
+        };
+        let span = context.span();
+        let ids = span.span_context();
+        if ids.is_valid() {
+            line.set("trace_id", ids.trace_id().to_string());
+            line.set("span_id", ids.span_id().to_string());
+        }
     }
 }
 

@@ -8,8 +8,6 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 use serde_json::Value;
 use tracing_subscriber::{fmt::MakeWriter, layer::SubscriberExt as _};
 
-use super::Format;
-
 #[test]
 fn a_line_has_the_service_the_time_and_its_fields() {
     let line = logged(|| {
@@ -55,12 +53,9 @@ fn a_line_within_a_span_names_its_trace() {
 fn logged(write: impl FnOnce()) -> Value {
     let buffer = Buffer::default();
     let tracer = SdkTracerProvider::builder().build().tracer("test");
-    let logs = tracing_subscriber::fmt::layer()
-        .event_format(Format::new("demo"))
-        .with_writer(buffer.clone());
     let subscriber = tracing_subscriber::registry()
         .with(tracing_opentelemetry::layer().with_tracer(tracer))
-        .with(logs);
+        .with(super::layer("demo", buffer.clone()));
     tracing::subscriber::with_default(subscriber, write);
     let bytes = buffer.0.lock().unwrap().clone();
     assert_eq!(bytes.iter().filter(|byte| **byte == b'\n').count(), 1);
