@@ -1,1 +1,19 @@
-//! retention
+//! How long events stay, and which of them: the compiled rules that every service follows.
+//!
+//! Pure: given a rule set, an event and nothing else, every process on every machine decides
+//! alike. [`RuleSet`] crosses process boundaries as canonical JSON; its hash names it.
+
+mod class;
+mod glob;
+mod resolve;
+mod rules;
+mod sampling;
+
+pub use class::Class;
+pub use glob::glob_matches;
+pub use resolve::{Effective, Subject, SubjectLabels, TierSource};
+pub use rules::{
+    Action, Cold, Expression, HashKey, Hot, Operator, Policy, Rule, RuleSet, Sample, Sampling,
+    Selector, Strategy, Warm,
+};
+pub use sampling::{Decision, SampleSubject};

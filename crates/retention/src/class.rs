@@ -1,0 +1,104 @@
+//! Retention classes: rows that the policies in force keep equally long share a slice.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use crate::{Cold, Warm};
+
+/// How long the rows of a slice were to be kept when they were sealed. Its text is part of file
+/// names: `w604800000-cforever`, `w60000-c86400000`, `w60000-cnone` (cold tier disabled).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Class {
+    warm_ms: u64,
+    cold: ColdAge,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum ColdAge {
+    Disabled,
+    Millis(u64),
+    Forever,
+}
+
+impl Class {
+    #[must_use]
+    pub fn new(warm: &Warm, cold: &Cold) -> Self {
+        let cold = match (cold.disabled, cold.max_age_ms) {
+            (true, _) => ColdAge::Disabled,
+            (false, Some(ms)) => ColdAge::Millis(ms),
+            (false, None) => ColdAge::Forever,
+        };
+        Self {
+            warm_ms: warm.max_age_ms,
+            cold,
+        }
+    }
+
+    #[must_use]
+    pub fn warm_max_age(self) -> Duration {
+        Duration::from_millis(self.warm_ms)
+    }
+
+    /// `None` is for ever; a disabled cold tier keeps rows for no time at all.
+    #[must_use]
+    pub fn cold_max_age(self) -> Option<Duration> {
+        match self.cold {
+            ColdAge::Disabled => Some(Duration::ZERO),
+            ColdAge::Millis(ms) => Some(Duration::from_millis(ms)),
+            ColdAge::Forever => None,
+        }
+    }
+
+    /// Whether rows of this class are archived at all.
+    #[must_use]
+    pub fn is_archived(self) -> bool {
+        self.cold != ColdAge::Disabled
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "w{}-c", self.warm_ms)?;
+        match self.cold {
+            ColdAge::Disabled => f.write_str("none"),
+            ColdAge::Millis(ms) => write!(f, "{ms}"),
+            ColdAge::Forever => f.write_str("forever"),
+        }
+    }
+}
+
+/// A text that is no class.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a retention class: {0:?}")]
+pub struct ParseClassError(String);
+
+impl FromStr for Class {
+    type Err = ParseClassError;
+
+    fn from_str(text: &str) -> Result<Self, ParseClassError> {
+        let refuse = || ParseClassError(text.to_owned());
+        let (warm, cold) = text.split_once("-c").ok_or_else(refuse)?;
+        let warm = warm.strip_prefix('w').ok_or_else(refuse)?;
+        let cold = match cold {
+            "none" => ColdAge::Disabled,
+            "forever" => ColdAge::Forever,
+            ms => ColdAge::Millis(ms.parse().map_err(|_| refuse())?),
+        };
+        let warm_ms = warm.parse().map_err(|_| refuse())?;
+        Ok(Self { warm_ms, cold })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Class;
+
+    #[test]
+    fn a_class_survives_its_text() {
+        for text in ["w604800000-cforever", "w60000-c86400000", "w1-cnone"] {
+            assert_eq!(text.parse::<Class>().unwrap().to_string(), text);
+        }
+        for text in ["", "w-c", "w1", "c1-w1", "w1-c-1"] {
+            text.parse::<Class>().unwrap_err();
+        }
+    }
+}

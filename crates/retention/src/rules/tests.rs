@@ -1,0 +1,110 @@
+use std::time::Duration;
+
+use super::{Cold, Hot, Policy, RuleSet, Selector, Warm};
+use crate::{Subject, resolve::SubjectLabels};
+
+fn subject<'a>(
+    conversation: &'a str,
+    event_type: &'a str,
+    labels: &'a dyn SubjectLabels,
+) -> Subject<'a> {
+    Subject {
+        tenant: "default",
+        conversation,
+        event_type,
+        labels,
+    }
+}
+
+fn policy(name: &str, selector: Selector) -> Policy {
+    Policy {
+        name: name.into(),
+        priority: 100,
+        dry_run: false,
+        selector,
+        hot: None,
+        warm: Some(Warm {
+            max_age_ms: 60_000,
+            max_bytes: None,
+        }),
+        cold: None,
+    }
+}
+
+#[test]
+fn a_rule_set_survives_its_canonical_json_and_keeps_its_hash() {
+    let rules = RuleSet::new(vec![policy("a/b", Selector::default())]);
+    let again = RuleSet::from_json(rules.canonical_json().as_bytes()).unwrap();
+    assert_eq!(again, rules);
+    assert_eq!(again.hash(), rules.hash());
+    assert_ne!(RuleSet::default().hash(), rules.hash());
+}
+
+#[test]
+fn a_tier_left_out_comes_from_the_next_match() {
+    let selector = Selector {
+        streams: vec!["test-*".into()],
+        ..Selector::default()
+    };
+    let rules = RuleSet::new(vec![policy("a/short", selector)]);
+    let short = rules.effective(&subject("test-1", "x", &()));
+    assert_eq!(short.warm.rules.max_age(), Duration::from_secs(60));
+    assert_eq!(short.hot.policy.name, "isotherm/built-in");
+    let other = rules.effective(&subject("prod-1", "x", &()));
+    assert_eq!(other.warm.policy.name, "isotherm/built-in");
+    assert_ne!(short.class(), other.class());
+}
+
+#[test]
+fn labels_are_the_members_of_the_metadata() {
+    let selector = Selector {
+        match_labels: [("env".to_owned(), "prod".to_owned())].into(),
+        ..Selector::default()
+    };
+    let rules = RuleSet::new(vec![policy("a/prod", selector)]);
+    let name = |metadata: &str| {
+        rules
+            .effective(&subject("c", "x", &metadata))
+            .warm
+            .policy
+            .name
+            .clone()
+    };
+    assert_eq!(name(r#"{"env":"prod"}"#), "a/prod");
+    for metadata in [r#"{"env":"dev"}"#, "", "{", r#"{"env":["prod"]}"#] {
+        assert_eq!(name(metadata), "isotherm/built-in");
+    }
+}
+
+#[test]
+fn an_event_ends_with_warm_when_cold_is_disabled() {
+    let mut short = policy("a/short", Selector::default());
+    short.cold = Some(Cold {
+        max_age_ms: None,
+        disabled: true,
+        sampling: None,
+    });
+    short.hot = Some(Hot {
+        max_age_ms: 1000,
+        max_events_per_stream: None,
+    });
+    let rules = RuleSet::new(vec![short]);
+    assert_eq!(
+        rules.effective(&subject("c", "x", &())).ends_after(),
+        Some(Duration::from_secs(60))
+    );
+    assert_eq!(
+        RuleSet::default()
+            .effective(&subject("c", "x", &()))
+            .ends_after(),
+        None
+    );
+}
+
+#[test]
+fn acceleration_divides_every_age() {
+    let rules = RuleSet::default().accelerated(3600);
+    let effective = rules.effective(&subject("c", "x", &()));
+    assert_eq!(effective.hot.rules.max_age(), Duration::from_secs(1));
+    assert_eq!(effective.warm.rules.max_age(), Duration::from_secs(168));
+}
