@@ -1,0 +1,145 @@
+//! A SeaweedFS with its S3 gateway.
+
+use std::{path::Path, process::Command, time::Duration};
+
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use crate::{
+    free_port,
+    process::{Process, write},
+    tool,
+    wait::eventually_within,
+    wire,
+};
+
+const ACCESS_KEY: &str = "testkit";
+const SECRET_KEY: &str = "testkit-secret";
+const BUCKET: &str = "isotherm";
+
+/// It elects a leader before it serves; after a kill it takes its time.
+const START_LIMIT: Duration = Duration::from_secs(90);
+
+/// Signed requests are checked against the key; unsigned ones may do everything too, which is how
+/// the bucket is made without a signature.
+const IDENTITIES: &str = r#"{"identities": [
+  {"name": "testkit", "credentials": [{"accessKey": "testkit", "secretKey": "testkit-secret"}],
+   "actions": ["Admin", "Read", "Write", "List", "Tagging"]},
+  {"name": "anonymous", "actions": ["Admin", "Read", "Write", "List", "Tagging"]}
+]}"#;
+
+/// One SeaweedFS server with S3 and an empty bucket.
+#[derive(Debug)]
+pub struct Weed {
+    pub endpoint: String,
+    pub bucket: String,
+    pub region: String,
+    pub access_key: String,
+    pub secret_key: String,
+    ports: Ports,
+    // Before the directory: it must be dead when its files go.
+    process: Option<Process>,
+    dir: TempDir,
+}
+
+/// HTTP and gRPC of each part.
+#[derive(Debug)]
+struct Ports {
+    master: [u16; 2],
+    volume: [u16; 2],
+    filer: [u16; 2],
+    s3: [u16; 2],
+}
+
+impl Weed {
+    pub async fn start() -> Self {
+        let pair = || [free_port(), free_port()];
+        let ports = Ports {
+            master: pair(),
+            volume: pair(),
+            filer: pair(),
+            s3: pair(),
+        };
+        let dir = TempDir::new().unwrap();
+        write(&dir.path().join("s3.json"), IDENTITIES);
+        std::fs::create_dir(dir.path().join("data")).unwrap();
+        let mut weed = Self {
+            endpoint: format!("http://127.0.0.1:{}", ports.s3[0]),
+            bucket: BUCKET.into(),
+            region: "us-east-1".into(),
+            access_key: ACCESS_KEY.into(),
+            secret_key: SECRET_KEY.into(),
+            ports,
+            process: None,
+            dir,
+        };
+        weed.restart().await;
+        weed
+    }
+
+    /// SIGKILL: the crash.
+    pub async fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill();
+        }
+    }
+
+    /// SIGTERM: the polite stop.
+    pub async fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.stop().await;
+        }
+    }
+
+    /// Starts it again on the same ports and files, after a kill if it still runs.
+    pub async fn restart(&mut self) {
+        self.kill().await;
+        let mut process = Process::start("weed", self.command(), self.dir.path());
+        let bucket = format!("/{BUCKET}");
+        eventually_within(START_LIMIT, "weed has its bucket", async || {
+            process.must_live();
+            let port = self.ports.s3[0];
+            wire::http_ok(port, "HEAD", &bucket).await || wire::http_ok(port, "PUT", &bucket).await
+        })
+        .await;
+        self.process = Some(process);
+    }
+
+    /// SIGSTOP: it keeps its connections and answers nothing.
+    pub fn pause(&self) {
+        self.running().signal(Signal::SIGSTOP);
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.running().signal(Signal::SIGCONT);
+    }
+
+    fn running(&self) -> &Process {
+        self.process.as_ref().expect("weed runs")
+    }
+
+    fn command(&self) -> Command {
+        let dir = self.dir.path();
+        let path = |name: &str| Path::display(&dir.join(name)).to_string();
+        let mut command = Command::new(tool("weed"));
+        command
+            .args(["server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"])
+            .args(["-master.telemetry=false", "-master.electionTimeout=1s"])
+            .args(["-master.volumeSizeLimitMB=64", "-volume.max=50"])
+            .args(["-filer", "-s3", "-s3.port.iceberg=0", "-s3.port.lance=0"])
+            .arg(format!("-dir={}", path("data")))
+            .arg(format!("-filer.localSocket={}", path("filer.sock")))
+            .arg(format!("-s3.config={}", path("s3.json")));
+        for (part, [http, grpc]) in [
+            ("master", self.ports.master),
+            ("volume", self.ports.volume),
+            ("filer", self.ports.filer),
+            ("s3", self.ports.s3),
+        ] {
+            command.arg(format!("-{part}.port={http}"));
+            command.arg(format!("-{part}.port.grpc={grpc}"));
+        }
+        command
+    }
+}
