@@ -1,1 +1,54 @@
-fn main() {}
+mod check;
+mod ci;
+mod layers;
+mod lengths;
+mod run;
+mod setup;
+mod test;
+
+use std::{io::Write as _, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+/// The tasks of the repository. CI calls these and nothing else.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Install the servers and libraries that the product needs into .tools/.
+    Setup,
+    /// Set up, build every program, and run every test.
+    Test(test::Args),
+    /// Everything that must be green before a merge.
+    Ci,
+    /// Check who links what.
+    Layers,
+    /// Format the sources.
+    Fmt,
+    /// Formatting, clippy, docs, layers and file lengths, without the tests.
+    Lint,
+}
+
+fn main() -> ExitCode {
+    let result = match Args::parse().command {
+        Command::Setup => setup::run(),
+        Command::Test(args) => test::run(&args),
+        Command::Ci => ci::run(),
+        Command::Layers => layers::run(),
+        Command::Fmt => check::format(),
+        Command::Lint => ci::lint(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // If stderr is closed there is nobody left to tell.
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

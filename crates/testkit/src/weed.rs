@@ -124,12 +124,15 @@ impl Weed {
         let path = |name: &str| Path::display(&dir.join(name)).to_string();
         let mut command = Command::new(tool("weed"));
         command
+            .env("TMPDIR", dir)
+            .arg("-logtostderr=true")
             .args(["server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"])
             .args(["-master.telemetry=false", "-master.electionTimeout=1s"])
             .args(["-master.volumeSizeLimitMB=64", "-volume.max=50"])
             .args(["-filer", "-s3", "-s3.port.iceberg=0", "-s3.port.lance=0"])
             .arg(format!("-dir={}", path("data")))
             .arg(format!("-filer.localSocket={}", path("filer.sock")))
+            .arg(format!("-s3.localSocket={}", path("s3.sock")))
             .arg(format!("-s3.config={}", path("s3.json")));
         for (part, [http, grpc]) in [
             ("master", self.ports.master),

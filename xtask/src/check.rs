@@ -1,0 +1,30 @@
+//! The checks that cargo brings along.
+
+use anyhow::Context as _;
+
+use crate::run;
+
+pub(crate) fn format() -> anyhow::Result<()> {
+    run::check(run::cargo(&["fmt", "--all"]))
+}
+
+pub(crate) fn formatted() -> anyhow::Result<()> {
+    run::check(run::cargo(&["fmt", "--all", "--check"])).context("run cargo xtask fmt")
+}
+
+pub(crate) fn clippy() -> anyhow::Result<()> {
+    run::check(run::cargo(&[
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))
+}
+
+pub(crate) fn docs() -> anyhow::Result<()> {
+    let mut command = run::cargo(&["doc", "--workspace", "--no-deps"]);
+    command.env("RUSTDOCFLAGS", "-D warnings");
+    run::check(command)
+}

