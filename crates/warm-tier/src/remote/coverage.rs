@@ -1,0 +1,101 @@
+//! What the warm tier has, as the readers plan with it.
+
+use event::{PartitionId, RangeSet, Seq, SeqRange, Timestamp};
+use retention::Class;
+use serde::{Deserialize, Serialize};
+
+use super::serial;
+
+/// Every partition of one compactor.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Coverage {
+    pub partitions: Vec<PartitionCoverage>,
+}
+
+/// One partition. Everything of `first..=sealed` is in `slices`, or was dropped from here because
+/// the cold tier has it, or is in `holes`. A class that has no slice for a range has no rows there
+/// in warm; the cold tier may have some (dropped here by age).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PartitionCoverage {
+    #[serde(with = "serial::partition")]
+    pub partition: PartitionId,
+    /// The first sequence that this compactor ever took; what lies before is cold's.
+    pub first: Seq,
+    /// Everything up to here is sealed; `first - 1` when nothing is.
+    pub sealed: Seq,
+    /// Everything up to here is durable here; behind `sealed` it is not served yet.
+    pub committed: Seq,
+    /// Ascending by `lo`; slices of different classes share ranges, slices of one class do not.
+    pub slices: Vec<SliceCoverage>,
+    /// What is missing here although it should be there.
+    pub holes: Vec<Hole>,
+}
+
+/// A sealed slice: every row of its class whose sequence is in `lo..=hi`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SliceCoverage {
+    pub lo: Seq,
+    pub hi: Seq,
+    #[serde(with = "serial::text")]
+    pub class: Class,
+    pub level: u8,
+    pub rows: u64,
+    /// Of content.
+    pub bytes: u64,
+    #[serde(with = "serial::time")]
+    pub received_min: Option<Timestamp>,
+    #[serde(with = "serial::time")]
+    pub received_max: Option<Timestamp>,
+}
+
+/// A range that was lost here: the rows of `class`, or of every class.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hole {
+    pub lo: Seq,
+    pub hi: Seq,
+    #[serde(default, with = "serial::text_option")]
+    pub class: Option<Class>,
+}
+
+impl Coverage {
+    #[must_use]
+    pub fn partition(&self, partition: PartitionId) -> Option<&PartitionCoverage> {
+        self.partitions
+            .iter()
+            .find(|coverage| coverage.partition == partition)
+    }
+}
+
+impl PartitionCoverage {
+    /// `first..=sealed`; `None` when nothing is sealed.
+    #[must_use]
+    pub fn sealed_range(&self) -> Option<SeqRange> {
+        SeqRange::new(self.first, self.sealed)
+    }
+
+    /// Where warm answers for `class`: rows of this class there must not be read from cold too.
+    #[must_use]
+    pub fn ranges_of(&self, class: Class) -> RangeSet {
+        let of_class = self.slices.iter().filter(|slice| slice.class == class);
+        of_class.map(SliceCoverage::range).collect()
+    }
+
+    /// The ranges of all holes, whatever their class.
+    #[must_use]
+    pub fn hole_ranges(&self) -> RangeSet {
+        let ranges = self.holes.iter();
+        ranges
+            .filter_map(|hole| SeqRange::new(hole.lo, hole.hi))
+            .collect()
+    }
+}
+
+impl SliceCoverage {
+    #[must_use]
+    pub fn range(&self) -> SeqRange {
+        SeqRange {
+            lo: self.lo,
+            hi: self.hi,
+        }
+    }
+}
