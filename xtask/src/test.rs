@@ -33,9 +33,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     conclude(all(args)?)
 }
 
-/// Builds the programs that the tests start, then runs every test to the end.
+/// Builds the programs that the tests start, then runs every test to the end. The tests are built
+/// along, so that cargo resolves the features of the dependencies once and not twice.
 pub(crate) fn all(args: &Args) -> anyhow::Result<Summary> {
-    run::check(run::cargo(&["build", "--workspace", "--bins"]))?;
+    run::check(run::cargo(&["build", "--workspace", "--bins", "--tests"]))?;
     let mut command = run::cargo(&["test", "--workspace", "--no-fail-fast"]);
     command.args(&args.rest).stdout(Stdio::piped());
     let mut child = command.spawn().context("start cargo test")?;
