@@ -1,0 +1,84 @@
+//! Reading a known range of one partition, without a consumer.
+
+use async_nats::jetstream::{
+    message::StreamMessage,
+    stream::{DirectGetErrorKind, RawMessageErrorKind, Stream as NatsStream},
+};
+use event::{PartitionId, Seq, SeqRange};
+use futures::{Stream, StreamExt as _, TryStreamExt as _, future, stream};
+
+use crate::{
+    Error, EventLog, LogMessage, Result,
+    reader::{headers, timestamp},
+};
+
+/// Messages under way at the same time.
+const AT_ONCE: usize = 32;
+
+impl EventLog {
+    /// The messages of `range`, in order, then the end. A purged head is left out.
+    ///
+    /// # Errors
+    /// [`Error::Regressed`] when the log ends before the range does.
+    pub async fn read_range(
+        &self,
+        partition: PartitionId,
+        range: SeqRange,
+    ) -> Result<impl Stream<Item = Result<LogMessage>> + Send + Unpin + use<>> {
+        let handle = self.stream(partition).await?;
+        let state = &handle.cached_info().state;
+        if state.last_sequence < range.hi {
+            return Err(Error::Regressed {
+                partition,
+                last: state.last_sequence,
+                known: range.hi,
+            });
+        }
+        let from = range.lo.max(state.first_sequence).max(1);
+        let log = self.clone();
+        let messages = stream::iter(from..=range.hi)
+            .map(move |seq| read(log.clone(), handle.clone(), partition, seq))
+            .buffered(AT_ONCE)
+            .try_filter_map(future::ok);
+        Ok(Box::pin(messages))
+    }
+}
+
+/// `None` when it has been purged.
+async fn read(
+    log: EventLog,
+    stream: NatsStream,
+    partition: PartitionId,
+    seq: Seq,
+) -> Result<Option<LogMessage>> {
+    match stream.direct_get(seq).await {
+        Ok(message) => return Ok(Some(to_message(partition, message))),
+        Err(error) if error.kind() == DirectGetErrorKind::NotFound => {}
+        Err(error) => return Err(Error::unavailable("read a message", error)),
+    }
+    // A replica that is behind says the same; the leader knows.
+    match stream.get_raw_message(seq).await {
+        Ok(message) => return Ok(Some(to_message(partition, message))),
+        Err(error) if matches!(error.kind(), RawMessageErrorKind::JetStream(_)) => {}
+        Err(error) => return Err(Error::unavailable("read a message", error)),
+    }
+    let first = log.first_seq(partition).await?;
+    if seq < first {
+        return Ok(None);
+    }
+    Err(Error::Gap {
+        partition,
+        expected: seq,
+        found: first,
+    })
+}
+
+fn to_message(partition: PartitionId, message: StreamMessage) -> LogMessage {
+    LogMessage {
+        partition,
+        seq: message.sequence,
+        received_at: timestamp(message.time),
+        headers: headers(&message.headers),
+        payload: message.payload,
+    }
+}
