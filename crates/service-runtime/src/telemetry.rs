@@ -7,7 +7,7 @@
 mod export;
 mod json;
 
-use std::sync::OnceLock;
+use std::{io::IsTerminal as _, sync::OnceLock};
 
 use anyhow::Context as _;
 use opentelemetry::trace::TracerProvider as _;
@@ -65,7 +65,8 @@ pub(crate) fn init(service: &'static str, args: &TelemetryArgs) -> anyhow::Resul
     let tracer = provider.tracer("isotherm");
     let logs = match args.log_format {
         LogFormat::Json => json::layer(service, std::io::stdout).boxed(),
-        LogFormat::Text => fmt::layer().boxed(),
+        LogFormat::Text if std::io::stdout().is_terminal() => fmt::layer().boxed(),
+        LogFormat::Text => fmt::layer().with_ansi(false).boxed(),
     };
     let installed = tracing_subscriber::registry()
         .with(
