@@ -1,1 +1,18 @@
-//! segment
+//! Events as Arrow record batches and as Parquet bytes. Bytes in, bytes out; no network, no files.
+//!
+//! One schema serves the warm tier's scans, SQL and the cold tier's Parquet. Invariants: equal
+//! rows in equal order always make equal Parquet bytes, a file once written stays readable for
+//! ever (golden file), and [`decode`] never returns a row that does not match its checksum.
+
+mod conform;
+mod decode;
+mod encode;
+mod error;
+pub mod parquet_io;
+mod schema;
+
+pub use conform::conform;
+pub use decode::decode;
+pub use encode::encode;
+pub use error::{Error, Result};
+pub use schema::{conversation_summary_schema, events_schema, hourly_stats_schema};

@@ -1,0 +1,94 @@
+//! The Arrow schemas, version 1. Columns may be added at the end; nothing else may change.
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+
+/// Microseconds since 1970 UTC, without a zone: Parquet files carry them as UTC-adjusted.
+const MICROS: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
+
+static EVENTS: LazyLock<SchemaRef> = LazyLock::new(|| {
+    schema([
+        ("tenant", DataType::Utf8, false),
+        ("conversation_id", DataType::Utf8, false),
+        ("event_id", DataType::Utf8, false),
+        ("task_id", DataType::Utf8, true),
+        ("type", DataType::Utf8, false),
+        ("timestamp", MICROS, false),
+        ("received_at", MICROS, false),
+        ("content", DataType::Utf8, false),
+        ("content_encoding", DataType::Utf8, true),
+        ("content_len", DataType::Int64, false),
+        ("metadata", DataType::Utf8, true),
+        ("correlation_id", DataType::Utf8, true),
+        ("trace_id", DataType::Utf8, true),
+        ("span_id", DataType::Utf8, true),
+        ("generation", DataType::Int32, false),
+        ("partition", DataType::Int32, false),
+        ("epoch", DataType::Int32, false),
+        ("seq", DataType::Int64, false),
+        ("idx", DataType::Int32, false),
+        ("crc32c", DataType::Int64, false),
+        ("sample_rate", DataType::Float64, false),
+    ])
+});
+
+static HOURLY_STATS: LazyLock<SchemaRef> = LazyLock::new(|| {
+    schema([
+        ("tenant", DataType::Utf8, false),
+        ("hour", MICROS, false),
+        ("type", DataType::Utf8, false),
+        ("events", DataType::Int64, false),
+        ("bytes", DataType::Int64, false),
+        ("generation", DataType::Int32, false),
+        ("partition", DataType::Int32, false),
+        ("epoch", DataType::Int32, false),
+        ("seq_lo", DataType::Int64, false),
+        ("seq_hi", DataType::Int64, false),
+    ])
+});
+
+static CONVERSATION_SUMMARY: LazyLock<SchemaRef> = LazyLock::new(|| {
+    schema([
+        ("tenant", DataType::Utf8, false),
+        ("conversation_id", DataType::Utf8, false),
+        ("events", DataType::Int64, false),
+        ("bytes", DataType::Int64, false),
+        ("first_timestamp", MICROS, false),
+        ("last_timestamp", MICROS, false),
+        ("start_timestamp", MICROS, false),
+        ("start_seq", DataType::Int64, false),
+        ("start_idx", DataType::Int32, false),
+        ("last_seq", DataType::Int64, false),
+        ("errors", DataType::Int64, false),
+        ("generation", DataType::Int32, false),
+        ("partition", DataType::Int32, false),
+        ("epoch", DataType::Int32, false),
+        ("seq_lo", DataType::Int64, false),
+        ("seq_hi", DataType::Int64, false),
+    ])
+});
+
+fn schema<const N: usize>(fields: [(&str, DataType, bool); N]) -> SchemaRef {
+    let fields = fields.map(|(name, data_type, nullable)| Field::new(name, data_type, nullable));
+    Arc::new(Schema::new(fields.to_vec()))
+}
+
+/// One row per event. `content_len` is the length of `content` in bytes, as it is stored.
+#[must_use]
+pub fn events_schema() -> SchemaRef {
+    Arc::clone(&EVENTS)
+}
+
+/// One row per (tenant, hour of event time, type) and range of positions: sum over the ranges.
+#[must_use]
+pub fn hourly_stats_schema() -> SchemaRef {
+    Arc::clone(&HOURLY_STATS)
+}
+
+/// One row per (tenant, conversation) and range of positions: sums, minima, maxima, and the start
+/// of the least position.
+#[must_use]
+pub fn conversation_summary_schema() -> SchemaRef {
+    Arc::clone(&CONVERSATION_SUMMARY)
+}
