@@ -38,7 +38,7 @@ impl Bucket {
         self.jetstream
             .create_or_update_key_value(config(self.name, replicas))
             .await
-            .map_err(|error| Error::unavailable("create a bucket", error))?;
+            .map_err(|error| Error::setup("create a bucket", error))?;
         Ok(())
     }
 

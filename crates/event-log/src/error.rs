@@ -2,9 +2,19 @@
 
 use std::error::Error as StdError;
 
+use async_nats::jetstream::{
+    self, ErrorCode,
+    context::{CreateStreamError, CreateStreamErrorKind},
+};
 use event::{PartitionId, Seq};
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A cluster that is starting or electing says these.
+const UNAVAILABLE: [ErrorCode; 2] = [
+    ErrorCode::CLUSTER_NOT_AVAILABLE,
+    ErrorCode::CLUSTER_NOT_LEADER,
+];
 
 type Source = Box<dyn StdError + Send + Sync>;
 
@@ -56,12 +66,34 @@ pub enum Error {
     },
 }
 
+fn refusal(error: &(dyn StdError + 'static)) -> Option<jetstream::Error> {
+    match error.downcast_ref::<CreateStreamError>()?.kind() {
+        CreateStreamErrorKind::JetStream(refusal) => Some(refusal),
+        _ => None,
+    }
+}
+
 impl Error {
     pub(crate) fn unavailable(what: &'static str, source: impl Into<Source>) -> Self {
         Self::Unavailable {
             what,
             source: source.into(),
         }
+    }
+
+    /// The server's refusal of what we ask it to make is permanent; everything else may pass.
+    pub(crate) fn setup(what: &'static str, error: impl StdError + Send + Sync + 'static) -> Self {
+        let mut cause: Option<&(dyn StdError + 'static)> = Some(&error);
+        while let Some(error) = cause {
+            if let Some(refusal) = refusal(error) {
+                if UNAVAILABLE.contains(&refusal.error_code()) || refusal.code() == 503 {
+                    break;
+                }
+                return Self::Setup(format!("nats refuses to {what}: {refusal}"));
+            }
+            cause = error.source();
+        }
+        Self::unavailable(what, error)
     }
 
     /// Whether the same call may succeed later without anybody doing anything about it.

@@ -59,7 +59,7 @@ async fn read(
     // A replica that is behind says the same; the leader knows.
     match stream.get_raw_message(seq).await {
         Ok(message) => return Ok(Some(to_message(partition, message))),
-        Err(error) if matches!(error.kind(), RawMessageErrorKind::JetStream(_)) => {}
+        Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => {}
         Err(error) => return Err(Error::unavailable("read a message", error)),
     }
     let first = log.first_seq(partition).await?;

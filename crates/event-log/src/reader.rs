@@ -220,8 +220,12 @@ pub(crate) fn timestamp(time: async_nats::datetime::DateTime) -> Timestamp {
     Timestamp::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))
 }
 
+/// The headers that the appender gave, without the log's own.
 pub(crate) fn headers(map: &async_nats::HeaderMap) -> Vec<(String, String)> {
-    let each = map.iter().flat_map(|(name, values)| {
+    let given = map
+        .iter()
+        .filter(|(name, _)| !name.to_string().starts_with("Nats-"));
+    let each = given.flat_map(|(name, values)| {
         let pair = move |value: &async_nats::HeaderValue| (name.to_string(), value.to_string());
         values.iter().map(pair)
     });

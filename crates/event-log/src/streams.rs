@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream::{
-    self, ErrorCode,
+    ErrorCode,
     context::{CreateStreamError, CreateStreamErrorKind},
     stream::{Config, DiscardPolicy, RetentionPolicy, StorageType, Stream},
 };
@@ -130,7 +130,7 @@ impl EventLog {
         match self.jetstream().create_stream(wanted.clone()).await {
             Ok(stream) => return verify(&stream.cached_info().config, &wanted),
             Err(error) if exists(&error) => {}
-            Err(error) => return Err(refused(error)),
+            Err(error) => return Err(Error::setup("create a stream", error)),
         }
         let found = self.jetstream().get_stream(&wanted.name).await;
         let found = found.map_err(|error| Error::unavailable("look at a stream", error))?;
@@ -204,21 +204,4 @@ fn verify(found: &Config, wanted: &Config) -> Result<()> {
 fn exists(error: &CreateStreamError) -> bool {
     matches!(error.kind(), CreateStreamErrorKind::JetStream(error)
         if error.error_code() == ErrorCode::STREAM_NAME_EXIST)
-}
-
-/// The server's refusal of a configuration is permanent, everything else may pass.
-fn refused(error: CreateStreamError) -> Error {
-    match error.kind() {
-        CreateStreamErrorKind::JetStream(cause) if is_permanent(&cause) => {
-            Error::Setup(format!("nats refuses the stream: {cause}"))
-        }
-        CreateStreamErrorKind::JetStreamUnavailable => {
-            Error::Setup("this nats-server runs without JetStream".to_owned())
-        }
-        _ => Error::unavailable("create a stream", error),
-    }
-}
-
-fn is_permanent(error: &jetstream::Error) -> bool {
-    (400..500).contains(&error.code()) || error.code() == 500
 }

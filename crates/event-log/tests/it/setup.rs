@@ -1,0 +1,69 @@
+use std::time::Duration;
+
+use event_log::{Error, EventLog};
+use testkit::{Nats, free_port};
+
+use crate::{World, count};
+
+#[tokio::test]
+async fn the_partition_count_is_fixed_by_whoever_comes_first() {
+    let world = World::start().await;
+
+    world.log.ensure_streams(count(2), 1, None).await.unwrap();
+    let other = world.log.ensure_streams(count(4), 1, None).await;
+
+    let error = other.unwrap_err();
+    assert!(matches!(error, Error::Setup(_)), "{error}");
+    assert!(!error.is_transient());
+    assert!(error.to_string().contains("--partitions 2"), "{error}");
+    assert_eq!(world.log.partition_count().await.unwrap(), Some(count(2)));
+}
+
+#[tokio::test]
+async fn before_ingest_there_is_no_partition_count() {
+    let nats = Nats::start().await;
+    let log = EventLog::connect(&nats.url, "test").await.unwrap();
+    assert_eq!(log.partition_count().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn another_configuration_is_refused_but_another_size_is_taken() {
+    let world = World::start().await;
+
+    let bigger = world.log.ensure_streams(count(2), 1, Some(64 << 20)).await;
+    bigger.unwrap();
+
+    let client = async_nats::connect(&world.nats.url).await.unwrap();
+    let jetstream = async_nats::jetstream::new(client);
+    let stream = jetstream.get_stream("EV_g1_p01_e1").await.unwrap();
+    let mut config = stream.cached_info().config.clone();
+    assert_eq!(config.max_bytes, 64 << 20);
+    config.max_age = Duration::from_secs(3600);
+    jetstream.update_stream(&config).await.unwrap();
+
+    let error = world
+        .log
+        .ensure_streams(count(2), 1, None)
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("EV_g1_p01_e1"), "{error}");
+    assert!(error.to_string().contains("max_age"), "{error}");
+}
+
+#[tokio::test]
+async fn more_replicas_than_servers_are_refused_for_good() {
+    let nats = Nats::start().await;
+    let log = EventLog::connect(&nats.url, "test").await.unwrap();
+    let error = log.ensure_streams(count(1), 3, None).await.unwrap_err();
+    assert!(matches!(error, Error::Setup(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_a_clear_error_after_a_while() {
+    let url = format!("nats://127.0.0.1:{}", free_port());
+    let limit = Duration::from_millis(300);
+    let error = EventLog::connect_within(&url, "test", limit).await;
+    let error = error.unwrap_err();
+    assert!(error.is_transient());
+    assert!(error.to_string().contains("connect to nats"), "{error}");
+}
