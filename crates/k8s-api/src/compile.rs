@@ -1,0 +1,201 @@
+//! Policies -> the one rule set that all services follow, the winner first.
+
+use std::cmp::Reverse;
+
+use retention::{Policy, RuleSet};
+
+use crate::{
+    Action, Cold, DefaultAction, Enforcement, Error, Expression, HashKey, Hot, Operator, Problem,
+    RetentionPolicy, Rule, Sample, Sampling, Selector, Strategy, Warm, quantity, validate,
+};
+
+const HOUR_MS: u64 = 3_600_000;
+
+/// Validates `policies` and compiles those that are not suspended.
+///
+/// Order: higher priority; more specific (streams before tenants before event types before labels);
+/// older; name.
+pub fn compile(policies: &[RetentionPolicy]) -> Result<RuleSet, Error> {
+    let mut problems: Vec<Problem> = policies.iter().flat_map(violations).collect();
+    problems.extend(duplicates(policies));
+    let mut active: Vec<&RetentionPolicy> = policies.iter().filter(|p| !p.spec.suspend).collect();
+    problems.extend(rival_catch_alls(&active));
+    if !problems.is_empty() {
+        return Err(Error::Invalid(problems));
+    }
+    active.sort_by_cached_key(|policy| rank(policy));
+    Ok(RuleSet::new(active.into_iter().map(compiled).collect()))
+}
+
+fn violations(policy: &RetentionPolicy) -> impl Iterator<Item = Problem> {
+    validate(policy).into_iter().map(|violation| Problem {
+        policy: policy.full_name(),
+        message: violation.to_string(),
+    })
+}
+
+fn duplicates(policies: &[RetentionPolicy]) -> impl Iterator<Item = Problem> {
+    policies.iter().enumerate().filter_map(|(index, policy)| {
+        let name = policy.full_name();
+        let earlier = policies[..index]
+            .iter()
+            .any(|other| other.full_name() == name);
+        earlier.then(|| Problem {
+            policy: name,
+            message: "is there twice: give each policy a name of its own".to_owned(),
+        })
+    })
+}
+
+fn rival_catch_alls(active: &[&RetentionPolicy]) -> Vec<Problem> {
+    let catch_alls: Vec<_> = active
+        .iter()
+        .filter(|policy| policy.spec.selector == Selector::default())
+        .collect();
+    let rivals = catch_alls.iter().enumerate().filter_map(|(index, policy)| {
+        let priority = policy.spec.priority;
+        let rival = catch_alls[..index]
+            .iter()
+            .find(|other| other.spec.priority == priority)?;
+        Some(Problem {
+            policy: policy.full_name(),
+            message: format!(
+                "matches every event at priority {priority}, and so does {}: give one of them \
+                 another priority or a selector",
+                rival.full_name()
+            ),
+        })
+    });
+    rivals.collect()
+}
+
+type Rank = (Reverse<i32>, [Reverse<bool>; 4], Option<String>, String);
+
+fn rank(policy: &RetentionPolicy) -> impl Ord + use<> {
+    let selector = &policy.spec.selector;
+    let labels = !selector.match_labels.is_empty() || !selector.match_expressions.is_empty();
+    let created = policy.metadata.creation_timestamp.clone();
+    let rank: Rank = (
+        Reverse(policy.spec.priority),
+        [
+            Reverse(!selector.streams.is_empty()),
+            Reverse(!selector.tenants.is_empty()),
+            Reverse(!selector.event_types.is_empty()),
+            Reverse(labels),
+        ],
+        created,
+        policy.full_name(),
+    );
+    // One that no cluster has seen yet counts as the youngest.
+    (rank.0, rank.1, rank.2.is_none(), rank.2, rank.3)
+}
+
+fn compiled(policy: &RetentionPolicy) -> Policy {
+    let (name, spec) = (policy.full_name(), &policy.spec);
+    Policy {
+        priority: spec.priority,
+        dry_run: spec.enforcement == Enforcement::DryRun,
+        selector: selector(&spec.selector),
+        hot: spec.tiers.hot.as_ref().map(hot),
+        warm: spec.tiers.warm.as_ref().map(warm),
+        cold: spec.tiers.cold.as_ref().map(|tier| cold(tier, &name)),
+        name,
+    }
+}
+
+fn selector(selector: &Selector) -> retention::Selector {
+    retention::Selector {
+        tenants: selector.tenants.clone(),
+        streams: selector.streams.clone(),
+        event_types: selector.event_types.clone(),
+        match_labels: selector.match_labels.clone(),
+        match_expressions: selector.match_expressions.iter().map(expression).collect(),
+    }
+}
+
+fn expression(expression: &Expression) -> retention::Expression {
+    retention::Expression {
+        key: expression.key.clone(),
+        operator: match expression.operator {
+            Operator::In => retention::Operator::In,
+            Operator::NotIn => retention::Operator::NotIn,
+            Operator::Exists => retention::Operator::Exists,
+            Operator::DoesNotExist => retention::Operator::DoesNotExist,
+        },
+        values: expression.values.clone(),
+    }
+}
+
+fn age_ms(text: &str) -> u64 {
+    quantity::age_ms(text, 5).expect("the age was validated")
+}
+
+fn hot(tier: &Hot) -> retention::Hot {
+    retention::Hot {
+        max_age_ms: age_ms(&tier.max_age),
+        max_events_per_stream: tier.max_events_per_stream.map(i64::unsigned_abs),
+    }
+}
+
+fn warm(tier: &Warm) -> retention::Warm {
+    retention::Warm {
+        max_age_ms: age_ms(&tier.max_age),
+        max_bytes: tier.max_bytes.as_ref().and_then(quantity::bytes),
+    }
+}
+
+fn cold(tier: &Cold, salt: &str) -> retention::Cold {
+    retention::Cold {
+        max_age_ms: (tier.max_age != "Forever").then(|| age_ms(&tier.max_age)),
+        disabled: tier.disabled,
+        sampling: tier.sampling.as_ref().map(|rules| sampling(rules, salt)),
+    }
+}
+
+fn sampling(sampling: &Sampling, salt: &str) -> retention::Sampling {
+    retention::Sampling {
+        salt: salt.to_owned(),
+        hash_key: match sampling.hash_key {
+            HashKey::Event => retention::HashKey::Event,
+            HashKey::Task => retention::HashKey::Task,
+            HashKey::Conversation => retention::HashKey::Conversation,
+        },
+        rules: sampling.rules.iter().map(rule).collect(),
+        default_action: match sampling.default_action {
+            DefaultAction::Keep => retention::Action::Keep,
+            DefaultAction::Drop => retention::Action::Drop,
+        },
+    }
+}
+
+fn rule(rule: &Rule) -> retention::Rule {
+    retention::Rule {
+        name: rule.name.clone(),
+        event_types: rule.event_types.clone(),
+        match_labels: rule.match_labels.clone(),
+        action: match rule.action {
+            Action::Keep => retention::Action::Keep,
+            Action::Drop => retention::Action::Drop,
+            Action::Sample => retention::Action::Sample,
+        },
+        sample: rule.sample.as_ref().map(sample),
+    }
+}
+
+fn sample(sample: &Sample) -> retention::Sample {
+    let percent = |percent: Option<i32>, default| percent.map_or(default, i32::unsigned_abs);
+    retention::Sample {
+        strategy: match sample.strategy {
+            Strategy::Fixed => retention::Strategy::Fixed {
+                percent: percent(sample.percent, 100),
+            },
+            Strategy::LogDecay => retention::Strategy::LogDecay {
+                decay_unit_ms: sample.decay_unit.as_deref().map_or(HOUR_MS, age_ms),
+                min_percent: percent(sample.min_percent, 1),
+            },
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;

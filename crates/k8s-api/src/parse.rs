@@ -1,0 +1,84 @@
+//! Policies from YAML: one or more documents in one text.
+
+use crate::{Error, RetentionPolicy};
+
+/// The policies in `yaml`, in their order, not yet validated.
+pub fn parse(yaml: &str) -> Result<Vec<RetentionPolicy>, Error> {
+    let documents = documents(yaml);
+    documents.iter().map(|document| one(document)).collect()
+}
+
+fn one(document: &str) -> Result<RetentionPolicy, Error> {
+    let options = serde_saphyr::Options {
+        with_snippet: false,
+        ..serde_saphyr::Options::default()
+    };
+    serde_saphyr::from_str_with_options(document, options)
+        .map_err(|error| Error::Syntax(located(&error.to_string(), document)))
+}
+
+/// The reader does not know where an unknown field or value stands, but its first quoted word does.
+fn located(message: &str, document: &str) -> String {
+    let quoted = message.split('`').nth(1).filter(|word| !word.is_empty());
+    let unknown = message.starts_with("unknown") && !message.contains(" at line ");
+    let line = quoted.filter(|_| unknown).and_then(|word| {
+        let mut lines = document.lines();
+        lines.position(|line| line.contains(word))
+    });
+    match line {
+        Some(index) => format!("line {}: {message}", index + 1),
+        None => message.to_owned(),
+    }
+}
+
+/// The documents that say something, each below as many empty lines as stand before it, so that
+/// line numbers in errors are those of the whole text.
+fn documents(yaml: &str) -> Vec<String> {
+    let mut documents = vec![String::new()];
+    for (number, line) in yaml.lines().enumerate() {
+        if line == "---" || line.starts_with("--- ") {
+            documents.push("\n".repeat(number));
+        }
+        let text = line.strip_prefix("---").unwrap_or(line);
+        let document = documents.last_mut().expect("there is always a document");
+        document.push_str(text);
+        document.push('\n');
+    }
+    documents.retain(|document| document.lines().any(says_something));
+    documents
+}
+
+fn says_something(line: &str) -> bool {
+    let line = line.trim();
+    !line.is_empty() && !line.starts_with('#') && line != "..."
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMAL: &str = "apiVersion: isotherm.dev/v1alpha1\nkind: RetentionPolicy\n\
+                           metadata: {name: a}\nspec: {tiers: {hot: {maxAge: 1h}}}\n";
+
+    #[test]
+    fn one_text_holds_many_policies() {
+        let yaml = format!("# both\n---\n{MINIMAL}---\n# nothing\n--- # two\n{MINIMAL}---\n");
+        assert_eq!(parse(&yaml).unwrap().len(), 2);
+        assert_eq!(parse("").unwrap(), []);
+    }
+
+    #[test]
+    fn an_unknown_field_is_named_with_its_line() {
+        let yaml = format!("{MINIMAL}---\n{}", MINIMAL.replace("hot:", "hott:"));
+        let error = parse(&yaml).unwrap_err().to_string();
+        assert!(error.contains("hott"), "{error}");
+        assert!(error.contains("line 9"), "{error}");
+    }
+
+    #[test]
+    fn what_a_cluster_adds_is_passed_over() {
+        let yaml = MINIMAL.replace("{name: a}", "{name: a, uid: x, labels: {b: c}}")
+            + "status: {observedGeneration: 3}\n";
+        assert_eq!(parse(&yaml).unwrap()[0].full_name(), "default/a");
+    }
+}
