@@ -1,0 +1,235 @@
+//! `isotherm dev`: all of Isotherm on one machine, without a cluster, from one command.
+
+mod children;
+mod clock;
+pub(crate) mod exec;
+mod ports;
+mod programs;
+mod servers;
+mod services;
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use nix::fcntl::{Flock, FlockArg};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::output;
+use children::{Children, Layer};
+use clock::Clock;
+use ports::Ports;
+use services::{Service, Setting};
+
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Where everything is kept; a second start finds every event there.
+    #[arg(long, value_name = "DIR", default_value = ".isotherm")]
+    data: PathBuf,
+    /// Where the cold tier lies: a folder or s3://bucket/prefix (keys by AWS_*) [default:
+    /// DIR/cold].
+    #[arg(long, value_name = "URL")]
+    cold: Option<String>,
+    /// How many partitions the log has. Fixed at the first start on a data folder.
+    #[arg(long, default_value = "4")]
+    partitions: u16,
+    /// Ports are counted from here: ingest +1, query +2, NATS +22, Valkey +23.
+    #[arg(long, value_name = "PORT", default_value = "7400")]
+    port_base: u16,
+    /// Let policies pass faster: with 3600x an hour takes a second.
+    #[arg(long, value_name = "FACTOR", default_value = "1x")]
+    accelerate: Clock,
+    /// How often sealed segments go to the cold tier, before acceleration.
+    #[arg(long, value_name = "DURATION", default_value = "5m")]
+    archive_every: humantime::Duration,
+    /// RetentionPolicy objects to apply at the start.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+}
+
+/// Starts everything, serves until a signal or until a program dies, stops everything.
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let rules = args
+        .policy
+        .as_deref()
+        .map(crate::policy::compile_file)
+        .transpose()?;
+    let ports = Ports::new(args.port_base)?;
+    let data = data_folder(&args.data)?;
+    let _lock = lock(&data)?;
+    let setting = Setting {
+        cold_url: cold_url(args.cold, &data)?,
+        data,
+        ports,
+        partitions: args.partitions,
+        archive_every: args.archive_every.into(),
+        clock: args.accelerate,
+    };
+    let programs = Programs::find(&setting)?;
+    ports.check().await?;
+
+    let mut children = Children::new(setting.data.join("logs"));
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let result = tokio::select! {
+        biased;
+        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+        result = serve(&mut children, &programs, &setting, rules, started) => result,
+    };
+    output::note("stopping");
+    children.stop().await;
+    result
+}
+
+async fn serve(
+    children: &mut Children,
+    programs: &Programs,
+    setting: &Setting,
+    rules: Option<retention::RuleSet>,
+    started: Instant,
+) -> anyhow::Result<()> {
+    let http = reqwest::Client::builder().no_proxy().build()?;
+    let (data, ports) = (&setting.data, setting.ports);
+    children.start(
+        "nats",
+        Layer::Server,
+        &programs.nats,
+        servers::nats(data, ports)?,
+    )?;
+    children.start(
+        "valkey",
+        Layer::Server,
+        &programs.valkey,
+        servers::valkey(data, ports)?,
+    )?;
+    children
+        .until("nats", START_LIMIT, async || {
+            servers::http_ok(&http, ports.nats_monitor(), "/healthz").await
+        })
+        .await?;
+    children
+        .until("valkey", START_LIMIT, async || {
+            servers::valkey_answers(ports.valkey()).await
+        })
+        .await?;
+    set_policy(setting, rules).await?;
+    for (service, program) in &programs.services {
+        children.start(service.name, Layer::Service, program, service.args.clone())?;
+    }
+    for (service, _) in &programs.services {
+        children
+            .until(service.name, START_LIMIT, async || {
+                servers::http_ok(&http, service.admin_port, "/readyz").await
+            })
+            .await?;
+    }
+    output::text(&welcome(setting, started.elapsed()))?;
+    children.watch().await
+}
+
+/// Puts the policy of the command line and the time scale in force before any service reads them.
+async fn set_policy(setting: &Setting, rules: Option<retention::RuleSet>) -> anyhow::Result<()> {
+    let url = services::nats_url(setting.ports);
+    crate::policy::start_with(&url, rules, setting.clock.factor()).await
+}
+
+#[derive(Debug)]
+struct Programs {
+    nats: PathBuf,
+    valkey: PathBuf,
+    services: Vec<(Service, PathBuf)>,
+}
+
+impl Programs {
+    /// All of them, before the first is started.
+    fn find(setting: &Setting) -> anyhow::Result<Self> {
+        let services = services::all(setting).into_iter();
+        let services = services.map(|service| {
+            let program = programs::service(service.name)?;
+            Ok((service, program))
+        });
+        Ok(Self {
+            nats: programs::server(&["nats-server"])?,
+            valkey: programs::server(&["valkey-server", "redis-server"])?,
+            services: services.collect::<anyhow::Result<_>>()?,
+        })
+    }
+}
+
+/// Absolute, because the services may be started elsewhere.
+fn data_folder(dir: &Path) -> anyhow::Result<PathBuf> {
+    fs::create_dir_all(dir.join("logs"))
+        .with_context(|| format!("create the data folder {}", dir.display()))?;
+    dir.canonicalize()
+        .with_context(|| format!("open the data folder {}", dir.display()))
+}
+
+fn lock(data: &Path) -> anyhow::Result<Flock<File>> {
+    let path = data.join("LOCK");
+    let file = File::create(&path).with_context(|| format!("write {}", path.display()))?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(lock),
+        Err((_, nix::errno::Errno::EWOULDBLOCK)) => bail!(
+            "the data folder {} is in use by another `isotherm dev`: stop that one, or choose \
+             another folder with --data",
+            data.display()
+        ),
+        Err((_, error)) => Err(error).with_context(|| format!("lock {}", path.display())),
+    }
+}
+
+/// A folder is made and made absolute; an s3 URL stays as it is.
+fn cold_url(cold: Option<String>, data: &Path) -> anyhow::Result<String> {
+    let dir = match cold {
+        Some(url) if url.contains("://") => return Ok(url),
+        Some(dir) => PathBuf::from(dir),
+        None => data.join("cold"),
+    };
+    fs::create_dir_all(&dir).with_context(|| format!("create the cold tier {}", dir.display()))?;
+    let dir = dir.canonicalize()?;
+    Ok(dir.to_string_lossy().into_owned())
+}
+
+fn welcome(setting: &Setting, took: Duration) -> String {
+    let ports = setting.ports;
+    let accelerated = match setting.clock {
+        clock if clock.is_accelerated() => {
+            format!(
+                "\n  time     {} times faster than the policies say",
+                clock.factor()
+            )
+        }
+        _ => String::new(),
+    };
+    format!(
+        "Isotherm\n\
+         \n\
+         \x20 ingest   http://127.0.0.1:{ingest}\n\
+         \x20 query    http://127.0.0.1:{query}\n\
+         \x20 NATS     {nats}\n\
+         \x20 Valkey   {redis}\n\
+         \x20 data     {data}\n\
+         \x20 cold     {cold}\n\
+         \x20 logs     {data}/logs{accelerated}\n\
+         \n\
+         Try:  isotherm run --conversation demo{flags} -- ls -l\n\
+         \x20     isotherm get demo{flags}\n\
+         \n\
+         ready in {took:.1} s\n",
+        ingest = ports.ingest(),
+        query = ports.query(),
+        nats = services::nats_url(ports),
+        redis = services::redis_url(ports),
+        data = setting.data.display(),
+        cold = setting.cold_url,
+        flags = "",
+        took = took.as_secs_f64(),
+    )
+}

@@ -1,0 +1,105 @@
+//! nats-server and valkey-server, set up as the services demand: everything on 127.0.0.1, every
+//! acknowledged write on the disk, nothing ever evicted.
+
+use std::{ffi::OsString, fs, path::Path, time::Duration};
+
+use anyhow::Context as _;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
+
+use super::ports::Ports;
+
+const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+
+/// Writes `nats.conf` and returns the arguments that make the server read it.
+pub(crate) fn nats(data: &Path, ports: Ports) -> anyhow::Result<Vec<OsString>> {
+    let file = data.join("nats.conf");
+    let config = nats_config(data, ports);
+    fs::write(&file, config).with_context(|| format!("write {}", file.display()))?;
+    Ok(vec!["-c".into(), file.into()])
+}
+
+fn nats_config(data: &Path, ports: Ports) -> String {
+    let store = quoted(&data.join("nats").to_string_lossy());
+    format!(
+        "# Written by `isotherm dev` at every start.\n\
+         server_name: isotherm-dev\n\
+         listen: \"127.0.0.1:{}\"\n\
+         http: \"127.0.0.1:{}\"\n\
+         max_payload: 1MB\n\
+         jetstream {{\n  store_dir: {store}\n  sync_interval: always\n}}\n",
+        ports.nats(),
+        ports.nats_monitor(),
+    )
+}
+
+/// A text as the server's configuration language takes it.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+pub(crate) fn valkey(data: &Path, ports: Ports) -> anyhow::Result<Vec<OsString>> {
+    let dir = data.join("valkey");
+    fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+    let port = ports.valkey().to_string();
+    let mut args: Vec<OsString> = [
+        "--bind",
+        "127.0.0.1",
+        "--port",
+        &port,
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        "everysec",
+        "--maxmemory-policy",
+        "noeviction",
+        "--save",
+        "",
+        "--daemonize",
+        "no",
+        "--dir",
+    ]
+    .iter()
+    .map(OsString::from)
+    .collect();
+    args.push(dir.into());
+    Ok(args)
+}
+
+/// Whether the server of the hot tier answers, and has read its files.
+pub(crate) async fn valkey_answers(port: u16) -> bool {
+    let exchange = async {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+        stream.write_all(b"PING\r\n").await.ok()?;
+        let mut answer = [0; 64];
+        let length = stream.read(&mut answer).await.ok()?;
+        Some(answer[..length].starts_with(b"+PONG"))
+    };
+    matches!(timeout(ANSWER_LIMIT, exchange).await, Ok(Some(true)))
+}
+
+/// Whether an HTTP endpoint on 127.0.0.1 answers 200.
+pub(crate) async fn http_ok(http: &reqwest::Client, port: u16, path: &str) -> bool {
+    let url = format!("http://127.0.0.1:{port}{path}");
+    let answer = http.get(url).timeout(ANSWER_LIMIT).send().await;
+    answer.is_ok_and(|answer| answer.status().is_success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_acknowledged_write_is_synced_and_the_path_is_quoted() {
+        let config = nats_config(Path::new("/tmp/a \"b\""), Ports::new(7400).unwrap());
+        assert!(config.contains("sync_interval: always"), "{config}");
+        assert!(
+            config.contains(r#"store_dir: "/tmp/a \"b\"/nats""#),
+            "{config}"
+        );
+        assert!(config.contains("listen: \"127.0.0.1:7422\""), "{config}");
+    }
+}

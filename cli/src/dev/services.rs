@@ -1,0 +1,127 @@
+//! The services that `dev` starts and the flags it gives them.
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use super::{clock::Clock, ports::Ports};
+
+/// What the flags depend on.
+#[derive(Debug)]
+pub(crate) struct Setting {
+    pub(crate) data: PathBuf,
+    pub(crate) cold_url: String,
+    pub(crate) ports: Ports,
+    pub(crate) partitions: u16,
+    pub(crate) archive_every: Duration,
+    pub(crate) clock: Clock,
+}
+
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) name: &'static str,
+    pub(crate) admin_port: u16,
+    pub(crate) args: Vec<OsString>,
+}
+
+const SEAL_AFTER: Duration = Duration::from_secs(600);
+const TRIM_INTERVAL: Duration = Duration::from_secs(60);
+const LOG_GRACE: Duration = Duration::from_secs(3600);
+
+/// In the order in which they start: ingest makes the streams, the others wait for them.
+pub(crate) fn all(setting: &Setting) -> Vec<Service> {
+    let ports = setting.ports;
+    let names = ["ingest", "hot-writer", "compactor", "query", "archiver"];
+    let services = (0..).zip(names).map(|(n, name)| {
+        let mut flags = Flags::default();
+        flags
+            .add("--nats-url", nats_url(ports))
+            .add("--admin-addr", local(ports.admin(n)))
+            .add("--shutdown-grace", "4s");
+        own_flags(name, setting, &mut flags);
+        Service {
+            name,
+            admin_port: ports.admin(n),
+            args: flags.0,
+        }
+    });
+    services.collect()
+}
+
+fn own_flags(name: &str, setting: &Setting, flags: &mut Flags) {
+    let (ports, clock) = (setting.ports, setting.clock);
+    let flight = local(ports.flight());
+    let compactor_url = format!("http://{flight}");
+    match name {
+        "ingest" => flags
+            .add("--http-addr", local(ports.ingest()))
+            .add("--partitions", setting.partitions.to_string()),
+        "hot-writer" => flags
+            .add("--redis-url", redis_url(ports))
+            .add("--trim-interval", clock.flag(TRIM_INTERVAL)),
+        "compactor" => flags
+            .add("--redis-url", redis_url(ports))
+            .add("--cold-url", &setting.cold_url)
+            .add("--data", setting.data.join("warm"))
+            .add("--flight-addr", flight)
+            .add("--seal-after", clock.flag(SEAL_AFTER))
+            .add("--log-grace", clock.flag(LOG_GRACE)),
+        "query" => flags
+            .add("--http-addr", local(ports.query()))
+            .add("--redis-url", redis_url(ports))
+            .add("--cold-url", &setting.cold_url)
+            .add("--cache-dir", setting.data.join("cache/query"))
+            .add("--compactor-url", compactor_url),
+        "archiver" => flags
+            .add("--cold-url", &setting.cold_url)
+            .add("--compactor-url", compactor_url)
+            .add("--every", clock.flag(setting.archive_every)),
+        _ => unreachable!("the list above has no other"),
+    };
+}
+
+pub(crate) fn nats_url(ports: Ports) -> String {
+    format!("nats://127.0.0.1:{}", ports.nats())
+}
+
+pub(crate) fn redis_url(ports: Ports) -> String {
+    format!("redis://127.0.0.1:{}", ports.valkey())
+}
+
+fn local(port: u16) -> String {
+    format!("127.0.0.1:{port}")
+}
+
+#[derive(Default)]
+struct Flags(Vec<OsString>);
+
+impl Flags {
+    fn add(&mut self, flag: &str, value: impl Into<OsString>) -> &mut Self {
+        self.0.extend([flag.into(), value.into()]);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accelerated_services_seal_archive_and_trim_sooner() {
+        let setting = Setting {
+            data: "/data".into(),
+            cold_url: "/data/cold".into(),
+            ports: Ports::new(7400).unwrap(),
+            partitions: 4,
+            archive_every: Duration::from_secs(300),
+            clock: Clock::new(60),
+        };
+        let flags = |name: &str| {
+            let service = all(&setting).into_iter().find(|s| s.name == name).unwrap();
+            let args: Vec<_> = service.args.iter().map(|a| a.to_string_lossy()).collect();
+            args.join(" ")
+        };
+        assert!(flags("compactor").contains("--seal-after 10s"));
+        assert!(flags("archiver").contains("--every 5s"));
+        assert!(flags("hot-writer").contains("--trim-interval 1s"));
+        assert!(flags("ingest").contains("--admin-addr 127.0.0.1:7411"));
+    }
+}

@@ -1,0 +1,45 @@
+//! The command line of Isotherm: one program to start it, feed it, read it and set its policies.
+//!
+//! Answers go to stdout, everything else to stderr. Exit 0 is success, 1 a failure, 2 a call that
+//! could not be understood. A closed stdout ends a command quietly.
+
+mod args;
+mod dev;
+mod exit;
+mod output;
+mod policy;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Cli, Command};
+
+/// Runs the program and says how it ended.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Command::Exec(exec) = &cli.command {
+        return exit::code(Err(dev::exec::run(exec)));
+    }
+    // Failing means that the provider is there already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let result = match runtime {
+        // On this very thread, which lives as long as the process: `dev` starts its children here.
+        Ok(runtime) => runtime.block_on(Box::pin(run(cli))),
+        Err(error) => Err(error.into()),
+    };
+    exit::code(result)
+}
+
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        Command::Dev(args) => dev::run(args).await?,
+        Command::Policy(command) => policy::run(command, &cli.common).await?,
+        Command::Exec(_) => unreachable!("it never comes this far"),
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,185 @@
+//! `isotherm policy`: RetentionPolicy objects from files, without a cluster.
+
+mod acks;
+mod explain;
+
+use std::{fs, path::Path, path::PathBuf, time::Duration};
+
+use anyhow::{Context as _, anyhow};
+use event_log::EventLog;
+use retention::{Policy, RuleSet};
+
+use crate::{
+    args::Common,
+    output::{self, Row},
+};
+
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Put the policies of one or more files in force, in place of all before.
+    #[command(after_help = "Examples:
+  isotherm policy apply default.yaml regulated.yaml
+  isotherm policy apply default.yaml --dry-run     what would be in force, in order")]
+    Apply {
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Compile and show, change nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Check files: every broken rule is listed with its field.
+    Lint {
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Say which policy holds for an event, per tier.
+    #[command(after_help = "Example:
+  isotherm policy explain --conversation case-7 --type output.chunk --label environment=prod")]
+    Explain(explain::Args),
+    /// Show the policies in force, the winner first.
+    Show,
+}
+
+pub(crate) async fn run(command: Command, common: &Common) -> anyhow::Result<()> {
+    match command {
+        Command::Apply { files, dry_run } => {
+            let rules = compile_files(&files)?;
+            if dry_run {
+                return show(&rules, common);
+            }
+            apply(&rules, common).await
+        }
+        Command::Lint { files } => {
+            let rules = compile_files(&files)?;
+            // The built-in default is not from a file.
+            let count = rules.policies.len() - 1;
+            let line = format!("{count} policies, nothing to complain about\n");
+            Ok(output::text(&line)?)
+        }
+        Command::Explain(args) => explain::run(&args, common).await,
+        Command::Show => {
+            let rules = connect(&common.nats_url).await?.policy().await?;
+            show(&rules, common)
+        }
+    }
+}
+
+pub(crate) fn compile_file(file: &Path) -> anyhow::Result<RuleSet> {
+    compile_files(&[file.to_owned()])
+}
+
+fn compile_files(files: &[PathBuf]) -> anyhow::Result<RuleSet> {
+    let mut policies = Vec::new();
+    for file in files {
+        let name = file.display();
+        let text = fs::read_to_string(file).with_context(|| format!("read {name}"))?;
+        let parsed = k8s_api::parse(&text).with_context(|| format!("read {name}"))?;
+        anyhow::ensure!(!parsed.is_empty(), "{name} holds no RetentionPolicy");
+        policies.extend(parsed);
+    }
+    let rules = k8s_api::compile(&policies);
+    rules.map_err(|error| anyhow!("these policies cannot be used:\n{error}"))
+}
+
+pub(crate) async fn connect(nats_url: &str) -> anyhow::Result<EventLog> {
+    EventLog::connect_within(nats_url, "isotherm-cli", CONNECT_LIMIT)
+        .await
+        .with_context(|| {
+            format!(
+                "the event log at {nats_url} does not answer: start `isotherm dev`, or name another \
+                 with --nats-url"
+            )
+        })
+}
+
+async fn apply(rules: &RuleSet, common: &Common) -> anyhow::Result<()> {
+    let log = connect(&common.nats_url).await?;
+    log.publish_policy(rules)
+        .await
+        .context("store the policies")?;
+    // What the services see: the same rules in the log's own time.
+    let hash = log.policy().await?.hash();
+    let acks = acks::wait(&log, &hash).await?;
+    output::rows(common.output, &acks::rows(&acks, &hash))?;
+    let late = acks.iter().filter(|(_, acked)| *acked != hash).count();
+    if late > 0 {
+        output::note(&format!(
+            "stored; {late} of {} do not follow yet and will as soon as they run",
+            acks.len()
+        ));
+    }
+    Ok(())
+}
+
+/// Sets the time scale, and the rules when there are some, before any service has started.
+pub(crate) async fn start_with(
+    nats_url: &str,
+    rules: Option<RuleSet>,
+    time_scale: u32,
+) -> anyhow::Result<()> {
+    let log = connect(nats_url).await?;
+    if log.time_scale().await? != time_scale {
+        log.publish_time_scale(time_scale).await?;
+    }
+    if let Some(rules) = rules {
+        log.publish_policy(&rules).await?;
+    }
+    Ok(())
+}
+
+fn show(rules: &RuleSet, common: &Common) -> anyhow::Result<()> {
+    if common.output == output::Format::Json {
+        return Ok(output::text(&(rules.canonical_json() + "\n"))?);
+    }
+    let rows: Vec<Row> = rules.policies.iter().map(row).collect();
+    output::rows(common.output, &rows)?;
+    Ok(())
+}
+
+fn row(policy: &Policy) -> Row {
+    let inherited = || "inherited".to_owned();
+    let hot = policy.hot.as_ref().map(|tier| age(tier.max_age_ms));
+    let warm = policy.warm.as_ref().map(|tier| age(tier.max_age_ms));
+    let cold = policy.cold.as_ref().map(cold_age);
+    Row::default()
+        .with("policy", &policy.name)
+        .with("priority", policy.priority)
+        .with("mode", if policy.dry_run { "DryRun" } else { "Enforce" })
+        .with("hot", hot.unwrap_or_else(inherited))
+        .with("warm", warm.unwrap_or_else(inherited))
+        .with("cold", cold.unwrap_or_else(inherited))
+        .with("matches", matches(policy))
+}
+
+fn matches(policy: &Policy) -> String {
+    let selector = &policy.selector;
+    let list = |name: &str, globs: &[String]| {
+        (!globs.is_empty()).then(|| format!("{name} {}", globs.join("|")))
+    };
+    let labels = selector.match_labels.len() + selector.match_expressions.len();
+    let parts = [
+        list("tenant", &selector.tenants),
+        list("stream", &selector.streams),
+        list("type", &selector.event_types),
+        (labels > 0).then(|| format!("{labels} label rules")),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    match parts.as_slice() {
+        [] => "everything".to_owned(),
+        parts => parts.join(", "),
+    }
+}
+
+fn cold_age(cold: &retention::Cold) -> String {
+    match (cold.disabled, cold.max_age_ms) {
+        (true, _) => "disabled".to_owned(),
+        (false, None) => "for ever".to_owned(),
+        (false, Some(ms)) => age(ms),
+    }
+}
+
+fn age(ms: u64) -> String {
+    humantime::format_duration(Duration::from_millis(ms)).to_string()
+}
