@@ -1,0 +1,263 @@
+//! The in-memory DuckDB that one statement runs in.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::RecordBatch,
+    datatypes::{DataType, Schema, TimeUnit},
+};
+use duckdb::{Config, Connection};
+use event::Timestamp;
+use serde_json::Value;
+
+use super::{
+    Answer, Columns, Limits, Select, SqlError, Table, ast,
+    guard::{Guard, Verdict},
+    pushdown,
+};
+
+/// One statement's world. Blocking: never on an async thread.
+#[derive(Debug)]
+pub struct Sandbox {
+    connection: Connection,
+    limits: Limits,
+}
+
+impl Sandbox {
+    /// An empty world that is closed already: nothing can be configured or reached from it.
+    pub fn open(limits: Limits) -> Result<Self, SqlError> {
+        let config = Config::default()
+            .enable_autoload_extension(false)
+            .and_then(|config| config.with("autoinstall_known_extensions", "false"))
+            .and_then(|config| config.with("temp_directory", ""))
+            .and_then(|config| config.max_memory(&format!("{}B", limits.memory_bytes)))
+            .and_then(|config| config.threads(limits.threads.into()))
+            .map_err(engine)?;
+        let connection = Connection::open_in_memory_with_flags(config).map_err(engine)?;
+        // Without ICU there are no time zones to choose from, and all is UTC already.
+        let _ = connection.execute_batch("SET TimeZone = 'UTC'");
+        connection
+            .execute_batch("SET enable_external_access = false; SET lock_configuration = true")
+            .map_err(engine)?;
+        Ok(Self { connection, limits })
+    }
+
+    /// Reads a statement and refuses what is not one SELECT over the known tables.
+    pub fn parse(&self, sql: &str) -> Result<Select, SqlError> {
+        let json: Option<String> = self
+            .connection
+            .query_row("SELECT json_serialize_sql(?::VARCHAR)", [sql], |row| {
+                row.get(0)
+            })
+            .map_err(|error| self.failed(&error, Verdict::InBounds))?;
+        let statement = ast::only_statement(&json.unwrap_or_default())?;
+        let referenced = ast::inspect(&statement)?;
+        let pushdown = pushdown::pushdown(&statement, &|bound| self.time(bound));
+        Ok(Select {
+            sql: sql.trim_end().trim_end_matches(';').to_owned(),
+            tables: referenced.tables,
+            columns: referenced.columns,
+            pushdown,
+        })
+    }
+
+    /// The time that a constant expression stands for; `None` when it is none.
+    fn time(&self, bound: &Value) -> Option<Timestamp> {
+        let ask = |sql: &str, text: &str| -> Option<String> {
+            self.connection
+                .query_row(sql, [text], |row| row.get::<_, Option<String>>(0))
+                .ok()?
+        };
+        let mut statement: Value =
+            serde_json::from_str(&ask("SELECT json_serialize_sql(?::VARCHAR)", "SELECT 0")?)
+                .ok()?;
+        statement["statements"][0]["node"]["select_list"] = Value::Array(vec![bound.clone()]);
+        let sql = ask(
+            "SELECT json_deserialize_sql(?::VARCHAR)",
+            &statement.to_string(),
+        )?;
+        let sql = format!("SELECT epoch_us(CAST(({sql}) AS TIMESTAMP))");
+        let micros = self
+            .connection
+            .query_row(&sql, [], |row| row.get::<_, Option<i64>>(0))
+            .ok()??;
+        Some(Timestamp::from_micros(micros))
+    }
+
+    /// Makes `table` of `batches`, which have the columns of `schema` (any part of the table's).
+    pub fn load(
+        &self,
+        table: Table,
+        schema: &Schema,
+        batches: impl IntoIterator<Item = RecordBatch>,
+    ) -> Result<(), SqlError> {
+        let rows = format!("{}_rows", table.name());
+        let columns = schema
+            .fields()
+            .iter()
+            .map(|field| {
+                Ok(format!(
+                    "{} {}",
+                    quoted(field.name()),
+                    sql_type(field.data_type())?
+                ))
+            })
+            .collect::<Result<Vec<_>, SqlError>>()?;
+        let create = format!("CREATE TABLE {rows} ({})", columns.join(", "));
+        let result = self.connection.execute_batch(&create).and_then(|()| {
+            let mut appender = self.connection.appender(&rows)?;
+            for batch in batches {
+                appender.append_record_batch(batch)?;
+            }
+            appender.flush()
+        });
+        result.map_err(|error| self.failed(&error, Verdict::InBounds))?;
+        self.connection
+            .execute_batch(&view(table, schema, &rows))
+            .map_err(engine)
+    }
+
+    /// Runs the statement on what was loaded. Tables that were not loaded do not exist.
+    pub fn run(self, select: &Select) -> Result<Answer, SqlError> {
+        let Limits {
+            timeout,
+            memory_bytes,
+            max_rows,
+            ..
+        } = self.limits;
+        // Into a table first: its rows count as used memory, and reading it cannot fail half way.
+        let sql = format!(
+            "CREATE TEMP TABLE answer AS SELECT * FROM (\n{}\n) LIMIT {}",
+            select.sql,
+            max_rows.saturating_add(1)
+        );
+        let guard = Guard::start(self.connection.interrupt_handle(), timeout, memory_bytes);
+        let result = self.connection.execute_batch(&sql);
+        let verdict = guard.stop();
+        result.map_err(|error| self.failed(&error, verdict))?;
+        self.answer()
+    }
+
+    fn answer(&self) -> Result<Answer, SqlError> {
+        let too_large = || SqlError::ResultTooLarge {
+            rows: self.limits.max_rows,
+            bytes: self.limits.max_bytes,
+        };
+        let mut statement = self
+            .connection
+            .prepare("SELECT * FROM temp.answer")
+            .map_err(engine)?;
+        let rows = statement.stream_arrow([]).map_err(engine)?;
+        let schema = rows.get_schema();
+        let (mut count, mut bytes, mut batches) = (0, 0, Vec::new());
+        for batch in rows {
+            count += batch.num_rows();
+            bytes += batch.get_array_memory_size();
+            if count > self.limits.max_rows || bytes > self.limits.max_bytes {
+                return Err(too_large());
+            }
+            batches.push(batch);
+        }
+        Ok(Answer {
+            schema: Arc::clone(&schema),
+            batches,
+        })
+    }
+
+    fn failed(&self, error: &duckdb::Error, verdict: Verdict) -> SqlError {
+        let message = message(error);
+        match verdict {
+            Verdict::Late => SqlError::Timeout(self.limits.timeout),
+            Verdict::Fat => SqlError::Memory(self.limits.memory_bytes),
+            Verdict::InBounds if message.starts_with("Out of Memory") => {
+                SqlError::Memory(self.limits.memory_bytes)
+            }
+            Verdict::InBounds
+                if message.starts_with("INTERNAL") || message.starts_with("FATAL") =>
+            {
+                SqlError::Engine(message)
+            }
+            Verdict::InBounds if message.starts_with("Permission") => SqlError::NotAllowed(message),
+            Verdict::InBounds => SqlError::Invalid(message),
+        }
+    }
+}
+
+/// What DuckDB said, without the picture of where in the statement.
+fn message(error: &duckdb::Error) -> String {
+    let text = match error {
+        duckdb::Error::DuckDBFailure(_, Some(text)) => text.clone(),
+        other => other.to_string(),
+    };
+    text.lines()
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .take(500)
+        .collect()
+}
+
+fn engine(error: duckdb::Error) -> SqlError {
+    SqlError::Engine(message(&error))
+}
+
+fn sql_type(data_type: &DataType) -> Result<&'static str, SqlError> {
+    match data_type {
+        DataType::Utf8 => Ok("VARCHAR"),
+        DataType::Int32 => Ok("INTEGER"),
+        DataType::Int64 => Ok("BIGINT"),
+        DataType::Float64 => Ok("DOUBLE"),
+        DataType::Timestamp(TimeUnit::Microsecond, None) => Ok("TIMESTAMP"),
+        other => Err(SqlError::Engine(format!("no table column for {other}"))),
+    }
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// The view that the statement sees.
+fn view(table: Table, schema: &Schema, rows: &str) -> String {
+    let name = table.name();
+    match table {
+        Table::Events => format!(
+            "CREATE VIEW {name} AS SELECT {} FROM {rows}",
+            visible(schema)
+        ),
+        Table::HourlyStats => format!(
+            "CREATE VIEW {name} AS SELECT hour, type, sum(events)::BIGINT AS events, \
+             sum(bytes)::BIGINT AS bytes FROM {rows} GROUP BY hour, type"
+        ),
+        Table::ConversationSummary => format!(
+            "CREATE VIEW {name} AS SELECT conversation_id, sum(events)::BIGINT AS events, \
+             sum(bytes)::BIGINT AS bytes, min(first_timestamp) AS first_timestamp, \
+             max(last_timestamp) AS last_timestamp, arg_min(start_timestamp, \
+             (generation, epoch, start_seq, start_idx)) AS start_timestamp, \
+             max(last_seq) AS last_seq, sum(errors)::BIGINT AS errors \
+             FROM {rows} GROUP BY conversation_id"
+        ),
+    }
+}
+
+/// `position` as everywhere else, then the columns that are there.
+fn visible(schema: &Schema) -> String {
+    let names: Vec<&str> = schema
+        .fields()
+        .iter()
+        .map(|field| field.name().as_str())
+        .collect();
+    let position = Columns::POSITION_PARTS
+        .iter()
+        .all(|part| names.contains(part))
+        .then(|| {
+            "printf('%04d-%04d-%04d-%020d-%04d', generation, \"partition\", epoch, seq, idx) \
+             AS position"
+                .to_owned()
+        });
+    let columns = names.iter().map(|name| quoted(name));
+    position
+        .into_iter()
+        .chain(columns)
+        .collect::<Vec<_>>()
+        .join(", ")
+}

@@ -1,0 +1,415 @@
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use arrow::{
+    array::{Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray},
+    datatypes::{DataType, Field, Schema, TimeUnit},
+};
+use event::Timestamp;
+
+use super::*;
+
+const START: i64 = 1_763_629_200_000_000; // 2025-11-20T09:00:00Z
+
+fn events() -> RecordBatch {
+    let schema = Schema::new(vec![
+        Field::new("conversation_id", DataType::Utf8, false),
+        Field::new("type", DataType::Utf8, false),
+        Field::new(
+            "timestamp",
+            DataType::Timestamp(TimeUnit::Microsecond, None),
+            false,
+        ),
+        Field::new("content", DataType::Utf8, false),
+        Field::new("generation", DataType::Int32, false),
+        Field::new("partition", DataType::Int32, false),
+        Field::new("epoch", DataType::Int32, false),
+        Field::new("seq", DataType::Int64, false),
+        Field::new("idx", DataType::Int32, false),
+    ]);
+    RecordBatch::try_new(
+        Arc::new(schema),
+        vec![
+            Arc::new(StringArray::from(vec!["a", "a", "b"])),
+            Arc::new(StringArray::from(vec![
+                "output.chunk",
+                "error",
+                "output.chunk",
+            ])),
+            Arc::new(TimestampMicrosecondArray::from(vec![
+                START,
+                START + 1,
+                START + 2,
+            ])),
+            Arc::new(StringArray::from(vec!["one", "two", "three"])),
+            Arc::new(Int32Array::from(vec![1; 3])),
+            Arc::new(Int32Array::from(vec![7; 3])),
+            Arc::new(Int32Array::from(vec![1; 3])),
+            Arc::new(Int64Array::from(vec![41, 42, 42])),
+            Arc::new(Int32Array::from(vec![0, 0, 1])),
+        ],
+    )
+    .unwrap()
+}
+
+fn limits() -> Limits {
+    Limits {
+        memory_bytes: 128 << 20,
+        timeout: Duration::from_secs(10),
+        max_rows: 1000,
+        max_bytes: 1 << 20,
+        threads: 2,
+    }
+}
+
+fn run_with(limits: Limits, sql: &str) -> Result<Answer, SqlError> {
+    let sandbox = Sandbox::open(limits)?;
+    let select = sandbox.parse(sql)?;
+    let batch = events();
+    sandbox.load(Table::Events, &batch.schema(), [batch.clone()])?;
+    sandbox.run(&select)
+}
+
+fn run(sql: &str) -> Result<Answer, SqlError> {
+    run_with(limits(), sql)
+}
+
+fn texts(answer: &Answer) -> Vec<String> {
+    let column = |batch: &RecordBatch| {
+        let column = batch
+            .column(0)
+            .as_any()
+            .downcast_ref::<StringArray>()
+            .unwrap()
+            .clone();
+        column
+            .iter()
+            .map(|text| text.unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    answer.batches.iter().flat_map(column).collect()
+}
+
+fn parse(sql: &str) -> Result<Select, SqlError> {
+    Sandbox::open(limits()).unwrap().parse(sql)
+}
+
+#[test]
+fn a_select_sees_the_rows_it_was_given_with_their_positions() {
+    let answer =
+        run("SELECT position FROM events WHERE conversation_id = 'a' ORDER BY 1;").unwrap();
+    assert_eq!(
+        texts(&answer),
+        [
+            "0001-0007-0001-00000000000000000041-0000",
+            "0001-0007-0001-00000000000000000042-0000"
+        ]
+    );
+}
+
+#[test]
+fn the_order_of_the_statement_is_the_order_of_the_answer() {
+    let answer = run("SELECT content FROM events ORDER BY content DESC -- the end").unwrap();
+    assert_eq!(texts(&answer), ["two", "three", "one"]);
+}
+
+#[test]
+fn an_answer_without_rows_still_has_its_columns() {
+    let answer = run("SELECT content, seq FROM events WHERE false").unwrap();
+    assert_eq!(answer.schema.fields().len(), 2);
+    assert!(answer.batches.iter().all(|batch| batch.num_rows() == 0));
+}
+
+#[test]
+fn what_is_no_single_select_over_the_tables_is_refused() {
+    for sql in [
+        "SELECT 1; SELECT 2",
+        "SELECT 1; DROP TABLE events_rows",
+        "INSERT INTO events_rows SELECT * FROM events_rows",
+        "UPDATE events_rows SET seq = 1",
+        "DELETE FROM events_rows",
+        "CREATE TABLE x (a INT)",
+        "CREATE OR REPLACE VIEW events AS SELECT 1",
+        "DROP VIEW events",
+        "PRAGMA database_list",
+        "SET memory_limit = '10GB'",
+        "RESET lock_configuration",
+        "ATTACH '/tmp/x.db'",
+        "DETACH memory",
+        "COPY events TO '/tmp/x.csv'",
+        "COPY (SELECT 1) TO '/tmp/x.parquet'",
+        "EXPORT DATABASE '/tmp/x'",
+        "INSTALL httpfs",
+        "LOAD '/tmp/x.duckdb_extension'",
+        "CALL pragma_version()",
+        "CHECKPOINT",
+        "VACUUM",
+        "BEGIN",
+        "EXPLAIN ANALYZE SELECT 1",
+        "PREPARE p AS SELECT 1",
+        "SHOW TABLES",
+        "SHOW ALL TABLES",
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "SELECT * FROM read_text('/etc/hostname')",
+        "SELECT * FROM read_blob('/etc/hostname')",
+        "SELECT * FROM read_parquet('s3://bucket/x.parquet')",
+        "SELECT * FROM read_json('http://127.0.0.1:80/')",
+        "SELECT * FROM glob('/*')",
+        "SELECT * FROM sniff_csv('/etc/passwd')",
+        "SELECT * FROM parquet_metadata('/x')",
+        "SELECT * FROM query('DROP VIEW events')",
+        "SELECT * FROM query_table('events_rows')",
+        "SELECT * FROM json_execute_serialized_sql('{}')",
+        "SELECT * FROM duckdb_settings()",
+        "SELECT * FROM duckdb_secrets()",
+        "SELECT * FROM pragma_table_info('events_rows')",
+        "SELECT * FROM '/etc/passwd'",
+        "SELECT * FROM 'x.csv'",
+        "SELECT * FROM events_rows",
+        "SELECT * FROM information_schema.tables",
+        "SELECT * FROM pg_catalog.pg_tables",
+        "SELECT * FROM other.main.events",
+        "SELECT (SELECT content FROM read_text('/etc/hostname'))",
+        "WITH x AS (SELECT * FROM read_text('/etc/hostname')) SELECT * FROM x",
+        "WITH x AS (INSERT INTO events_rows VALUES (1) RETURNING *) SELECT * FROM x",
+        "SELECT 1 WHERE EXISTS (FROM glob('*'))",
+        "SELECT repeat('x', 4000000000)",
+        "SELECT range(1000000000)",
+        "SELECT * FROM unnest(generate_series(1, 1000000000))",
+        "SELECT getenv('HOME')",
+    ] {
+        let error = parse(sql).unwrap_err();
+        assert!(
+            matches!(error, SqlError::NotAllowed(_) | SqlError::Invalid(_)),
+            "{sql}: {error:?}"
+        );
+        let sentence = error.to_string();
+        assert!(sentence.len() > 10, "{sql}: {sentence}");
+    }
+}
+
+#[test]
+fn writes_and_files_are_refused_as_not_allowed() {
+    for sql in [
+        "INSERT INTO events_rows VALUES (1)",
+        "COPY events TO '/tmp/x.csv'",
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "SELECT 1; SELECT 2",
+        "ATTACH '/tmp/x.db'",
+        "INSTALL httpfs",
+    ] {
+        let error = parse(sql).unwrap_err();
+        assert!(matches!(error, SqlError::NotAllowed(_)), "{sql}: {error:?}");
+    }
+}
+
+/// The second fence, by itself: what would hold if the parser's check had a hole.
+#[test]
+fn the_instance_itself_reaches_no_file_and_takes_no_setting() {
+    for sql in [
+        "SELECT * FROM read_text('/etc/hostname')",
+        "SELECT * FROM '/etc/passwd'",
+        "SELECT * FROM glob('/etc/*')",
+        "FROM read_csv('/etc/passwd')",
+    ] {
+        let select = Select {
+            sql: sql.into(),
+            tables: BTreeSet::new(),
+            columns: Columns::All,
+            pushdown: Pushdown::default(),
+        };
+        let error = Sandbox::open(limits()).unwrap().run(&select).unwrap_err();
+        assert!(
+            matches!(error, SqlError::NotAllowed(_) | SqlError::Invalid(_)),
+            "{sql}: {error:?}"
+        );
+    }
+}
+
+#[test]
+fn statements_that_make_no_sense_are_invalid() {
+    for sql in [
+        "",
+        ";",
+        "SELECT",
+        "SELEC 1",
+        "SELECT nope FROM events",
+        "SELECT 'a'::INT",
+        "\0",
+    ] {
+        let error = run(sql).unwrap_err();
+        assert!(matches!(error, SqlError::Invalid(_)), "{sql}: {error:?}");
+    }
+    let deep = format!("SELECT {}1{}", "(".repeat(100_000), ")".repeat(100_000));
+    assert!(matches!(
+        run(&deep),
+        Err(SqlError::Invalid(_) | SqlError::NotAllowed(_))
+    ));
+    let deep = format!("SELECT 1{}", " + 1".repeat(900));
+    assert!(matches!(
+        run(&deep),
+        Err(SqlError::Invalid(_) | SqlError::NotAllowed(_))
+    ));
+}
+
+#[test]
+fn a_statement_without_end_is_ended() {
+    let short = Limits {
+        timeout: Duration::from_millis(300),
+        ..limits()
+    };
+    let error = run_with(
+        short,
+        "SELECT count(*) FROM range(1000000000000) a, range(1000) b WHERE hash(a.range, b.range) = 1",
+    )
+    .unwrap_err();
+    assert!(matches!(error, SqlError::Timeout(_)), "{error:?}");
+    let error = run_with(
+        short,
+        "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n FROM t) SELECT count(*) FROM t",
+    )
+    .unwrap_err();
+    assert!(
+        matches!(error, SqlError::Timeout(_) | SqlError::Memory(_)),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn answers_and_memory_are_bounded() {
+    let error = run("SELECT * FROM range(1001)").unwrap_err();
+    assert!(
+        matches!(error, SqlError::ResultTooLarge { .. }),
+        "{error:?}"
+    );
+    assert!(run("SELECT * FROM range(1000)").is_ok());
+    let error = run("SELECT string_agg(range::VARCHAR, ',') FROM range(1000000)").unwrap_err();
+    assert!(
+        matches!(error, SqlError::ResultTooLarge { .. }),
+        "{error:?}"
+    );
+    let error = run("SELECT list(range ORDER BY hash(range)) FROM range(30000000)").unwrap_err();
+    assert!(matches!(error, SqlError::Memory(_)), "{error:?}");
+}
+
+#[test]
+fn describe_and_with_are_selects() {
+    assert!(run("DESCRIBE events").is_ok());
+    assert!(run("SUMMARIZE events").is_ok());
+    let answer = run("WITH e AS (FROM events) SELECT content FROM e WHERE seq = 41").unwrap();
+    assert_eq!(texts(&answer), ["one"]);
+    assert!(run("SELECT a.content FROM events a JOIN events b USING (seq, idx)").is_ok());
+    assert!(run("SELECT * FROM (VALUES (1, 'x')) t(a, b), unnest([1, 2]) u(c)").is_ok());
+}
+
+#[test]
+fn only_what_is_referenced_is_needed() {
+    let tables = |sql: &str| parse(sql).unwrap().tables.into_iter().collect::<Vec<_>>();
+    assert_eq!(tables("SELECT 1"), []);
+    assert_eq!(tables("SELECT * FROM Events"), [Table::Events]);
+    assert_eq!(
+        tables("SELECT (SELECT max(hour) FROM hourly_stats) FROM events"),
+        [Table::Events, Table::HourlyStats]
+    );
+    let columns = |sql: &str| parse(sql).unwrap().columns;
+    assert_eq!(columns("SELECT * FROM events"), Columns::All);
+    assert_eq!(columns("SELECT e FROM events e"), Columns::All);
+    assert_eq!(columns("SELECT events FROM events"), Columns::All);
+    assert_eq!(
+        columns("SELECT count(*) FROM events NATURAL JOIN events x"),
+        Columns::All
+    );
+    let some = columns("SELECT Content FROM events e WHERE e.\"type\" = 'x' ORDER BY position");
+    for (name, needed) in [
+        ("content", true),
+        ("type", true),
+        ("seq", true),
+        ("metadata", false),
+    ] {
+        assert_eq!(some.needs(name), needed, "{name}");
+    }
+    assert!(!columns("SELECT count(*) FROM events").needs("content"));
+    assert!(columns("SELECT a.seq FROM events a JOIN events b USING (task_id)").needs("task_id"));
+}
+
+#[test]
+fn conditions_on_one_table_are_pushed_down() {
+    let pushed = |sql: &str| parse(sql).unwrap().pushdown;
+    let set = |texts: &[&str]| Some(texts.iter().map(ToString::to_string).collect());
+    let at = |text: &str| Some(text.parse::<Timestamp>().unwrap());
+    let all = pushed(
+        "SELECT count(*) FROM events e WHERE conversation_id = 'a' AND e.type IN ('x', 'y') \
+         AND timestamp >= '2026-11-20' AND '2026-11-21 12:00:00' > timestamp AND seq > 3",
+    );
+    assert_eq!(all.conversations, set(&["a"]));
+    assert_eq!(all.types, set(&["x", "y"]));
+    assert_eq!(all.timestamp_from, at("2026-11-20T00:00:00Z"));
+    assert_eq!(all.timestamp_to, at("2026-11-21T12:00:00Z"));
+    let between = pushed(
+        "SELECT * FROM (SELECT * FROM events WHERE timestamp BETWEEN TIMESTAMP '2026-11-20' \
+         AND DATE '2026-11-20' + INTERVAL 1 HOUR)",
+    );
+    assert_eq!(between.timestamp_from, at("2026-11-20T00:00:00Z"));
+    assert_eq!(between.timestamp_to, at("2026-11-20T01:00:00Z"));
+    let recent = pushed("SELECT * FROM events WHERE timestamp > now() - INTERVAL '1 hour'");
+    let age = Timestamp::now().since(recent.timestamp_from.unwrap());
+    assert!(
+        age >= Duration::from_secs(3600) && age < Duration::from_secs(3660),
+        "{age:?}"
+    );
+    let two = pushed("SELECT * FROM events WHERE type = 'x' AND type IN ('x', 'y')");
+    assert_eq!(two.types, set(&["x"]));
+}
+
+#[test]
+fn what_not_every_row_must_fulfil_is_not_pushed_down() {
+    for sql in [
+        "SELECT * FROM events",
+        "SELECT * FROM events WHERE type = 'x' OR seq = 1",
+        "SELECT * FROM events WHERE NOT type = 'x'",
+        "SELECT * FROM events WHERE type <> 'x'",
+        "SELECT * FROM events WHERE type NOT IN ('x')",
+        "SELECT * FROM events WHERE type = conversation_id",
+        "SELECT * FROM events WHERE lower(type) = 'x'",
+        "SELECT * FROM events WHERE type IN (SELECT 'x')",
+        "SELECT * FROM events WHERE timestamp < now()",
+        "SELECT * FROM events WHERE timestamp > to_timestamp(random())",
+        "SELECT * FROM events a, events b WHERE a.type = 'x'",
+        "SELECT * FROM events a LEFT JOIN (SELECT 'x' AS type) b ON true WHERE b.type = 'x'",
+        "SELECT * FROM events TABLESAMPLE reservoir(2 ROWS) WHERE type = 'x'",
+        "SELECT * FROM events AS e(type, b, c, d) WHERE type = 'x'",
+        "SELECT *, count(*) OVER () FROM (SELECT * FROM events) e WHERE type = 'x'",
+        "SELECT count(*) FROM events HAVING count(*) = 1",
+    ] {
+        assert_eq!(parse(sql).unwrap().pushdown, Pushdown::default(), "{sql}");
+    }
+}
+
+#[test]
+fn rollup_rows_of_many_ranges_are_one_row_to_the_reader() {
+    let schema = Schema::new(vec![
+        Field::new(
+            "hour",
+            DataType::Timestamp(TimeUnit::Microsecond, None),
+            false,
+        ),
+        Field::new("type", DataType::Utf8, false),
+        Field::new("events", DataType::Int64, false),
+        Field::new("bytes", DataType::Int64, false),
+    ]);
+    let batch = RecordBatch::try_new(
+        Arc::new(schema.clone()),
+        vec![
+            Arc::new(TimestampMicrosecondArray::from(vec![START; 3])),
+            Arc::new(StringArray::from(vec!["x", "x", "y"])),
+            Arc::new(Int64Array::from(vec![1, 2, 4])),
+            Arc::new(Int64Array::from(vec![10, 20, 40])),
+        ],
+    )
+    .unwrap();
+    let sandbox = Sandbox::open(limits()).unwrap();
+    let select = sandbox
+        .parse("SELECT type || events || '/' || bytes FROM hourly_stats ORDER BY 1")
+        .unwrap();
+    sandbox.load(Table::HourlyStats, &schema, [batch]).unwrap();
+    assert_eq!(texts(&sandbox.run(&select).unwrap()), ["x3/30", "y4/40"]);
+}
