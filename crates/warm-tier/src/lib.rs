@@ -11,6 +11,35 @@
 pub mod remote;
 pub mod sql;
 
+mod boot;
+mod classify;
+mod dedupe;
+mod disk;
+mod engine;
 mod error;
+mod layout;
+mod manifest;
+mod merge;
+mod open_segment;
+mod partition;
+mod refill;
+mod scan;
+mod scan_sql;
+mod schema;
+mod seal;
+mod shelf;
+mod slice_file;
+mod tier;
+mod upkeep;
 
+pub use engine::Engine;
 pub use error::{Error, Result};
+pub use manifest::{Expired, IdFile, LostSlice, Manifest, Slice};
+pub use open_segment::Duplicate;
+pub use partition::{Appended, Frames, OpenState, Partition};
+pub use refill::refill;
+pub use scan::Scanner;
+pub use seal::Sealed;
+pub use shelf::{Catalog, Shelf, SliceFile};
+pub use tier::{Options, WarmTier};
+pub use upkeep::{expire, merge_once, purgeable, to_refill};

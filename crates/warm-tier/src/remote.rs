@@ -3,11 +3,13 @@
 mod client;
 mod coverage;
 mod scan;
-mod serial;
+pub(crate) mod serial;
+mod server;
 
 pub use client::{BatchStream, Client};
 pub use coverage::{Coverage, Hole, PartitionCoverage, SliceCoverage};
 pub use scan::{Filter, Order, Scan, Table};
+pub use server::Server;
 
 /// The Flight action that answers [`Coverage`] as JSON.
 pub(crate) const COVERAGE_ACTION: &str = "coverage";

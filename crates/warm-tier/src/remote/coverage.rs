@@ -25,6 +25,8 @@ pub struct PartitionCoverage {
     pub sealed: Seq,
     /// Everything up to here is durable here; behind `sealed` it is not served yet.
     pub committed: Seq,
+    /// Grows whenever a slice goes from here (by age, or lost). Hand it on in a scan.
+    pub removals: u64,
     /// Ascending by `lo`; slices of different classes share ranges, slices of one class do not.
     pub slices: Vec<SliceCoverage>,
     /// What is missing here although it should be there.

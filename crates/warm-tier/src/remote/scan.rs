@@ -29,6 +29,10 @@ pub struct Scan {
     /// Names of the schema's columns, answered in this order; `None` is all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub columns: Option<Vec<String>>,
+    /// [`super::PartitionCoverage::removals`] as the reader planned with it: when slices were
+    /// removed since, the scan is refused, never silently short.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removals: Option<u64>,
     #[serde(default)]
     pub filter: Filter,
     #[serde(default)]
@@ -94,6 +98,7 @@ impl Scan {
             ranges,
             class: None,
             columns: None,
+            removals: None,
             filter: Filter::default(),
             order: Order::None,
             limit: None,

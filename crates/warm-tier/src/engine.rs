@@ -1,0 +1,79 @@
+//! A DuckDB instance in memory, to which segment files are attached.
+//!
+//! Files are always attached, never opened: `STORAGE_VERSION` must be said, because in the default
+//! one `USING COMPRESSION zstd` is silently ignored.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use duckdb::{Config, Connection};
+
+use crate::{Result, disk};
+
+/// One instance. Cheap to clone; every user takes a connection of its own.
+#[derive(Clone)]
+pub struct Engine {
+    root: Arc<Mutex<Connection>>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// `memory` in bytes; spills into `spill`.
+    pub(crate) fn start(memory: u64, threads: i64, spill: &Path) -> Result<Self> {
+        disk::create_dir(spill)?;
+        let config = Config::default()
+            .enable_autoload_extension(false)?
+            .max_memory(&format!("{memory}B"))?
+            .threads(threads)?
+            .with("temp_directory", spill.to_string_lossy())?
+            // Checkpoints are explicit: a surprise one in a commit costs 200 ms.
+            .with("checkpoint_threshold", "1TB")?;
+        let connection = Connection::open_in_memory_with_flags(config)?;
+        // A file is checkpointed when it is sealed; an open one is replayed from its log.
+        connection.execute_batch("PRAGMA disable_checkpoint_on_shutdown")?;
+        Ok(Self {
+            root: Arc::new(Mutex::new(connection)),
+        })
+    }
+
+    pub(crate) fn connect(&self) -> Result<Connection> {
+        let root = self
+            .root
+            .lock()
+            .expect("nothing panics while it holds this");
+        Ok(root.try_clone()?)
+    }
+}
+
+/// Attaches `path` for writing, creating it when it is not there.
+pub(crate) fn attach(connection: &Connection, path: &Path, alias: &str) -> Result<()> {
+    let path = quoted(path);
+    let sql = format!("ATTACH {path} AS {alias} (STORAGE_VERSION 'v1.5.0')");
+    Ok(connection.execute_batch(&sql)?)
+}
+
+pub(crate) fn attach_read_only(connection: &Connection, path: &Path, alias: &str) -> Result<()> {
+    let path = quoted(path);
+    Ok(connection.execute_batch(&format!("ATTACH {path} AS {alias} (READ_ONLY)"))?)
+}
+
+/// Detaches `alias`; no connection may have chosen it by USE.
+pub(crate) fn detach(connection: &Connection, alias: &str) -> Result<()> {
+    Ok(connection.execute_batch(&format!("DETACH {alias}"))?)
+}
+
+fn quoted(path: &Path) -> String {
+    text(&path.to_string_lossy())
+}
+
+/// A SQL text literal.
+pub(crate) fn text(value: &str) -> String {
+    format!("'{}'", value.replace('\'', "''"))
+}

@@ -1,0 +1,98 @@
+//! Where things lie: names of folders and files. Pure.
+
+use std::path::{Path, PathBuf};
+
+use event::{PartitionId, Seq, SeqRange};
+use retention::Class;
+
+pub(crate) const MANIFEST: &str = "manifest.json";
+pub(crate) const LOCK: &str = "LOCK";
+/// Appended to the name of what is being written.
+pub(crate) const STAGED: &str = ".tmp";
+
+/// `<data>/g1/p07/e1`
+pub(crate) fn partition_dir(data: &Path, partition: PartitionId) -> PathBuf {
+    let PartitionId {
+        generation,
+        partition,
+        epoch,
+    } = partition;
+    data.join(format!("g{generation}"))
+        .join(format!("p{partition:02}"))
+        .join(format!("e{epoch}"))
+}
+
+/// `<partition>/quarantine`: damaged files, kept for a person to look at.
+pub(crate) fn quarantine_dir(partition_dir: &Path) -> PathBuf {
+    partition_dir.join("quarantine")
+}
+
+/// `<data>/tmp`: what DuckDB spills. Emptied at every start.
+pub(crate) fn spill_dir(data: &Path) -> PathBuf {
+    data.join("tmp")
+}
+
+/// `<partition>/dead`: frames that could not be read, as they came, one file each.
+pub(crate) fn dead_letter(partition_dir: &Path, seq: Seq) -> PathBuf {
+    partition_dir.join("dead").join(format!("{seq}.frame"))
+}
+
+/// `open-17.duckdb`
+pub(crate) fn open_name(lo: Seq) -> String {
+    format!("open-{lo}.duckdb")
+}
+
+/// `L0-17-40-w604800000-cforever.duckdb`
+pub(crate) fn slice_name(level: u8, range: SeqRange, class: Class) -> String {
+    format!("L{level}-{range}-{class}.duckdb")
+}
+
+/// `ids-17-40.duckdb`
+pub(crate) fn ids_name(range: SeqRange) -> String {
+    format!("ids-{range}.duckdb")
+}
+
+/// The first sequence of an open segment with this file name.
+pub(crate) fn parse_open(name: &str) -> Option<Seq> {
+    let lo = name.strip_prefix("open-")?.strip_suffix(".duckdb")?;
+    lo.parse().ok()
+}
+
+/// DuckDB's write-ahead log beside a file.
+pub(crate) fn wal_of(path: &Path) -> PathBuf {
+    with_suffix(path, ".wal")
+}
+
+/// The file while it is being written.
+pub(crate) fn staged(path: &Path) -> PathBuf {
+    with_suffix(path, STAGED)
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_say_what_a_file_holds() {
+        let dir = partition_dir(Path::new("/d"), PartitionId::first(7));
+        assert_eq!(dir, Path::new("/d/g1/p07/e1"));
+        let class = "w60000-cnone".parse().unwrap();
+        let name = slice_name(2, SeqRange { lo: 17, hi: 40 }, class);
+        assert_eq!(name, "L2-17-40-w60000-cnone.duckdb");
+        assert_eq!(staged(Path::new("a.duckdb")), Path::new("a.duckdb.tmp"));
+    }
+
+    #[test]
+    fn an_open_segment_is_known_by_its_name() {
+        assert_eq!(parse_open(&open_name(17)), Some(17));
+        for name in ["open-17.duckdb.wal", "open-.duckdb", "ids-1-2.duckdb"] {
+            assert_eq!(parse_open(name), None);
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The writer of one partition: appends, seals, and knows what is a duplicate.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use event::{PartitionId, Seq, SeqRange, StoredEvent, Timestamp};
+use retention::RuleSet;
+
+use crate::{
+    Error, Result, WarmTier, boot,
+    dedupe::Dedupe,
+    disk,
+    engine::Engine,
+    layout,
+    manifest::LostSlice,
+    open_segment::{Batch, Duplicate, OpenSegment},
+    seal::{self, Seal, Sealed},
+    shelf::Shelf,
+};
+
+/// How long an event id is remembered.
+const DEDUPE_AGE: Duration = Duration::from_secs(24 * 3600);
+
+/// The one writer of a partition. Its methods block; after an error of [`Partition::append`] or
+/// [`Partition::seal`] the process must start anew.
+#[derive(Debug)]
+pub struct Partition {
+    engine: Engine,
+    shelf: Arc<Shelf>,
+    /// `None` only while a seal swaps it.
+    open: Option<OpenSegment>,
+    dedupe: Dedupe,
+}
+
+/// What became of a batch.
+#[derive(Debug, Default)]
+pub struct Appended {
+    pub stored: u64,
+    pub bytes: u64,
+    pub dropped: Vec<Duplicate>,
+}
+
+/// Frames of the log, read and checked.
+#[derive(Debug)]
+pub struct Frames {
+    /// Without a gap.
+    pub range: SeqRange,
+    /// In log order.
+    pub events: Vec<StoredEvent>,
+    /// Frames that could not be read, as they came. They are kept as files.
+    pub unreadable: Vec<(Seq, bytes::Bytes)>,
+    /// Bytes of canonical events.
+    pub encoded_bytes: u64,
+}
+
+/// How full the open segment is.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenState {
+    pub events: u64,
+    /// Of content.
+    pub bytes: u64,
+    pub encoded_bytes: u64,
+    pub duplicates: u64,
+    pub oldest: Option<Timestamp>,
+    /// On disk.
+    pub file_bytes: u64,
+    /// Whether it has taken anything, be it without events.
+    pub is_empty: bool,
+}
+
+impl Partition {
+    pub(crate) fn open(
+        tier: &WarmTier,
+        dir: &Path,
+        partition: PartitionId,
+        first: Seq,
+    ) -> Result<Self> {
+        let spill = layout::spill_dir(&tier.options.data);
+        let engine = tier.writer.clone();
+        let shelf = boot::shelf(dir, partition, first, &spill)?;
+        let open = boot::open_segment(&engine, &shelf, &spill)?;
+        shelf.set_committed(open.next - 1);
+        let ids = shelf.manifest().ids;
+        let dedupe = Dedupe::load(&engine, dir, &ids, &open, tier.options.dedupe_memory)?;
+        Ok(Self {
+            engine,
+            shelf: Arc::new(shelf),
+            open: Some(open),
+            dedupe,
+        })
+    }
+
+    #[must_use]
+    pub fn shelf(&self) -> Arc<Shelf> {
+        Arc::clone(&self.shelf)
+    }
+
+    #[must_use]
+    pub fn id(&self) -> PartitionId {
+        self.shelf.partition
+    }
+
+    /// The sequence that the next batch must start with.
+    #[must_use]
+    pub fn next_seq(&self) -> Seq {
+        self.segment().next
+    }
+
+    #[must_use]
+    pub fn open_state(&self) -> OpenState {
+        let open = self.segment();
+        let totals = open.totals;
+        OpenState {
+            events: totals.events,
+            bytes: totals.bytes,
+            encoded_bytes: totals.encoded_bytes,
+            duplicates: totals.duplicates,
+            oldest: totals.oldest,
+            file_bytes: disk::bytes(&open.path),
+            is_empty: open.range().is_none(),
+        }
+    }
+
+    /// Stores what of `frames` is new, durably, together with how far it is.
+    pub fn append(&mut self, frames: Frames) -> Result<Appended> {
+        for (seq, payload) in &frames.unreadable {
+            self.keep_dead_letter(*seq, payload)?;
+        }
+        let (fresh, dropped) = self.dedupe.split(frames.events)?;
+        let open = self.open.as_mut().expect("a segment is always open");
+        open.append(&Batch {
+            range: frames.range,
+            events: &fresh,
+            dropped: &dropped,
+            dead_letters: frames.unreadable.len() as u64,
+            encoded_bytes: frames.encoded_bytes,
+        })?;
+        self.shelf.set_committed(frames.range.hi);
+        Ok(Appended {
+            stored: fresh.len() as u64,
+            bytes: fresh.iter().map(|e| e.event.content.len() as u64).sum(),
+            dropped,
+        })
+    }
+
+    fn keep_dead_letter(&self, seq: Seq, payload: &[u8]) -> Result<()> {
+        let path = layout::dead_letter(&self.shelf.dir, seq);
+        disk::create_dir(path.parent().expect("a file lies in a folder"))?;
+        disk::replace(&path, payload)
+    }
+
+    /// Everything that was dropped behind what is sealed, to tell the hot tier again after it has
+    /// lost its memory.
+    pub fn dropped_since_seal(&self) -> Result<Vec<Duplicate>> {
+        self.segment().dropped()
+    }
+
+    /// Seals what is open, by the classes that `rules` make, and opens the next segment. `None`
+    /// when there is nothing to seal.
+    pub fn seal(&mut self, rules: &RuleSet) -> Result<Option<Sealed>> {
+        let Some(mut seal) = Seal::new(&self.engine, &self.shelf, self.segment()) else {
+            return Ok(None);
+        };
+        seal.stage(rules)?;
+        seal.verify()?;
+        seal.rename()?;
+        let sealed = seal.publish()?;
+        self.dedupe.seal(sealed.ids.clone());
+        self.reopen(sealed.range.hi + 1)?;
+        Ok(Some(sealed))
+    }
+
+    fn reopen(&mut self, lo: Seq) -> Result<()> {
+        let old = self.open.take().expect("a segment is always open");
+        seal::unlink(old)?;
+        let open = OpenSegment::open(&self.engine, &self.shelf.dir, self.shelf.partition, lo)?;
+        self.open = Some(open);
+        Ok(())
+    }
+
+    /// Goes on at `first`, because the log no longer has what lies before. What is missing becomes
+    /// a hole. The open segment must be empty: seal it first.
+    pub fn skip_to(&mut self, first: Seq) -> Result<()> {
+        let next = self.next_seq();
+        if !self.open_state().is_empty {
+            let found = first;
+            let (partition, expected) = (self.id(), next);
+            return Err(Error::Gap {
+                partition,
+                expected,
+                found,
+            });
+        }
+        let Some(missing) = SeqRange::new(next, first.saturating_sub(1)) else {
+            return Ok(());
+        };
+        self.shelf.change(|manifest| {
+            manifest.holes.push(LostSlice {
+                lo: missing.lo,
+                hi: missing.hi,
+                slice: None,
+            });
+            manifest.sealed = missing.hi;
+            true
+        })?;
+        self.shelf.set_committed(missing.hi);
+        self.reopen(first)
+    }
+
+    /// Forgets the ids of ranges that are older than 24 h.
+    pub fn forget_ids(&mut self, now: Timestamp) -> Result<()> {
+        let limit = now.minus(DEDUPE_AGE).as_micros();
+        let old = |received_max: i64| received_max < limit;
+        let manifest = self.shelf.manifest();
+        let gone: Vec<_> = (manifest.ids.into_iter())
+            .filter(|ids| old(ids.received_max))
+            .collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        self.shelf.change(|manifest| {
+            manifest.ids.retain(|ids| !gone.contains(ids));
+            true
+        })?;
+        self.dedupe.retain(&self.shelf.manifest().ids);
+        for ids in gone {
+            disk::remove(&self.shelf.dir.join(&ids.file))?;
+        }
+        Ok(())
+    }
+
+    fn segment(&self) -> &OpenSegment {
+        self.open.as_ref().expect("a segment is always open")
+    }
+}

@@ -1,0 +1,130 @@
+//! Writes a lost slice again from what the log still has.
+
+use std::sync::Arc;
+
+use event::{SeqRange, StoredEvent};
+use retention::RuleSet;
+
+use crate::{
+    Error, Result, classify, disk,
+    engine::{self, Engine},
+    layout,
+    manifest::{LostSlice, Slice},
+    schema,
+    shelf::{Shelf, SliceFile},
+    slice_file::{self, SliceId, Sums},
+};
+
+/// Writes a lost slice again from the `events` that the log has for its range. Exact or nothing:
+/// the rows must add up to what was lost.
+pub fn refill(
+    engine: &Engine,
+    shelf: &Shelf,
+    lost: &LostSlice,
+    rules: &RuleSet,
+    events: &[StoredEvent],
+) -> Result<Slice> {
+    let slice = lost
+        .slice
+        .as_ref()
+        .ok_or_else(|| Error::Invalid("the hole was never a slice".to_owned()))?;
+    let connection = engine.connect()?;
+    let columns = schema::event_columns("VARCHAR", "");
+    connection.execute_batch(&format!("CREATE TEMP TABLE refill {columns}"))?;
+    let mut appender = connection.appender_to_catalog_and_db("refill", "temp", "main")?;
+    appender.append_record_batch(segment::encode(events))?;
+    appender.flush()?;
+    drop(appender);
+    remove_known(&connection, shelf, slice)?;
+    let id = SliceId {
+        partition: shelf.partition,
+        range: SeqRange {
+            lo: slice.lo,
+            hi: slice.hi,
+        },
+        class: slice.class,
+        level: slice.level,
+    };
+    let whole = "temp.main.refill".to_owned();
+    let by_class = classify::by_class(&connection, &whole, rules)?.remove(&slice.class);
+    let mut source = None;
+    for candidate in [Some(whole), by_class].into_iter().flatten() {
+        if slice_file::sums(&connection, &candidate)? == Some(slice.sums()) {
+            source = Some(candidate);
+            break;
+        }
+    }
+    let path = shelf.dir.join(&slice.file);
+    let source =
+        source.ok_or_else(|| Error::damaged(&path, "the log has other rows than it had"))?;
+    publish_refill(engine, &connection, shelf, lost, &id, &source)
+}
+
+fn publish_refill(
+    engine: &Engine,
+    connection: &duckdb::Connection,
+    shelf: &Shelf,
+    lost: &LostSlice,
+    id: &SliceId,
+    source: &str,
+) -> Result<Slice> {
+    let old = lost.slice.as_ref().expect("checked by the caller");
+    // Another name: somebody may still hold the old one, which is unlinked when they let go.
+    let file = old.file.replace(".duckdb", "-r.duckdb");
+    let path = shelf.dir.join(&file);
+    let staged = layout::staged(&path);
+    let sums: Sums = old.sums();
+    slice_file::write(connection, &staged, id, source)?;
+    slice_file::verify(engine, &staged, &sums)?;
+    disk::rename(&staged, &path)?;
+    disk::sync_dir(&shelf.dir)?;
+    let refilled = slice_file::entry(id, file, &sums);
+    shelf.change(|manifest| {
+        manifest.refill(lost, refilled.clone());
+        true
+    })?;
+    Ok(refilled)
+}
+
+/// Leaves in `refill` the rows that were stored and that no slice of the shelf has.
+fn remove_known(connection: &duckdb::Connection, shelf: &Shelf, lost: &Slice) -> Result<()> {
+    let (manifest, files) = shelf.snapshot();
+    let ids = manifest
+        .ids
+        .iter()
+        .filter(|ids| ids.lo >= lost.lo && ids.hi <= lost.hi);
+    let ids: Vec<_> = ids.map(|ids| shelf.dir.join(&ids.file)).collect();
+    let overlaps = |file: &&Arc<SliceFile>| file.slice.range().intersect(&lost.range()).is_some();
+    let mut sources = Vec::new();
+    for path in &ids {
+        let alias = slice_file::alias("known");
+        engine::attach_read_only(connection, path, &alias)?;
+        sources.push((alias, "ids", true));
+    }
+    for file in files.iter().filter(overlaps) {
+        let alias = slice_file::alias("known");
+        engine::attach_read_only(connection, &file.path, &alias)?;
+        sources.push((alias, "events", false));
+    }
+    let of = |keep: bool| {
+        let selects = sources.iter().filter(|(_, _, kept)| *kept == keep);
+        let selects: Vec<_> = selects
+            .map(|(alias, table, _)| format!("SELECT seq, idx FROM {alias}.{table}"))
+            .collect();
+        selects.join(" UNION ALL ")
+    };
+    let (stored, elsewhere) = (of(true), of(false));
+    let mut sql =
+        "CREATE OR REPLACE TEMP TABLE refill AS SELECT * FROM refill WHERE true".to_owned();
+    if !stored.is_empty() {
+        sql += &format!(" AND (seq, idx) IN ({stored})");
+    }
+    if !elsewhere.is_empty() {
+        sql += &format!(" AND (seq, idx) NOT IN ({elsewhere})");
+    }
+    connection.execute_batch(&sql)?;
+    for (alias, _, _) in &sources {
+        engine::detach(connection, alias)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,181 @@
+//! The compactor's side: Arrow Flight over what is sealed.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use arrow::record_batch::RecordBatch;
+use arrow_flight::{
+    Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo,
+    HandshakeRequest, HandshakeResponse, PollInfo, PutResult, SchemaResult, Ticket,
+    encode::FlightDataEncoderBuilder,
+    error::FlightError,
+    flight_service_server::{FlightService, FlightServiceServer},
+};
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use tokio::{
+    net::TcpListener,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{COVERAGE_ACTION, Scan};
+use crate::{Error, Result, Scanner, scan_sql};
+
+/// Scans at a time; further ones wait.
+const MAX_SCANS: usize = 16;
+/// Batches (at most 2,048 rows each) that a scan may be ahead of its reader.
+const AHEAD: usize = 8;
+
+/// Serves scans and the coverage.
+#[derive(Clone, Debug)]
+pub struct Server {
+    scanner: Scanner,
+    permits: Arc<Semaphore>,
+}
+
+impl Server {
+    #[must_use]
+    pub fn new(scanner: Scanner) -> Self {
+        Self {
+            scanner,
+            permits: Arc::new(Semaphore::new(MAX_SCANS)),
+        }
+    }
+
+    /// Serves on `listener` until `shutdown` is done; scans under way are cut off.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<()> {
+        let serving = tonic::transport::Server::builder()
+            .tcp_nodelay(true)
+            .add_service(FlightServiceServer::new(self))
+            .serve_with_incoming(TcpListenerStream::new(listener));
+        tokio::select! {
+            () = shutdown => Ok(()),
+            ended = serving => ended.map_err(|error| Error::Remote(error.to_string())),
+        }
+    }
+
+    fn start(&self, scan: Scan, permit: OwnedSemaphorePermit) -> ReceiverStream<ScanItem> {
+        let (to, from) = mpsc::channel(AHEAD);
+        let scanner = self.scanner.clone();
+        tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            let result = scanner.scan(&scan, |batch| to.blocking_send(Ok(batch)).is_ok());
+            if let Err(error) = result {
+                // A reader that has gone wants no error either.
+                let _ = to.blocking_send(Err(error));
+            }
+        });
+        ReceiverStream::new(from)
+    }
+}
+
+type ScanItem = Result<RecordBatch>;
+type Answer<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+type Reply<T> = Result<Response<T>, Status>;
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        match error {
+            Error::NotCovered { .. } => Self::failed_precondition(message),
+            Error::Invalid(_) => Self::invalid_argument(message),
+            Error::Unavailable(_) => Self::unavailable(message),
+            _ => Self::internal(message),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl FlightService for Server {
+    type HandshakeStream = Answer<HandshakeResponse>;
+    type ListFlightsStream = Answer<FlightInfo>;
+    type DoGetStream = Answer<FlightData>;
+    type DoPutStream = Answer<PutResult>;
+    type DoActionStream = Answer<arrow_flight::Result>;
+    type ListActionsStream = Answer<ActionType>;
+    type DoExchangeStream = Answer<FlightData>;
+
+    async fn do_get(&self, request: Request<Ticket>) -> Reply<Self::DoGetStream> {
+        let scan: Scan = serde_json::from_slice(&request.into_inner().ticket)
+            .map_err(|error| Status::invalid_argument(format!("ticket: {error}")))?;
+        let schema = scan_sql::schema(&scan)?;
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        let permit = permit.expect("the semaphore is never closed");
+        let mut batches = self.start(scan, permit).peekable();
+        // A scan that cannot start says so in its status, before any row.
+        if let Some(Err(_)) = Pin::new(&mut batches).peek().await
+            && let Some(Err(error)) = batches.next().await
+        {
+            return Err(error.into());
+        }
+        let batches = batches.map_err(|error| FlightError::Tonic(Box::new(error.into())));
+        let data = FlightDataEncoderBuilder::new()
+            .with_schema(schema)
+            .build(batches);
+        Ok(Response::new(data.map_err(Status::from).boxed()))
+    }
+
+    async fn do_action(&self, request: Request<Action>) -> Reply<Self::DoActionStream> {
+        let action = request.into_inner().r#type;
+        if action != COVERAGE_ACTION {
+            let message = format!("there is no action {action:?}");
+            return Err(Status::invalid_argument(message));
+        }
+        let scanner = self.scanner.clone();
+        let coverage = tokio::task::spawn_blocking(move || scanner.coverage()).await;
+        let coverage = coverage.map_err(|error| Status::internal(error.to_string()))?;
+        let json = serde_json::to_vec(&coverage).expect("a coverage always has a JSON form");
+        let answer = arrow_flight::Result { body: json.into() };
+        Ok(Response::new(futures::stream::iter([Ok(answer)]).boxed()))
+    }
+
+    async fn list_actions(&self, _: Request<Empty>) -> Reply<Self::ListActionsStream> {
+        let coverage = ActionType {
+            r#type: COVERAGE_ACTION.to_owned(),
+            description: "what is sealed, per partition, as JSON".to_owned(),
+        };
+        Ok(Response::new(futures::stream::iter([Ok(coverage)]).boxed()))
+    }
+
+    async fn handshake(
+        &self,
+        _: Request<Streaming<HandshakeRequest>>,
+    ) -> Reply<Self::HandshakeStream> {
+        Err(unsupported())
+    }
+
+    async fn list_flights(&self, _: Request<Criteria>) -> Reply<Self::ListFlightsStream> {
+        Err(unsupported())
+    }
+
+    async fn get_flight_info(&self, _: Request<FlightDescriptor>) -> Reply<FlightInfo> {
+        Err(unsupported())
+    }
+
+    async fn poll_flight_info(&self, _: Request<FlightDescriptor>) -> Reply<PollInfo> {
+        Err(unsupported())
+    }
+
+    async fn get_schema(&self, _: Request<FlightDescriptor>) -> Reply<SchemaResult> {
+        Err(unsupported())
+    }
+
+    async fn do_put(&self, _: Request<Streaming<FlightData>>) -> Reply<Self::DoPutStream> {
+        Err(unsupported())
+    }
+
+    async fn do_exchange(
+        &self,
+        _: Request<Streaming<FlightData>>,
+    ) -> Reply<Self::DoExchangeStream> {
+        Err(unsupported())
+    }
+}
+
+fn unsupported() -> Status {
+    Status::unimplemented("this server has scans (DoGet) and one action, coverage")
+}

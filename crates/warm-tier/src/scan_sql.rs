@@ -1,0 +1,226 @@
+//! The SQL of a scan. Pure; every value is quoted here.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use event::{Seq, SeqRange};
+
+use crate::{
+    Error, Result,
+    engine::text,
+    manifest::Slice,
+    remote::{Order, Scan, Table},
+    schema,
+};
+
+/// An attached slice.
+pub(crate) struct Source<'a> {
+    pub slice: &'a Slice,
+    pub alias: &'a str,
+}
+
+/// The schema of the answer.
+pub(crate) fn schema(scan: &Scan) -> Result<SchemaRef> {
+    let whole = match scan.table {
+        Table::Events => segment::events_schema(),
+        Table::HourlyStats => segment::hourly_stats_schema(),
+        Table::ConversationSummary => segment::conversation_summary_schema(),
+    };
+    let Some(columns) = &scan.columns else {
+        return Ok(whole);
+    };
+    let fields = columns.iter().map(|name| {
+        let field = whole.field_with_name(name);
+        field
+            .cloned()
+            .map_err(|_| Error::Invalid(format!("there is no column {name:?}")))
+    });
+    let fields = fields.collect::<Result<Vec<_>>>()?;
+    if fields.is_empty() {
+        return Err(Error::Invalid("a scan needs a column".to_owned()));
+    }
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+/// Whether `slice` can have a row of the answer, by the manifest alone.
+pub(crate) fn may_hold(scan: &Scan, slice: &Slice) -> bool {
+    let filter = &scan.filter;
+    let meets = |range: &SeqRange| range.intersect(&slice.range()).is_some();
+    let of_class = scan.class.is_none_or(|class| class == slice.class);
+    let behind = filter.after.is_none_or(|(seq, _)| slice.hi >= seq);
+    let before = filter.before.is_none_or(|(seq, _)| slice.lo <= seq);
+    let received = filter
+        .received_after
+        .is_none_or(|after| slice.received_max() > after);
+    let rows = scan.table != Table::Events || (behind && before && received);
+    of_class && rows && scan.ranges.iter().any(meets)
+}
+
+/// Looks a conversation up in the slice's index, when the scan is about one.
+pub(crate) fn conversation_rows(scan: &Scan, alias: &str) -> Option<String> {
+    let tenant = text(scan.filter.tenant.as_ref()?);
+    let conversation = text(scan.filter.conversation_id.as_ref()?);
+    (scan.table == Table::Events).then(|| {
+        format!(
+            "SELECT first_row, last_row, rows FROM {alias}.conversation_rows \
+             WHERE tenant = {tenant} AND conversation_id = {conversation}"
+        )
+    })
+}
+
+/// The rows of one slice, all columns; `rows` bounds their row ids when the index knows them.
+pub(crate) fn select(scan: &Scan, source: &Source<'_>, rows: Option<(i64, i64)>) -> String {
+    match scan.table {
+        Table::Events => events(scan, source, rows),
+        Table::HourlyStats | Table::ConversationSummary => rollups(scan, source),
+    }
+}
+
+fn events(scan: &Scan, source: &Source<'_>, rows: Option<(i64, i64)>) -> String {
+    let columns = schema::COLUMNS.replace(" type,", " type::VARCHAR AS type,");
+    let mut conditions = vec![within(scan, source.slice)];
+    conditions.extend(rows.map(|(first, last)| format!("rowid BETWEEN {first} AND {last}")));
+    conditions.extend(identity(scan, "conversation_id"));
+    conditions.extend(positions_and_times(scan));
+    format!(
+        "SELECT {columns} FROM {}.events WHERE {}",
+        source.alias,
+        conditions.join(" AND ")
+    )
+}
+
+/// The slice's own rollup rows when all of it is wanted, else a rollup of the wanted rows.
+fn rollups(scan: &Scan, source: &Source<'_>) -> String {
+    let Source { slice, alias } = source;
+    let whole = |range: &SeqRange| range.intersect(&slice.range()) == Some(slice.range());
+    if scan.ranges.iter().any(whole) {
+        let table = match scan.table {
+            Table::HourlyStats => "hourly_stats",
+            _ => "conversation_summary",
+        };
+        return format!("SELECT * FROM {alias}.{table}");
+    }
+    let parts = scan
+        .ranges
+        .iter()
+        .filter_map(|range| range.intersect(&slice.range()));
+    let selects = parts.map(|part| {
+        let rows = format!(
+            "{alias}.events WHERE seq BETWEEN {} AND {}",
+            part.lo, part.hi
+        );
+        match scan.table {
+            Table::HourlyStats => schema::hourly_stats(&rows, scan.partition, part),
+            _ => schema::conversation_summary(&rows, scan.partition, part),
+        }
+    });
+    selects.collect::<Vec<_>>().join(" UNION ALL ")
+}
+
+/// The statement over one or many selects. Rollups are filtered here.
+pub(crate) fn statement(scan: &Scan, schema: &SchemaRef, selects: &str, limit: u64) -> String {
+    let columns: Vec<_> = schema
+        .fields()
+        .iter()
+        .map(|field| field.name().as_str())
+        .collect();
+    let mut sql = format!("SELECT {} FROM ({selects}) AS rows", columns.join(", "));
+    let conditions = match scan.table {
+        Table::Events => Vec::new(),
+        Table::HourlyStats => rollup_conditions(scan, None),
+        Table::ConversationSummary => rollup_conditions(scan, Some("conversation_id")),
+    };
+    if !conditions.is_empty() {
+        sql += &format!(" WHERE {}", conditions.join(" AND "));
+    }
+    let order = match scan.table {
+        Table::Events => ["seq", "idx"].as_slice(),
+        Table::HourlyStats => ["seq_lo", "tenant", "hour", "type"].as_slice(),
+        Table::ConversationSummary => ["seq_lo", "tenant", "conversation_id"].as_slice(),
+    };
+    let by = |direction: &str| {
+        let keys: Vec<_> = order
+            .iter()
+            .map(|key| format!("{key} {direction}"))
+            .collect();
+        format!(" ORDER BY {}", keys.join(", "))
+    };
+    match scan.order {
+        Order::Asc => sql += &by("ASC"),
+        Order::Desc => sql += &by("DESC"),
+        Order::None => {}
+    }
+    if limit < u64::MAX {
+        sql += &format!(" LIMIT {limit}");
+    }
+    sql
+}
+
+fn rollup_conditions(scan: &Scan, conversation: Option<&str>) -> Vec<String> {
+    match conversation {
+        Some(column) => identity(scan, column),
+        None => {
+            let tenant = scan.filter.tenant.iter();
+            let types = Some(&scan.filter.types).filter(|types| !types.is_empty());
+            tenant
+                .map(|tenant| format!("tenant = {}", text(tenant)))
+                .chain(types.map(|types| schema::any_of("type", types)))
+                .collect()
+        }
+    }
+}
+
+fn identity(scan: &Scan, conversation: &str) -> Vec<String> {
+    let filter = &scan.filter;
+    let tenant = filter
+        .tenant
+        .iter()
+        .map(|tenant| format!("tenant = {}", text(tenant)));
+    let id = filter.conversation_id.iter();
+    tenant
+        .chain(id.map(|id| format!("{conversation} = {}", text(id))))
+        .collect()
+}
+
+/// Nothing to say when the slice lies wholly inside one of the ranges.
+fn within(scan: &Scan, slice: &Slice) -> String {
+    let parts: Vec<_> = scan
+        .ranges
+        .iter()
+        .filter_map(|range| range.intersect(&slice.range()))
+        .collect();
+    if parts.contains(&slice.range()) {
+        return "true".to_owned();
+    }
+    let parts: Vec<_> = parts
+        .iter()
+        .map(|part| format!("seq BETWEEN {} AND {}", part.lo, part.hi))
+        .collect();
+    format!("({})", parts.join(" OR "))
+}
+
+fn positions_and_times(scan: &Scan) -> Vec<String> {
+    let filter = &scan.filter;
+    let micros = |column: &str, sign: &str, time: event::Timestamp| {
+        format!("{column} {sign} make_timestamp({})", time.as_micros())
+    };
+    let bound = |(seq, idx): (Seq, u16), sign: &str| {
+        format!("(seq {sign} {seq} OR (seq = {seq} AND idx {sign} {idx}))")
+    };
+    let types = Some(&filter.types).filter(|types| !types.is_empty());
+    [
+        types.map(|types| schema::any_of("events.type::VARCHAR", types)),
+        filter
+            .timestamp_from
+            .map(|from| micros("timestamp", ">=", from)),
+        filter.timestamp_to.map(|to| micros("timestamp", "<", to)),
+        filter
+            .received_after
+            .map(|after| micros("received_at", ">", after)),
+        filter.after.map(|after| bound(after, ">")),
+        filter.before.map(|before| bound(before, "<")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

@@ -1,0 +1,116 @@
+//! The tables of a segment file, and the statements that fill the rollups. Pure.
+
+use event::{PartitionId, SeqRange};
+
+use crate::engine::text;
+
+/// The columns of `events` in the order of the Arrow schema.
+pub(crate) const COLUMNS: &str = "tenant, conversation_id, event_id, task_id, type, timestamp, \
+     received_at, content, content_encoding, content_len, metadata, correlation_id, trace_id, \
+     span_id, generation, partition, epoch, seq, idx, crc32c, sample_rate";
+
+const HOURLY_STATS: &str = "CREATE TABLE {db}hourly_stats (tenant VARCHAR, hour TIMESTAMP, \
+     type VARCHAR, events BIGINT, bytes BIGINT, generation INTEGER, partition INTEGER, \
+     epoch INTEGER, seq_lo BIGINT, seq_hi BIGINT);";
+
+const CONVERSATION_SUMMARY: &str = "CREATE TABLE {db}conversation_summary (tenant VARCHAR, \
+     conversation_id VARCHAR, events BIGINT, bytes BIGINT, first_timestamp TIMESTAMP, \
+     last_timestamp TIMESTAMP, start_timestamp TIMESTAMP, start_seq BIGINT, start_idx INTEGER, \
+     last_seq BIGINT, errors BIGINT, generation INTEGER, partition INTEGER, epoch INTEGER, \
+     seq_lo BIGINT, seq_hi BIGINT);";
+
+/// The columns of `events` with their types, in parentheses.
+pub(crate) fn event_columns(type_column: &str, compression: &str) -> String {
+    format!(
+        "(tenant VARCHAR, conversation_id VARCHAR, event_id VARCHAR, \
+         task_id VARCHAR, type {type_column}, timestamp TIMESTAMP, received_at TIMESTAMP, \
+         content VARCHAR{compression}, content_encoding VARCHAR, content_len BIGINT, \
+         metadata VARCHAR{compression}, correlation_id VARCHAR, trace_id VARCHAR, \
+         span_id VARCHAR, generation INTEGER, partition INTEGER, epoch INTEGER, seq BIGINT, \
+         idx INTEGER, crc32c BIGINT, sample_rate DOUBLE)"
+    )
+}
+
+/// Creates the tables of an open segment in database `db`.
+pub(crate) fn open_segment(db: &str) -> String {
+    let batches = "CREATE TABLE {db}batches (lo BIGINT, hi BIGINT, events BIGINT, bytes BIGINT, \
+                   duplicates BIGINT, dead_letters BIGINT, encoded BIGINT);";
+    let dropped = "CREATE TABLE {db}dropped (tenant VARCHAR, conversation_id VARCHAR, \
+                   event_id VARCHAR, seq BIGINT, idx INTEGER);";
+    let events = format!(
+        "CREATE TABLE {{db}}events {};",
+        event_columns("VARCHAR", "")
+    );
+    [
+        &events,
+        HOURLY_STATS,
+        CONVERSATION_SUMMARY,
+        batches,
+        dropped,
+    ]
+    .concat()
+    .replace("{db}", &format!("{db}."))
+}
+
+/// Creates the tables of a sealed slice in the database in use; its type `event_type` is there.
+pub(crate) fn slice() -> String {
+    let rows = "CREATE TABLE {db}conversation_rows (tenant VARCHAR, conversation_id VARCHAR, \
+                first_row BIGINT, last_row BIGINT, rows BIGINT);";
+    let segment = "CREATE TABLE {db}segment (version INTEGER, generation INTEGER, \
+                   partition INTEGER, epoch INTEGER, lo BIGINT, hi BIGINT, class VARCHAR, \
+                   level INTEGER, rows BIGINT, bytes BIGINT, sum_crc BIGINT, \
+                   received_min TIMESTAMP, received_max TIMESTAMP);";
+    let columns = event_columns("event_type", " USING COMPRESSION zstd");
+    let events = format!("CREATE TABLE {{db}}events {columns};");
+    [&events, HOURLY_STATS, CONVERSATION_SUMMARY, rows, segment]
+        .concat()
+        .replace("{db}", "")
+}
+
+/// The hourly statistics of the rows that `source` selects, as rows of `hourly_stats`.
+pub(crate) fn hourly_stats(source: &str, partition: PartitionId, range: SeqRange) -> String {
+    let place = place(partition, range);
+    format!(
+        "SELECT tenant, date_trunc('hour', timestamp) AS hour, type::VARCHAR AS type, \
+         count(*) AS events, sum(content_len)::BIGINT AS bytes, {place} \
+         FROM {source} GROUP BY tenant, date_trunc('hour', timestamp), type::VARCHAR"
+    )
+}
+
+/// The summaries of the rows that `source` selects, as rows of `conversation_summary`.
+pub(crate) fn conversation_summary(
+    source: &str,
+    partition: PartitionId,
+    range: SeqRange,
+) -> String {
+    let place = place(partition, range);
+    // A position as one number; a sequence stays far below 2^47.
+    let at = "seq * 65536 + idx";
+    format!(
+        "SELECT tenant, conversation_id, count(*) AS events, sum(content_len)::BIGINT AS bytes, \
+         min(timestamp) AS first_timestamp, max(timestamp) AS last_timestamp, \
+         arg_min(timestamp, {at}) AS start_timestamp, min(seq) AS start_seq, \
+         arg_min(idx, {at}) AS start_idx, max(seq) AS last_seq, \
+         count(*) FILTER (type::VARCHAR LIKE 'error%') AS errors, {place} \
+         FROM {source} GROUP BY tenant, conversation_id"
+    )
+}
+
+fn place(partition: PartitionId, range: SeqRange) -> String {
+    let PartitionId {
+        generation,
+        partition,
+        epoch,
+    } = partition;
+    let SeqRange { lo, hi } = range;
+    format!(
+        "{generation}::INTEGER AS generation, {partition}::INTEGER AS partition, \
+         {epoch}::INTEGER AS epoch, {lo}::BIGINT AS seq_lo, {hi}::BIGINT AS seq_hi"
+    )
+}
+
+/// `a IN ('x', 'y')`; false for none.
+pub(crate) fn any_of(column: &str, values: &[String]) -> String {
+    let values: Vec<_> = values.iter().map(|value| text(value)).collect();
+    format!("{column} IN ({})", values.join(", "))
+}
