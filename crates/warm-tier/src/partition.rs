@@ -24,7 +24,7 @@ const DEDUPE_AGE: Duration = Duration::from_secs(24 * 3600);
 /// [`Partition::seal`] the process must start anew.
 #[derive(Debug)]
 pub struct Partition {
-    engine: Engine,
+    pub(crate) engine: Engine,
     shelf: Arc<Shelf>,
     /// `None` only while a seal swaps it.
     open: Option<OpenSegment>,
@@ -228,7 +228,7 @@ impl Partition {
         Ok(())
     }
 
-    fn segment(&self) -> &OpenSegment {
+    pub(crate) fn segment(&self) -> &OpenSegment {
         self.open.as_ref().expect("a segment is always open")
     }
 }

@@ -138,7 +138,7 @@ impl Scanner {
                 }
             }
         }
-        let mut left = scan.limit.unwrap_or(u64::MAX);
+        let mut left = scan.limit;
         let statements = match scan.order {
             Order::None => sources,
             Order::Asc | Order::Desc if sources.is_empty() => Vec::new(),
@@ -147,10 +147,10 @@ impl Scanner {
         for selects in statements {
             let sql = scan_sql::statement(scan, schema, &selects, left);
             let wants_more = stream(&connection, &sql, schema, |batch| {
-                left = left.saturating_sub(batch.num_rows() as u64);
+                left = left.map(|left| left.saturating_sub(batch.num_rows() as u64));
                 take(batch)
             })?;
-            if !wants_more || left == 0 {
+            if !wants_more || left == Some(0) {
                 break;
             }
         }

@@ -118,7 +118,12 @@ fn rollups(scan: &Scan, source: &Source<'_>) -> String {
 }
 
 /// The statement over one or many selects. Rollups are filtered here.
-pub(crate) fn statement(scan: &Scan, schema: &SchemaRef, selects: &str, limit: u64) -> String {
+pub(crate) fn statement(
+    scan: &Scan,
+    schema: &SchemaRef,
+    selects: &str,
+    limit: Option<u64>,
+) -> String {
     let columns: Vec<_> = schema
         .fields()
         .iter()
@@ -150,7 +155,7 @@ pub(crate) fn statement(scan: &Scan, schema: &SchemaRef, selects: &str, limit: u
         Order::Desc => sql += &by("DESC"),
         Order::None => {}
     }
-    if limit < u64::MAX {
+    if let Some(limit) = limit {
         sql += &format!(" LIMIT {limit}");
     }
     sql

@@ -152,3 +152,6 @@ pub(crate) fn unlink(open: OpenSegment) -> Result<()> {
     let path = open.close()?;
     disk::remove(&path)
 }
+
+#[cfg(test)]
+mod tests;

@@ -75,8 +75,8 @@ pub(crate) fn write(
     disk::remove(path)?;
     engine::attach(connection, path, &alias)?;
     let written = connection
-        .execute_batch(&format!("USE {alias}; BEGIN; {}", fill(id, source)))
-        .and_then(|()| connection.execute_batch(&format!("COMMIT; CHECKPOINT {alias}")));
+        .execute_batch(&format!("USE {alias}; BEGIN; {} COMMIT;", fill(id, source)))
+        .and_then(|()| connection.execute_batch(&format!("{INDEX}; CHECKPOINT {alias}")));
     if written.is_err() {
         // What failed has said so; this only makes room for another try.
         let _ = connection.execute_batch("ROLLBACK");
@@ -107,14 +107,16 @@ fn fill(id: &SliceId, source: &str) -> String {
          INSERT INTO hourly_stats SELECT * FROM ({stats}) ORDER BY tenant, hour, type; \
          INSERT INTO conversation_summary SELECT * FROM ({summary}) \
            ORDER BY tenant, conversation_id; \
-         INSERT INTO conversation_rows SELECT tenant, conversation_id, min(rowid), max(rowid), \
-           count(*) FROM events GROUP BY tenant, conversation_id \
-           ORDER BY tenant, conversation_id; \
          INSERT INTO segment SELECT {VERSION}, {g}, {p}, {e}, {lo}, {hi}, {class}, {level}, \
            count(*), sum(content_len)::BIGINT, sum(crc32c)::BIGINT, min(received_at), \
            max(received_at) FROM events;"
     )
 }
+
+/// Where each conversation lies. Only after the rows are committed: row ids are others before.
+const INDEX: &str = "INSERT INTO conversation_rows SELECT tenant, conversation_id, min(rowid), \
+     max(rowid), count(*) FROM events GROUP BY tenant, conversation_id \
+     ORDER BY tenant, conversation_id";
 
 /// Whether the file at `path` holds what it must, read again from the disk.
 pub(crate) fn verify(engine: &Engine, path: &Path, expected: &Sums) -> Result<()> {

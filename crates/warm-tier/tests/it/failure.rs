@@ -1,0 +1,160 @@
+use std::{
+    fs::{self, OpenOptions},
+    os::unix::fs::FileExt as _,
+    path::Path,
+};
+
+use event::SeqRange;
+use retention::RuleSet;
+use warm_tier::{
+    Error, WarmTier, refill,
+    remote::{Scan, Table},
+    to_refill,
+};
+
+use crate::{
+    seal::{read, two_classes},
+    world::{PARTITION, World, events, frames, sealed_ranges},
+};
+
+/// Overwrites the middle of a file, behind its headers.
+fn damage(path: &Path) {
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    let len = file.metadata().unwrap().len();
+    let junk = vec![0xA5; usize::try_from(len - 12_288).unwrap()];
+    file.write_all_at(&junk, 12_288).unwrap();
+}
+
+#[test]
+fn a_second_process_is_refused_with_one_sentence() {
+    let world = World::new();
+    let error = WarmTier::open(world.options()).unwrap_err();
+    assert!(matches!(error, Error::Locked { .. }));
+    assert!(
+        error
+            .to_string()
+            .ends_with("is in use by another compactor; stop that one first")
+    );
+}
+
+#[test]
+fn a_damaged_slice_goes_into_quarantine_and_is_a_hole_until_it_is_refilled() {
+    for damaged in ["damaged", "missing"] {
+        let world = World::new();
+        let mut partition = world.partition();
+        sealed_ranges(&mut partition, 2, &two_classes());
+        let slice = partition.shelf().manifest().slices[1].clone();
+        let path = world.partition_dir().join(&slice.file);
+        drop(partition);
+        match damaged {
+            "damaged" => damage(&path),
+            _ => fs::remove_file(&path).unwrap(),
+        }
+
+        let world = world.restarted();
+        let partition = world.partition();
+        let (shelf, scanner) = (partition.shelf(), world.tier.scanner().unwrap());
+
+        let coverage = shelf.coverage();
+        assert_eq!(coverage.slices.len(), 3);
+        assert_eq!(
+            (coverage.holes[0].lo, coverage.holes[0].hi),
+            (slice.lo, slice.hi)
+        );
+        assert_eq!(coverage.holes[0].class, Some(slice.class));
+        assert_eq!(
+            read(&scanner, 1, 20).len(),
+            200 - usize::try_from(slice.rows).unwrap()
+        );
+        assert!(to_refill(&shelf, 10).is_empty(), "cold has it");
+
+        let lost = to_refill(&shelf, 9).remove(0);
+        let rows = events(slice.lo, slice.hi);
+        refill(&world.tier.engine(), &shelf, &lost, &two_classes(), &rows).unwrap();
+
+        assert!(shelf.coverage().holes.is_empty());
+        assert_eq!(read(&scanner, 1, 20), events(1, 20));
+        let wrong = refill(
+            &world.tier.engine(),
+            &shelf,
+            &lost,
+            &two_classes(),
+            &rows[1..],
+        );
+        assert!(matches!(wrong, Err(Error::Damaged { .. })));
+    }
+}
+
+#[test]
+fn damage_that_a_scan_meets_is_a_hole_from_then_on() {
+    let world = World::new();
+    let mut partition = world.partition();
+    sealed_ranges(&mut partition, 2, &RuleSet::default());
+    let slice = partition.shelf().manifest().slices[0].clone();
+    damage(&world.partition_dir().join(&slice.file));
+    let scanner = world.tier.scanner().unwrap();
+    let scan = Scan::new(Table::Events, PARTITION, vec![SeqRange { lo: 1, hi: 20 }]);
+
+    scanner.collect(&scan).unwrap_err();
+
+    assert_eq!(partition.shelf().coverage().holes.len(), 1);
+    assert_eq!(read(&scanner, 11, 20), events(11, 20));
+}
+
+#[test]
+fn a_damaged_open_segment_is_set_aside_and_read_again_from_the_log() {
+    let world = World::new();
+    let mut partition = world.partition();
+    sealed_ranges(&mut partition, 1, &RuleSet::default());
+    partition.append(frames(11, 15)).unwrap();
+    drop(partition);
+    let wal = world.partition_dir().join("open-11.duckdb.wal");
+    let file = OpenOptions::new().write(true).open(&wal).unwrap();
+    let middle = file.metadata().unwrap().len() / 2;
+    file.write_all_at(&[0xA5; 64], middle).unwrap();
+
+    let world = world.restarted();
+    let mut partition = world.partition();
+
+    assert_eq!(partition.next_seq(), 11);
+    partition.append(frames(11, 20)).unwrap();
+    partition.seal(&RuleSet::default()).unwrap();
+    assert_eq!(read(&world.tier.scanner().unwrap(), 1, 20), events(1, 20));
+    assert!(
+        world
+            .partition_dir()
+            .join("quarantine/open-11.duckdb")
+            .exists()
+    );
+}
+
+#[test]
+fn what_the_log_no_longer_has_becomes_a_hole() {
+    let world = World::new();
+    let mut partition = world.partition();
+    sealed_ranges(&mut partition, 1, &RuleSet::default());
+
+    partition.skip_to(20).unwrap();
+
+    partition.append(frames(20, 22)).unwrap();
+    partition.seal(&RuleSet::default()).unwrap();
+    let coverage = partition.shelf().coverage();
+    assert_eq!((coverage.holes[0].lo, coverage.holes[0].hi), (11, 19));
+    assert_eq!((coverage.sealed, coverage.committed), (22, 22));
+}
+
+#[test]
+fn a_frame_that_cannot_be_read_is_kept_as_it_came() {
+    let world = World::new();
+    let mut partition = world.partition();
+    let mut batch = frames(1, 3);
+    batch.events.retain(|event| event.position.seq != 2);
+    batch.unreadable = vec![(2, bytes::Bytes::from_static(b"garbage"))];
+
+    partition.append(batch).unwrap();
+    partition.seal(&RuleSet::default()).unwrap();
+
+    let kept = fs::read(world.partition_dir().join("dead/2.frame")).unwrap();
+    assert_eq!(kept, b"garbage");
+    assert_eq!(partition.shelf().manifest().dead_letters, 1);
+}

@@ -1,0 +1,7 @@
+mod dedupe;
+mod failure;
+mod merge;
+mod remote;
+mod scan;
+mod seal;
+mod world;

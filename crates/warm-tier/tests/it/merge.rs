@@ -1,0 +1,238 @@
+use std::{collections::BTreeMap, time::Duration};
+
+use arrow::{
+    array::AsArray as _,
+    datatypes::{Int64Type, TimestampMicrosecondType},
+};
+use event::{SeqRange, StoredEvent, Timestamp};
+use retention::RuleSet;
+use warm_tier::{
+    Scanner, expire, merge_once, purgeable,
+    remote::{Scan, Table},
+};
+
+use crate::{
+    seal::{read, two_classes},
+    world::{PARTITION, START, World, events, frames, sealed_ranges},
+};
+
+type Stats = BTreeMap<(i64, String), (i64, i64)>;
+
+/// What `hourly_stats` of `lo..=hi` says, summed over its rows.
+fn hourly(scanner: &Scanner, lo: u64, hi: u64) -> Stats {
+    let scan = Scan::new(Table::HourlyStats, PARTITION, vec![SeqRange { lo, hi }]);
+    let mut stats = Stats::new();
+    for batch in scanner.collect(&scan).unwrap() {
+        let hours = batch["hour"].as_primitive::<TimestampMicrosecondType>();
+        let types = batch["type"].as_string::<i32>();
+        let (events, bytes) = (&batch["events"], &batch["bytes"]);
+        for row in 0..batch.num_rows() {
+            let sum = stats
+                .entry((hours.value(row), types.value(row).to_owned()))
+                .or_default();
+            sum.0 += events.as_primitive::<Int64Type>().value(row);
+            sum.1 += bytes.as_primitive::<Int64Type>().value(row);
+        }
+    }
+    stats
+}
+
+fn hourly_by_hand(events: &[StoredEvent]) -> Stats {
+    let mut stats = Stats::new();
+    for StoredEvent { event, .. } in events {
+        let key = (
+            event.timestamp.hour().as_micros(),
+            event.event_type.to_string(),
+        );
+        let sum = stats.entry(key).or_default();
+        sum.0 += 1;
+        sum.1 += i64::try_from(event.content.len()).unwrap();
+    }
+    stats
+}
+
+/// Per conversation: events, errors, start, last sequence.
+type Summaries = BTreeMap<String, (i64, i64, i64, i64)>;
+
+fn summaries(scanner: &Scanner, lo: u64, hi: u64) -> Summaries {
+    let scan = Scan::new(
+        Table::ConversationSummary,
+        PARTITION,
+        vec![SeqRange { lo, hi }],
+    );
+    let mut found = Summaries::new();
+    for batch in scanner.collect(&scan).unwrap() {
+        let ids = batch["conversation_id"].as_string::<i32>();
+        let long = |name: &str, row| batch[name].as_primitive::<Int64Type>().value(row);
+        let starts = batch["start_timestamp"].as_primitive::<TimestampMicrosecondType>();
+        for row in 0..batch.num_rows() {
+            let start = starts.value(row);
+            let sum = found
+                .entry(ids.value(row).to_owned())
+                .or_insert((0, 0, start, 0));
+            sum.0 += long("events", row);
+            sum.1 += long("errors", row);
+            sum.2 = sum.2.min(start);
+            sum.3 = sum.3.max(long("last_seq", row));
+        }
+    }
+    found
+}
+
+fn summaries_by_hand(events: &[StoredEvent]) -> Summaries {
+    let mut found = Summaries::new();
+    for StoredEvent {
+        event, position, ..
+    } in events
+    {
+        let start = event.timestamp.as_micros();
+        let sum = found
+            .entry(event.conversation_id.to_string())
+            .or_insert((0, 0, start, 0));
+        sum.0 += 1;
+        sum.1 += i64::from(event.event_type.as_str().starts_with("error"));
+        sum.3 = i64::try_from(position.seq).unwrap();
+    }
+    found
+}
+
+#[test]
+fn a_merge_equals_its_inputs() {
+    let world = World::new();
+    let mut partition = world.partition();
+    sealed_ranges(&mut partition, 8, &two_classes());
+    let (shelf, scanner) = (partition.shelf(), world.tier.scanner().unwrap());
+    let before = (hourly(&scanner, 1, 80), summaries(&scanner, 1, 80));
+    assert_eq!(shelf.manifest().slices.len(), 16);
+
+    while merge_once(&world.tier.engine(), &shelf).unwrap().is_some() {}
+
+    // The class that stays for a minute is not merged: the result would span more than its age.
+    let levels: Vec<_> = shelf
+        .manifest()
+        .slices
+        .iter()
+        .map(|slice| slice.level)
+        .collect();
+    assert_eq!(levels.iter().filter(|level| **level == 1).count(), 1);
+    assert_eq!(levels.len(), 9);
+    assert_eq!(read(&scanner, 1, 80), events(1, 80));
+    assert_eq!(
+        (hourly(&scanner, 1, 80), summaries(&scanner, 1, 80)),
+        before
+    );
+    scanner.release().unwrap();
+    let files = std::fs::read_dir(world.partition_dir()).unwrap();
+    let slices = files.filter(|file| {
+        file.as_ref()
+            .unwrap()
+            .file_name()
+            .to_string_lossy()
+            .starts_with('L')
+    });
+    assert_eq!(slices.count(), 9, "the inputs are gone from the disk");
+}
+
+#[test]
+fn rollups_equal_a_full_scan_at_every_stage() {
+    let world = World::new();
+    let mut partition = world.partition();
+    sealed_ranges(&mut partition, 8, &two_classes());
+    let scanner = world.tier.scanner().unwrap();
+    let check = || {
+        for (lo, hi) in [(1, 80), (1, 10), (5, 33), (80, 80)] {
+            let rows = events(lo, hi);
+            assert_eq!(hourly(&scanner, lo, hi), hourly_by_hand(&rows), "{lo}-{hi}");
+            assert_eq!(
+                summaries(&scanner, lo, hi),
+                summaries_by_hand(&rows),
+                "{lo}-{hi}"
+            );
+        }
+    };
+
+    check();
+    while merge_once(&world.tier.engine(), &partition.shelf())
+        .unwrap()
+        .is_some()
+    {}
+    check();
+}
+
+#[test]
+fn a_slice_goes_when_it_is_old_and_cold_has_it_and_not_before() {
+    let world = World::new();
+    let mut partition = world.partition();
+    let rules = two_classes();
+    sealed_ranges(&mut partition, 3, &rules);
+    let (engine, shelf) = (world.tier.engine(), partition.shelf());
+    // Frame 10 is received 10 s after the start, frame 20 at 20 s; errors stay for a minute.
+    let at = |seconds: i64| Timestamp::from_micros(START + seconds * 1_000_000);
+
+    let too_early = expire(&engine, &shelf, &rules, 30, at(69)).unwrap();
+    let not_in_cold = expire(&engine, &shelf, &rules, 9, at(200)).unwrap();
+    let dropped = expire(&engine, &shelf, &rules, 20, at(200)).unwrap();
+
+    assert!(too_early.is_empty());
+    assert!(not_in_cold.is_empty());
+    let ranges: Vec<_> = dropped.iter().map(|slice| (slice.lo, slice.hi)).collect();
+    assert_eq!(ranges, [(1, 10), (11, 20)]);
+    let coverage = shelf.coverage();
+    assert_eq!((coverage.slices.len(), coverage.removals), (4, 2));
+    let left = read(&world.tier.scanner().unwrap(), 1, 20);
+    assert!(
+        left.iter()
+            .all(|e| !e.event.event_type.as_str().starts_with("error"))
+    );
+}
+
+#[test]
+fn the_current_policy_decides_the_age_not_the_class() {
+    let world = World::new();
+    let mut partition = world.partition();
+    sealed_ranges(&mut partition, 1, &two_classes());
+    let (engine, shelf) = (world.tier.engine(), partition.shelf());
+    let now = Timestamp::from_micros(START).plus(Duration::from_secs(3600));
+
+    let dropped = expire(&engine, &shelf, &RuleSet::default(), 10, now).unwrap();
+
+    assert!(dropped.is_empty());
+}
+
+#[test]
+fn slices_are_not_merged_over_what_was_dropped() {
+    let world = World::new();
+    let mut partition = world.partition();
+    sealed_ranges(&mut partition, 9, &RuleSet::default());
+    let (engine, shelf) = (world.tier.engine(), partition.shelf());
+    // Only the second range goes: its rows are the only ones that cold has.
+    let week = Duration::from_secs(7 * 24 * 3600 + 1000);
+    let now = Timestamp::from_micros(START).plus(week);
+    let first = shelf.manifest().slices[0].clone();
+    assert_eq!(
+        expire(&engine, &shelf, &RuleSet::default(), first.hi, now)
+            .unwrap()
+            .len(),
+        1
+    );
+
+    let merged = merge_once(&engine, &shelf).unwrap().unwrap();
+
+    assert_eq!((merged.lo, merged.hi), (11, 90));
+}
+
+#[test]
+fn the_log_keeps_what_is_young_or_not_yet_in_cold() {
+    let world = World::new();
+    let mut partition = world.partition();
+    sealed_ranges(&mut partition, 3, &RuleSet::default());
+    partition.append(frames(31, 35)).unwrap();
+    let shelf = partition.shelf();
+    let at = |seconds: i64| Timestamp::from_micros(START + seconds * 1_000_000);
+
+    assert_eq!(purgeable(&shelf, 0, at(1000)), None);
+    assert_eq!(purgeable(&shelf, 20, at(1000)), Some(20));
+    assert_eq!(purgeable(&shelf, 99, at(1000)), Some(30));
+    assert_eq!(purgeable(&shelf, 99, at(15)), Some(10));
+    assert_eq!(purgeable(&shelf, 99, at(5)), None);
+}
