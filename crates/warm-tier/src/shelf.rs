@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use event::{PartitionId, Seq};
+use event::{PartitionId, RangeSet, Seq};
 
 use crate::{
     Error, Result, disk, layout,
@@ -146,7 +146,10 @@ impl Shelf {
             hi: hole.hi,
             class: hole.slice.as_ref().map(|slice| slice.class),
         });
+        let expired = manifest.expired.iter().flat_map(|expired| &expired.ranges);
+        let dropped: RangeSet = expired.copied().collect();
         PartitionCoverage {
+            dropped: dropped.ranges().to_vec(),
             partition: self.partition,
             first: manifest.first,
             sealed: manifest.sealed,

@@ -27,6 +27,10 @@ pub struct PartitionCoverage {
     pub committed: Seq,
     /// Grows whenever a slice goes from here (by age, or lost). Hand it on in a scan.
     pub removals: u64,
+    /// Where slices of some class went by age: the cold tier has their rows, and warm may still have
+    /// those of other classes.
+    #[serde(default, with = "serial::ranges")]
+    pub dropped: Vec<SeqRange>,
     /// Ascending by `lo`; slices of different classes share ranges, slices of one class do not.
     pub slices: Vec<SliceCoverage>,
     /// What is missing here although it should be there.
