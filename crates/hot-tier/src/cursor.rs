@@ -1,0 +1,67 @@
+//! How far a partition is, and what it holds.
+
+use std::collections::HashMap;
+
+use event::{Seq, Timestamp};
+
+use crate::{Error, Result};
+
+/// How far the hot tier is in one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HotCursor {
+    pub epoch: u16,
+    /// The last sequence of the log that was copied.
+    pub last: Seq,
+    /// The smallest sequence from which the tier has everything, but for conversations with a
+    /// higher floor of their own.
+    pub floor: Seq,
+    /// Duplicates up to here are known and hidden.
+    pub checked: Seq,
+    /// Events held.
+    pub events: u64,
+    /// Bytes of the packs held.
+    pub bytes: u64,
+}
+
+/// [`HotCursor`] and the age of the oldest event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stats {
+    pub cursor: HotCursor,
+    /// When the log took the oldest event that the tier holds.
+    pub oldest_at: Option<Timestamp>,
+}
+
+pub(crate) type Fields = HashMap<String, String>;
+
+impl HotCursor {
+    /// `None` when the hash is not there.
+    pub(crate) fn parse(key: &str, fields: &Fields) -> Result<Option<Self>> {
+        if fields.is_empty() {
+            return Ok(None);
+        }
+        let number = |name: &'static str| -> Result<u64> {
+            let text = fields.get(name).map_or("0", String::as_str);
+            // Counters never fall below zero; if one did, it would be no reason to stop reading.
+            let number: i64 = text.parse().map_err(|_| Error::shape(key, name))?;
+            Ok(number.max(0).cast_unsigned())
+        };
+        Ok(Some(Self {
+            epoch: u16::try_from(number("epoch")?).map_err(|_| Error::shape(key, "epoch"))?,
+            last: number("last")?,
+            floor: number("floor")?,
+            checked: number("checked")?,
+            events: number("events")?,
+            bytes: number("bytes")?,
+        }))
+    }
+}
+
+/// Scores are sequences or microseconds: whole numbers below 2^53.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "scores are whole numbers between 0 and 2^53"
+)]
+pub(crate) fn from_score(score: f64) -> u64 {
+    score as u64
+}

@@ -1,0 +1,23 @@
+-- KEYS: cursor convs heads sizes floors
+-- ARGV: epoch floor prefix-of-packs prefix-of-dropped
+-- Answers 'MORE' while there is something to clear, 'NEWER' when a later epoch is there.
+local epoch = redis.call('HGET', KEYS[1], 'epoch')
+if epoch == ARGV[1] then
+  return 'OK'
+end
+if epoch and tonumber(epoch) > tonumber(ARGV[1]) then
+  return 'NEWER'
+end
+redis.call('DEL', KEYS[1], KEYS[3], KEYS[4], KEYS[5])
+local old = redis.call('ZRANGE', KEYS[2], 0, 499)
+for _, member in ipairs(old) do
+  redis.call('UNLINK', ARGV[3] .. member, ARGV[4] .. member)
+  redis.call('ZREM', KEYS[2], member)
+end
+if #old > 0 then
+  return 'MORE'
+end
+local last = string.format('%.0f', tonumber(ARGV[2]) - 1)
+redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'last', last, 'floor', ARGV[2], 'checked', last,
+  'events', 0, 'bytes', 0)
+return 'OK'

@@ -1,0 +1,61 @@
+#!lua flags=allow-oom
+-- KEYS: cursor convs heads sizes floors stream dropped
+-- ARGV: epoch member older-than max-events (-1: any number) sealed
+-- Answers how many events went by age and by number, and whether to call again.
+if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then
+  return {0, 0, 0}
+end
+local member, older = ARGV[2], tonumber(ARGV[3])
+local most, sealed = tonumber(ARGV[4]), tonumber(ARGV[5])
+local size = tonumber(redis.call('ZSCORE', KEYS[4], member) or '0')
+local aged, over, bytes, cut, budget = 0, 0, 0, nil, 256
+local from, head = '-', nil
+
+local function fields(entry)
+  local map = {}
+  for i = 1, #entry[2], 2 do
+    map[entry[2][i]] = entry[2][i + 1]
+  end
+  return map
+end
+
+while not head do
+  local entries = redis.call('XRANGE', KEYS[6], from, '+', 'COUNT', 8)
+  if #entries == 0 then
+    break
+  end
+  for _, entry in ipairs(entries) do
+    local map, seq = fields(entry), tonumber(string.match(entry[1], '^%d+'))
+    local n, old = tonumber(map.n), tonumber(map.r) < older
+    local many = most >= 0 and size - n >= most
+    if budget == 0 or seq > sealed or not (old or many) then
+      head = { id = entry[1], at = map.f }
+      break
+    end
+    if old then aged = aged + n else over = over + n end
+    size, bytes, cut, budget = size - n, bytes + #map.p, seq, budget - 1
+    from = '(' .. entry[1]
+  end
+end
+
+if not head then
+  redis.call('UNLINK', KEYS[6], KEYS[7])
+  for i = 2, 4 do
+    redis.call('ZREM', KEYS[i], member)
+  end
+elseif cut then
+  redis.call('XTRIM', KEYS[6], 'MINID', '=', head.id)
+  redis.call('ZADD', KEYS[3], head.at, member)
+  redis.call('ZADD', KEYS[4], size, member)
+  for _, position in ipairs(redis.call('SMEMBERS', KEYS[7])) do
+    if tonumber(string.match(position, '^%d+')) <= cut then
+      redis.call('SREM', KEYS[7], position)
+    end
+  end
+end
+if cut then
+  redis.call('ZADD', KEYS[5], 'GT', cut + 1, member)
+  redis.call('HINCRBY', KEYS[1], 'events', -(aged + over))
+  redis.call('HINCRBY', KEYS[1], 'bytes', -bytes)
+end
+return {aged, over, (head and budget == 0) and 1 or 0}
