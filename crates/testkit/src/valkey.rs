@@ -11,6 +11,7 @@ use crate::{eventually, free_port, process::Process, tool, wire};
 #[derive(Debug)]
 pub struct Valkey {
     pub url: String,
+    program: &'static str,
     port: u16,
     // Before the directory: it must be dead when its files go.
     process: Option<Process>,
@@ -19,9 +20,15 @@ pub struct Valkey {
 
 impl Valkey {
     pub async fn start() -> Self {
+        Self::start_as("valkey-server").await
+    }
+
+    /// The same with another program that takes the same flags: `redis-server`.
+    pub async fn start_as(program: &'static str) -> Self {
         let port = free_port();
         let mut valkey = Self {
             url: format!("redis://127.0.0.1:{port}"),
+            program,
             port,
             process: None,
             dir: TempDir::new().unwrap(),
@@ -47,15 +54,15 @@ impl Valkey {
     /// Starts it again on the same port and files, after a kill if it still runs.
     pub async fn restart(&mut self) {
         self.kill().await;
-        let mut command = Command::new(tool("valkey-server"));
+        let mut command = Command::new(tool(self.program));
         command
             .args(["--bind", "127.0.0.1", "--port", &self.port.to_string()])
             .args(["--appendonly", "yes", "--appendfsync", "everysec"])
             .args(["--maxmemory-policy", "noeviction", "--save", ""])
             .arg("--dir")
             .arg(self.dir.path());
-        let mut process = Process::start("valkey-server", command, self.dir.path());
-        eventually("valkey-server answers", async || {
+        let mut process = Process::start(self.program, command, self.dir.path());
+        eventually("the server answers", async || {
             process.must_live();
             wire::ask(self.port, "PING\r\n")
                 .await

@@ -1,0 +1,115 @@
+use event::PartitionId;
+use hot_tier::{Appended, Error};
+
+use crate::world::{PARTITION, World, event, on_each_server, pack};
+
+#[tokio::test]
+async fn what_was_appended_is_read_back_whole_and_in_order() {
+    on_each_server(async |world: World| {
+        assert_eq!(world.writer.cursor(PARTITION).await.unwrap(), None);
+        world.writer.start(PARTITION, 1).await.unwrap();
+        assert_eq!(world.append("a", 1..=3).await, Appended::Ok);
+        assert_eq!(world.append("b", 4..=5).await, Appended::Ok);
+        assert_eq!(world.append("a", 6..=6).await, Appended::Ok);
+
+        let read = world.read("a").await;
+
+        assert_eq!(world.places("a").await, [(1, 0), (2, 0), (3, 0), (6, 0)]);
+        assert_eq!(read.rows[3].event, event("a", (6, 0)));
+        assert_eq!((read.floor, read.last, read.checked), (1, 6, 0));
+        assert!(world.read("c").await.rows.is_empty());
+        let stats = world.writer.stats(PARTITION).await.unwrap().unwrap();
+        assert_eq!(stats.cursor.events, 6);
+        assert_eq!(stats.oldest_at, Some(crate::world::at(1)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_batch_that_does_not_begin_at_the_cursor_changes_nothing() {
+    on_each_server(async |world: World| {
+        assert_eq!(world.append("a", 1..=3).await, Appended::Gap, "no cursor");
+        world.writer.start(PARTITION, 1).await.unwrap();
+        assert_eq!(world.append("a", 1..=3).await, Appended::Ok);
+
+        assert_eq!(world.append("a", 1..=3).await, Appended::Gap, "again");
+        assert_eq!(world.append("a", 3..=5).await, Appended::Gap, "overlap");
+        assert_eq!(world.append("a", 6..=7).await, Appended::Gap, "hole");
+
+        assert_eq!(world.places("a").await, [(1, 0), (2, 0), (3, 0)]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn writers_that_race_neither_lose_nor_repeat() {
+    const LAST: u64 = 400;
+    on_each_server(async |world: World| {
+        world.writer.start(PARTITION, 1).await.unwrap();
+        let race = async |step: u64| {
+            loop {
+                let cursor = world.writer.cursor(PARTITION).await.unwrap().unwrap();
+                if cursor.last == LAST {
+                    return;
+                }
+                let end = (cursor.last + step).min(LAST);
+                world.append("a", cursor.last + 1..=end).await;
+            }
+        };
+
+        tokio::join!(race(1), race(3), race(7));
+
+        let expected: Vec<_> = (1..=LAST).map(|seq| (seq, 0)).collect();
+        assert_eq!(world.places("a").await, expected);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_drain_without_events_still_moves_the_cursor() {
+    on_each_server(async |world: World| {
+        world.writer.start(PARTITION, 5).await.unwrap();
+        let appended = world.writer.append(PARTITION, 4, 9, Vec::new()).await;
+        assert_eq!(appended.unwrap(), Appended::Ok);
+        let cursor = world.writer.cursor(PARTITION).await.unwrap().unwrap();
+        assert_eq!((cursor.floor, cursor.last, cursor.checked), (5, 9, 4));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_older_epoch_is_cleared_and_a_later_one_left_alone() {
+    on_each_server(async |world: World| {
+        world.writer.start(PARTITION, 1).await.unwrap();
+        world.append("a", 1..=3).await;
+        let later = PartitionId {
+            epoch: 2,
+            ..PARTITION
+        };
+        assert_eq!(world.writer.cursor(later).await.unwrap(), None);
+
+        let cursor = world.writer.start(later, 1).await.unwrap();
+
+        assert_eq!((cursor.last, cursor.events), (0, 0));
+        assert!(world.keys().await.is_empty());
+        let appended = world.writer.append(later, 0, 1, vec![pack("a", &[(1, 0)])]);
+        assert_eq!(appended.await.unwrap(), Appended::Ok);
+        assert_eq!(world.append("a", 1..=1).await, Appended::Gap);
+        let error = world.writer.start(PARTITION, 1).await.unwrap_err();
+        assert!(matches!(error, Error::Setup(_)), "{error}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn starting_twice_starts_once() {
+    on_each_server(async |world: World| {
+        world.writer.start(PARTITION, 1).await.unwrap();
+        world.append("a", 1..=3).await;
+
+        let cursor = world.writer.start(PARTITION, 9).await.unwrap();
+
+        assert_eq!((cursor.floor, cursor.last), (1, 3));
+    })
+    .await;
+}

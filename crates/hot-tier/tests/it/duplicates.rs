@@ -1,0 +1,97 @@
+use event::Seq;
+use hot_tier::{Appended, Dropped, Limits, Marked};
+
+use crate::world::{PARTITION, World, at, conversation, on_each_server, tenant};
+
+fn dropped(name: &str, seq: Seq) -> Dropped {
+    Dropped {
+        tenant: tenant(),
+        conversation: conversation(name),
+        seq,
+        idx: 0,
+    }
+}
+
+impl World {
+    async fn mark(&self, after: Seq, through: Seq, dropped: &[Dropped]) -> Marked {
+        let mark = self
+            .writer
+            .mark_duplicates(PARTITION, after, through, dropped);
+        mark.await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn duplicates_are_hidden_and_checked_moves_with_them() {
+    on_each_server(async |world: World| {
+        world.writer.start(PARTITION, 1).await.unwrap();
+        world.append("a", 1..=5).await;
+
+        assert_eq!(world.mark(0, 3, &[dropped("a", 2)]).await, Marked::Ok);
+        assert_eq!(world.mark(3, 5, &[dropped("a", 5)]).await, Marked::Ok);
+
+        assert_eq!(world.places("a").await, [(1, 0), (3, 0), (4, 0)]);
+        assert_eq!(world.read("a").await.checked, 5);
+        assert_eq!(
+            world.mark(0, 3, &[dropped("a", 2)]).await,
+            Marked::Ok,
+            "again"
+        );
+        assert_eq!(world.read("a").await.checked, 5);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_report_that_leaves_something_out_is_refused() {
+    on_each_server(async |world: World| {
+        assert_eq!(world.mark(0, 3, &[]).await, Marked::NoCursor);
+        world.writer.start(PARTITION, 4).await.unwrap();
+
+        assert_eq!(world.mark(7, 9, &[]).await, Marked::Gap { checked: 3 });
+
+        assert_eq!(world.mark(3, 9, &[]).await, Marked::Ok);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_duplicate_reported_before_it_is_written_is_hidden_too() {
+    on_each_server(async |world: World| {
+        world.writer.start(PARTITION, 1).await.unwrap();
+        assert_eq!(world.mark(0, 2, &[dropped("a", 2)]).await, Marked::Ok);
+
+        assert_eq!(world.append("a", 1..=2).await, Appended::Ok);
+
+        assert_eq!(world.places("a").await, [(1, 0)]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_known_of_duplicates_goes_with_the_events() {
+    on_each_server(async |world: World| {
+        world.writer.start(PARTITION, 1).await.unwrap();
+        world.append("a", 1..=2).await;
+        world.append("a", 3..=4).await;
+        world.mark(0, 4, &[dropped("a", 2), dropped("a", 4)]).await;
+        let key = "SMEMBERS {g1p03}:d:default:a";
+
+        world.trim("a", limits(2)).await;
+        assert_eq!(world.server.command(key).await, "*1\r\n$3\r\n4-0\r\n");
+
+        world.trim("a", limits(4)).await;
+        assert!(world.keys().await.is_empty());
+        world.mark(0, 4, &[dropped("a", 2)]).await;
+        assert!(world.keys().await.is_empty(), "nothing is left to hide");
+    })
+    .await;
+}
+
+fn limits(sealed: Seq) -> Limits {
+    Limits {
+        older_than: at(100),
+        max_events: None,
+        sealed,
+    }
+}

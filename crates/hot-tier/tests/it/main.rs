@@ -1,0 +1,9 @@
+//! The hot tier against a real valkey-server, and against a redis-server where there is one.
+
+mod appending;
+mod bounds;
+mod duplicates;
+mod outage;
+mod scanning;
+mod trimming;
+mod world;

@@ -1,0 +1,142 @@
+use event::Seq;
+use hot_tier::{Limits, Trimmed};
+
+use crate::world::{PARTITION, World, at, conversation, on_each_server, tenant};
+
+const ALL: Seq = 1_000;
+
+fn limits(older_than: Seq, max_events: Option<u64>, sealed: Seq) -> Limits {
+    Limits {
+        older_than: at(older_than),
+        max_events,
+        sealed,
+    }
+}
+
+fn trimmed(by_age: u64, by_count: u64) -> Trimmed {
+    Trimmed { by_age, by_count }
+}
+
+async fn in_twos(world: &World) {
+    world.writer.start(PARTITION, 1).await.unwrap();
+    for seq in [1, 3, 5, 7] {
+        world.append("a", seq..=seq + 1).await;
+    }
+}
+
+#[tokio::test]
+async fn an_entry_goes_by_age_when_its_last_event_may_go() {
+    on_each_server(async |world: World| {
+        in_twos(&world).await;
+
+        assert_eq!(world.trim("a", limits(4, None, ALL)).await, trimmed(2, 0));
+        assert_eq!(world.read("a").await.floor, 3);
+        assert_eq!(world.trim("a", limits(5, None, ALL)).await, trimmed(2, 0));
+
+        let read = world.read("a").await;
+        assert_eq!((read.floor, read.last), (5, 8));
+        assert_eq!(world.places("a").await, [(5, 0), (6, 0), (7, 0), (8, 0)]);
+        let stats = world.writer.stats(PARTITION).await.unwrap().unwrap();
+        assert_eq!(stats.cursor.events, 4);
+        assert_eq!(stats.oldest_at, Some(at(5)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nothing_goes_that_is_not_sealed() {
+    on_each_server(async |world: World| {
+        in_twos(&world).await;
+        assert_eq!(
+            world.trim("a", limits(100, Some(0), 0)).await,
+            trimmed(0, 0)
+        );
+        assert_eq!(
+            world.trim("a", limits(100, Some(0), 3)).await,
+            trimmed(2, 0)
+        );
+        assert_eq!(world.read("a").await.floor, 3);
+        assert_eq!(world.places("a").await.len(), 6);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_trim_by_count_raises_the_floor_of_that_conversation_alone() {
+    on_each_server(async |world: World| {
+        world.writer.start(PARTITION, 1).await.unwrap();
+        world.append("b", 1..=1).await;
+        for seq in 2..=9 {
+            world.append("a", seq..=seq).await;
+        }
+
+        assert_eq!(
+            world.trim("a", limits(0, Some(3), ALL)).await,
+            trimmed(0, 5)
+        );
+
+        assert_eq!(world.read("a").await.floor, 7);
+        assert_eq!(world.places("a").await, [(7, 0), (8, 0), (9, 0)]);
+        assert_eq!(world.read("b").await.floor, 1);
+        assert_eq!(world.places("b").await, [(1, 0)]);
+
+        world.trim("b", limits(9, None, ALL)).await;
+        assert_eq!(world.read("b").await.floor, 7, "nothing is left below");
+        assert!(!world.keys().await.contains(&"{g1p03}:floors".to_owned()));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_conversation_without_events_leaves_no_key_behind() {
+    on_each_server(async |world: World| {
+        in_twos(&world).await;
+
+        assert_eq!(world.trim("a", limits(100, None, ALL)).await, trimmed(8, 0));
+
+        assert!(world.keys().await.is_empty(), "{:?}", world.keys().await);
+        let read = world.read("a").await;
+        assert_eq!((read.floor, read.last, read.rows.len()), (9, 8, 0));
+        let stats = world.writer.stats(PARTITION).await.unwrap().unwrap();
+        assert_eq!((stats.cursor.events, stats.cursor.bytes), (0, 0));
+        world.append("a", 9..=9).await;
+        assert_eq!(world.places("a").await, [(9, 0)]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_long_conversation_is_trimmed_to_the_end() {
+    on_each_server(async |world: World| {
+        world.writer.start(PARTITION, 1).await.unwrap();
+        for seq in 1..=700 {
+            world.append("a", seq..=seq).await;
+        }
+        assert_eq!(
+            world.trim("a", limits(601, None, ALL)).await,
+            trimmed(600, 0)
+        );
+        assert_eq!(world.places("a").await.len(), 100);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn candidates_are_the_old_and_the_large() {
+    on_each_server(async |world: World| {
+        world.writer.start(PARTITION, 1).await.unwrap();
+        world.append("old", 1..=1).await;
+        world.append("large", 2..=6).await;
+        world.append("new", 7..=7).await;
+        let ask = async |older, more| {
+            let found = world.writer.candidates(PARTITION, at(older), more).await;
+            found.unwrap()
+        };
+        let named = |name| (tenant(), conversation(name));
+
+        assert_eq!(ask(2, None).await, [named("old")]);
+        assert_eq!(ask(2, Some(4)).await, [named("large"), named("old")]);
+        assert_eq!(ask(1, Some(5)).await, []);
+    })
+    .await;
+}

@@ -1,0 +1,145 @@
+//! A server, a writer, a reader, and events to write.
+
+use std::{env, ops::RangeInclusive};
+
+use event::{
+    ContentEncoding, ConversationId, Event, EventId, EventType, PartitionId, Seq, TenantId,
+    Timestamp,
+};
+use event_proto::{EncodedEvent, Pack, PackedEvent};
+use hot_tier::{
+    Appended, Bounds, ConversationPack, HotRead, HotReader, HotWriter, Limits, Order, Trimmed,
+};
+use testkit::Valkey;
+
+pub(crate) const PARTITION: PartitionId = PartitionId::first(3);
+pub(crate) type Place = (Seq, u16);
+
+pub(crate) struct World {
+    pub(crate) server: Valkey,
+    pub(crate) writer: HotWriter,
+    pub(crate) reader: HotReader,
+}
+
+/// Runs `test` on Valkey, and on Redis when it is on the PATH.
+pub(crate) async fn on_each_server(test: impl AsyncFn(World)) {
+    test(World::start("valkey-server").await).await;
+    let path = env::var_os("PATH").unwrap();
+    if env::split_paths(&path).any(|dir| dir.join("redis-server").is_file()) {
+        test(World::start("redis-server").await).await;
+    }
+}
+
+impl World {
+    pub(crate) async fn start(program: &'static str) -> Self {
+        let server = Valkey::start_as(program).await;
+        Self {
+            writer: HotWriter::connect(&server.url).await.unwrap(),
+            reader: HotReader::connect(&server.url).await.unwrap(),
+            server,
+        }
+    }
+
+    /// One event of `name` per sequence, all in one pack.
+    pub(crate) async fn append(&self, name: &str, seqs: RangeInclusive<Seq>) -> Appended {
+        let places: Vec<_> = seqs.clone().map(|seq| (seq, 0)).collect();
+        let packs = vec![pack(name, &places)];
+        let append = self
+            .writer
+            .append(PARTITION, seqs.start() - 1, *seqs.end(), packs);
+        append.await.unwrap()
+    }
+
+    pub(crate) async fn trim(&self, name: &str, limits: Limits) -> Trimmed {
+        let (tenant, conversation) = (tenant(), conversation(name));
+        let trim = self.writer.trim(PARTITION, &tenant, &conversation, limits);
+        let trimmed = trim.await.unwrap();
+        self.writer.raise_floor(PARTITION).await.unwrap();
+        trimmed
+    }
+
+    /// Everything of a conversation.
+    pub(crate) async fn read(&self, name: &str) -> HotRead {
+        self.read_within(name, Bounds::default(), Order::Ascending, 10_000)
+            .await
+            .unwrap()
+    }
+
+    pub(crate) async fn read_within(
+        &self,
+        name: &str,
+        bounds: Bounds,
+        order: Order,
+        limit: usize,
+    ) -> Option<HotRead> {
+        let (tenant, conversation) = (tenant(), conversation(name));
+        let read = self
+            .reader
+            .read(PARTITION, &tenant, &conversation, bounds, order, limit);
+        read.await.unwrap()
+    }
+
+    pub(crate) async fn places(&self, name: &str) -> Vec<Place> {
+        places(&self.read(name).await)
+    }
+
+    /// The keys of the server, without the cursor.
+    pub(crate) async fn keys(&self) -> Vec<String> {
+        let reply = self.server.command("KEYS *").await;
+        let keys = reply.lines().filter(|line| line.starts_with('{'));
+        let mut keys: Vec<_> = keys.map(str::to_owned).collect();
+        keys.retain(|key| !key.ends_with(":cursor"));
+        keys.sort();
+        keys
+    }
+}
+
+pub(crate) fn places(read: &HotRead) -> Vec<Place> {
+    read.rows.iter().map(|row| row.position.offset()).collect()
+}
+
+pub(crate) fn tenant() -> TenantId {
+    TenantId::default_tenant()
+}
+
+pub(crate) fn conversation(name: &str) -> ConversationId {
+    ConversationId::new(name).unwrap()
+}
+
+/// The log takes sequence `n` at second `n`.
+pub(crate) fn at(seq: Seq) -> Timestamp {
+    Timestamp::from_micros(i64::try_from(seq).unwrap() * 1_000_000)
+}
+
+pub(crate) fn event(name: &str, (seq, idx): Place) -> Event {
+    Event {
+        event_id: EventId::from_u128(u128::from(seq) << 16 | u128::from(idx)),
+        tenant: tenant(),
+        conversation_id: conversation(name),
+        task_id: None,
+        event_type: EventType::new("output.chunk").unwrap(),
+        timestamp: at(seq),
+        content: format!("event {idx} of frame {seq}"),
+        content_encoding: ContentEncoding::Utf8,
+        metadata: String::new(),
+        correlation_id: None,
+        trace_id: None,
+        span_id: None,
+    }
+}
+
+pub(crate) fn pack(name: &str, places: &[Place]) -> ConversationPack {
+    let packed = |place: &Place| PackedEvent {
+        seq: place.0,
+        idx: place.1,
+        received_at: at(place.0),
+        encoded: EncodedEvent::encode(&event(name, *place)),
+    };
+    ConversationPack {
+        tenant: tenant(),
+        conversation: conversation(name),
+        pack: Pack {
+            events: places.iter().map(packed).collect(),
+        },
+    }
+}
