@@ -1,0 +1,99 @@
+//! The events of a request become frames: per partition, in order, each event once.
+
+use std::collections::HashMap;
+
+use event::{ConversationId, Event, EventId, PartitionCount, PartitionId, TenantId};
+use event_proto::{EncodedEvent, FrameBuilder};
+
+use super::{Frame, Placed};
+
+pub(super) struct Packer {
+    tenant: TenantId,
+    partitions: PartitionCount,
+    conversations: HashMap<ConversationId, (usize, PartitionId)>,
+    seen: HashMap<(EventId, usize), usize>,
+    open: HashMap<PartitionId, (usize, FrameBuilder)>,
+    frames: Vec<Option<Frame>>,
+    placed: Vec<Placed>,
+}
+
+impl Packer {
+    pub(super) fn new(tenant: TenantId, partitions: PartitionCount) -> Self {
+        Self {
+            tenant,
+            partitions,
+            conversations: HashMap::new(),
+            seen: HashMap::new(),
+            open: HashMap::new(),
+            frames: Vec::new(),
+            placed: Vec::new(),
+        }
+    }
+
+    /// Takes the item `index`; an event that the request had already stays where it is.
+    pub(super) fn push(&mut self, index: usize, event: &Event, encoded: EncodedEvent) {
+        let (conversation, partition) = self.conversation(&event.conversation_id);
+        let identity = (event.event_id, conversation);
+        if let Some(first) = self.seen.get(&identity) {
+            self.placed.push(Placed {
+                index,
+                repeated: true,
+                ..self.placed[*first]
+            });
+            return;
+        }
+        self.seen.insert(identity, self.placed.len());
+        let (frame, builder) = self.builder(partition, encoded.bytes.len());
+        let frame = *frame;
+        let idx = builder.push(event, encoded);
+        self.placed.push(Placed {
+            index,
+            event_id: event.event_id,
+            frame,
+            idx,
+            repeated: false,
+        });
+    }
+
+    fn conversation(&mut self, id: &ConversationId) -> (usize, PartitionId) {
+        if let Some(known) = self.conversations.get(id) {
+            return *known;
+        }
+        let partition = self.partitions.partition_of(&self.tenant, id);
+        let new = (self.conversations.len(), partition);
+        self.conversations.insert(id.clone(), new);
+        new
+    }
+
+    fn builder(&mut self, partition: PartitionId, bytes: usize) -> &mut (usize, FrameBuilder) {
+        let full = |(_, builder): &(usize, FrameBuilder)| !builder.has_room_for(bytes);
+        if self.open.get(&partition).is_some_and(full)
+            && let Some((number, builder)) = self.open.remove(&partition)
+        {
+            self.frames[number] = Some(close(partition, builder));
+        }
+        self.open.entry(partition).or_insert_with(|| {
+            self.frames.push(None);
+            let builder = FrameBuilder::new(self.tenant.clone(), partition);
+            (self.frames.len() - 1, builder)
+        })
+    }
+
+    pub(super) fn finish(mut self) -> (Vec<Frame>, Vec<Placed>) {
+        for (partition, (number, builder)) in self.open {
+            self.frames[number] = Some(close(partition, builder));
+        }
+        let frames = self.frames.into_iter();
+        let frames = frames.map(|frame| frame.expect("every frame was closed"));
+        (frames.collect(), self.placed)
+    }
+}
+
+fn close(partition: PartitionId, builder: FrameBuilder) -> Frame {
+    Frame {
+        partition,
+        message_id: builder.message_id(),
+        events: builder.len(),
+        payload: builder.encode(),
+    }
+}

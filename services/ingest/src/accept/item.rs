@@ -1,0 +1,255 @@
+//! One item as it came: parsed without judging, so that every bad item of a request can be named.
+//! Borrows from the body whatever it can.
+
+use std::{borrow::Cow, fmt};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+/// The fields of the event that are strings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Name {
+    EventId,
+    ConversationId,
+    TaskId,
+    Type,
+    Timestamp,
+    Content,
+    ContentEncoding,
+    CorrelationId,
+    TraceId,
+    SpanId,
+}
+
+impl Name {
+    pub(crate) const ALL: [(Self, &'static str); 10] = [
+        (Self::EventId, "event_id"),
+        (Self::ConversationId, "conversation_id"),
+        (Self::TaskId, "task_id"),
+        (Self::Type, "type"),
+        (Self::Timestamp, "timestamp"),
+        (Self::Content, "content"),
+        (Self::ContentEncoding, "content_encoding"),
+        (Self::CorrelationId, "correlation_id"),
+        (Self::TraceId, "trace_id"),
+        (Self::SpanId, "span_id"),
+    ];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
+}
+
+/// The value of a string field.
+#[derive(Debug, Default)]
+pub(crate) enum Value<'a> {
+    /// Not there, or null.
+    #[default]
+    Absent,
+    Text(Cow<'a, str>),
+    /// Something else; the word says what.
+    Other(&'static str),
+}
+
+#[derive(Debug)]
+pub(crate) enum Item<'a> {
+    Object(Box<Fields<'a>>),
+    Other(&'static str),
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Fields<'a> {
+    texts: [Value<'a>; 10],
+    pub(crate) metadata: Option<&'a RawValue>,
+    pub(crate) tenant: bool,
+    /// In the order they came.
+    pub(crate) unknown: Vec<(Cow<'a, str>, &'a RawValue)>,
+    /// A field of ours that is there twice.
+    pub(crate) repeated: Option<&'static str>,
+    seen: u16,
+}
+
+impl<'a> Fields<'a> {
+    pub(crate) fn take(&mut self, name: Name) -> Value<'a> {
+        std::mem::take(&mut self.texts[name as usize])
+    }
+
+    pub(crate) fn texts(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let named = Name::ALL.iter().zip(&self.texts);
+        named.filter_map(|((_, name), value)| match value {
+            Value::Text(text) => Some((*name, text.as_ref())),
+            _ => None,
+        })
+    }
+
+    fn see(&mut self, bit: usize, name: &'static str) {
+        if self.seen & (1 << bit) != 0 {
+            self.repeated = Some(name);
+        }
+        self.seen |= 1 << bit;
+    }
+
+    fn read<A: MapAccess<'a>>(&mut self, key: Key<'a>, map: &mut A) -> Result<(), A::Error> {
+        match key {
+            Key::Text(name) => {
+                self.see(name as usize, name.as_str());
+                self.texts[name as usize] = map.next_value()?;
+            }
+            Key::Metadata => {
+                self.see(14, "metadata");
+                let value: &RawValue = map.next_value()?;
+                self.metadata = (value.get() != "null").then_some(value);
+            }
+            Key::Tenant => {
+                let value: &RawValue = map.next_value()?;
+                self.tenant |= value.get() != "null";
+            }
+            Key::Unknown(name) => self.unknown.push((name, map.next_value()?)),
+        }
+        Ok(())
+    }
+}
+
+enum Key<'a> {
+    Text(Name),
+    Metadata,
+    Tenant,
+    Unknown(Cow<'a, str>),
+}
+
+impl<'a> Key<'a> {
+    fn new(text: Cow<'a, str>) -> Self {
+        let name = match text.as_ref() {
+            "event_id" => Name::EventId,
+            "conversation_id" => Name::ConversationId,
+            "task_id" => Name::TaskId,
+            "type" => Name::Type,
+            "timestamp" => Name::Timestamp,
+            "content" => Name::Content,
+            "content_encoding" => Name::ContentEncoding,
+            "correlation_id" => Name::CorrelationId,
+            "trace_id" => Name::TraceId,
+            "span_id" => Name::SpanId,
+            "metadata" => return Self::Metadata,
+            "tenant" => return Self::Tenant,
+            _ => return Self::Unknown(text),
+        };
+        Self::Text(name)
+    }
+}
+
+impl<'de> Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct KeyVisitor;
+        impl<'de> Visitor<'de> for KeyVisitor {
+            type Value = Key<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a field name")
+            }
+
+            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Key::new(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Key::new(Cow::Owned(text.to_owned())))
+            }
+        }
+        from.deserialize_str(KeyVisitor)
+    }
+}
+
+/// What both visitors say of values that are neither null nor what they want.
+macro_rules! other_values {
+    ($other:expr) => {
+        fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
+            Ok($other("a boolean"))
+        }
+
+        fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
+            Ok($other("a number"))
+        }
+
+        fn visit_u64<E: Error>(self, _: u64) -> Result<Self::Value, E> {
+            Ok($other("a number"))
+        }
+
+        fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
+            Ok($other("a number"))
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            while seq.next_element::<IgnoredAny>()?.is_some() {}
+            Ok($other("an array"))
+        }
+    };
+}
+
+impl<'de> Deserialize<'de> for Value<'de> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct ValueVisitor;
+        impl<'de> Visitor<'de> for ValueVisitor {
+            type Value = Value<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a value")
+            }
+
+            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Value::Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Value::Text(Cow::Owned(text.to_owned())))
+            }
+
+            fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+                Ok(Value::Absent)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Value::Other("an object"))
+            }
+
+            other_values!(Value::Other);
+        }
+        from.deserialize_any(ValueVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Item<'de> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct ItemVisitor;
+        impl<'de> Visitor<'de> for ItemVisitor {
+            type Value = Item<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an event")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut fields = Box::new(Fields::default());
+                while let Some(key) = map.next_key()? {
+                    fields.read(key, &mut map)?;
+                }
+                Ok(Item::Object(fields))
+            }
+
+            fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
+                Ok(Item::Other("a string"))
+            }
+
+            fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+                Ok(Item::Other("null"))
+            }
+
+            other_values!(Item::Other);
+        }
+        from.deserialize_any(ItemVisitor)
+    }
+}

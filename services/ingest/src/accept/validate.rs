@@ -1,0 +1,190 @@
+//! An item becomes an event, or the first thing that is wrong with it.
+
+use std::{borrow::Cow, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use event::{ContentEncoding, ConversationId, Event, EventId, EventType, IdError, Timestamp};
+
+use super::{
+    Bad, Context,
+    item::{Fields, Item, Name, Value},
+    metadata,
+};
+
+/// How far a producer's clock may be ahead.
+const MAX_AHEAD: Duration = Duration::from_secs(5 * 60);
+const MAX_CORRELATION_BYTES: usize = 128;
+const MAX_TASK_BYTES: usize = 256;
+
+pub(super) fn event(context: &Context, item: Item<'_>) -> Result<Event, Bad> {
+    let mut fields = match item {
+        Item::Object(fields) => fields,
+        Item::Other(what) => {
+            let detail = format!("an event is a JSON object, this is {what}");
+            return Err(Bad::new("not_an_object", detail));
+        }
+    };
+    check_whole(&fields)?;
+    let conversation_id = conversation(context, fields.take(Name::ConversationId))?;
+    let (event_id, original) = event_id(context, &conversation_id, fields.take(Name::EventId))?;
+    let event_type = event_type(fields.take(Name::Type))?;
+    let timestamp = timestamp(context.now, fields.take(Name::Timestamp))?;
+    let (content, content_encoding) = content(&mut fields)?;
+    let metadata = metadata::merge(fields.metadata, &fields.unknown, original.as_deref())?;
+    let mut optional = |name, max| optional(&mut fields, name, max);
+    let mut trace_id = optional(Name::TraceId, MAX_CORRELATION_BYTES)?;
+    let mut span_id = optional(Name::SpanId, MAX_CORRELATION_BYTES)?;
+    if let (None, None, Some(trace)) = (&trace_id, &span_id, &context.trace) {
+        trace_id = Some(trace.trace_id.clone());
+        span_id = Some(trace.span_id.clone());
+    }
+    Ok(Event {
+        event_id,
+        tenant: context.tenant.clone(),
+        conversation_id,
+        task_id: optional(Name::TaskId, MAX_TASK_BYTES)?,
+        event_type,
+        timestamp,
+        content,
+        content_encoding,
+        metadata,
+        correlation_id: optional(Name::CorrelationId, MAX_CORRELATION_BYTES)?,
+        trace_id,
+        span_id,
+    })
+}
+
+/// What can be wrong without looking at a single field.
+fn check_whole(fields: &Fields<'_>) -> Result<(), Bad> {
+    if fields.tenant {
+        return Err(Bad::new(
+            "tenant_not_allowed",
+            "the tenant comes from the credential, never from the body",
+        ));
+    }
+    if let Some(name) = fields.repeated {
+        return Err(metadata::repeated(name));
+    }
+    let with_nul = |(_, text): &(&str, &str)| text.as_bytes().contains(&0);
+    if let Some((name, _)) = fields.texts().find(with_nul) {
+        return Err(metadata::nul(name));
+    }
+    Ok(())
+}
+
+fn text<'a>(name: Name, value: Value<'a>) -> Result<Option<Cow<'a, str>>, Bad> {
+    match value {
+        Value::Absent => Ok(None),
+        Value::Text(text) => Ok(Some(text)),
+        Value::Other(what) => Err(invalid(
+            name,
+            format!("{} must be a string, not {what}", name.as_str()),
+        )),
+    }
+}
+
+fn invalid(name: Name, detail: impl Into<String>) -> Bad {
+    let code = match name {
+        Name::EventId => "invalid_event_id",
+        Name::ConversationId => "invalid_conversation_id",
+        Name::TaskId => "invalid_task_id",
+        Name::Type => "invalid_type",
+        Name::Timestamp => "invalid_timestamp",
+        Name::Content => "invalid_content",
+        Name::ContentEncoding => "invalid_content_encoding",
+        Name::CorrelationId => "invalid_correlation_id",
+        Name::TraceId => "invalid_trace_id",
+        Name::SpanId => "invalid_span_id",
+    };
+    Bad::new(code, detail)
+}
+
+fn not_an_id(name: Name) -> impl Fn(IdError) -> Bad {
+    move |error| invalid(name, error.to_string())
+}
+
+fn conversation(context: &Context, value: Value<'_>) -> Result<ConversationId, Bad> {
+    const NAME: Name = Name::ConversationId;
+    match (text(NAME, value)?, &context.conversation) {
+        (None, None) => Err(Bad::new(
+            "missing_conversation",
+            "conversation_id is required",
+        )),
+        (None, Some(path)) => Ok(path.clone()),
+        (Some(own), None) => ConversationId::new(&own).map_err(not_an_id(NAME)),
+        (Some(own), Some(path)) if own == path.as_str() => Ok(path.clone()),
+        (Some(_), Some(path)) => Err(Bad::new(
+            "conversation_mismatch",
+            format!("conversation_id is not that of the path, {path}"),
+        )),
+    }
+}
+
+/// The id, and the producer's text when it is more than the id can hold.
+fn event_id<'a>(
+    context: &Context,
+    conversation: &ConversationId,
+    value: Value<'a>,
+) -> Result<(EventId, Option<Cow<'a, str>>), Bad> {
+    let Some(text) = text(Name::EventId, value)? else {
+        return Ok(((context.new_id)(), None));
+    };
+    let (id, hashed) = EventId::from_text(&context.tenant, conversation, &text)
+        .map_err(not_an_id(Name::EventId))?;
+    Ok((id, hashed.then_some(text)))
+}
+
+fn event_type(value: Value<'_>) -> Result<EventType, Bad> {
+    let Some(text) = text(Name::Type, value)? else {
+        return Err(Bad::new("missing_type", "type is required"));
+    };
+    EventType::new(&text).map_err(not_an_id(Name::Type))
+}
+
+fn timestamp(now: Timestamp, value: Value<'_>) -> Result<Timestamp, Bad> {
+    let Some(text) = text(Name::Timestamp, value)? else {
+        return Ok(now);
+    };
+    let time: Timestamp = text
+        .parse()
+        .map_err(|error| invalid(Name::Timestamp, format!("timestamp is {error}")))?;
+    if time > now.plus(MAX_AHEAD) {
+        return Err(Bad::new(
+            "timestamp_in_future",
+            format!("timestamp {time} is more than 5 minutes ahead of this server, {now}"),
+        ));
+    }
+    Ok(time)
+}
+
+fn content(fields: &mut Fields<'_>) -> Result<(String, ContentEncoding), Bad> {
+    let content = text(Name::Content, fields.take(Name::Content))?.unwrap_or_default();
+    let encoding = text(Name::ContentEncoding, fields.take(Name::ContentEncoding))?;
+    let encoding = match encoding.as_deref() {
+        None | Some("utf-8") => ContentEncoding::Utf8,
+        Some("base64") => ContentEncoding::Base64,
+        Some(_) => {
+            let detail = "content_encoding must be \"base64\" or \"utf-8\"";
+            return Err(invalid(Name::ContentEncoding, detail));
+        }
+    };
+    if encoding == ContentEncoding::Base64
+        && let Err(error) = STANDARD.decode(content.as_bytes())
+    {
+        let detail = format!("content is not standard base64: {error}");
+        return Err(invalid(Name::Content, detail));
+    }
+    Ok((content.into_owned(), encoding))
+}
+
+fn optional(fields: &mut Fields<'_>, name: Name, max: usize) -> Result<Option<String>, Bad> {
+    let Some(text) = text(name, fields.take(name))? else {
+        return Ok(None);
+    };
+    if text.len() > max {
+        let (what, len) = (name.as_str(), text.len());
+        let detail = format!("{what} is {len} bytes long, at most {max} are allowed");
+        return Err(invalid(name, detail));
+    }
+    Ok(Some(text.into_owned()))
+}

@@ -1,0 +1,165 @@
+//! The bytes of a request: read, and decompressed, within a limit.
+
+use std::io::{self, Read};
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, StatusCode, header},
+};
+use bytes::{Bytes, BytesMut};
+use flate2::read::MultiGzDecoder;
+use futures::StreamExt as _;
+
+use crate::problem::Problem;
+
+/// The largest body, before and after decompression.
+pub(crate) const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
+/// The zstd window that we give memory to: 16 MiB, as much as the largest body.
+const MAX_WINDOW_LOG: u32 = 24;
+
+/// How the body was compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    Identity,
+    Gzip,
+    Zstd,
+}
+
+impl Encoding {
+    pub(crate) fn from_headers(headers: &HeaderMap) -> Result<Self, Problem> {
+        let Some(value) = headers.get(header::CONTENT_ENCODING) else {
+            return Ok(Self::Identity);
+        };
+        let value = value.to_str().unwrap_or("?").trim();
+        match value.to_ascii_lowercase().as_str() {
+            "" | "identity" => Ok(Self::Identity),
+            "gzip" | "x-gzip" => Ok(Self::Gzip),
+            "zstd" => Ok(Self::Zstd),
+            _ => Err(Problem {
+                code: "unsupported_content_encoding",
+                ..Problem::unsupported(format!(
+                    "content-encoding {value:?} is not supported; send gzip, zstd or identity"
+                ))
+            }),
+        }
+    }
+
+    /// The body itself.
+    pub(crate) fn decode(self, raw: Bytes) -> Result<Bytes, Problem> {
+        let decoded = match self {
+            Self::Identity => return Ok(raw),
+            Self::Gzip => read_limited(MultiGzDecoder::new(&raw[..])),
+            Self::Zstd => zstd(&raw).and_then(read_limited),
+        };
+        let decoded = decoded.map_err(|_| {
+            Problem::bad_request(
+                "malformed_encoding",
+                "the body is not what its content-encoding says, or it was cut off",
+            )
+        })?;
+        decoded.ok_or_else(too_large)
+    }
+}
+
+fn zstd(raw: &[u8]) -> io::Result<impl Read> {
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(raw)?;
+    decoder.window_log_max(MAX_WINDOW_LOG)?;
+    Ok(decoder)
+}
+
+/// `None` when there is more than the limit.
+fn read_limited(from: impl Read) -> io::Result<Option<Bytes>> {
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(MAX_BODY_BYTES).expect("it fits") + 1;
+    from.take(limit).read_to_end(&mut bytes)?;
+    Ok((bytes.len() <= MAX_BODY_BYTES).then(|| bytes.into()))
+}
+
+/// Reads the body as it came.
+pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+    let announced = headers.get(header::CONTENT_LENGTH);
+    let announced = announced.and_then(|value| value.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|bytes: usize| bytes > MAX_BODY_BYTES) {
+        return Err(too_large());
+    }
+    let mut whole = BytesMut::with_capacity(announced.unwrap_or(0));
+    let mut chunks = body.into_data_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| {
+            Problem::bad_request("incomplete_body", "the body ended before it was complete")
+        })?;
+        if whole.len() + chunk.len() > MAX_BODY_BYTES {
+            return Err(too_large());
+        }
+        whole.extend_from_slice(&chunk);
+    }
+    Ok(whole.freeze())
+}
+
+fn too_large() -> Problem {
+    Problem::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "body_too_large",
+        format!("a body has at most {MAX_BODY_BYTES} bytes after decompression; send it in parts"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn gzip(bytes: &[u8]) -> Bytes {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap().into()
+    }
+
+    fn code(result: Result<Bytes, Problem>) -> (u16, &'static str) {
+        let problem = result.unwrap_err();
+        (problem.status.as_u16(), problem.code)
+    }
+
+    #[test]
+    fn a_compressed_body_comes_out_whole() {
+        let body = b"{\"a\":1}\n".repeat(1000);
+        assert_eq!(Encoding::Gzip.decode(gzip(&body)).unwrap(), body);
+        let packed = zstd::encode_all(&body[..], 3).unwrap();
+        assert_eq!(Encoding::Zstd.decode(packed.into()).unwrap(), body);
+        let twice = [gzip(&body), gzip(&body)].concat();
+        assert_eq!(Encoding::Gzip.decode(twice.into()).unwrap().len(), 16_000);
+    }
+
+    #[test]
+    fn a_bomb_is_too_large() {
+        let zeros = vec![0; MAX_BODY_BYTES + 1];
+        let packed = zstd::encode_all(&zeros[..], 3).unwrap();
+        assert!(packed.len() < 10_000);
+        let too_large = (413, "body_too_large");
+        assert_eq!(code(Encoding::Zstd.decode(packed.into())), too_large);
+        assert_eq!(code(Encoding::Gzip.decode(gzip(&zeros))), too_large);
+        let allowed = gzip(&zeros[1..]);
+        assert_eq!(
+            Encoding::Gzip.decode(allowed).unwrap().len(),
+            MAX_BODY_BYTES
+        );
+    }
+
+    #[test]
+    fn what_is_not_compressed_so_is_malformed() {
+        let malformed = (400, "malformed_encoding");
+        for bytes in [&b""[..], b"{}", b"\x1f\x8b\x08"] {
+            let bytes = Bytes::copy_from_slice(bytes);
+            assert_eq!(code(Encoding::Gzip.decode(bytes.clone())), malformed);
+        }
+        let whole = gzip(b"{\"a\":1}");
+        let cut = whole.slice(..whole.len() - 4);
+        assert_eq!(code(Encoding::Gzip.decode(cut)), malformed);
+        let packed = zstd::encode_all(&b"{\"a\":1}"[..], 3).unwrap();
+        let cut = Bytes::copy_from_slice(&packed[..packed.len() - 2]);
+        assert_eq!(code(Encoding::Zstd.decode(cut)), malformed);
+        let text = Bytes::from_static(b"{}");
+        assert_eq!(code(Encoding::Zstd.decode(text)), malformed);
+    }
+}

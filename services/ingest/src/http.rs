@@ -1,0 +1,195 @@
+//! The HTTP interface: requests in, receipts or problems out.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{Path, Request, State, rejection::PathRejection},
+    http::{StatusCode, header, request::Parts},
+    response::{IntoResponse as _, Response},
+    routing::post,
+};
+use event::{ConversationId, EventId, PartitionCount, TenantId, Timestamp};
+use event_log::EventLog;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tracing::{Instrument as _, info_span};
+use uuid::Uuid;
+
+use crate::{
+    accept::{Accepted, Context, accept},
+    body::{self, Encoding},
+    head::{self, Options},
+    metrics::{Metrics, Protocol},
+    problem::Problem,
+    publish::{Receipt, publish},
+};
+
+/// Bodies above this are parsed off the async threads.
+const INLINE_BYTES: usize = 64 * 1024;
+/// How long a request may wait for its turn.
+const TURN: Duration = Duration::from_secs(5);
+/// How long a body may take to arrive.
+const BODY: Duration = Duration::from_secs(30);
+
+/// What every request needs.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) log: EventLog,
+    pub(crate) partitions: PartitionCount,
+    pub(crate) metrics: Metrics,
+    /// How many requests are worked on at the same time: memory is bounded.
+    pub(crate) turns: Semaphore,
+}
+
+pub(crate) fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/v1/events", post(events))
+        .route(
+            "/v1/conversations/{conversation}/events",
+            post(conversation_events),
+        )
+        .fallback(async || {
+            let detail = "there is nothing here; events go to POST /v1/events";
+            Problem::new(StatusCode::NOT_FOUND, "not_found", detail)
+        })
+        .method_not_allowed_fallback(async || {
+            let mut response = Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "events are sent with POST; they are read from the query service",
+            )
+            .into_response();
+            let allow = header::HeaderValue::from_static("POST");
+            response.headers_mut().insert(header::ALLOW, allow);
+            response
+        })
+        .with_state(app)
+}
+
+async fn events(State(app): State<Arc<App>>, request: Request) -> Response {
+    app.respond(None, request).await
+}
+
+async fn conversation_events(
+    State(app): State<Arc<App>>,
+    path: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Response {
+    let parsed = match &path {
+        Ok(Path(text)) => ConversationId::new(text).map_err(|error| error.to_string()),
+        Err(_) => Err("the conversation in the path is not UTF-8".to_owned()),
+    };
+    match parsed {
+        Ok(conversation) => app.respond(Some(conversation), request).await,
+        Err(detail) => {
+            let status = StatusCode::UNPROCESSABLE_ENTITY;
+            Problem::new(status, "invalid_conversation_id", detail).into_response()
+        }
+    }
+}
+
+impl App {
+    async fn respond(&self, conversation: Option<ConversationId>, request: Request) -> Response {
+        let began = Instant::now();
+        let (parts, body) = request.into_parts();
+        let span = info_span!("append events", otel.kind = "server");
+        let headers = parts.headers.iter();
+        let headers = headers.filter_map(|(k, v)| Some((k.as_str(), v.to_str().ok()?)));
+        service_runtime::propagation::parent_from(&span, headers);
+        let stored = self.store(conversation, parts, body).instrument(span);
+        let response = match stored.await {
+            Ok(receipt) => Json(receipt).into_response(),
+            Err(problem) => {
+                let rejected = problem.total;
+                self.metrics.events(Protocol::Json, "rejected", rejected);
+                problem.into_response()
+            }
+        };
+        self.metrics
+            .request(Protocol::Json, response.status(), began.elapsed());
+        response
+    }
+
+    async fn store(
+        &self,
+        conversation: Option<ConversationId>,
+        parts: Parts,
+        body: Body,
+    ) -> Result<Receipt, Problem> {
+        let tenant = authenticate(&parts);
+        let options = Options::parse(parts.uri.query())?;
+        let encoding = Encoding::from_headers(&parts.headers)?;
+        let context = Context {
+            tenant,
+            conversation,
+            format: head::format(&parts.headers)?,
+            partial: options.partial,
+            trace: head::trace(&parts.headers),
+            now: Timestamp::now(),
+            new_id: || EventId::from_uuid(Uuid::now_v7()),
+            partitions: self.partitions,
+        };
+        let _turn = self.turn().await?;
+        let raw = tokio::time::timeout(BODY, body::read(&parts.headers, body)).await;
+        let raw = raw.map_err(|_| {
+            let detail = format!("the body did not arrive within {BODY:?}");
+            Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail)
+        })??;
+        let inline = raw.len() <= INLINE_BYTES && encoding == Encoding::Identity;
+        let decide = move || {
+            let body = encoding.decode(raw)?;
+            Ok::<_, Problem>((accept(&context, &body)?, body.len()))
+        };
+        let (accepted, bytes) = match inline {
+            true => decide()?,
+            false => off_thread(decide).await?,
+        };
+        self.metrics.bytes(Protocol::Json, bytes);
+        self.append(accepted, options.receipts).await
+    }
+
+    async fn append(&self, accepted: Accepted, receipts: bool) -> Result<Receipt, Problem> {
+        let events = accepted.placed.len();
+        let count = |result, events| self.metrics.events(Protocol::Json, result, events);
+        match publish(&self.log, &self.metrics, accepted, receipts).await {
+            Ok(receipt) => {
+                count("acked", receipt.acked - receipt.duplicates);
+                count("duplicate", receipt.duplicates);
+                count("rejected", receipt.rejected_total.unwrap_or(0));
+                Ok(receipt)
+            }
+            Err(problem) => {
+                count("failed", events);
+                Err(problem)
+            }
+        }
+    }
+
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        match tokio::time::timeout(TURN, self.turns.acquire()).await {
+            Ok(turn) => Ok(turn.expect("the semaphore is never closed")),
+            Err(_) => {
+                let detail = "too many requests are under way; retry with the same event ids";
+                let status = StatusCode::TOO_MANY_REQUESTS;
+                Err(Problem::new(status, "too_many_requests", detail).retry_after(1))
+            }
+        }
+    }
+}
+
+/// Who sends. Every credential check belongs here; without one, everybody is the default tenant.
+fn authenticate(_parts: &Parts) -> TenantId {
+    TenantId::default_tenant()
+}
+
+async fn off_thread<T: Send + 'static>(
+    decide: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(decide)
+        .await
+        .expect("deciding does not panic")
+}

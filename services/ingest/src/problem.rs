@@ -1,0 +1,116 @@
+//! What is wrong with a request, in a form that a client can act on: RFC 9457 with a stable code.
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+/// Bad items listed in an answer; the rest is only counted.
+pub(crate) const MAX_LISTED: usize = 100;
+
+/// One item that was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct BadItem {
+    /// Which item of the request, counted from 0.
+    pub(crate) index: usize,
+    pub(crate) code: &'static str,
+    pub(crate) detail: String,
+}
+
+/// Why a request was refused.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    pub(crate) status: StatusCode,
+    pub(crate) code: &'static str,
+    pub(crate) detail: String,
+    pub(crate) items: Vec<BadItem>,
+    /// How many items were refused, also those that are not listed.
+    pub(crate) total: usize,
+    /// Seconds after which the same request may succeed.
+    pub(crate) retry_after: Option<u32>,
+}
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            detail: detail.into(),
+            items: Vec::new(),
+            total: 0,
+            retry_after: None,
+        }
+    }
+
+    pub(crate) fn bad_request(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, detail)
+    }
+
+    pub(crate) fn too_large(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, code, detail)
+    }
+
+    pub(crate) fn unsupported(detail: impl Into<String>) -> Self {
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        Self::new(status, "unsupported_media_type", detail)
+    }
+
+    /// 422: some items are bad, and nothing was stored.
+    pub(crate) fn bad_items(items: Vec<BadItem>, total: usize) -> Self {
+        let first = items.first().expect("at least one item is bad");
+        let (code, detail) = match total {
+            1 => (first.code, first.detail.clone()),
+            _ => ("invalid_items", format!("{total} items are not valid")),
+        };
+        Self {
+            items,
+            total,
+            ..Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                code,
+                format!("{detail}; nothing was stored"),
+            )
+        }
+    }
+
+    pub(crate) fn retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    r#type: String,
+    title: String,
+    status: u16,
+    code: &'a str,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    items: &'a [BadItem],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total: Option<usize>,
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let document = Document {
+            r#type: format!("urn:isotherm:problem:{}", self.code),
+            title: self.code.replace('_', " "),
+            status: self.status.as_u16(),
+            code: self.code,
+            detail: &self.detail,
+            items: &self.items,
+            total: (self.total > 0).then_some(self.total),
+        };
+        let json = serde_json::to_vec(&document).expect("a problem always has a JSON form");
+        let content_type = [(header::CONTENT_TYPE, "application/problem+json")];
+        let mut response = (self.status, content_type, json).into_response();
+        if let Some(seconds) = self.retry_after {
+            let headers = response.headers_mut();
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
