@@ -1,0 +1,193 @@
+//! Rows out of the files of a snapshot, every object checked before it is decoded.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use arrow::{array::RecordBatch, compute::concat_batches, datatypes::SchemaRef};
+use bytes::Bytes;
+use event::RangeSet;
+use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use object_store::ObjectStoreExt as _;
+use segment::parquet_io::{self, Selection};
+
+use crate::{
+    ColdFile, ColdScan, ColdTier, Error, Order, Result, TableSnapshot, rows, stage::verify,
+};
+
+/// Objects fetched at a time; each is held whole, at most 128 MB.
+const CONCURRENT: usize = 4;
+
+impl ColdTier {
+    /// The wanted rows, file by file. Order and limit are not looked at.
+    pub fn scan(
+        &self,
+        snapshot: &TableSnapshot,
+        scan: ColdScan,
+    ) -> impl Stream<Item = Result<RecordBatch>> + Send + use<> {
+        let files: Vec<_> = selected(snapshot, &scan);
+        let (tier, scan) = (self.clone(), Arc::new(scan));
+        stream::iter(files)
+            .map(move |file| {
+                let (tier, scan) = (tier.clone(), Arc::clone(&scan));
+                async move { tier.rows_of(file, scan).await }
+            })
+            .buffered(CONCURRENT)
+            .map_ok(|batches| stream::iter(batches.into_iter().map(Ok)))
+            .try_flatten()
+            .try_filter(|batch| futures::future::ready(batch.num_rows() > 0))
+    }
+
+    /// The wanted rows of `events` by position, or of any table file by file; reads no more files
+    /// than the limit needs.
+    pub async fn read(
+        &self,
+        snapshot: &TableSnapshot,
+        scan: &ColdScan,
+    ) -> Result<Vec<RecordBatch>> {
+        let Some(order) = scan.order else {
+            return self.scan(snapshot, scan.clone()).try_collect().await;
+        };
+        let mut files = selected(snapshot, scan);
+        files.sort_by_key(|file| nearness(file, order));
+        let shared = Arc::new(scan.clone());
+        let schema = scan.needed(snapshot.table);
+        let mut files: VecDeque<_> = files.into();
+        let mut best = RecordBatch::new_empty(SchemaRef::clone(&schema));
+        while !files.is_empty() && !enough(&best, scan.limit, files.front(), order) {
+            let next = files.drain(..files.len().min(CONCURRENT));
+            let read = next.map(|file| self.rows_of(file, Arc::clone(&shared)));
+            let read = futures::future::try_join_all(read).await?;
+            let batches = std::iter::once(&best).chain(read.iter().flatten());
+            let joined = concat_batches(&schema, batches).map_err(segment::Error::from);
+            let sorted = joined.and_then(|joined| rows::by_position(&joined, order));
+            best = sorted.map_err(|source| Error::Rows {
+                path: snapshot.table.name().to_owned(),
+                source,
+            })?;
+            best = best.slice(0, best.num_rows().min(scan.limit.unwrap_or(usize::MAX)));
+        }
+        Ok(vec![projected(best, scan)?])
+    }
+
+    /// Every row of one file.
+    pub async fn read_file(&self, file: &ColdFile) -> Result<Vec<RecordBatch>> {
+        self.rows_of(file.clone(), Arc::new(ColdScan::default()))
+            .await
+    }
+
+    async fn rows_of(&self, file: ColdFile, scan: Arc<ColdScan>) -> Result<Vec<RecordBatch>> {
+        let bytes = self.object(&file).await?;
+        let path = file.path.clone();
+        let decoded = tokio::task::spawn_blocking(move || decode(&file, bytes, &scan)).await;
+        match decoded {
+            Ok(batches) => batches,
+            // The Parquet library panics on some damage that no checksum told of.
+            Err(error) if error.is_panic() => Err(Error::Damaged {
+                path,
+                reason: "it cannot be decoded".to_owned(),
+            }),
+            Err(_) => Err(Error::Stopped),
+        }
+    }
+
+    /// The bytes of `file`, from the cache or the store, checked either way.
+    async fn object(&self, file: &ColdFile) -> Result<Bytes> {
+        let sha256 = file.provenance.as_ref().map(|own| own.sha256.clone());
+        let cache = self.cache().cloned();
+        if let Some((cache, name)) = cache.clone().zip(sha256.clone()) {
+            let found = tokio::task::spawn_blocking(move || cache.get(&name)).await?;
+            if let Some(found) = found {
+                return Ok(found);
+            }
+        }
+        let log = self.log(file.table);
+        let object = log.object(&file.path);
+        let bytes = self.store().get(&object).await?.bytes().await?;
+        let (path, rows) = (file.path.clone(), file.rows);
+        tokio::task::spawn_blocking(move || {
+            let bytes = verify(path, bytes, sha256.as_deref(), rows)?;
+            if let Some((cache, name)) = cache.zip(sha256) {
+                cache.put(&name, &bytes);
+            }
+            Ok(bytes)
+        })
+        .await?
+    }
+}
+
+fn selected(snapshot: &TableSnapshot, scan: &ColdScan) -> Vec<ColdFile> {
+    let files = snapshot.files().filter(|file| scan.may_match(file));
+    files.cloned().collect()
+}
+
+/// Files are read in this order; those of which nothing is known come first.
+fn nearness(file: &ColdFile, order: Order) -> u64 {
+    match (file.extent.seq, order) {
+        (Some((min, _)), Order::Asc) => min,
+        (Some((_, max)), Order::Desc) => u64::MAX - max,
+        (None, _) => 0,
+    }
+}
+
+/// Whether no row of `next` or of a later file can be among the first `limit`.
+fn enough(best: &RecordBatch, limit: Option<usize>, next: Option<&ColdFile>, order: Order) -> bool {
+    use arrow::{array::AsArray as _, datatypes::Int64Type};
+    let Some(limit) = limit.filter(|limit| best.num_rows() >= *limit) else {
+        return false;
+    };
+    let seqs = best
+        .column_by_name("seq")
+        .map(|c| c.as_primitive::<Int64Type>());
+    let last = seqs.and_then(|seqs| Some(seqs.value(limit.checked_sub(1)?)));
+    let last = last.and_then(|last| u64::try_from(last).ok());
+    let (Some(last), Some((min, max))) = (last, next.and_then(|next| next.extent.seq)) else {
+        return limit == 0;
+    };
+    match order {
+        Order::Asc => min > last,
+        Order::Desc => max < last,
+    }
+}
+
+fn decode(file: &ColdFile, bytes: Bytes, scan: &ColdScan) -> Result<Vec<RecordBatch>> {
+    let schema = scan.needed(file.table);
+    let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+    let selection = Selection {
+        columns: Some(&names),
+        conversation: scan
+            .conversation
+            .as_ref()
+            .map(event::ConversationId::as_str),
+    };
+    let except: Option<&RangeSet> = scan.except_in(file);
+    let batches = parquet_io::read(bytes, selection).and_then(|batches| {
+        let batches = batches.iter().map(|batch| {
+            let whole = rows::with_tenant(batch, file.tenant.as_deref(), &schema)?;
+            rows::wanted(&whole, scan, except)
+        });
+        batches.collect::<segment::Result<Vec<_>>>()
+    });
+    let batches = batches.map_err(|source| Error::Rows {
+        path: file.path.clone(),
+        source,
+    })?;
+    if scan.order.is_some() {
+        return Ok(batches);
+    }
+    batches
+        .into_iter()
+        .map(|batch| projected(batch, scan))
+        .collect()
+}
+
+/// Only the columns that were asked for.
+fn projected(batch: RecordBatch, scan: &ColdScan) -> Result<RecordBatch> {
+    let Some(columns) = &scan.columns else {
+        return Ok(batch);
+    };
+    let schema = batch.schema();
+    let asked = columns.iter().map(|name| schema.index_of(name));
+    let projected = asked
+        .collect::<std::result::Result<Vec<_>, _>>()
+        .and_then(|asked| batch.project(&asked));
+    projected.map_err(|error| Error::Config(error.to_string()))
+}
