@@ -54,7 +54,8 @@ impl EventLog {
             behind: false,
             failures: 0,
         };
-        reader.check(self.state(partition).await?)?;
+        let state = self.state(partition).await?;
+        reader.check(state)?;
         let follow = async |mut reader: Reader| {
             let item = reader.next().await;
             let rest = item.is_ok().then_some(reader);

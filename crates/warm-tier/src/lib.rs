@@ -40,6 +40,6 @@ pub use partition::{Appended, Frames, OpenState, Partition};
 pub use refill::refill;
 pub use scan::Scanner;
 pub use seal::Sealed;
-pub use shelf::{Catalog, Shelf, SliceFile};
+pub use shelf::{Catalog, Shelf, ShelfTotals, SliceFile};
 pub use tier::{Options, WarmTier};
 pub use upkeep::{expire, merge_once, purgeable, to_refill};

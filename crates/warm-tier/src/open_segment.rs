@@ -214,30 +214,9 @@ impl OpenSegment {
         Ok(appender.flush()?)
     }
 
-    /// What was dropped so far, by position.
-    pub(crate) fn dropped(&self) -> Result<Vec<Duplicate>> {
-        let sql = format!(
-            "SELECT tenant, conversation_id, event_id, seq, idx FROM {}.dropped ORDER BY seq, idx",
-            self.alias
-        );
-        let mut statement = self.connection.prepare(&sql)?;
-        let mut rows = statement.query([])?;
-        let mut dropped = Vec::new();
-        while let Some(row) = rows.next()? {
-            let (tenant, conversation_id, event_id) = identity(
-                &row.get::<_, String>(0)?,
-                &row.get::<_, String>(1)?,
-                &row.get::<_, String>(2)?,
-            )?;
-            dropped.push(Duplicate {
-                tenant,
-                conversation_id,
-                event_id,
-                seq: row.get(3)?,
-                idx: row.get(4)?,
-            });
-        }
-        Ok(dropped)
+    /// What was dropped behind `after`, by position.
+    pub(crate) fn dropped(&self, after: Seq) -> Result<Vec<Duplicate>> {
+        dropped(&self.connection, &self.alias, after)
     }
 
     /// Lets go of the file.
@@ -269,4 +248,27 @@ pub(crate) fn identity(
     let conversation = ConversationId::new(conversation).map_err(wrong)?;
     let (id, _) = EventId::from_text(&tenant, &conversation, event_id).map_err(wrong)?;
     Ok((tenant, conversation, id))
+}
+
+/// The duplicates behind `after` that the attached file `alias` knows of, by position.
+pub(crate) fn dropped(connection: &Connection, alias: &str, after: Seq) -> Result<Vec<Duplicate>> {
+    let sql = format!(
+        "SELECT tenant, conversation_id, event_id, seq, idx FROM {alias}.dropped \
+         WHERE seq > {after} ORDER BY seq, idx"
+    );
+    let mut statement = connection.prepare(&sql)?;
+    let mut rows = statement.query([])?;
+    let mut dropped = Vec::new();
+    while let Some(row) = rows.next()? {
+        let texts: (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let (tenant, conversation_id, event_id) = identity(&texts.0, &texts.1, &texts.2)?;
+        dropped.push(Duplicate {
+            tenant,
+            conversation_id,
+            event_id,
+            seq: row.get(3)?,
+            idx: row.get(4)?,
+        });
+    }
+    Ok(dropped)
 }

@@ -9,12 +9,13 @@ use crate::{
     Error, Result, WarmTier, boot,
     dedupe::Dedupe,
     disk,
-    engine::Engine,
+    engine::{self, Engine},
     layout,
     manifest::LostSlice,
-    open_segment::{Batch, Duplicate, OpenSegment},
+    open_segment::{self, Batch, Duplicate, OpenSegment},
     seal::{self, Seal, Sealed},
     shelf::Shelf,
+    slice_file,
 };
 
 /// How long an event id is remembered.
@@ -148,10 +149,22 @@ impl Partition {
         disk::replace(&path, payload)
     }
 
-    /// Everything that was dropped behind what is sealed, to tell the hot tier again after it has
-    /// lost its memory.
-    pub fn dropped_since_seal(&self) -> Result<Vec<Duplicate>> {
-        self.segment().dropped()
+    /// Everything of the last 24 h that was dropped behind `after`, by position: to tell the hot
+    /// tier again after it has lost its memory.
+    pub fn dropped_after(&self, after: Seq) -> Result<Vec<Duplicate>> {
+        let mut dropped = Vec::new();
+        let connection = self.engine.connect()?;
+        for ids in self.shelf.manifest().ids {
+            if ids.hi > after {
+                let alias = slice_file::alias("dropped");
+                engine::attach_read_only(&connection, &self.shelf.dir.join(&ids.file), &alias)?;
+                let rows = open_segment::dropped(&connection, &alias, after);
+                engine::detach(&connection, &alias)?;
+                dropped.extend(rows?);
+            }
+        }
+        dropped.extend(self.segment().dropped(after)?);
+        Ok(dropped)
     }
 
     /// Seals what is open, by the classes that `rules` make, and opens the next segment. `None`

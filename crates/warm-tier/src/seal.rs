@@ -81,7 +81,8 @@ impl<'a> Seal<'a> {
         engine::attach(connection, &path, &alias)?;
         connection.execute_batch(&format!(
             "BEGIN; CREATE TABLE {alias}.ids AS SELECT event_id::UUID AS event_id, tenant, \
-             conversation_id, seq, idx FROM {events}.events ORDER BY event_id; COMMIT; \
+             conversation_id, seq, idx FROM {events}.events ORDER BY event_id; \
+             CREATE TABLE {alias}.dropped AS FROM {events}.dropped; COMMIT; \
              CHECKPOINT {alias};"
         ))?;
         engine::detach(connection, &alias)?;

@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use event::{PartitionId, RangeSet, Seq};
+use event::{PartitionId, RangeSet, Seq, Timestamp};
 
 use crate::{
     Error, Result, disk, layout,
@@ -23,6 +23,7 @@ use crate::{
 pub struct SliceFile {
     pub path: PathBuf,
     pub slice: Slice,
+    disk_bytes: u64,
     doomed: AtomicBool,
 }
 
@@ -44,6 +45,16 @@ pub struct Shelf {
     pub dir: PathBuf,
     committed: AtomicU64,
     state: Mutex<State>,
+}
+
+/// What a shelf holds.
+#[derive(Clone, Copy, Debug)]
+pub struct ShelfTotals {
+    pub sealed: Seq,
+    pub events: u64,
+    pub disk_bytes: u64,
+    pub oldest: Option<Timestamp>,
+    pub holes: u64,
 }
 
 #[derive(Debug)]
@@ -121,11 +132,18 @@ impl Shelf {
         self.committed.store(seq, Ordering::Release);
     }
 
-    /// What the sealed files take on disk.
+    /// What is sealed, added up.
     #[must_use]
-    pub fn disk_bytes(&self) -> u64 {
-        let (_, files) = self.snapshot();
-        files.iter().map(|file| disk::bytes(&file.path)).sum()
+    pub fn totals(&self) -> ShelfTotals {
+        let state = self.lock();
+        let slices = &state.manifest.slices;
+        ShelfTotals {
+            sealed: state.manifest.sealed,
+            events: slices.iter().map(|slice| slice.rows).sum(),
+            disk_bytes: state.files.values().map(|file| file.disk_bytes).sum(),
+            oldest: slices.iter().map(Slice::received_min).min(),
+            holes: state.manifest.holes.len() as u64,
+        }
     }
 
     #[must_use]
@@ -171,8 +189,10 @@ impl State {
     fn adopt(&mut self, dir: &Path, manifest: Manifest) {
         for slice in &manifest.slices {
             self.files.entry(slice.file.clone()).or_insert_with(|| {
+                let path = dir.join(&slice.file);
                 Arc::new(SliceFile {
-                    path: dir.join(&slice.file),
+                    disk_bytes: disk::bytes(&path),
+                    path,
                     slice: slice.clone(),
                     doomed: AtomicBool::new(false),
                 })

@@ -1,1 +1,205 @@
-//! compactor
+//! The compactor: follows the log of every partition into the warm tier's segments, seals and
+//! merges them, serves them, and drops what is old and safely in the cold tier.
+//!
+//! Orders kept: the offset moves with the rows, in one transaction · a watermark is published
+//! after the commit it speaks of · deleted last of all, and only what the cold tier was seen to
+//! have. An error of DuckDB ends the process; the next one finds what was committed, once.
+
+mod cold;
+mod config;
+mod decode;
+mod duplicates;
+mod lag;
+mod metrics;
+mod policy;
+mod space;
+mod upkeep;
+mod watermark;
+mod worker;
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use event::PartitionCount;
+use event_log::EventLog;
+use hot_tier::HotWriter;
+use service_runtime::{Check, Runtime, Tasks};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    task, time,
+};
+use tokio_util::sync::CancellationToken;
+use warm_tier::{Partition, WarmTier, remote::Server};
+
+use config::Config;
+pub use config::{Args, ByteSize, S3Args};
+use metrics::Metrics;
+use upkeep::Upkeep;
+use worker::{Shared, Worker};
+
+/// Runs the service until it is told to stop or fails.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let config = args.validate()?;
+    let mut runtime = Runtime::start("compactor", args.runtime).await?;
+    let metrics = Metrics::register(&runtime.registry).context("register metrics")?;
+    let options = config.warm.clone();
+    let tier = task::spawn_blocking(move || WarmTier::open(options)).await??;
+    let listener = service_runtime::bind("flight server", config.flight_addr).await?;
+    let service = Service {
+        nats: runtime.readiness.check("nats"),
+        partitions: runtime.readiness.check("partitions"),
+        tier: Arc::new(tier),
+        config,
+        metrics,
+        shutdown: runtime.shutdown(),
+    };
+    runtime.tasks.spawn("compactor", service.run(listener));
+    runtime.join().await
+}
+
+struct Service {
+    nats: Check,
+    partitions: Check,
+    tier: Arc<WarmTier>,
+    config: Config,
+    metrics: Metrics,
+    shutdown: CancellationToken,
+}
+
+/// How long the tasks may take to finish what they are at.
+const DRAIN: Duration = Duration::from_secs(8);
+
+impl Service {
+    async fn run(self, listener: TcpListener) -> anyhow::Result<()> {
+        let shutdown = self.shutdown.clone();
+        let Some((log, count)) = self.wait_for_log().await? else {
+            return Ok(());
+        };
+        let mut tasks = Tasks::new(shutdown);
+        let shared = self.share(&log, &listener, &mut tasks).await?;
+        for partition in count.all() {
+            let first = log
+                .first_seq(partition)
+                .await
+                .context("read the log's state")?;
+            let tier = Arc::clone(&self.tier);
+            let opened = task::spawn_blocking(move || tier.partition(partition, first)).await?;
+            let opened = opened.with_context(|| format!("open partition {partition}"))?;
+            self.start_worker(&shared, opened, &mut tasks).await?;
+        }
+        self.partitions.set(true, format!("{} open", count.get()));
+        self.start_upkeep(shared, listener, &mut tasks)?;
+        tasks.join(DRAIN).await
+    }
+
+    /// Connects, and waits until ingest has said how many partitions there are.
+    async fn wait_for_log(&self) -> anyhow::Result<Option<(EventLog, PartitionCount)>> {
+        let connect = EventLog::connect(&self.config.nats_url, "compactor");
+        let Some(log) = self.shutdown.run_until_cancelled(connect).await else {
+            return Ok(None);
+        };
+        let log = log.context("connect to nats")?;
+        self.nats.set(true, "");
+        self.partitions
+            .set(false, "waits for ingest to make the log");
+        loop {
+            if let Some(count) = log
+                .partition_count()
+                .await
+                .context("read partition count")?
+            {
+                return Ok(Some((log, count)));
+            }
+            let pause = time::sleep(Duration::from_millis(200));
+            if self.shutdown.run_until_cancelled(pause).await.is_none() {
+                return Ok(None);
+            }
+        }
+    }
+
+    async fn share(
+        &self,
+        log: &EventLog,
+        listener: &TcpListener,
+        tasks: &mut Tasks,
+    ) -> anyhow::Result<Shared> {
+        let rules = log.policy().await.context("read the policy")?;
+        let (set_rules, rules) = watch::channel(Arc::new(rules));
+        let (set_taking, taking) = watch::channel(true);
+        let shutdown = tasks.shutdown();
+        tasks.spawn(
+            "policy",
+            policy::follow(log.clone(), set_rules, shutdown.clone()),
+        );
+        let (data, metrics) = (self.config.warm.data.clone(), self.metrics.clone());
+        tasks.spawn("space", space::watch(data, set_taking, metrics, shutdown));
+        let url = match &self.config.flight_url {
+            Some(url) => url.clone(),
+            None => format!("http://{}", listener.local_addr()?),
+        };
+        Ok(Shared {
+            log: log.clone(),
+            rules,
+            taking,
+            metrics: self.metrics.clone(),
+            seal: self.config.seal,
+            flight_url: url,
+            heavy: Arc::new(Semaphore::new(1)),
+        })
+    }
+
+    async fn start_worker(
+        &self,
+        shared: &Shared,
+        partition: Partition,
+        tasks: &mut Tasks,
+    ) -> anyhow::Result<()> {
+        let (id, shutdown) = (partition.id(), tasks.shutdown());
+        let mut reporter = None;
+        if let Some(url) = &self.config.redis_url {
+            let hot = HotWriter::connect(url).await.context("connect to redis")?;
+            let (to, teller) = duplicates::Teller::new(hot, id);
+            reporter = Some(to);
+            tasks.spawn(format!("duplicates-{id}"), teller.run(shutdown.clone()));
+        }
+        let (watermarks, newest) = watch::channel(None);
+        let publish = watermark::publish(shared.log.clone(), newest, shutdown.clone());
+        tasks.spawn(format!("watermark-{id}"), publish);
+        let worker = Worker::new(shared.clone(), partition, reporter, watermarks);
+        tasks.spawn(format!("partition-{id}"), worker.run(shutdown));
+        Ok(())
+    }
+
+    fn start_upkeep(
+        &self,
+        shared: Shared,
+        listener: TcpListener,
+        tasks: &mut Tasks,
+    ) -> anyhow::Result<()> {
+        let shutdown = tasks.shutdown();
+        let (scanner, catalog) = (self.tier.scanner()?, self.tier.catalog());
+        let (log, metrics) = (shared.log.clone(), self.metrics.clone());
+        let lag = lag::watch(log, catalog, metrics, self.nats.clone(), shutdown.clone());
+        tasks.spawn("lag", lag);
+        let server = Server::new(scanner.clone());
+        let stop = shutdown.clone().cancelled_owned();
+        tasks.spawn("flight", async move {
+            server.serve(listener, stop).await.context("serve flight")
+        });
+        let upkeep = Upkeep {
+            shared,
+            tier: Arc::clone(&self.tier),
+            scanner,
+            cold: self
+                .config
+                .cold
+                .clone()
+                .map(|(url, options)| cold::Cold::new(url, options)),
+            interval: self.config.upkeep_interval,
+            log_grace: self.config.log_grace,
+        };
+        tasks.spawn("upkeep", upkeep.run(shutdown));
+        Ok(())
+    }
+}

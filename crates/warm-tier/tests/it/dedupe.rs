@@ -16,7 +16,10 @@ fn a_repeat_inside_a_batch_keeps_the_least_position() {
 
     assert_eq!(appended.stored, 2);
     assert_eq!((appended.dropped[0].seq, appended.dropped[0].idx), (2, 0));
-    assert_eq!(partition.dropped_since_seal().unwrap(), appended.dropped);
+    assert_eq!(partition.dropped_after(0).unwrap(), appended.dropped);
+    partition.seal(&RuleSet::default()).unwrap();
+    assert_eq!(partition.dropped_after(0).unwrap(), appended.dropped);
+    assert!(partition.dropped_after(2).unwrap().is_empty());
 }
 
 #[test]

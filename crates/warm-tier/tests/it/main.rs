@@ -1,3 +1,7 @@
+//! The warm tier against its files.
+
+#![allow(clippy::unwrap_used, reason = "a test that fails must panic")]
+
 mod dedupe;
 mod failure;
 mod merge;

@@ -9,7 +9,6 @@ use tempfile::TempDir;
 use warm_tier::{Frames, Options, Partition, WarmTier};
 
 pub(crate) const PARTITION: PartitionId = PartitionId::first(3);
-pub(crate) const HOUR: i64 = 3_600_000_000;
 /// Of the first event.
 pub(crate) const START: i64 = 1_795_000_000_000_000;
 

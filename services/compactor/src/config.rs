@@ -1,0 +1,205 @@
+//! What was typed, and the configuration made of it.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
+
+use cold_tier::ColdOptions;
+use service_runtime::RuntimeArgs;
+
+/// Keeps the warm tier: appends the log to DuckDB segments, seals, merges, serves and drops them.
+#[derive(Debug, clap::Parser)]
+#[command(version)]
+pub struct Args {
+    /// The event log.
+    #[arg(
+        long,
+        env = "ISOTHERM_NATS_URL",
+        default_value = "nats://127.0.0.1:7422"
+    )]
+    pub nats_url: String,
+    /// The hot tier, to be told of duplicates. Without it readers drop them themselves.
+    #[arg(long, env = "ISOTHERM_REDIS_URL")]
+    pub redis_url: Option<String>,
+    /// The cold tier. Without it nothing is ever dropped, here or from the log.
+    #[arg(long, env = "ISOTHERM_COLD_URL")]
+    pub cold_url: Option<String>,
+    #[command(flatten)]
+    pub s3: S3Args,
+    /// Where the segments lie. One compactor owns it.
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// Where sealed segments are served over Arrow Flight.
+    #[arg(long, default_value = "127.0.0.1:7403")]
+    pub flight_addr: SocketAddr,
+    /// The URL at which others reach it; http:// and the address by default.
+    #[arg(long)]
+    pub flight_url: Option<String>,
+    /// For DuckDB: half for writing, half for reading. Keep it below 60 % of the machine's.
+    #[arg(long, default_value = "1GiB")]
+    pub memory_limit: ByteSize,
+    /// For the filters of event ids of the last 24 h. What does not fit is looked up on disk.
+    #[arg(long, default_value = "256MiB")]
+    pub dedupe_memory: ByteSize,
+    /// Seal a segment when its events have this many bytes.
+    #[arg(long, default_value = "128MiB")]
+    pub seal_bytes: ByteSize,
+    /// Seal a segment when its first events have waited this long.
+    #[arg(long, default_value = "10m")]
+    pub seal_after: humantime::Duration,
+    /// The log keeps what is younger, even when it is in warm and cold.
+    #[arg(long, default_value = "1h")]
+    pub log_grace: humantime::Duration,
+    /// How often to look for slices to merge and to drop.
+    #[arg(long, default_value = "10s")]
+    pub upkeep_interval: humantime::Duration,
+    #[command(flatten)]
+    pub runtime: RuntimeArgs,
+}
+
+/// How to reach a bucket.
+#[derive(Debug, clap::Args)]
+pub struct S3Args {
+    /// The endpoint of an S3 service that is not Amazon's.
+    #[arg(long, env = "AWS_ENDPOINT_URL")]
+    pub s3_endpoint: Option<String>,
+    #[arg(long, env = "AWS_ACCESS_KEY_ID", hide_env_values = true)]
+    pub s3_access_key: Option<String>,
+    #[arg(long, env = "AWS_SECRET_ACCESS_KEY", hide_env_values = true)]
+    pub s3_secret_key: Option<String>,
+    #[arg(long, env = "AWS_REGION")]
+    pub s3_region: Option<String>,
+    /// Allow an endpoint without TLS.
+    #[arg(long)]
+    pub s3_allow_http: bool,
+}
+
+/// Valid, without clap.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub nats_url: String,
+    pub redis_url: Option<String>,
+    pub cold: Option<(String, ColdOptions)>,
+    pub warm: warm_tier::Options,
+    pub flight_addr: SocketAddr,
+    pub flight_url: Option<String>,
+    pub seal: SealRules,
+    pub log_grace: Duration,
+    pub upkeep_interval: Duration,
+}
+
+/// When a segment is sealed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SealRules {
+    pub bytes: u64,
+    pub after: Duration,
+}
+
+const MIB: u64 = 1024 * 1024;
+const LEAST_MEMORY: u64 = 128 * MIB;
+
+impl Args {
+    pub(crate) fn validate(&self) -> anyhow::Result<Config> {
+        anyhow::ensure!(
+            self.memory_limit.0 >= LEAST_MEMORY,
+            "--memory-limit is {}, DuckDB needs at least {}MiB",
+            self.memory_limit,
+            LEAST_MEMORY / MIB
+        );
+        anyhow::ensure!(
+            !self.upkeep_interval.is_zero() && self.seal_bytes.0 > 0,
+            "--upkeep-interval and --seal-bytes must not be zero"
+        );
+        Ok(Config {
+            nats_url: self.nats_url.clone(),
+            redis_url: self.redis_url.clone(),
+            cold: self.cold_url.clone().map(|url| (url, self.s3.options())),
+            warm: warm_tier::Options {
+                data: absolute(&self.data)?,
+                memory_limit: self.memory_limit.0,
+                dedupe_memory: usize::try_from(self.dedupe_memory.0)?,
+            },
+            flight_addr: self.flight_addr,
+            flight_url: self.flight_url.clone(),
+            seal: SealRules {
+                bytes: self.seal_bytes.0,
+                after: self.seal_after.into(),
+            },
+            log_grace: self.log_grace.into(),
+            upkeep_interval: self.upkeep_interval.into(),
+        })
+    }
+}
+
+fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
+    use anyhow::Context as _;
+    std::path::absolute(path).with_context(|| format!("find {}", path.display()))
+}
+
+/// A number of bytes: `128MiB`, `1GiB`, `64KiB`, `500B`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ByteSize(pub u64);
+
+const UNITS: [(&str, u64); 5] = [
+    ("TiB", 1 << 40),
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("B", 1),
+];
+
+impl FromStr for ByteSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refuse = || format!("not a size: {text:?}; write it as 128MiB");
+        let (unit, factor) = UNITS
+            .iter()
+            .find(|(unit, _)| text.ends_with(unit))
+            .ok_or_else(refuse)?;
+        let number: u64 = (text.trim_end_matches(unit).trim())
+            .parse()
+            .map_err(|_| refuse())?;
+        number.checked_mul(*factor).map(Self).ok_or_else(refuse)
+    }
+}
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (unit, factor) = UNITS
+            .iter()
+            .find(|(_, factor)| self.0 >= *factor && self.0.is_multiple_of(*factor))
+            .unwrap_or(&("B", 1));
+        write!(f, "{}{unit}", self.0 / factor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser as _};
+
+    use super::*;
+
+    #[test]
+    fn the_flags_are_sound_and_data_is_all_that_is_needed() {
+        Args::command().debug_assert();
+        let args = Args::parse_from(["compactor", "--data", "/d"]);
+        let config = args.validate().unwrap();
+        assert_eq!(config.seal.bytes, 128 * MIB);
+        assert_eq!(config.warm.memory_limit, 1024 * MIB);
+    }
+
+    #[test]
+    fn sizes_are_read_and_written() {
+        for text in ["128MiB", "1GiB", "500B", "3KiB"] {
+            assert_eq!(text.parse::<ByteSize>().unwrap().to_string(), text);
+        }
+        for text in ["", "12", "-1MiB", "1.5GiB", "99999999999TiB"] {
+            text.parse::<ByteSize>().unwrap_err();
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! How far the partitions are behind the log, for the metric and the readiness check.
+
+use std::time::Duration;
+
+use event_log::EventLog;
+use service_runtime::Check;
+use tokio::time;
+use tokio_util::sync::CancellationToken;
+use warm_tier::Catalog;
+
+use crate::metrics::Metrics;
+
+const INTERVAL: Duration = Duration::from_secs(2);
+
+pub(crate) async fn watch(
+    log: EventLog,
+    catalog: Catalog,
+    metrics: Metrics,
+    nats: Check,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let mut ticks = time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return Ok(()),
+            _ = ticks.tick() => {}
+        }
+        match pending(&log, &catalog).await {
+            Ok(pending) => {
+                metrics
+                    .pending
+                    .set(i64::try_from(pending).unwrap_or(i64::MAX));
+                nats.set(true, "");
+            }
+            Err(error) => nats.set(false, error.to_string()),
+        }
+    }
+}
+
+async fn pending(log: &EventLog, catalog: &Catalog) -> event_log::Result<u64> {
+    let mut pending = 0;
+    for shelf in catalog.shelves() {
+        let last = log.last_seq(shelf.partition).await?;
+        pending += last.saturating_sub(shelf.committed());
+    }
+    Ok(pending)
+}

@@ -1,0 +1,157 @@
+//! What the compactor counts.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+use event::{PartitionId, Timestamp};
+use prometheus::{
+    Gauge, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
+};
+use service_runtime::metrics::{
+    DURATION_BUCKETS, counter, counter_vec, float_gauge_vec, gauge, gauge_vec, histogram,
+};
+
+/// One per process.
+#[derive(Clone, Debug)]
+pub(crate) struct Metrics {
+    pub moved: IntCounter,
+    pub removed: IntCounterVec,
+    pub dead_letters: IntCounter,
+    pub append_seconds: Histogram,
+    pub seal_seconds: Histogram,
+    pub seals: IntCounterVec,
+    pub merges: IntCounterVec,
+    pub pending: IntGauge,
+    pub holes: IntGauge,
+    pub disk_free_share: Gauge,
+    events: IntGauge,
+    bytes: IntGauge,
+    oldest: Gauge,
+    held: Arc<Mutex<BTreeMap<PartitionId, Held>>>,
+}
+
+/// What one partition holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Held {
+    pub events: u64,
+    pub bytes: u64,
+    pub oldest: Option<Timestamp>,
+    pub holes: u64,
+}
+
+impl Metrics {
+    pub(crate) fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let warm = |gauges: &IntGaugeVec| gauges.with_label_values(&["warm"]);
+        let moved = counter_vec(
+            registry,
+            "tier_moved_events_total",
+            "Events that went from one place to the next.",
+            &["from", "to"],
+        )?;
+        let oldest: GaugeVec = float_gauge_vec(
+            registry,
+            "tier_oldest_event_timestamp_seconds",
+            "When the log took the oldest event of the tier; 0 when it is empty.",
+            &["tier"],
+        )?;
+        Ok(Self {
+            moved: moved.with_label_values(&["log", "warm"]),
+            removed: counter_vec(
+                registry,
+                "tier_removed_events_total",
+                "Events that left a tier, or never entered it, by reason.",
+                &["tier", "reason"],
+            )?,
+            dead_letters: counter(
+                registry,
+                "compactor_dead_letters_total",
+                "Frames of the log that could not be read and were set aside.",
+            )?,
+            append_seconds: histogram(
+                registry,
+                "compactor_append_duration_seconds",
+                "From a batch of the log to its commit.",
+                DURATION_BUCKETS,
+            )?,
+            seal_seconds: histogram(
+                registry,
+                "compactor_seal_duration_seconds",
+                "From an open segment to sealed slices.",
+                DURATION_BUCKETS,
+            )?,
+            seals: counter_vec(
+                registry,
+                "compactor_seals_total",
+                "Segments sealed.",
+                &["result"],
+            )?,
+            merges: counter_vec(
+                registry,
+                "compactor_merges_total",
+                "Runs of slices merged.",
+                &["result"],
+            )?,
+            pending: gauge_vec(
+                registry,
+                "consumer_pending_messages",
+                "Messages of the log that a consumer has not taken yet.",
+                &["consumer"],
+            )?
+            .with_label_values(&["compactor"]),
+            holes: gauge(
+                registry,
+                "compactor_holes",
+                "Slices that are lost in warm and not refilled.",
+            )?,
+            disk_free_share: float_gauge_vec(
+                registry,
+                "compactor_disk_free_ratio",
+                "Free share of the volume with the segments.",
+                &["volume"],
+            )?
+            .with_label_values(&["data"]),
+            events: warm(&gauge_vec(
+                registry,
+                "tier_events",
+                "Events in a tier.",
+                &["tier"],
+            )?),
+            bytes: warm(&gauge_vec(
+                registry,
+                "tier_bytes",
+                "What a tier takes on its medium.",
+                &["tier"],
+            )?),
+            oldest: oldest.with_label_values(&["warm"]),
+            held: Arc::default(),
+        })
+    }
+
+    /// Says what `partition` holds now.
+    pub(crate) fn hold(&self, partition: PartitionId, now: Held) {
+        let mut held = self
+            .held
+            .lock()
+            .expect("nothing panics while it holds this");
+        held.insert(partition, now);
+        let sum = |of: fn(&Held) -> u64| {
+            i64::try_from(held.values().map(of).sum::<u64>()).unwrap_or(i64::MAX)
+        };
+        self.events.set(sum(|held| held.events));
+        self.bytes.set(sum(|held| held.bytes));
+        self.holes.set(sum(|held| held.holes));
+        let oldest = held.values().filter_map(|held| held.oldest).min();
+        let micros = oldest.map_or(0, Timestamp::as_micros);
+        self.oldest.set(seconds(micros));
+    }
+}
+
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "a gauge is a double, which has room for microseconds of this century"
+)]
+fn seconds(micros: i64) -> f64 {
+    micros as f64 / 1_000_000.0
+}

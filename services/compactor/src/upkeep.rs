@@ -1,0 +1,196 @@
+//! What happens to sealed slices, all partitions in turn: merge, drop what is old and in cold, let
+//! the log forget, put back what was lost.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use cold_tier::TableSnapshot;
+use event::{PartitionId, Seq, SeqRange, StoredEvent, Timestamp};
+use event_log::EventLog;
+use futures::StreamExt as _;
+use tokio::{task, time};
+use tokio_util::sync::CancellationToken;
+use warm_tier::{Engine, LostSlice, Scanner, Shelf, WarmTier};
+
+use crate::{cold::Cold, decode, worker::Shared};
+
+/// The periodic worker.
+pub(crate) struct Upkeep {
+    pub shared: Shared,
+    pub tier: Arc<WarmTier>,
+    pub scanner: Scanner,
+    pub cold: Option<Cold>,
+    pub interval: Duration,
+    pub log_grace: Duration,
+}
+
+impl Upkeep {
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let mut ticks = time::interval(self.interval);
+        ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return Ok(()),
+                _ = ticks.tick() => {}
+            }
+            let committed = self.committed().await;
+            for shelf in self.tier.catalog().shelves() {
+                if shutdown.is_cancelled() {
+                    return Ok(());
+                }
+                self.care_for(&shelf, committed.as_ref()).await?;
+            }
+            let scanner = self.scanner.clone();
+            task::spawn_blocking(move || scanner.release()).await??;
+        }
+    }
+
+    /// Up to where the cold tier has each partition; `None` when nobody knows now.
+    async fn committed(&mut self) -> Option<TableSnapshot> {
+        let cold = self.cold.as_mut()?;
+        match cold.events().await {
+            Ok(committed) => Some(committed),
+            Err(error) => {
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    "cold tier cannot be read, drops nothing meanwhile"
+                );
+                None
+            }
+        }
+    }
+
+    async fn care_for(
+        &self,
+        shelf: &Arc<Shelf>,
+        committed: Option<&TableSnapshot>,
+    ) -> anyhow::Result<()> {
+        self.merge(shelf).await;
+        let cold = committed.map(|events| events.committed(shelf.partition));
+        if let Some(cold) = cold {
+            self.expire(shelf, cold).await?;
+            self.purge(shelf, cold).await;
+        }
+        // Without a cold tier the log is the only other copy; with one that does not answer,
+        // whether it has the range is not known.
+        if cold.is_some() || self.cold.is_none() {
+            self.refill(shelf, cold.unwrap_or(0)).await;
+        }
+        Ok(())
+    }
+
+    /// Merges as long as there is something to merge. A merge that fails has changed nothing.
+    async fn merge(&self, shelf: &Arc<Shelf>) {
+        loop {
+            let permit = Arc::clone(&self.shared.heavy).acquire_owned().await;
+            let result = blocking(&self.tier, shelf, warm_tier::merge_once).await;
+            drop(permit);
+            let merges = &self.shared.metrics.merges;
+            match result {
+                Ok(Some(merged)) => {
+                    merges.with_label_values(&["ok"]).inc();
+                    tracing::info!(file = merged.file, events = merged.rows, "merged");
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    merges.with_label_values(&["error"]).inc();
+                    tracing::warn!(error = format!("{error:#}"), "a merge failed");
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn expire(&self, shelf: &Arc<Shelf>, cold: Seq) -> anyhow::Result<()> {
+        let rules = Arc::clone(&self.shared.rules.borrow());
+        let dropped = blocking(&self.tier, shelf, move |engine, shelf| {
+            warm_tier::expire(engine, shelf, &rules, cold, Timestamp::now())
+        })
+        .await
+        .context("drop old slices")?;
+        let removed = &self.shared.metrics.removed;
+        for slice in dropped {
+            removed
+                .with_label_values(&["warm", "expired"])
+                .inc_by(slice.rows);
+            tracing::info!(
+                file = slice.file,
+                events = slice.rows,
+                "dropped, its age is over"
+            );
+        }
+        Ok(())
+    }
+
+    async fn purge(&self, shelf: &Arc<Shelf>, cold: Seq) {
+        let before = Timestamp::now().minus(self.log_grace);
+        let Some(through) = warm_tier::purgeable(shelf, cold, before) else {
+            return;
+        };
+        let (log, partition) = (&self.shared.log, shelf.partition);
+        let result = async {
+            if log.first_seq(partition).await? <= through {
+                log.purge_through(partition, through).await?;
+                tracing::debug!(%partition, through, "let the log forget");
+            }
+            Ok::<_, event_log::Error>(())
+        };
+        if let Err(error) = result.await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, %partition, "the log cannot be purged now");
+        }
+    }
+
+    async fn refill(&self, shelf: &Arc<Shelf>, cold: Seq) {
+        for lost in warm_tier::to_refill(shelf, cold) {
+            match self.refill_one(shelf, lost.clone()).await {
+                Ok(true) => tracing::info!(lo = lost.lo, hi = lost.hi, "refilled from the log"),
+                Ok(false) => {}
+                Err(error) => {
+                    let (partition, error) = (shelf.partition, format!("{error:#}"));
+                    tracing::error!(error, %partition, lo = lost.lo, hi = lost.hi, "cannot refill");
+                }
+            }
+        }
+    }
+
+    /// `false` when the log no longer has all of it.
+    async fn refill_one(&self, shelf: &Arc<Shelf>, lost: LostSlice) -> anyhow::Result<bool> {
+        let range = SeqRange {
+            lo: lost.lo,
+            hi: lost.hi,
+        };
+        if self.shared.log.first_seq(shelf.partition).await? > range.lo {
+            return Ok(false);
+        }
+        let events = read(&self.shared.log, shelf.partition, range).await?;
+        let rules = Arc::clone(&self.shared.rules.borrow());
+        blocking(&self.tier, shelf, move |engine, shelf| {
+            warm_tier::refill(engine, shelf, &lost, &rules, &events)
+        })
+        .await?;
+        Ok(true)
+    }
+}
+
+async fn read(
+    log: &EventLog,
+    partition: PartitionId,
+    range: SeqRange,
+) -> anyhow::Result<Vec<StoredEvent>> {
+    let messages = log.read_range(partition, range).await?;
+    let messages: Vec<_> = messages.collect().await;
+    let messages = messages.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let batches = task::spawn_blocking(move || decode::batches(messages)).await?;
+    Ok(batches.into_iter().flat_map(|batch| batch.events).collect())
+}
+
+async fn blocking<T: Send + 'static>(
+    tier: &Arc<WarmTier>,
+    shelf: &Arc<Shelf>,
+    work: impl FnOnce(&Engine, &Shelf) -> warm_tier::Result<T> + Send + 'static,
+) -> anyhow::Result<T> {
+    let (engine, shelf) = (tier.engine(), Arc::clone(shelf));
+    Ok(task::spawn_blocking(move || work(&engine, &shelf)).await??)
+}

@@ -1,0 +1,300 @@
+//! One partition: reads the log from its own offset, appends, seals in time.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use event::{Seq, Timestamp};
+use event_log::{EventLog, LogMessage, Watermark};
+use futures::StreamExt as _;
+use retention::RuleSet;
+use service_runtime::propagation;
+use tokio::{
+    sync::{Semaphore, watch},
+    task, time,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+use warm_tier::{Frames, Partition};
+
+use crate::{
+    config::SealRules,
+    decode,
+    duplicates::{Report, Reporter},
+    metrics::{Held, Metrics},
+};
+
+/// Messages read at once; [`decode::batches`] bounds what goes into one transaction.
+const MAX_CHUNK: usize = 256;
+/// How often to look whether it is time to seal.
+const TICK: Duration = Duration::from_millis(200);
+/// Causes that a batch's span is linked to.
+const MAX_LINKS: usize = 32;
+
+/// What every worker needs.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    pub log: EventLog,
+    pub rules: watch::Receiver<Arc<RuleSet>>,
+    pub taking: watch::Receiver<bool>,
+    pub metrics: Metrics,
+    pub seal: SealRules,
+    pub flight_url: String,
+    /// One seal or merge at a time: they take memory.
+    pub heavy: Arc<Semaphore>,
+}
+
+/// The writer of one partition.
+pub(crate) struct Worker {
+    shared: Shared,
+    /// `None` only while a blocking thread has it.
+    partition: Option<Partition>,
+    duplicates: Option<Reporter>,
+    watermarks: watch::Sender<Option<Watermark>>,
+    /// When the open segment took its first batch.
+    open_since: Option<Instant>,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        shared: Shared,
+        partition: Partition,
+        duplicates: Option<Reporter>,
+        watermarks: watch::Sender<Option<Watermark>>,
+    ) -> Self {
+        let open_since = (!partition.open_state().is_empty).then(Instant::now);
+        Self {
+            shared,
+            partition: Some(partition),
+            duplicates,
+            watermarks,
+            open_since,
+        }
+    }
+
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        self.skip_what_is_gone()
+            .await
+            .context("compare with the log")?;
+        self.publish();
+        let (id, next) = (self.partition().id(), self.partition().next_seq());
+        let log = self.shared.log.clone();
+        let messages = log.read_from(id, next).await.context("read the log")?;
+        let mut chunks = messages.ready_chunks(MAX_CHUNK);
+        let mut ticks = time::interval(TICK);
+        ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+        loop {
+            let taking = *self.shared.taking.borrow();
+            let chunk = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return Ok(()),
+                _ = ticks.tick() => None,
+                chunk = chunks.next(), if taking => Some(chunk.context("event log closed")?),
+            };
+            match chunk {
+                Some(chunk) => {
+                    let chunk = chunk.into_iter().collect::<Result<Vec<_>, _>>();
+                    self.append(chunk.context("read the log")?).await?;
+                }
+                None => self.tick().await?,
+            }
+        }
+    }
+
+    /// The log must hold what follows; where it does not, something was lost, and is said so.
+    async fn skip_what_is_gone(&mut self) -> anyhow::Result<()> {
+        let state = self.shared.log.state(self.partition().id()).await?;
+        let next = self.partition().next_seq();
+        anyhow::ensure!(
+            state.last + 1 >= next,
+            "the log of partition {} went back: it ends at {}, {} was taken",
+            self.partition().id(),
+            state.last,
+            next - 1
+        );
+        if state.first <= next {
+            return Ok(());
+        }
+        tracing::error!(
+            partition = %self.partition().id(),
+            expected = next,
+            first = state.first,
+            "the log no longer has what was not taken yet"
+        );
+        let rules = Arc::clone(&self.shared.rules.borrow());
+        let first = state.first;
+        self.blocking(move |partition| {
+            partition.seal(&rules)?;
+            partition.skip_to(first)
+        })
+        .await
+    }
+
+    async fn append(&mut self, messages: Vec<LogMessage>) -> anyhow::Result<()> {
+        let span = tracing::info_span!(
+            "append",
+            partition = %self.partition().id(),
+            messages = messages.len(),
+        );
+        for message in messages.iter().take(MAX_LINKS) {
+            let headers = message.headers.iter();
+            propagation::link_from(&span, headers.map(|(name, value)| (&**name, &**value)));
+        }
+        async {
+            let batches = task::spawn_blocking(move || decode::batches(messages)).await?;
+            for frames in batches {
+                self.append_batch(frames).await.context("append to warm")?;
+            }
+            anyhow::Ok(())
+        }
+        .instrument(span)
+        .await?;
+        self.tick().await
+    }
+
+    async fn append_batch(&mut self, frames: Frames) -> anyhow::Result<()> {
+        let (range, dead) = (frames.range, frames.unreadable.len() as u64);
+        for (seq, _) in &frames.unreadable {
+            tracing::error!(
+                partition = %self.partition().id(),
+                seq,
+                "a frame cannot be read and is set aside"
+            );
+        }
+        let started = Instant::now();
+        let appended = self
+            .blocking(move |partition| partition.append(frames))
+            .await?;
+        let metrics = &self.shared.metrics;
+        metrics
+            .append_seconds
+            .observe(started.elapsed().as_secs_f64());
+        metrics.moved.inc_by(appended.stored);
+        metrics.dead_letters.inc_by(dead);
+        let dropped = appended.dropped.len() as u64;
+        let removed = metrics.removed.with_label_values(&["warm", "duplicate"]);
+        removed.inc_by(dropped);
+        tracing::debug!(stored = appended.stored, dropped, hi = range.hi, "appended");
+        self.open_since.get_or_insert(started);
+        self.publish();
+        self.report(range.lo - 1, range.hi, appended.dropped);
+        Ok(())
+    }
+
+    fn report(&self, after: Seq, through: Seq, dropped: Vec<warm_tier::Duplicate>) {
+        if let Some(reporter) = &self.duplicates {
+            reporter.report(Report {
+                after,
+                through,
+                dropped,
+            });
+        }
+    }
+
+    /// What is due: a seal, ids to forget, duplicates to tell again.
+    async fn tick(&mut self) -> anyhow::Result<()> {
+        let state = self.partition().open_state();
+        let waited = self
+            .open_since
+            .map_or(Duration::ZERO, |since| since.elapsed());
+        let SealRules { bytes, after } = self.shared.seal;
+        if !state.is_empty && (state.encoded_bytes >= bytes || waited >= after) {
+            self.seal().await.context("seal")?;
+        }
+        let wanted = self.duplicates.as_ref().and_then(Reporter::take_wanted);
+        if let Some(after) = wanted {
+            let through = self.partition().next_seq() - 1;
+            let dropped = self
+                .blocking(move |partition| partition.dropped_after(after))
+                .await?;
+            self.report(after, through, dropped);
+        }
+        self.publish();
+        Ok(())
+    }
+
+    async fn seal(&mut self) -> anyhow::Result<()> {
+        let rules = Arc::clone(&self.shared.rules.borrow());
+        let permit = Arc::clone(&self.shared.heavy).acquire_owned().await?;
+        let started = Instant::now();
+        let sealed = self
+            .blocking(move |partition| {
+                partition.forget_ids(Timestamp::now())?;
+                partition.seal(&rules)
+            })
+            .await;
+        drop(permit);
+        let metrics = &self.shared.metrics;
+        metrics
+            .seal_seconds
+            .observe(started.elapsed().as_secs_f64());
+        let result = if sealed.is_ok() { "ok" } else { "error" };
+        metrics.seals.with_label_values(&[result]).inc();
+        self.open_since = None;
+        if let Some(sealed) = sealed? {
+            tracing::info!(
+                partition = %self.partition().id(),
+                lo = sealed.range.lo,
+                hi = sealed.range.hi,
+                slices = sealed.slices.len(),
+                events = sealed.slices.iter().map(|slice| slice.rows).sum::<u64>(),
+                "sealed"
+            );
+        }
+        Ok(())
+    }
+
+    /// Runs `work` on a blocking thread. After an error the process must end: what DuckDB holds
+    /// in memory may be less than what it said.
+    async fn blocking<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Partition) -> warm_tier::Result<T> + Send + 'static,
+    ) -> anyhow::Result<T> {
+        let mut partition = self.partition.take().expect("only this takes it");
+        let span = tracing::Span::current();
+        let (partition, result) = task::spawn_blocking(move || {
+            let _entered = span.entered();
+            let result = work(&mut partition);
+            (partition, result)
+        })
+        .await
+        .context("a blocking task")?;
+        self.partition = Some(partition);
+        Ok(result?)
+    }
+
+    /// Says how far it is and what it holds.
+    fn publish(&self) {
+        let partition = self.partition();
+        let (sealed, open) = (partition.shelf().totals(), partition.open_state());
+        let held = Held {
+            events: sealed.events + open.events,
+            bytes: sealed.disk_bytes + open.file_bytes,
+            oldest: sealed.oldest.into_iter().chain(open.oldest).min(),
+            holes: sealed.holes,
+        };
+        self.shared.metrics.hold(partition.id(), held);
+        let watermark = Watermark::Warm {
+            partition: partition.id(),
+            committed: partition.next_seq() - 1,
+            sealed: sealed.sealed,
+            events: held.events,
+            bytes: held.bytes,
+            oldest_at: held.oldest,
+            flight_url: self.shared.flight_url.clone(),
+        };
+        self.watermarks.send_if_modified(|last| {
+            let changed = last.as_ref() != Some(&watermark);
+            *last = Some(watermark);
+            changed
+        });
+    }
+
+    fn partition(&self) -> &Partition {
+        self.partition
+            .as_ref()
+            .expect("no blocking thread has it now")
+    }
+}
