@@ -8,7 +8,7 @@ use async_nats::{
     jetstream::{self, Context},
 };
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::{
     Error, Result,
@@ -116,5 +116,4 @@ fn options(name: &str) -> ConnectOptions {
                 .saturating_mul(attempt)
                 .min(MAX_RECONNECT_DELAY)
         })
-        .event_callback(|event| async move { info!(event = %event, "nats connection changed") })
 }

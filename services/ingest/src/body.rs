@@ -1,9 +1,12 @@
 //! The bytes of a request: read, and decompressed, within a limit.
 
-use std::io::{self, Read};
+use std::{
+    io::{self, Read},
+    time::Duration,
+};
 
 use axum::{
-    body::Body,
+    body::{Body, BodyDataStream},
     http::{HeaderMap, StatusCode, header},
 };
 use bytes::{Bytes, BytesMut};
@@ -14,6 +17,9 @@ use crate::problem::Problem;
 
 /// The largest body, before and after decompression.
 pub(crate) const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
+/// How much of a refused body is read, and for how long.
+const MAX_DISCARDED_BYTES: usize = 8 * MAX_BODY_BYTES;
+const DISCARD: Duration = Duration::from_secs(10);
 /// The zstd window that we give memory to: 16 MiB, as much as the largest body.
 const MAX_WINDOW_LOG: u32 = 24;
 
@@ -80,6 +86,7 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Probl
     let announced = headers.get(header::CONTENT_LENGTH);
     let announced = announced.and_then(|value| value.to_str().ok()?.parse().ok());
     if announced.is_some_and(|bytes: usize| bytes > MAX_BODY_BYTES) {
+        discard(body).await;
         return Err(too_large());
     }
     let mut whole = BytesMut::with_capacity(announced.unwrap_or(0));
@@ -89,11 +96,32 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Probl
             Problem::bad_request("incomplete_body", "the body ended before it was complete")
         })?;
         if whole.len() + chunk.len() > MAX_BODY_BYTES {
+            discard_chunks(chunks).await;
             return Err(too_large());
         }
         whole.extend_from_slice(&chunk);
     }
     Ok(whole.freeze())
+}
+
+/// Reads what a refused client still sends, within limits: one that is cut off while it writes
+/// never reads why.
+pub(crate) async fn discard(body: Body) {
+    discard_chunks(body.into_data_stream()).await;
+}
+
+async fn discard_chunks(mut chunks: BodyDataStream) {
+    let read = async {
+        let mut left = MAX_DISCARDED_BYTES;
+        while let Some(Ok(chunk)) = chunks.next().await {
+            left = left.saturating_sub(chunk.len());
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // Too slow a client is cut off.
+    let _ = tokio::time::timeout(DISCARD, read).await;
 }
 
 fn too_large() -> Problem {

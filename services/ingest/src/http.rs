@@ -120,18 +120,12 @@ impl App {
         parts: Parts,
         body: Body,
     ) -> Result<Receipt, Problem> {
-        let tenant = authenticate(&parts);
-        let options = Options::parse(parts.uri.query())?;
-        let encoding = Encoding::from_headers(&parts.headers)?;
-        let context = Context {
-            tenant,
-            conversation,
-            format: head::format(&parts.headers)?,
-            partial: options.partial,
-            trace: head::trace(&parts.headers),
-            now: Timestamp::now(),
-            new_id: || EventId::from_uuid(Uuid::now_v7()),
-            partitions: self.partitions,
+        let (context, options, encoding) = match self.context(conversation, &parts) {
+            Ok(head) => head,
+            Err(problem) => {
+                body::discard(body).await;
+                return Err(problem);
+            }
         };
         let _turn = self.turn().await?;
         let raw = tokio::time::timeout(BODY, body::read(&parts.headers, body)).await;
@@ -150,6 +144,28 @@ impl App {
         };
         self.metrics.bytes(Protocol::Json, bytes);
         self.append(accepted, options.receipts).await
+    }
+
+    /// Everything that is decided before the body is read.
+    fn context(
+        &self,
+        conversation: Option<ConversationId>,
+        parts: &Parts,
+    ) -> Result<(Context, Options, Encoding), Problem> {
+        let tenant = authenticate(parts);
+        let options = Options::parse(parts.uri.query())?;
+        let encoding = Encoding::from_headers(&parts.headers)?;
+        let context = Context {
+            tenant,
+            conversation,
+            format: head::format(&parts.headers)?,
+            partial: options.partial,
+            trace: head::trace(&parts.headers),
+            now: Timestamp::now(),
+            new_id: || EventId::from_uuid(Uuid::now_v7()),
+            partitions: self.partitions,
+        };
+        Ok((context, options, encoding))
     }
 
     async fn append(&self, accepted: Accepted, receipts: bool) -> Result<Receipt, Problem> {

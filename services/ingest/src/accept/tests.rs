@@ -134,10 +134,7 @@ fn the_trace_of_the_request_is_for_events_without_one() {
         trace_id: "request".into(),
         span_id: "span".into(),
     });
-    let body = [
-        event(r#","event_id":"a""#),
-        event(r#","trace_id":"own""#),
-    ];
+    let body = [event(r#","event_id":"a""#), event(r#","trace_id":"own""#)];
     let body = body.join("\n");
     let events = stored(&context, &body);
     let ids = |n: usize| (events[n].trace_id.as_deref(), events[n].span_id.as_deref());

@@ -1,0 +1,9 @@
+//! The real program against a real nats-server.
+
+#![allow(clippy::unwrap_used, reason = "a test that fails must panic")]
+
+mod answers;
+mod crash;
+mod refusals;
+mod start;
+mod world;

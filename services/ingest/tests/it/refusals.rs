@@ -1,0 +1,204 @@
+use std::io::Write as _;
+
+use flate2::{Compression, write::GzEncoder};
+use reqwest::{Method, StatusCode};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use crate::world::{World, lines, ok, problem};
+
+#[tokio::test]
+async fn bad_input_is_refused_with_a_code_and_nothing_is_stored() {
+    let (world, _ingest) = World::start().await;
+    let good = lines(0..1);
+    let bad = |line: &str| format!("{good}{line}").into_bytes();
+    let deep = "[".repeat(100_000) + &"]".repeat(100_000);
+    let of = |fields: &str| bad(&format!(r#"{{"conversation_id":"c","type":"t",{fields}}}"#));
+    let content = |bytes: usize| of(&format!(r#""content":"{}""#, "x".repeat(bytes)));
+
+    let cases = [
+        (bad("{nope"), 400, "malformed_json"),
+        (
+            b"{\"conversation_id\":\"\xff\xfe\"}".to_vec(),
+            400,
+            "invalid_utf8",
+        ),
+        (Vec::new(), 400, "empty_body"),
+        (content(257 * 1024), 422, "event_too_large"),
+        (vec![b' '; 17 << 20], 413, "body_too_large"),
+        (bad(r#"{"type":"t"}"#), 422, "missing_conversation"),
+        (
+            of(r#""timestamp":"2199-01-01T00:00:00Z""#),
+            422,
+            "timestamp_in_future",
+        ),
+        (bad(&deep), 422, "not_an_object"),
+        (
+            of(&format!(r#""metadata":{deep}"#)),
+            422,
+            "invalid_metadata",
+        ),
+        (of(&format!(r#""x":{deep}"#)), 422, "too_deep"),
+        (bad(&"[".repeat(100_000)), 400, "malformed_json"),
+        (of(r#""content":"a\u0000""#), 422, "nul_character"),
+        (
+            bad(r#"{"conversation_id":"😀","type":"t"}"#),
+            422,
+            "invalid_conversation_id",
+        ),
+        (
+            bad(r#"{"conversation_id":"../../etc","type":"t"}"#),
+            422,
+            "invalid_conversation_id",
+        ),
+        (of(r#""tenant":"other""#), 422, "tenant_not_allowed"),
+    ];
+    for (body, status, code) in cases {
+        let start = String::from_utf8_lossy(&body[..body.len().min(60)]).into_owned();
+        let response = world.post("/v1/events").body(body).send().await.unwrap();
+        let (found, problem) = problem(response).await;
+        assert_eq!(
+            (found, problem["code"].as_str().unwrap()),
+            (status, code),
+            "{start}"
+        );
+        assert!(
+            problem["detail"].as_str().unwrap().contains(' '),
+            "a sentence"
+        );
+    }
+
+    assert!(world.stored().await.is_empty(), "nothing is half-stored");
+    assert_eq!(world.append(good).await["acked"], 1, "the service lives");
+}
+
+#[tokio::test]
+async fn a_bomb_is_refused() {
+    let (world, _ingest) = World::start().await;
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+    let chunk = vec![b'\n'; 1 << 20];
+    for _ in 0..512 {
+        gzip.write_all(&chunk).unwrap();
+    }
+    let bomb = gzip.finish().unwrap();
+    assert!(bomb.len() < 1 << 20);
+
+    let request = world.post("/v1/events").body(bomb);
+    let response = request.header("content-encoding", "gzip").send().await;
+    let (status, problem) = problem(response.unwrap()).await;
+    assert_eq!(
+        (status, problem["code"].as_str().unwrap()),
+        (413, "body_too_large")
+    );
+}
+
+#[tokio::test]
+async fn what_nobody_can_read_is_unsupported() {
+    let (world, _ingest) = World::start().await;
+    for (name, value, status, code) in [
+        ("content-type", "text/csv", 415, "unsupported_media_type"),
+        (
+            "content-encoding",
+            "br",
+            415,
+            "unsupported_content_encoding",
+        ),
+        ("content-encoding", "gzip", 400, "malformed_encoding"),
+    ] {
+        let request = world.post("/v1/events").header(name, value);
+        let response = request.body(lines(0..1)).send().await.unwrap();
+        let (found, problem) = problem(response).await;
+        assert_eq!((found, problem["code"].as_str().unwrap()), (status, code));
+    }
+}
+
+#[tokio::test]
+async fn another_path_method_or_option_is_a_problem_too() {
+    let (world, _ingest) = World::start().await;
+    let send = async |method: Method, path: &str| {
+        let url = format!("http://127.0.0.1:{}{path}", world.port);
+        let response = world.client.request(method, url).body("{}").send().await;
+        let (status, problem) = problem(response.unwrap()).await;
+        (status, problem["code"].as_str().unwrap().to_owned())
+    };
+    for (method, path, status, code) in [
+        (Method::POST, "/", 404, "not_found"),
+        (Method::POST, "/v1/event", 404, "not_found"),
+        (Method::GET, "/v1/events", 405, "method_not_allowed"),
+        (
+            Method::DELETE,
+            "/v1/conversations/c/events",
+            405,
+            "method_not_allowed",
+        ),
+        (
+            Method::POST,
+            "/v1/events?partial=perhaps",
+            400,
+            "invalid_query",
+        ),
+        (
+            Method::POST,
+            "/v1/conversations/%F0%9F%98%80/events",
+            422,
+            "invalid_conversation_id",
+        ),
+        (
+            Method::POST,
+            "/v1/conversations/..%2Fx/events",
+            422,
+            "invalid_conversation_id",
+        ),
+        (
+            Method::POST,
+            "/v1/conversations/%FF/events",
+            422,
+            "invalid_conversation_id",
+        ),
+    ] {
+        let expected = (status, code.to_owned());
+        assert_eq!(send(method, path).await, expected, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_half_way_stores_nothing() {
+    let (world, _ingest) = World::start().await;
+    let mut stream = TcpStream::connect(("127.0.0.1", world.port)).await.unwrap();
+    let body = lines(0..2);
+    let head = format!(
+        "POST /v1/events HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n",
+        body.len() + 10
+    );
+    stream.write_all((head + &body).as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+
+    assert_eq!(world.append(lines(5..6)).await["acked"], 1);
+    assert_eq!(world.stored().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_full_log_asks_to_come_back_later() {
+    let (world, _ingest) = World::start_with(&["--log-max-bytes=64KiB"]).await;
+    let mut next = 0;
+    let response = loop {
+        let body = lines(next..next + 100);
+        let response = world.post("/v1/events").body(body).send().await.unwrap();
+        if response.status() != StatusCode::OK {
+            break response;
+        }
+        ok(response).await;
+        next += 100;
+        assert!(next < 100_000, "the log never gets full");
+    };
+    assert!(response.headers().contains_key("retry-after"));
+    let (status, problem) = problem(response).await;
+    assert_eq!(
+        (status, problem["code"].as_str().unwrap()),
+        (429, "log_full")
+    );
+}
