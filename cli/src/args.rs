@@ -1,9 +1,9 @@
 //! Everything that can be typed. The help texts are the documentation.
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use url::Url;
 
-use crate::{dev, output::Format, policy};
+use crate::{append, archive, dev, import, output::Format, policy, read, run};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -66,6 +66,53 @@ pub(crate) enum Command {
   isotherm dev --accelerate 3600x                  watch a week pass in minutes
   isotherm dev --cold s3://bucket/prefix           the cold tier in a bucket (keys by AWS_*)")]
     Dev(dev::Args),
+    /// Store one event, or many from stdin.
+    #[command(after_help = "Examples:
+  isotherm append --conversation demo 'hello'
+  isotherm append --conversation demo --type tool.call --metadata '{\"tool\":\"ls\"}' 'ls -l'
+  isotherm append < events.ndjson")]
+    Append(append::Args),
+    /// Run a program, pass its output through, and keep it as events.
+    #[command(after_help = "Examples:
+  isotherm run --conversation build -- cargo build
+  isotherm run --conversation nightly --task 17 -- ./agent.py --fast
+
+The exit status is that of the program, 128 + n when signal n ended it. When ingest is away, the
+program goes on and its output waits.")]
+    Run(run::Args),
+    /// Follow a conversation: everything so far, then what comes.
+    #[command(after_help = "Examples:
+  isotherm tail build
+  isotherm tail build --text                       as if the program ran here
+  isotherm tail build --after 0001-0002-0001-00000000000000000042-0003")]
+    Tail(read::TailArgs),
+    /// Read a conversation across all tiers.
+    #[command(after_help = "Examples:
+  isotherm get build
+  isotherm get build --newest --limit 20
+  isotherm get build --type 'error*' -o ndjson
+  isotherm get build --text > build.log")]
+    Get(read::GetArgs),
+    /// Ask by SQL over all tiers: one SELECT.
+    #[command(after_help = "Examples:
+  isotherm query \"SELECT type, count(*) AS n FROM events GROUP BY type ORDER BY n DESC\"
+  isotherm query \"SELECT * FROM hourly_stats ORDER BY hour\" -o csv")]
+    Query(read::QueryArgs),
+    /// List conversations, the newest first.
+    Conversations(read::ConversationsArgs),
+    /// Show what lies in which tier.
+    Tiers,
+    /// Show events and bytes by hour and type.
+    Stats,
+    /// Copy what is sealed to the cold tier now.
+    Archive(archive::Args),
+    /// Bring in what other systems kept.
+    #[command(subcommand)]
+    Import(import::Command),
+    /// Print the completions of a shell.
+    #[command(after_help = "Example:
+  isotherm completions bash > /etc/bash_completion.d/isotherm")]
+    Completions { shell: clap_complete::Shell },
     /// Read, check and set retention policies, without a cluster.
     #[command(subcommand)]
     Policy(policy::Command),
@@ -74,10 +121,14 @@ pub(crate) enum Command {
     Exec(dev::exec::Args),
 }
 
+pub(crate) fn completions(shell: clap_complete::Shell) -> std::io::Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "isotherm", &mut script);
+    crate::output::bytes(&script)
+}
+
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

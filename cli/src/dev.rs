@@ -4,7 +4,7 @@ mod children;
 mod clock;
 pub(crate) mod exec;
 mod ports;
-mod programs;
+pub(crate) mod programs;
 mod servers;
 mod services;
 
@@ -35,6 +35,9 @@ pub(crate) struct Args {
     /// DIR/cold].
     #[arg(long, value_name = "URL")]
     cold: Option<String>,
+    /// An S3 service that is not Amazon's; the services read it from the environment too.
+    #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL", hide = true)]
+    s3_endpoint: Option<String>,
     /// How many partitions the log has. Fixed at the first start on a data folder.
     #[arg(long, default_value = "4")]
     partitions: u16,
@@ -65,6 +68,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let _lock = lock(&data)?;
     let setting = Setting {
         cold_url: cold_url(args.cold, &data)?,
+        s3_allow_http: args
+            .s3_endpoint
+            .is_some_and(|url| url.starts_with("http://")),
         data,
         ports,
         partitions: args.partitions,

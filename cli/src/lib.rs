@@ -3,11 +3,20 @@
 //! Answers go to stdout, everything else to stderr. Exit 0 is success, 1 a failure, 2 a call that
 //! could not be understood. A closed stdout ends a command quietly.
 
+mod append;
+mod archive;
 mod args;
+mod client;
 mod dev;
+mod draft;
 mod exit;
+mod import;
 mod output;
 mod policy;
+mod read;
+mod run;
+mod sender;
+mod sse;
 
 use std::process::ExitCode;
 
@@ -36,9 +45,21 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let common = &cli.common;
     match cli.command {
+        Command::Run(args) => return run::run(args, common).await,
+        Command::Archive(args) => return archive::run(&args, common).await,
         Command::Dev(args) => dev::run(args).await?,
-        Command::Policy(command) => policy::run(command, &cli.common).await?,
+        Command::Append(args) => append::run(args, common).await?,
+        Command::Tail(args) => read::tail(&args, common).await?,
+        Command::Get(args) => read::get(&args, common).await?,
+        Command::Query(args) => read::query(&args, common).await?,
+        Command::Conversations(args) => read::conversations(&args, common).await?,
+        Command::Tiers => read::show(&["v1", "tiers"], &[], common).await?,
+        Command::Stats => read::show(&["v1", "stats", "hourly"], &[], common).await?,
+        Command::Import(command) => import::run(command, common).await?,
+        Command::Policy(command) => policy::run(command, common).await?,
+        Command::Completions { shell } => args::completions(shell)?,
         Command::Exec(_) => unreachable!("it never comes this far"),
     }
     Ok(ExitCode::SUCCESS)

@@ -86,7 +86,7 @@ fn table(columns: &[String], rows: &[Row]) -> String {
 }
 
 /// Control characters of stored output must not reach the terminal from a table.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
             let escaped = c.is_control().then(|| c.escape_default());

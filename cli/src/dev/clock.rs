@@ -12,6 +12,7 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
+    #[cfg(test)]
     pub(crate) const fn new(factor: u32) -> Self {
         Self { factor }
     }

@@ -9,6 +9,7 @@ use super::{clock::Clock, ports::Ports};
 pub(crate) struct Setting {
     pub(crate) data: PathBuf,
     pub(crate) cold_url: String,
+    pub(crate) s3_allow_http: bool,
     pub(crate) ports: Ports,
     pub(crate) partitions: u16,
     pub(crate) archive_every: Duration,
@@ -23,8 +24,11 @@ pub(crate) struct Service {
 }
 
 const SEAL_AFTER: Duration = Duration::from_secs(600);
-const TRIM_INTERVAL: Duration = Duration::from_secs(60);
+const TRIM_INTERVAL: Duration = Duration::from_secs(10);
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(10);
 const LOG_GRACE: Duration = Duration::from_secs(3600);
+
+const USE_COLD: [&str; 3] = ["compactor", "query", "archiver"];
 
 /// In the order in which they start: ingest makes the streams, the others wait for them.
 pub(crate) fn all(setting: &Setting) -> Vec<Service> {
@@ -37,6 +41,9 @@ pub(crate) fn all(setting: &Setting) -> Vec<Service> {
             .add("--admin-addr", local(ports.admin(n)))
             .add("--shutdown-grace", "4s");
         own_flags(name, setting, &mut flags);
+        if setting.s3_allow_http && USE_COLD.contains(&name) {
+            flags.0.push("--s3-allow-http".into());
+        }
         Service {
             name,
             admin_port: ports.admin(n),
@@ -52,8 +59,13 @@ fn own_flags(name: &str, setting: &Setting, flags: &mut Flags) {
     let compactor_url = format!("http://{flight}");
     match name {
         "ingest" => flags
-            .add("--http-addr", local(ports.ingest()))
-            .add("--partitions", setting.partitions.to_string()),
+            .add("--listen", local(ports.ingest()))
+            .add("--partitions", setting.partitions.to_string())
+            .add("--log-replicas", "1")
+            .add(
+                "--nats-monitor-url",
+                format!("http://{}", local(ports.nats_monitor())),
+            ),
         "hot-writer" => flags
             .add("--redis-url", redis_url(ports))
             .add("--trim-interval", clock.flag(TRIM_INTERVAL)),
@@ -63,9 +75,10 @@ fn own_flags(name: &str, setting: &Setting, flags: &mut Flags) {
             .add("--data", setting.data.join("warm"))
             .add("--flight-addr", flight)
             .add("--seal-after", clock.flag(SEAL_AFTER))
+            .add("--upkeep-interval", clock.flag(UPKEEP_INTERVAL))
             .add("--log-grace", clock.flag(LOG_GRACE)),
         "query" => flags
-            .add("--http-addr", local(ports.query()))
+            .add("--listen", local(ports.query()))
             .add("--redis-url", redis_url(ports))
             .add("--cold-url", &setting.cold_url)
             .add("--cache-dir", setting.data.join("cache/query"))
@@ -109,6 +122,7 @@ mod tests {
         let setting = Setting {
             data: "/data".into(),
             cold_url: "/data/cold".into(),
+            s3_allow_http: false,
             ports: Ports::new(7400).unwrap(),
             partitions: 4,
             archive_every: Duration::from_secs(300),

@@ -43,8 +43,12 @@ impl Row {
         }
     }
 
-    pub(crate) fn number(&self, name: &str) -> Option<u64> {
-        self.get(name)?.get().parse().ok()
+    pub(crate) fn remove(&mut self, name: &str) {
+        self.0.retain(|(field, _)| field != name);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     pub(crate) fn is_number(&self, name: &str) -> bool {

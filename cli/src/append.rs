@@ -1,0 +1,145 @@
+//! `isotherm append`: one event from flags, or many from stdin.
+
+use std::{
+    io::{self, BufRead as _, Read as _},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use event::Timestamp;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::{
+    args::Common,
+    client::Client,
+    draft::{Content, Draft},
+    exit::Usage,
+    output::{self, Row},
+    sender::{self, BATCH_EVENTS, Receipt, Sender},
+};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The conversation of the event. Without it, events are read from stdin, one JSON object a
+    /// line.
+    #[arg(long, value_name = "ID")]
+    conversation: Option<String>,
+    #[arg(long = "type", value_name = "TYPE", default_value = "output.chunk")]
+    event_type: String,
+    #[arg(long, value_name = "ID")]
+    task: Option<String>,
+    /// Chosen by you, so that a second try stores nothing twice.
+    #[arg(long, value_name = "UUID")]
+    event_id: Option<Uuid>,
+    /// When it happened, for example 2026-11-20T09:00:00Z [default: now].
+    #[arg(long, value_name = "TIME")]
+    timestamp: Option<Timestamp>,
+    /// A JSON object.
+    #[arg(long, value_name = "JSON")]
+    metadata: Option<String>,
+    /// The content; stdin when it is left out.
+    #[arg(requires = "conversation")]
+    content: Option<String>,
+}
+
+pub(crate) async fn run(args: Args, common: &Common) -> anyhow::Result<()> {
+    let sender = Sender::new(Client::ingest(common)?, Some(PATIENCE));
+    let receipt = match &args.conversation {
+        Some(conversation) => sender.send(&[one(&args, conversation)?]).await?,
+        None => many(&sender).await?,
+    };
+    let row = Row::default()
+        .with("acked", receipt.acked)
+        .with("duplicates", receipt.duplicates);
+    output::rows(common.output, &[row])?;
+    Ok(())
+}
+
+fn one(args: &Args, conversation: &str) -> anyhow::Result<String> {
+    let content = match &args.content {
+        Some(content) => content.clone().into_bytes(),
+        None => {
+            let mut bytes = Vec::new();
+            io::stdin()
+                .lock()
+                .read_to_end(&mut bytes)
+                .context("read stdin")?;
+            bytes
+        }
+    };
+    let metadata = args.metadata.clone().map(RawValue::from_string).transpose();
+    let metadata = metadata.map_err(|error| Usage(format!("--metadata is no JSON: {error}")))?;
+    let draft = Draft {
+        event_id: args.event_id.unwrap_or_else(Uuid::now_v7),
+        conversation_id: conversation,
+        task_id: args.task.as_deref(),
+        event_type: &args.event_type,
+        timestamp: Some(args.timestamp.unwrap_or_else(Timestamp::now).to_string()),
+        content: Content::new(&content),
+        metadata,
+    };
+    Ok(draft.line())
+}
+
+/// Ids are added where there are none, so that our own retries store nothing twice.
+async fn many(sender: &Sender) -> anyhow::Result<Receipt> {
+    let mut total = Receipt::default();
+    let mut lines = Vec::new();
+    let mut stdin = io::stdin().lock().lines().enumerate();
+    loop {
+        let next = stdin.next();
+        if let Some((number, line)) = next {
+            let line = line.context("read stdin")?;
+            if line.trim().is_empty() {
+                continue;
+            }
+            let event = with_id(&line, &Uuid::now_v7().to_string());
+            lines.push(event.with_context(|| format!("line {} of stdin", number + 1))?);
+            if lines.len() < BATCH_EVENTS {
+                continue;
+            }
+        }
+        for batch in sender::batches(&lines) {
+            let receipt = sender.send(batch).await?;
+            total.acked += receipt.acked;
+            total.duplicates += receipt.duplicates;
+        }
+        if std::mem::take(&mut lines).len() < BATCH_EVENTS {
+            return Ok(total);
+        }
+    }
+}
+
+/// The event of one line, with the id `otherwise` when it has none.
+pub(crate) fn with_id(line: &str, otherwise: &str) -> anyhow::Result<String> {
+    let row: Row = serde_json::from_str(line).context("is no JSON object")?;
+    if !row.text("event_id").is_empty() {
+        return Ok(line.trim().to_owned());
+    }
+    if row.get("event_id").is_some() {
+        bail!("its event_id is empty: leave it out or write an id");
+    }
+    Ok(row.with("event_id", otherwise).json())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_id;
+
+    #[test]
+    fn an_id_is_added_only_where_there_is_none() {
+        assert_eq!(
+            with_id(r#" {"event_id":"a","x":1.0} "#, "z").unwrap(),
+            r#"{"event_id":"a","x":1.0}"#
+        );
+        assert_eq!(
+            with_id(r#"{"x":1.0}"#, "z").unwrap(),
+            r#"{"x":1.0,"event_id":"z"}"#
+        );
+        with_id("[1]", "z").unwrap_err();
+        with_id(r#"{"event_id":""}"#, "z").unwrap_err();
+    }
+}

@@ -1,0 +1,52 @@
+//! `isotherm archive --once`: the archiver, run here and now.
+
+use std::{os::unix::process::ExitStatusExt as _, process::ExitCode};
+
+use anyhow::Context as _;
+
+use crate::{args::Common, dev::programs};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Run once and end. The only way there is; said so that nobody waits for more.
+    #[arg(long, required = true)]
+    once: bool,
+    /// Where the cold tier lies: a folder or s3://bucket/prefix.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "ISOTHERM_COLD_URL",
+        default_value = ".isotherm/cold"
+    )]
+    cold_url: String,
+    /// The compactor, which has the sealed segments.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "ISOTHERM_COMPACTOR_URL",
+        default_value = "http://127.0.0.1:7403"
+    )]
+    compactor_url: String,
+    /// More flags for the archiver itself.
+    #[arg(last = true)]
+    more: Vec<String>,
+}
+
+/// Ends as the archiver ends.
+pub(crate) async fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
+    let program = programs::service("archiver")?;
+    let mut command = tokio::process::Command::new(program);
+    command
+        .args(["--nats-url", &common.nats_url])
+        .args(["--cold-url", &args.cold_url])
+        .args(["--compactor-url", &args.compactor_url])
+        .args(["--admin-addr", "127.0.0.1:0"])
+        .args(&args.more);
+    let status = command.status().await.context("run the archiver")?;
+    let code = status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal));
+    Ok(ExitCode::from(
+        code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1),
+    ))
+}

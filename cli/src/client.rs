@@ -1,0 +1,207 @@
+//! The services over HTTP, with errors that say what to do next.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use reqwest::{RequestBuilder, Response, StatusCode, header};
+use serde::Deserialize;
+use url::Url;
+
+use crate::args::Common;
+
+pub(crate) const NDJSON: &str = "application/x-ndjson";
+pub(crate) const JSON: &str = "application/json";
+
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+/// One service and how it is called on the command line.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    base: Url,
+    name: &'static str,
+    flag: &'static str,
+}
+
+/// The body of an error (RFC 9457).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Problem {
+    title: Option<String>,
+    detail: Option<String>,
+    code: Option<String>,
+    items: Vec<serde_json::Value>,
+}
+
+impl Client {
+    pub(crate) fn query(common: &Common) -> anyhow::Result<Self> {
+        Self::new(common.url.clone(), "query", "--url")
+    }
+
+    pub(crate) fn ingest(common: &Common) -> anyhow::Result<Self> {
+        Self::new(common.ingest_url.clone(), "ingest", "--ingest-url")
+    }
+
+    fn new(base: Url, name: &'static str, flag: &'static str) -> anyhow::Result<Self> {
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_LIMIT)
+            .user_agent(concat!("isotherm/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .context("start the HTTP client")?;
+        if base.cannot_be_a_base() {
+            return Err(crate::exit::Usage(format!("{flag} {base} is no http URL")).into());
+        }
+        Ok(Self {
+            http,
+            base,
+            name,
+            flag,
+        })
+    }
+
+    /// The service's URL with `path`; each segment may be any text.
+    pub(crate) fn url(&self, path: &[&str]) -> Url {
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        url
+    }
+
+    pub(crate) fn get(&self, url: Url, accept: &str) -> RequestBuilder {
+        self.http.get(url).header(header::ACCEPT, accept)
+    }
+
+    pub(crate) fn post(&self, url: Url, content_type: &str, body: Vec<u8>) -> RequestBuilder {
+        let request = self
+            .http
+            .post(url)
+            .header(header::CONTENT_TYPE, content_type);
+        request.body(body)
+    }
+
+    /// Sends `request`; a refusal becomes an error with the service's own words.
+    pub(crate) async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
+        let response = request
+            .send()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        Err(refusal(self.name, response).await)
+    }
+
+    pub(crate) fn unreachable(&self, error: &reqwest::Error) -> anyhow::Error {
+        let Self {
+            name, base, flag, ..
+        } = self;
+        if error.is_timeout() {
+            return anyhow!(
+                "the {name} service at {base} does not answer in time: look at its log"
+            );
+        }
+        anyhow!(
+            "the {name} service at {base} cannot be reached: start `isotherm dev`, or name another \
+             with {flag}"
+        )
+    }
+}
+
+/// Whether the same request may succeed later.
+pub(crate) fn is_transient(status: StatusCode) -> bool {
+    status.is_server_error()
+        || matches!(
+            status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
+        )
+}
+
+pub(crate) async fn refusal(name: &str, response: Response) -> anyhow::Error {
+    let status = response.status();
+    let body = response.bytes().await.unwrap_or_default();
+    let problem: Problem = serde_json::from_slice(&body).unwrap_or_default();
+    let said = problem.detail.or(problem.title).unwrap_or_else(|| {
+        let text = String::from_utf8_lossy(&body);
+        text.trim().chars().take(300).collect()
+    });
+    let code = problem
+        .code
+        .map(|code| format!(" [{code}]"))
+        .unwrap_or_default();
+    let mut message = format!("{name} refused ({}): {said}{code}", status.as_u16());
+    for item in problem.items.iter().take(5) {
+        message.push_str(&format!("\n  {item}"));
+    }
+    anyhow!(message)
+}
+
+/// Says on stderr when an answer does not hold everything.
+pub(crate) fn warn_if_incomplete(response: &Response) {
+    let complete = response.headers().get("isotherm-complete");
+    let Some(said) = complete.and_then(|value| value.to_str().ok()) else {
+        return;
+    };
+    if !said.starts_with("true") {
+        crate::output::note(&format!(
+            "warning: the answer is incomplete ({said}): see `isotherm tiers` and the services' logs"
+        ));
+    }
+}
+
+/// The rows of an answer: an array of objects, or an object that holds one.
+pub(crate) fn rows(body: &[u8]) -> anyhow::Result<Vec<crate::output::Row>> {
+    use crate::output::Row;
+
+    if let Ok(rows) = Row::list(body) {
+        return Ok(rows);
+    }
+    let object: Row = serde_json::from_slice(body).context("read the answer")?;
+    let lists = object.names().filter_map(|name| object.get(name));
+    for list in lists.filter(|value| value.get().starts_with('[')) {
+        if let Ok(rows) = Row::list(list.get().as_bytes()) {
+            return Ok(rows);
+        }
+    }
+    Ok(vec![object])
+}
+
+/// The lines of an NDJSON answer.
+pub(crate) fn lines(body: &[u8]) -> anyhow::Result<Vec<&str>> {
+    let Ok(text) = std::str::from_utf8(body) else {
+        bail!("the answer is no UTF-8");
+    };
+    Ok(text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_id_makes_one_path_segment() {
+        // Another test may have been first.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let base = Url::parse("http://127.0.0.1:7402/base/").unwrap();
+        let client = Client::new(base, "query", "--url").unwrap();
+        assert_eq!(
+            client
+                .url(&["v1", "conversations", "a/b ?#é", "events"])
+                .as_str(),
+            "http://127.0.0.1:7402/base/v1/conversations/a%2Fb%20%3F%23%C3%A9/events"
+        );
+    }
+
+    #[test]
+    fn rows_are_found_in_an_array_or_beside_other_fields() {
+        assert_eq!(rows(br#"[{"a":1},{"a":2}]"#).unwrap().len(), 2);
+        assert_eq!(
+            rows(br#"{"next":"x","items":[{"a":1}]}"#).unwrap()[0].json(),
+            r#"{"a":1}"#
+        );
+        assert_eq!(rows(br#"{"a":1}"#).unwrap()[0].json(), r#"{"a":1}"#);
+    }
+}

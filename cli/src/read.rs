@@ -1,0 +1,182 @@
+//! The commands that read: `get`, `conversations`, `query`, `tiers`, `stats`.
+
+pub(crate) mod pages;
+pub(crate) mod stored;
+mod tail;
+
+use std::io::{self, Read as _, Write as _};
+
+use anyhow::Context as _;
+use event::Position;
+
+use crate::{
+    args::Common,
+    client::{self, Client, JSON, NDJSON},
+    output::{self, Format, Row},
+};
+use pages::Pages;
+use stored::Stored;
+pub(crate) use tail::TailArgs;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct GetArgs {
+    conversation: String,
+    /// Only events behind this position.
+    #[arg(long, value_name = "POSITION")]
+    after: Option<Position>,
+    /// Only events before this position.
+    #[arg(long, value_name = "POSITION")]
+    before: Option<Position>,
+    /// Only these types; * and ? are wildcards.
+    #[arg(long = "type", value_name = "TYPE")]
+    types: Vec<String>,
+    /// At most so many events [default: all].
+    #[arg(long)]
+    limit: Option<usize>,
+    /// The newest first.
+    #[arg(long)]
+    newest: bool,
+    /// The joined content, byte for byte, and nothing else.
+    #[arg(long)]
+    text: bool,
+}
+
+pub(crate) async fn get(args: &GetArgs, common: &Common) -> anyhow::Result<()> {
+    let client = Client::query(common)?;
+    let mut pages = Pages::new(&client, &args.conversation)
+        .newest_first(args.newest)
+        .between(args.after, args.before)
+        .types(&args.types)
+        .limit(args.limit);
+    let mut writer = Writer::new(common.output, args.text);
+    while let Some(page) = pages.next().await? {
+        writer.page(&page)?;
+    }
+    writer.end()?;
+    Ok(())
+}
+
+pub(crate) async fn tail(args: &TailArgs, common: &Common) -> anyhow::Result<()> {
+    tail::run(args, common).await
+}
+
+/// Writes events page by page, so that a long conversation needs little memory.
+struct Writer {
+    format: Format,
+    text: bool,
+    rows: Vec<Row>,
+}
+
+impl Writer {
+    fn new(format: Format, text: bool) -> Self {
+        Self {
+            format,
+            text,
+            rows: Vec::new(),
+        }
+    }
+
+    fn page(&mut self, lines: &[String]) -> anyhow::Result<()> {
+        let mut out = io::stdout().lock();
+        for line in lines {
+            if self.text {
+                out.write_all(&Stored::parse(line)?.bytes()?)?;
+            } else if self.format == Format::Ndjson {
+                writeln!(out, "{line}")?;
+            } else if self.format == Format::Table {
+                self.rows.push(Stored::parse(line)?.row());
+            } else {
+                self.rows.push(serde_json::from_str(line)?);
+            }
+        }
+        Ok(out.flush()?)
+    }
+
+    fn end(self) -> io::Result<()> {
+        if self.text || self.format == Format::Ndjson {
+            return Ok(());
+        }
+        output::rows(self.format, &self.rows)
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct QueryArgs {
+    /// One SELECT over events, hourly_stats and conversation_summary; - reads it from stdin.
+    sql: String,
+    /// Refuse to read more than so many bytes.
+    #[arg(long, value_name = "BYTES")]
+    max_bytes: Option<u64>,
+    /// Give up after this time.
+    #[arg(long, value_name = "DURATION")]
+    timeout: Option<humantime::Duration>,
+}
+
+pub(crate) async fn query(args: &QueryArgs, common: &Common) -> anyhow::Result<()> {
+    let mut sql = args.sql.clone();
+    if sql == "-" {
+        sql.clear();
+        io::stdin()
+            .lock()
+            .read_to_string(&mut sql)
+            .context("read stdin")?;
+    }
+    let client = Client::query(common)?;
+    let mut url = client.url(&["v1", "sql"]);
+    if let Some(bytes) = args.max_bytes {
+        url.query_pairs_mut()
+            .append_pair("max_bytes", &bytes.to_string());
+    }
+    if let Some(timeout) = args.timeout {
+        url.query_pairs_mut()
+            .append_pair("timeout", &timeout.to_string().replace(' ', ""));
+    }
+    let accept = if common.output == Format::Csv {
+        "text/csv"
+    } else {
+        NDJSON
+    };
+    let request = client.post(url, "text/plain; charset=utf-8", sql.into_bytes());
+    let response = client.send(request.header("accept", accept)).await?;
+    client::warn_if_incomplete(&response);
+    let body = response.bytes().await.context("read the answer")?;
+    match common.output {
+        Format::Csv | Format::Ndjson => output::bytes(&body)?,
+        format => {
+            let lines = client::lines(&body)?;
+            let rows: Result<Vec<Row>, _> = lines.into_iter().map(serde_json::from_str).collect();
+            output::rows(format, &rows.context("read the answer")?)?;
+        }
+    }
+    Ok(())
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ConversationsArgs {
+    /// At most so many, the newest first.
+    #[arg(long, default_value = "100")]
+    limit: usize,
+}
+
+pub(crate) async fn conversations(args: &ConversationsArgs, common: &Common) -> anyhow::Result<()> {
+    let query = [("limit", args.limit.to_string())];
+    show(&["v1", "conversations"], &query, common).await
+}
+
+/// `tiers` and `stats` show what the service says, as it says it.
+pub(crate) async fn show(
+    path: &[&str],
+    query: &[(&str, String)],
+    common: &Common,
+) -> anyhow::Result<()> {
+    let client = Client::query(common)?;
+    let mut url = client.url(path);
+    if !query.is_empty() {
+        url.query_pairs_mut().extend_pairs(query);
+    }
+    let response = client.send(client.get(url, JSON)).await?;
+    client::warn_if_incomplete(&response);
+    let body = response.bytes().await.context("read the answer")?;
+    output::rows(common.output, &client::rows(&body)?)?;
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! A whole conversation, page by page, each behind the last position of the one before.
+
+use event::Position;
+
+use super::stored::Stored;
+use crate::client::{self, Client, NDJSON};
+
+const PAGE: usize = 5000;
+
+#[derive(Debug)]
+pub(crate) struct Pages<'a> {
+    client: &'a Client,
+    conversation: &'a str,
+    newest_first: bool,
+    after: Option<Position>,
+    before: Option<Position>,
+    types: &'a [String],
+    left: usize,
+    ended: bool,
+}
+
+impl<'a> Pages<'a> {
+    pub(crate) fn new(client: &'a Client, conversation: &'a str) -> Self {
+        Self {
+            client,
+            conversation,
+            newest_first: false,
+            after: None,
+            before: None,
+            types: &[],
+            left: usize::MAX,
+            ended: false,
+        }
+    }
+
+    pub(crate) fn newest_first(self, newest_first: bool) -> Self {
+        Self {
+            newest_first,
+            ..self
+        }
+    }
+
+    pub(crate) fn between(self, after: Option<Position>, before: Option<Position>) -> Self {
+        Self {
+            after,
+            before,
+            ..self
+        }
+    }
+
+    pub(crate) fn types(self, types: &'a [String]) -> Self {
+        Self { types, ..self }
+    }
+
+    pub(crate) fn limit(self, limit: Option<usize>) -> Self {
+        let left = limit.unwrap_or(usize::MAX);
+        Self { left, ..self }
+    }
+
+    /// The events of the next page as JSON lines; `None` at the end.
+    pub(crate) async fn next(&mut self) -> anyhow::Result<Option<Vec<String>>> {
+        let limit = PAGE.min(self.left);
+        if self.ended || limit == 0 {
+            return Ok(None);
+        }
+        let response = self
+            .client
+            .send(self.client.get(self.url(limit), NDJSON))
+            .await?;
+        client::warn_if_incomplete(&response);
+        let body = response.bytes().await?;
+        let lines: Vec<String> = client::lines(&body)?
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
+        let Some(last) = lines.last() else {
+            self.ended = true;
+            return Ok(None);
+        };
+        let position = Stored::parse(last)?.position()?;
+        if self.newest_first {
+            self.before = Some(position);
+        } else {
+            self.after = Some(position);
+        }
+        self.left -= lines.len().min(self.left);
+        Ok(Some(lines))
+    }
+
+    fn url(&self, limit: usize) -> url::Url {
+        let mut url = self
+            .client
+            .url(&["v1", "conversations", self.conversation, "events"]);
+        {
+            let mut query = url.query_pairs_mut();
+            query.append_pair("limit", &limit.to_string());
+            query.append_pair("order", if self.newest_first { "desc" } else { "asc" });
+            if let Some(after) = self.after {
+                query.append_pair("after", &after.to_string());
+            }
+            if let Some(before) = self.before {
+                query.append_pair("before", &before.to_string());
+            }
+            for event_type in self.types {
+                query.append_pair("type", event_type);
+            }
+        }
+        url
+    }
+}

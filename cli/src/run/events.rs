@@ -1,0 +1,101 @@
+//! The events of one run, numbered, each with an id that depends on the run and its number alone.
+
+use std::{ffi::OsString, os::unix::process::ExitStatusExt as _, process::ExitStatus};
+
+use event::Timestamp;
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+use uuid::Uuid;
+
+use super::{chunks::Chunk, pass::Channel};
+use crate::draft::{Content, Draft, derived_id};
+
+#[derive(Debug)]
+pub(super) struct Events {
+    conversation: String,
+    task: Option<String>,
+    run: Uuid,
+    next: u64,
+}
+
+#[derive(Serialize)]
+struct Started<'a> {
+    run_id: Uuid,
+    command: Vec<std::borrow::Cow<'a, str>>,
+    pid: u32,
+}
+
+#[derive(Serialize)]
+struct Output {
+    stream: &'static str,
+}
+
+#[derive(Serialize)]
+struct Exited {
+    run_id: Uuid,
+    exit_code: Option<i32>,
+    signal: Option<i32>,
+    duration_ms: u128,
+}
+
+impl Events {
+    pub(super) fn new(conversation: String, task: Option<String>) -> Self {
+        Self {
+            conversation,
+            task,
+            run: Uuid::now_v7(),
+            next: 0,
+        }
+    }
+
+    pub(super) fn started(&mut self, command: &[OsString], pid: u32, at: Timestamp) -> String {
+        let command: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
+        let line = command.join(" ");
+        let metadata = Started {
+            run_id: self.run,
+            command,
+            pid,
+        };
+        self.line("run.started", line.as_bytes(), at, &metadata)
+    }
+
+    pub(super) fn output(&mut self, channel: Channel, chunk: &Chunk) -> String {
+        let metadata = Output {
+            stream: channel.name(),
+        };
+        self.line("output.chunk", &chunk.bytes, chunk.at, &metadata)
+    }
+
+    pub(super) fn exited(&mut self, status: ExitStatus, from: Timestamp, to: Timestamp) -> String {
+        let metadata = Exited {
+            run_id: self.run,
+            exit_code: status.code(),
+            signal: status.signal(),
+            duration_ms: to.since(from).as_millis(),
+        };
+        self.line("run.exited", status.to_string().as_bytes(), to, &metadata)
+    }
+
+    fn line(
+        &mut self,
+        event_type: &str,
+        content: &[u8],
+        at: Timestamp,
+        metadata: &impl Serialize,
+    ) -> String {
+        let number = self.next;
+        self.next += 1;
+        let metadata: Box<RawValue> =
+            to_raw_value(metadata).expect("plain fields always have a JSON form");
+        let draft = Draft {
+            event_id: derived_id(Some(at), &[self.run.as_bytes(), &number.to_le_bytes()]),
+            conversation_id: &self.conversation,
+            task_id: self.task.as_deref(),
+            event_type,
+            timestamp: Some(at.to_string()),
+            content: Content::new(content),
+            metadata: Some(metadata),
+        };
+        draft.line()
+    }
+}
