@@ -1,0 +1,132 @@
+//! Made-up agent runs: seeded, so that every run of a test sees the same events.
+
+use serde_json::{Value, json};
+
+/// A small generator of numbers; the same seed gives the same run.
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+}
+
+const WORDS: [&str; 12] = [
+    "let",
+    "us",
+    "look\r\n",
+    "at",
+    "naïve",
+    "🦀",
+    "\"quoted\"",
+    "tab\t",
+    "file.rs:12",
+    "\\n",
+    "§",
+    "{}",
+];
+
+/// `count` events of `conversations` agents, in time order, as posted lines.
+pub(crate) fn run(seed: u64, count: usize, conversations: u64) -> Vec<String> {
+    let mut dice = Dice::new(seed);
+    (0..count)
+        .map(|n| line(&mut dice, seed, n, conversations))
+        .collect()
+}
+
+fn line(dice: &mut Dice, seed: u64, n: usize, conversations: u64) -> String {
+    let conversation = dice.below(conversations);
+    let kind = match dice.below(100) {
+        0 => "error",
+        1 => "file.created",
+        2..5 => "tool.call",
+        5..8 => "tool.result",
+        _ => "output.chunk",
+    };
+    let words = if kind == "tool.result" {
+        dice.below(3000)
+    } else {
+        dice.below(30)
+    };
+    let content: String = (0..words)
+        .map(|_| WORDS[usize::try_from(dice.below(12)).unwrap()])
+        .collect();
+    let (minute, second) = (n / 60_000 % 60, n / 1000 % 60);
+    // Written by hand so that the odd spacing of the metadata is part of what must come back.
+    let metadata = format!(
+        r#"{{"step" : {n}, "model":"m-{}","nested": {{"a":[1, 2.50]}}}}"#,
+        n % 3
+    );
+    let event: [(&str, Value); 6] = [
+        (
+            "event_id",
+            json!(format!("{seed:08x}-0000-8000-8000-{n:012x}")),
+        ),
+        (
+            "conversation_id",
+            json!(format!("run-{seed}-{conversation}")),
+        ),
+        ("task_id", json!(format!("task-{}", n / 50))),
+        ("type", json!(kind)),
+        (
+            "timestamp",
+            json!(format!(
+                "2026-11-20T09:{minute:02}:{second:02}.{:06}Z",
+                n % 1000
+            )),
+        ),
+        ("content", json!(content)),
+    ];
+    let members: Vec<String> = event
+        .iter()
+        .map(|(name, value)| format!("\"{name}\":{value}"))
+        .collect();
+    format!("{{{},\"metadata\":{metadata}}}", members.join(","))
+}
+
+/// The conversation of a posted or returned line.
+pub(crate) fn conversation(line: &str) -> String {
+    member(line, "conversation_id")
+}
+
+/// A text member of a line.
+pub(crate) fn member(line: &str, name: &str) -> String {
+    let value: Value = serde_json::from_str(line).unwrap();
+    value[name].as_str().unwrap_or_default().to_owned()
+}
+
+/// A returned line as it was posted: without what the store adds, everything else to the byte.
+pub(crate) fn as_posted(line: &str) -> String {
+    let members: std::collections::BTreeMap<String, Box<serde_json::value::RawValue>> =
+        serde_json::from_str(line).unwrap();
+    let order = [
+        "event_id",
+        "conversation_id",
+        "task_id",
+        "type",
+        "timestamp",
+        "content",
+        "metadata",
+    ];
+    let known = ["position", "received_at", "sample_rate"];
+    let extra = members
+        .keys()
+        .find(|key| !order.contains(&key.as_str()) && !known.contains(&key.as_str()));
+    assert_eq!(extra, None, "an answer has only members that we know");
+    let kept: Vec<String> = order
+        .iter()
+        .filter_map(|name| Some(format!("\"{name}\":{}", members.get(*name)?)))
+        .collect();
+    format!("{{{}}}", kept.join(","))
+}

@@ -1,0 +1,10 @@
+//! The whole path on the real programs.
+
+#![allow(clippy::unwrap_used, reason = "a test that fails must panic")]
+
+mod agents;
+mod crash;
+mod duplicates;
+mod http;
+mod tiers;
+mod world;

@@ -1,0 +1,372 @@
+//! All of Isotherm on free ports in a folder of its own.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use event_log::EventLog;
+use reqwest::{Client, Response};
+use retention::{Cold, Hot, Policy, RuleSet, Selector, Warm};
+use serde_json::Value;
+use tempfile::TempDir;
+use testkit::{Nats, Service, Valkey, eventually, eventually_within, free_port, program};
+
+use crate::agents;
+
+const SERVICES: [&str; 4] = ["ingest", "hot-writer", "compactor", "query"];
+const LONG: Duration = Duration::from_secs(90);
+
+pub(crate) struct World {
+    // Services first: they end before the servers that they talk to.
+    services: BTreeMap<&'static str, Service>,
+    pub(crate) valkey: Valkey,
+    pub(crate) nats: Nats,
+    pub(crate) dir: TempDir,
+    ports: BTreeMap<&'static str, u16>,
+    pub(crate) http: Client,
+}
+
+impl World {
+    pub(crate) async fn start() -> Self {
+        let names = [
+            "ingest",
+            "query",
+            "flight",
+            "a-ingest",
+            "a-hot-writer",
+            "a-compactor",
+            "a-query",
+        ];
+        let mut world = Self {
+            services: BTreeMap::new(),
+            valkey: Valkey::start().await,
+            nats: Nats::start().await,
+            dir: TempDir::new().unwrap(),
+            ports: names.into_iter().map(|name| (name, free_port())).collect(),
+            http: Client::builder()
+                .timeout(Duration::from_secs(60))
+                .build()
+                .unwrap(),
+        };
+        for name in SERVICES {
+            world.start_service(name);
+        }
+        for name in SERVICES {
+            world.until_ready(name).await;
+        }
+        world
+    }
+
+    pub(crate) fn start_service(&mut self, name: &'static str) {
+        let mut args = self.common(name);
+        let listen = |port: u16| format!("127.0.0.1:{port}");
+        match name {
+            "ingest" => {
+                args.extend(["--listen".into(), listen(self.ports["ingest"])]);
+                args.extend(["--partitions", "3", "--log-replicas", "1"].map(String::from));
+                args.extend(["--nats-monitor-url".into(), self.nats.monitor_url.clone()]);
+            }
+            "hot-writer" => {
+                args.extend(["--redis-url".into(), self.valkey.url.clone()]);
+                args.extend(["--trim-interval", "1s"].map(String::from));
+            }
+            "compactor" => {
+                args.extend([
+                    "--data".into(),
+                    self.path("warm"),
+                    "--cold-url".into(),
+                    self.path("cold"),
+                ]);
+                args.extend(["--redis-url".into(), self.valkey.url.clone()]);
+                args.extend(["--flight-addr".into(), listen(self.ports["flight"])]);
+                args.extend(
+                    [
+                        "--seal-after",
+                        "2s",
+                        "--log-grace",
+                        "1s",
+                        "--upkeep-interval",
+                        "1s",
+                    ]
+                    .map(String::from),
+                );
+            }
+            _ => {
+                args.extend(["--listen".into(), listen(self.ports["query"])]);
+                args.extend(["--redis-url".into(), self.valkey.url.clone()]);
+                args.extend(["--compactor-url".into(), self.flight_url()]);
+                args.extend(["--cold-url".into(), self.path("cold")]);
+                args.extend(["--cache-dir".into(), self.path("cache")]);
+            }
+        }
+        self.services
+            .insert(name, Service::start(program(name), args));
+    }
+
+    fn common(&self, name: &str) -> Vec<String> {
+        let admin = self.ports[format!("a-{name}").as_str()];
+        vec![
+            "--nats-url".into(),
+            self.nats.url.clone(),
+            "--admin-addr".into(),
+            format!("127.0.0.1:{admin}"),
+        ]
+    }
+
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn flight_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports["flight"])
+    }
+
+    pub(crate) async fn kill(&mut self, name: &'static str) {
+        self.services.remove(name).expect("it runs").kill().await;
+    }
+
+    pub(crate) async fn until_ready(&self, name: &str) {
+        let url = format!(
+            "http://127.0.0.1:{}/readyz",
+            self.ports[format!("a-{name}").as_str()]
+        );
+        eventually(&format!("{name} is ready"), async || {
+            self.http
+                .get(&url)
+                .send()
+                .await
+                .is_ok_and(|answer| answer.status().is_success())
+        })
+        .await;
+    }
+
+    /// Runs the archiver once, to its end.
+    pub(crate) async fn archive(&self) {
+        let mut archiver = self.start_archiver();
+        let status = archiver.wait(LONG).await;
+        assert!(status.success(), "archiver: {}", archiver.stderr());
+    }
+
+    pub(crate) fn start_archiver(&self) -> Service {
+        let args = [
+            "--once",
+            "--nats-url",
+            &self.nats.url,
+            "--compactor-url",
+            &self.flight_url(),
+            "--cold-url",
+            &self.path("cold"),
+            "--admin-addr",
+            "127.0.0.1:0",
+        ];
+        Service::start(program("archiver"), args)
+    }
+
+    pub(crate) async fn log(&self) -> EventLog {
+        EventLog::connect(&self.nats.url, "e2e").await.unwrap()
+    }
+
+    pub(crate) fn ingest(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.ports["ingest"])
+    }
+
+    pub(crate) fn query(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.ports["query"])
+    }
+
+    /// Posts `lines` as one NDJSON request, once.
+    pub(crate) async fn try_post(&self, lines: &[String]) -> reqwest::Result<Response> {
+        let request = self.http.post(self.ingest("/v1/events"));
+        request
+            .header("content-type", "application/x-ndjson")
+            .body(lines.join("\n"))
+            .send()
+            .await
+    }
+
+    /// Posts `lines` in requests of `batch`, each until it is acknowledged.
+    pub(crate) async fn post(&self, lines: &[String], batch: usize) {
+        for part in lines.chunks(batch) {
+            eventually_within(LONG, "a batch is acknowledged", async || {
+                match self.try_post(part).await {
+                    Ok(answer) if answer.status().is_success() => true,
+                    Ok(answer) if answer.status().is_server_error() => false,
+                    Ok(answer) => panic!("{}: {}", answer.status(), answer.text().await.unwrap()),
+                    Err(_) => false,
+                }
+            })
+            .await;
+        }
+    }
+
+    pub(crate) async fn sql(&self, sql: &str) -> Value {
+        let answer = self
+            .http
+            .post(self.query("/v1/sql"))
+            .body(sql.to_owned())
+            .send()
+            .await
+            .unwrap();
+        let (status, text) = (answer.status(), answer.text().await.unwrap());
+        assert!(status.is_success(), "{sql}: {status} {text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// A whole conversation in order, page by page; the tiers that answered; whether complete.
+    pub(crate) async fn read(&self, conversation: &str) -> Conversation {
+        let mut whole = Conversation {
+            complete: true,
+            ..Conversation::default()
+        };
+        let mut after = String::new();
+        loop {
+            let path =
+                format!("/v1/conversations/{conversation}/events?order=asc&limit=700{after}");
+            let request = self
+                .http
+                .get(self.query(&path))
+                .header("accept", "application/x-ndjson");
+            let answer = request.send().await.unwrap();
+            let header = |name: &str| answer.headers()[name].to_str().unwrap().to_owned();
+            whole.tiers.extend(
+                header("isotherm-tiers")
+                    .split(',')
+                    .map(|t| t.trim().to_owned()),
+            );
+            whole.complete &= header("isotherm-complete") == "true";
+            let text = answer.text().await.unwrap();
+            let Some(last) = text.lines().last() else {
+                break;
+            };
+            after = format!("&after={}", agents::member(last, "position"));
+            whole.lines.extend(text.lines().map(str::to_owned));
+        }
+        whole.tiers.remove("");
+        whole
+    }
+
+    /// Asserts that every posted line comes back exactly once, to the byte, in order.
+    pub(crate) async fn assert_holds(&self, posted: &[String]) -> Vec<Conversation> {
+        let mut expected: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for line in posted {
+            expected
+                .entry(agents::conversation(line))
+                .or_default()
+                .push(line);
+        }
+        let mut answers = Vec::new();
+        for (name, lines) in expected {
+            let answer = self.read(&name).await;
+            assert!(answer.complete, "{name} is complete");
+            let returned: Vec<String> = answer
+                .lines
+                .iter()
+                .map(|line| agents::as_posted(line))
+                .collect();
+            assert_eq!(
+                returned.len(),
+                lines.len(),
+                "{name}: as many events as were posted"
+            );
+            for (n, (returned, line)) in returned.iter().zip(lines).enumerate() {
+                assert_eq!(returned, line, "{name}: event {n}");
+            }
+            answers.push(answer);
+        }
+        answers
+    }
+
+    /// Waits until everything that the log has is in warm and sealed.
+    pub(crate) async fn until_sealed(&self) {
+        self.until_watermark("warm", "sealed").await;
+    }
+
+    /// Waits until `tier`'s `field` is the log's last sequence, in every partition.
+    pub(crate) async fn until_watermark(&self, tier: &str, field: &str) {
+        let log = self.log().await;
+        let count = log.partition_count().await.unwrap().unwrap();
+        eventually_within(
+            LONG,
+            &format!("{tier} {field} is the end of the log"),
+            async || {
+                let known = log.watermarks().await.unwrap();
+                let known = serde_json::to_value(&known).unwrap().to_string();
+                let known: Vec<Value> = serde_json::from_str(&known).unwrap();
+                for partition in count.all() {
+                    let last = log.last_seq(partition).await.unwrap();
+                    let reached = known.iter().any(|mark| {
+                        let text = mark.to_string();
+                        text.to_lowercase().contains(tier)
+                            && text.contains(&partition.to_string())
+                            && find(mark, field).is_some_and(|seq| seq >= last)
+                    });
+                    if last > 0 && !reached {
+                        return false;
+                    }
+                }
+                true
+            },
+        )
+        .await;
+    }
+
+    /// Puts one catch-all policy in force.
+    pub(crate) async fn set_policy(&self, hot_ms: u64, warm_ms: u64, cold: Option<Cold>) {
+        let policy = Policy {
+            name: "test/all".into(),
+            priority: 100,
+            dry_run: false,
+            selector: Selector::default(),
+            hot: Some(Hot {
+                max_age_ms: hot_ms,
+                max_events_per_stream: None,
+            }),
+            warm: Some(Warm {
+                max_age_ms: warm_ms,
+                max_bytes: None,
+            }),
+            cold,
+        };
+        self.log()
+            .await
+            .publish_policy(&RuleSet::new(vec![policy]))
+            .await
+            .unwrap();
+    }
+
+    /// Leaves the events in the cold tier only: warm expired, hot flushed.
+    pub(crate) async fn until_only_cold(&self, posted: &[String]) {
+        self.valkey.flush().await;
+        let conversation = agents::conversation(&posted[0]);
+        eventually_within(LONG, "only the cold tier has the events", async || {
+            let answer = self.read(&conversation).await;
+            answer.complete && answer.tiers.iter().map(String::as_str).eq(["cold"])
+        })
+        .await;
+    }
+}
+
+/// One conversation as it was answered.
+#[derive(Debug, Default)]
+pub(crate) struct Conversation {
+    pub(crate) lines: Vec<String>,
+    pub(crate) tiers: std::collections::BTreeSet<String>,
+    pub(crate) complete: bool,
+}
+
+/// No sampling, cold for ever.
+pub(crate) fn keep_all() -> Option<Cold> {
+    Some(Cold {
+        max_age_ms: None,
+        disabled: false,
+        sampling: None,
+    })
+}
+
+fn find(value: &Value, field: &str) -> Option<u64> {
+    match value {
+        Value::Object(members) => members
+            .get(field)
+            .and_then(Value::as_u64)
+            .or_else(|| members.values().find_map(|value| find(value, field))),
+        _ => None,
+    }
+}
