@@ -10,6 +10,9 @@ pub(crate) static START: LazyLock<Script> =
 /// Compare-and-set on the cursor, then the entries.
 pub(crate) static APPEND: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("lua/append.lua")));
+/// Compare-and-set on the cursor, past what the log no longer has.
+pub(crate) static SKIP: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("lua/skip.lua")));
 /// Hides duplicates.
 pub(crate) static MARK: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("lua/mark.lua")));

@@ -11,7 +11,7 @@ use crate::{
     cursor::{Fields, from_score},
     entry::Header,
     key::{Keys, id, member},
-    script::{APPEND, MARK, START},
+    script::{APPEND, MARK, SKIP, START},
 };
 
 /// A large batch on a busy disk takes its time; beyond this the outcome is unknown.
@@ -31,6 +31,12 @@ pub enum Appended {
     Ok,
     /// The cursor is not where the batch begins: read it again, and the log behind it.
     Gap,
+}
+
+impl From<u8> for Appended {
+    fn from(done: u8) -> Self {
+        if done == 1 { Self::Ok } else { Self::Gap }
+    }
 }
 
 /// A duplicate and its place.
@@ -139,7 +145,7 @@ impl HotWriter {
         partition: PartitionId,
         expected_last: Seq,
         last: Seq,
-        packs: Vec<ConversationPack>,
+        packs: &[ConversationPack],
     ) -> Result<Appended> {
         let keys = Keys::of(partition);
         let mut invocation = APPEND.prepare_invoke();
@@ -152,10 +158,10 @@ impl HotWriter {
             pack,
         } in packs
         {
-            let Some(header) = Header::of(&pack) else {
+            let Some(header) = Header::of(pack) else {
                 continue;
             };
-            let member = member(&tenant, &conversation);
+            let member = member(tenant, conversation);
             invocation.key(keys.packs(&member)).arg(member);
             invocation
                 .arg(header.id.0)
@@ -168,11 +174,25 @@ impl HotWriter {
         let done: u8 = invocation
             .invoke_async(&mut self.connection.clone())
             .await?;
-        Ok(if done == 1 {
-            Appended::Ok
-        } else {
-            Appended::Gap
-        })
+        Ok(Appended::from(done))
+    }
+
+    /// Passes over what the log no longer has: the tier goes on at `floor` and promises nothing
+    /// below.
+    pub async fn skip(
+        &self,
+        partition: PartitionId,
+        expected_last: Seq,
+        floor: Seq,
+    ) -> Result<Appended> {
+        let keys = Keys::of(partition);
+        let mut invocation = SKIP.prepare_invoke();
+        invocation.key(keys.cursor()).arg(keys.epoch());
+        invocation.arg(expected_last).arg(floor - 1).arg(floor);
+        let done: u8 = invocation
+            .invoke_async(&mut self.connection.clone())
+            .await?;
+        Ok(Appended::from(done))
     }
 
     /// Hides `dropped`, which are all duplicates behind `after` up to `through`. May be repeated,

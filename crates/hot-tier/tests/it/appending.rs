@@ -69,7 +69,7 @@ async fn writers_that_race_neither_lose_nor_repeat() {
 async fn a_drain_without_events_still_moves_the_cursor() {
     on_each_server(async |world: World| {
         world.writer.start(PARTITION, 5).await.unwrap();
-        let appended = world.writer.append(PARTITION, 4, 9, Vec::new()).await;
+        let appended = world.writer.append(PARTITION, 4, 9, &[]).await;
         assert_eq!(appended.unwrap(), Appended::Ok);
         let cursor = world.writer.cursor(PARTITION).await.unwrap().unwrap();
         assert_eq!((cursor.floor, cursor.last, cursor.checked), (5, 9, 4));
@@ -92,8 +92,9 @@ async fn an_older_epoch_is_cleared_and_a_later_one_left_alone() {
 
         assert_eq!((cursor.last, cursor.events), (0, 0));
         assert!(world.keys().await.is_empty());
-        let appended = world.writer.append(later, 0, 1, vec![pack("a", &[(1, 0)])]);
-        assert_eq!(appended.await.unwrap(), Appended::Ok);
+        let packs = [pack("a", &[(1, 0)])];
+        let appended = world.writer.append(later, 0, 1, &packs).await;
+        assert_eq!(appended.unwrap(), Appended::Ok);
         assert_eq!(world.append("a", 1..=1).await, Appended::Gap);
         let error = world.writer.start(PARTITION, 1).await.unwrap_err();
         assert!(matches!(error, Error::Setup(_)), "{error}");
@@ -110,6 +111,23 @@ async fn starting_twice_starts_once() {
         let cursor = world.writer.start(PARTITION, 9).await.unwrap();
 
         assert_eq!((cursor.floor, cursor.last), (1, 3));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_the_log_no_longer_has_is_passed_over_and_not_promised() {
+    on_each_server(async |world: World| {
+        world.writer.start(PARTITION, 1).await.unwrap();
+        world.append("a", 1..=3).await;
+
+        let late = world.writer.skip(PARTITION, 2, 9).await.unwrap();
+        let skipped = world.writer.skip(PARTITION, 3, 9).await.unwrap();
+
+        assert_eq!((late, skipped), (Appended::Gap, Appended::Ok));
+        assert_eq!(world.append("a", 9..=9).await, Appended::Ok);
+        assert_eq!(world.places("a").await, [(9, 0)]);
+        assert_eq!(world.read("a").await.floor, 9);
     })
     .await;
 }

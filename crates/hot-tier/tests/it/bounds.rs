@@ -104,11 +104,11 @@ async fn write(world: &World, case: &Case) -> Vec<BTreeSet<Place>> {
                 model[*name].insert((seq, idx));
             }
         }
-        let packs = packs
+        let packs: Vec<_> = packs
             .iter()
             .map(|(n, places)| pack(NAMES[*n], places))
             .collect();
-        let appended = world.writer.append(PARTITION, last, seq, packs).await;
+        let appended = world.writer.append(PARTITION, last, seq, &packs).await;
         assert_eq!(appended.unwrap(), Appended::Ok);
         last = seq;
     }

@@ -50,10 +50,9 @@ async fn a_full_server_takes_nothing_until_it_is_trimmed() {
         world.append("a", 1..=3).await;
         world.server.command("CONFIG SET maxmemory 1").await;
 
-        let appended = world
-            .writer
-            .append(PARTITION, 3, 4, vec![pack("a", &[(4, 0)])]);
-        let error = appended.await.unwrap_err();
+        let packs = [pack("a", &[(4, 0)])];
+        let appended = world.writer.append(PARTITION, 3, 4, &packs).await;
+        let error = appended.unwrap_err();
 
         assert!(matches!(error, Error::Full(_)), "{error:?}");
         assert!(error.is_transient());

@@ -43,10 +43,10 @@ impl World {
     /// One event of `name` per sequence, all in one pack.
     pub(crate) async fn append(&self, name: &str, seqs: RangeInclusive<Seq>) -> Appended {
         let places: Vec<_> = seqs.clone().map(|seq| (seq, 0)).collect();
-        let packs = vec![pack(name, &places)];
+        let packs = [pack(name, &places)];
         let append = self
             .writer
-            .append(PARTITION, seqs.start() - 1, *seqs.end(), packs);
+            .append(PARTITION, seqs.start() - 1, *seqs.end(), &packs);
         append.await.unwrap()
     }
 

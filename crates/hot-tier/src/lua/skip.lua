@@ -1,0 +1,8 @@
+-- KEYS: cursor
+-- ARGV: epoch expected-last new-last floor
+local cursor = redis.call('HMGET', KEYS[1], 'epoch', 'last')
+if cursor[1] ~= ARGV[1] or cursor[2] ~= ARGV[2] then
+  return 0
+end
+redis.call('HSET', KEYS[1], 'last', ARGV[3], 'floor', ARGV[4])
+return 1

@@ -1,0 +1,56 @@
+//! What was typed, and the configuration made of it.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use service_runtime::RuntimeArgs;
+
+/// Copies the event log to the hot tier and trims it there.
+#[derive(Debug, clap::Parser)]
+#[command(name = "hot-writer", version)]
+pub struct Args {
+    /// The NATS server, or servers separated by commas.
+    #[arg(
+        long,
+        env = "ISOTHERM_NATS_URL",
+        default_value = "nats://127.0.0.1:7422"
+    )]
+    nats_url: String,
+    /// The hot tier: Redis 7 or later, or Valkey.
+    #[arg(
+        long,
+        env = "ISOTHERM_REDIS_URL",
+        default_value = "redis://127.0.0.1:7423"
+    )]
+    redis_url: String,
+    /// How often to look for what may be trimmed.
+    #[arg(long, env = "ISOTHERM_TRIM_INTERVAL", default_value = "10s")]
+    trim_interval: humantime::Duration,
+    #[command(flatten)]
+    runtime: RuntimeArgs,
+}
+
+/// The configuration of a service that may start.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) nats_url: String,
+    pub(crate) redis_url: String,
+    pub(crate) trim_interval: Duration,
+}
+
+impl Args {
+    pub(crate) fn validate(self) -> anyhow::Result<(Config, RuntimeArgs)> {
+        let trim_interval = Duration::from(self.trim_interval);
+        ensure!(
+            trim_interval >= Duration::from_millis(10),
+            "--trim-interval must be at least 10ms, is {}",
+            self.trim_interval
+        );
+        let config = Config {
+            nats_url: self.nats_url,
+            redis_url: self.redis_url,
+            trim_interval,
+        };
+        Ok((config, self.runtime))
+    }
+}

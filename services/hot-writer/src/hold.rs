@@ -1,0 +1,77 @@
+//! How long, and how many, the rules let a conversation stay in the hot tier. Pure.
+//!
+//! The tier trims whole conversations, whatever the types of their events: a conversation stays
+//! as long as the longest of the policies that any of its events may fall under.
+
+use std::time::Duration;
+
+use retention::{Hot, Policy, RuleSet, Selector, glob_matches};
+
+/// What a conversation may keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hold {
+    pub(crate) max_age: Duration,
+    /// `None` is any number.
+    pub(crate) max_events: Option<u64>,
+}
+
+/// What `rules` let a conversation keep.
+pub(crate) fn hold(rules: &RuleSet, tenant: &str, conversation: &str) -> Hold {
+    let mut hold: Option<Hold> = None;
+    for (policy, hot) in hot_rules(rules) {
+        let selector = &policy.selector;
+        if !any(&selector.tenants, tenant) || !any(&selector.streams, conversation) {
+            continue;
+        }
+        hold = Some(hold.map_or_else(|| own(hot), |hold| hold.longer(own(hot))));
+        if catches_every_event(selector) {
+            break;
+        }
+    }
+    hold.expect("the last policy is the built-in one, which matches all and has a hot tier")
+}
+
+/// The least that any policy lets stay: what is within it need not be looked at.
+pub(crate) fn least(rules: &RuleSet) -> Hold {
+    let all = || hot_rules(rules).map(|(_, hot)| hot);
+    Hold {
+        max_age: all().map(Hot::max_age).min().unwrap_or_default(),
+        max_events: all().filter_map(|hot| hot.max_events_per_stream).min(),
+    }
+}
+
+fn hot_rules(rules: &RuleSet) -> impl Iterator<Item = (&Policy, &Hot)> {
+    let policies = rules.policies.iter();
+    policies.filter_map(|policy| Some((policy, policy.hot.as_ref()?)))
+}
+
+fn own(hot: &Hot) -> Hold {
+    Hold {
+        max_age: hot.max_age(),
+        max_events: hot.max_events_per_stream,
+    }
+}
+
+impl Hold {
+    fn longer(self, other: Self) -> Self {
+        let both = self.max_events.zip(other.max_events);
+        Self {
+            max_age: self.max_age.max(other.max_age),
+            max_events: both.map(|(one, other)| one.max(other)),
+        }
+    }
+}
+
+fn catches_every_event(selector: &Selector) -> bool {
+    selector.event_types.is_empty()
+        && selector.match_labels.is_empty()
+        && selector.match_expressions.is_empty()
+}
+
+/// An empty list matches everything.
+fn any(globs: &[String], text: &str) -> bool {
+    globs.is_empty() || globs.iter().any(|glob| glob_matches(glob, text))
+}
+
+#[cfg(test)]
+mod tests;

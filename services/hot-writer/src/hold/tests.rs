@@ -1,0 +1,67 @@
+use std::time::Duration;
+
+use retention::{Hot, Policy, RuleSet, Selector};
+
+use super::{Hold, hold, least};
+
+fn policy(streams: &[&str], types: &[&str], minutes: u64, max: Option<u64>) -> Policy {
+    let texts = |list: &[&str]| list.iter().map(ToString::to_string).collect();
+    Policy {
+        selector: Selector {
+            streams: texts(streams),
+            event_types: texts(types),
+            ..Selector::default()
+        },
+        hot: Some(Hot {
+            max_age_ms: minutes * 60_000,
+            max_events_per_stream: max,
+        }),
+        ..Policy::built_in()
+    }
+}
+
+fn held(minutes: u64, max_events: Option<u64>) -> Hold {
+    Hold {
+        max_age: Duration::from_secs(minutes * 60),
+        max_events,
+    }
+}
+
+#[test]
+fn without_policies_the_built_in_one_holds() {
+    let built_in = held(60, Some(100_000));
+    assert_eq!(hold(&RuleSet::default(), "t", "a"), built_in);
+    assert_eq!(least(&RuleSet::default()), built_in);
+}
+
+#[test]
+fn the_first_policy_that_catches_every_event_decides() {
+    let rules = RuleSet::new(vec![
+        policy(&["short-*"], &[], 5, Some(10)),
+        policy(&[], &[], 30, None),
+    ]);
+    assert_eq!(hold(&rules, "t", "short-1"), held(5, Some(10)));
+    assert_eq!(hold(&rules, "t", "other"), held(30, None));
+    assert_eq!(least(&rules), held(5, Some(10)));
+}
+
+#[test]
+fn a_policy_for_some_types_only_makes_the_hold_longer() {
+    let rules = RuleSet::new(vec![
+        policy(&[], &["error*"], 120, Some(10)),
+        policy(&["a"], &["output.*"], 1, Some(20)),
+        policy(&[], &[], 30, Some(5)),
+    ]);
+    assert_eq!(hold(&rules, "t", "a"), held(120, Some(20)));
+    assert_eq!(hold(&rules, "t", "b"), held(120, Some(10)));
+}
+
+#[test]
+fn a_policy_without_a_hot_tier_decides_nothing() {
+    let cold_only = Policy {
+        hot: None,
+        ..policy(&[], &[], 0, None)
+    };
+    let rules = RuleSet::new(vec![cold_only]);
+    assert_eq!(hold(&rules, "t", "a"), held(60, Some(100_000)));
+}

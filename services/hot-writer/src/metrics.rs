@@ -1,0 +1,127 @@
+//! What the hot-writer counts, and what it shows of the tier.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+use event::{PartitionId, Timestamp};
+use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry};
+use service_runtime::metrics::{
+    DURATION_BUCKETS, counter_vec, float_gauge_vec, gauge_vec, histogram,
+};
+
+const HOT: &str = "hot";
+const CONSUMER: &str = "hot-writer";
+
+#[derive(Clone, Debug)]
+pub(crate) struct Metrics {
+    /// Events copied from the log.
+    pub(crate) moved: IntCounter,
+    pub(crate) expired: IntCounter,
+    pub(crate) capped: IntCounter,
+    pub(crate) poison: IntCounter,
+    /// Time to write one drain, retries included.
+    pub(crate) write_seconds: Histogram,
+    pub(crate) board: Board,
+}
+
+/// What the gauges show, gathered from all partitions.
+#[derive(Clone, Debug)]
+pub(crate) struct Board {
+    partitions: Arc<Mutex<BTreeMap<PartitionId, Held>>>,
+    events: IntGauge,
+    bytes: IntGauge,
+    oldest: Gauge,
+    pending: IntGauge,
+}
+
+/// What one partition holds, and what it still lacks.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Held {
+    pub(crate) events: u64,
+    pub(crate) bytes: u64,
+    pub(crate) oldest_at: Option<Timestamp>,
+    /// Messages of the log that are not copied yet.
+    pub(crate) pending: u64,
+}
+
+impl Metrics {
+    pub(crate) fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let moved = counter_vec(
+            registry,
+            "tier_moved_events_total",
+            "Events copied from one place to the next.",
+            &["from", "to"],
+        )?;
+        let removed = counter_vec(
+            registry,
+            "tier_removed_events_total",
+            "Events removed from a tier.",
+            &["tier", "reason"],
+        )?;
+        let poison = counter_vec(
+            registry,
+            "consumer_poison_total",
+            "Messages of the log that are damaged and stopped their consumer.",
+            &["consumer"],
+        )?;
+        Ok(Self {
+            moved: moved.with_label_values(&["log", HOT]),
+            expired: removed.with_label_values(&[HOT, "expired"]),
+            capped: removed.with_label_values(&[HOT, "capped"]),
+            poison: poison.with_label_values(&[CONSUMER]),
+            write_seconds: histogram(
+                registry,
+                "hot_writer_write_seconds",
+                "Time to write one batch to the hot tier, retries included.",
+                DURATION_BUCKETS,
+            )?,
+            board: Board::register(registry)?,
+        })
+    }
+}
+
+impl Board {
+    fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let of_tier = |name, help| gauge_vec(registry, name, help, &["tier"]);
+        let oldest = float_gauge_vec(
+            registry,
+            "tier_oldest_event_timestamp_seconds",
+            "When the log took the oldest event that the tier holds; 0 when it holds none.",
+            &["tier"],
+        )?;
+        let pending = gauge_vec(
+            registry,
+            "consumer_pending_messages",
+            "Messages of the log that the consumer has not copied yet.",
+            &["consumer"],
+        )?;
+        let events = of_tier("tier_events", "Events that the tier holds.")?;
+        let bytes = of_tier("tier_bytes", "Bytes that the tier's events take.")?;
+        Ok(Self {
+            partitions: Arc::default(),
+            events: events.with_label_values(&[HOT]),
+            bytes: bytes.with_label_values(&[HOT]),
+            oldest: oldest.with_label_values(&[HOT]),
+            pending: pending.with_label_values(&[CONSUMER]),
+        })
+    }
+
+    /// Replaces what is known of `partition`.
+    pub(crate) fn set(&self, partition: PartitionId, held: Held) {
+        let mut partitions = self.partitions.lock().expect("nothing panics in here");
+        partitions.insert(partition, held);
+        let sum = |of: fn(&Held) -> u64| partitions.values().map(of).sum::<u64>().cast_signed();
+        self.events.set(sum(|held| held.events));
+        self.bytes.set(sum(|held| held.bytes));
+        self.pending.set(sum(|held| held.pending));
+        let oldest = partitions.values().filter_map(|held| held.oldest_at).min();
+        self.oldest.set(oldest.map_or(0.0, seconds));
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "microseconds fit into 52 bits")]
+fn seconds(time: Timestamp) -> f64 {
+    time.as_micros() as f64 / 1e6
+}

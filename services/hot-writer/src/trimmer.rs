@@ -1,0 +1,103 @@
+//! Trims the hot tier on a timer, and at once when the rules change: what is older than the rules
+//! let it be, and what is more; never what is not sealed in the warm tier.
+
+use std::{sync::Arc, time::Duration};
+
+use event::{ConversationId, PartitionId, TenantId, Timestamp};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use hot_tier::{Limits, Trimmed};
+use retention::RuleSet;
+use tokio::{
+    sync::watch,
+    time::{self, MissedTickBehavior},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::{
+    hold::{hold, least},
+    shared::{Shared, Signals},
+};
+
+/// Conversations trimmed at the same time.
+const AT_ONCE: usize = 32;
+
+pub(crate) struct Trimmer {
+    pub(crate) shared: Shared,
+    pub(crate) partitions: Vec<(PartitionId, Signals)>,
+    pub(crate) rules: watch::Receiver<Arc<RuleSet>>,
+    pub(crate) interval: Duration,
+}
+
+impl Trimmer {
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let mut timer = time::interval(self.interval);
+        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return Ok(()),
+                changed = self.rules.changed() => changed?,
+                _ = timer.tick() => {}
+            }
+            let rules = Arc::clone(&self.rules.borrow_and_update());
+            for (partition, signals) in &self.partitions {
+                let trimmed = self.trim(*partition, &rules, Timestamp::now()).await;
+                match trimmed {
+                    Ok(trimmed) if trimmed == Trimmed::default() => {}
+                    Ok(trimmed) => {
+                        debug!(%partition, ?trimmed, "trimmed");
+                        signals.changed.notify_one();
+                    }
+                    Err(error) if error.is_transient() => {
+                        warn!(error = &error as &dyn std::error::Error, "will trim later");
+                        break;
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+    }
+
+    async fn trim(
+        &self,
+        partition: PartitionId,
+        rules: &RuleSet,
+        now: Timestamp,
+    ) -> hot_tier::Result<Trimmed> {
+        let sealed = self.shared.sealed.get(partition);
+        if sealed == 0 {
+            return Ok(Trimmed::default());
+        }
+        let hot = &self.shared.hot;
+        let least = least(rules);
+        let older_than = now.minus(least.max_age);
+        let candidates = hot
+            .candidates(partition, older_than, least.max_events)
+            .await?;
+        let trim = async |(tenant, conversation): (TenantId, ConversationId)| {
+            let hold = hold(rules, tenant.as_str(), conversation.as_str());
+            let limits = Limits {
+                older_than: now.minus(hold.max_age),
+                max_events: hold.max_events,
+                sealed,
+            };
+            hot.trim(partition, &tenant, &conversation, limits).await
+        };
+        let trimmed: Vec<Trimmed> = stream::iter(candidates)
+            .map(trim)
+            .buffer_unordered(AT_ONCE)
+            .try_collect()
+            .await?;
+        let total = Trimmed {
+            by_age: trimmed.iter().map(|trimmed| trimmed.by_age).sum(),
+            by_count: trimmed.iter().map(|trimmed| trimmed.by_count).sum(),
+        };
+        self.shared.metrics.expired.inc_by(total.by_age);
+        self.shared.metrics.capped.inc_by(total.by_count);
+        if total != Trimmed::default() {
+            hot.raise_floor(partition).await?;
+        }
+        Ok(total)
+    }
+}
