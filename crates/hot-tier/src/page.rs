@@ -3,9 +3,11 @@
 //! An entry's id is the position of its last event, so the first entry at or behind `before` may
 //! still hold events that are wanted, and the first behind `after` some that are not.
 
+use std::collections::HashSet;
+
 use event::{ConversationId, PartitionId, Position, Seq, StoredEvent, TenantId};
 
-use crate::{Error, HotCursor, Result, entry::Entry, key::id};
+use crate::{Error, HotCursor, Result, entry::Entry, key::parse_id};
 
 /// Which part of a conversation: positions within the partition, both exclusive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,6 +22,13 @@ pub enum Order {
     Ascending,
     /// Newest first.
     Descending,
+}
+
+/// The positions of duplicates.
+pub(crate) type Dropped = HashSet<(Seq, u16)>;
+
+pub(crate) fn parse_dropped(positions: &[String]) -> Dropped {
+    positions.iter().filter_map(|text| parse_id(text)).collect()
 }
 
 /// What is being read.
@@ -69,7 +78,7 @@ impl<'a> Rows<'a> {
     }
 
     /// Takes what is wanted of `entry`; entries come in the order of the answer.
-    pub(crate) fn take(&mut self, entry: Entry, dropped: &[String]) -> Result<()> {
+    pub(crate) fn take(&mut self, entry: Entry, dropped: &Dropped) -> Result<()> {
         if self.done {
             return Ok(());
         }
@@ -83,7 +92,7 @@ impl<'a> Rows<'a> {
                 self.done = true;
                 break;
             }
-            if self.before_start(place) || dropped.contains(&id(place)) {
+            if self.before_start(place) || dropped.contains(&place) {
                 continue;
             }
             let decoded = event

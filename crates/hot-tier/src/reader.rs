@@ -10,7 +10,7 @@ use crate::{
     cursor::{Fields, from_score},
     entry::{Entry, parse_entries},
     key::{Keys, id, member},
-    page::{Frontier, Rows, Wanted},
+    page::{Dropped, Frontier, Rows, Wanted, parse_dropped},
 };
 
 /// A query has other places to look; it does not wait for long.
@@ -46,7 +46,7 @@ impl std::fmt::Debug for HotReader {
 /// What one round trip gave.
 struct Page {
     frontier: Frontier,
-    dropped: Vec<String>,
+    dropped: Dropped,
     entries: Vec<Entry>,
     /// There may be more behind it.
     full: bool,
@@ -174,7 +174,7 @@ impl HotReader {
         let floor = own_floor.map_or(0, from_score).max(cursor.floor);
         Ok(Some(Page {
             frontier: Frontier { cursor, floor },
-            dropped,
+            dropped: parse_dropped(&dropped),
             entries,
             full,
         }))

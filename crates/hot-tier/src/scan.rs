@@ -10,7 +10,7 @@ use crate::{
     cursor::{Fields, from_score},
     entry::{Entry, parse_entries},
     key::{Keys, parse_member},
-    page::{Frontier, Rows, Wanted},
+    page::{Dropped, Frontier, Rows, Wanted, parse_dropped},
 };
 
 /// Conversations asked for in one round trip.
@@ -31,7 +31,7 @@ pub struct HotScan {
 }
 
 /// The entries of one conversation, and the duplicates among them.
-type Found = (String, Vec<Entry>, Vec<String>);
+type Found = (String, Vec<Entry>, Dropped);
 
 impl HotReader {
     /// The conversations with something in the tier.
@@ -150,8 +150,9 @@ impl HotReader {
                 };
                 let entries = parse_entries(&keys.packs(member), entries)?;
                 bytes += entries.iter().map(Entry::bytes).sum::<usize>();
-                let dropped = redis::from_redis_value(dropped).map_err(redis::RedisError::from)?;
-                found.push((member.clone(), entries, dropped));
+                let dropped: Vec<String> =
+                    redis::from_redis_value(dropped).map_err(redis::RedisError::from)?;
+                found.push((member.clone(), entries, parse_dropped(&dropped)));
             }
             if bytes > max {
                 return Err(Error::TooLarge(max));
@@ -166,7 +167,7 @@ fn decode(
     member: &str,
     frontier: Frontier,
     entries: Vec<Entry>,
-    dropped: &[String],
+    dropped: &Dropped,
 ) -> Result<Vec<StoredEvent>> {
     let key = Keys::of(partition).packs(member);
     let Some((tenant, conversation)) = parse_member(member) else {

@@ -15,12 +15,14 @@ use tracing::info;
 use crate::shared::Sealed;
 
 const LOOK: Duration = Duration::from_secs(1);
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(2);
 const COMPONENT: &str = "hot-writer";
 
 /// Hands every change of the rules on, and says that they are followed.
 pub(crate) async fn rules(
     log: EventLog,
-    rules: watch::Sender<Arc<RuleSet>>,
+    rules: watch::Sender<Option<Arc<RuleSet>>>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut changes = log.watch_policy();
@@ -33,7 +35,7 @@ pub(crate) async fn rules(
         let next = next.expect("the rules are watched for ever");
         let hash = next.hash();
         info!(policy.hash = hash, "following rules");
-        rules.send_replace(next);
+        rules.send_replace(Some(next));
         let ack = || log.ack_policy(COMPONENT, &hash);
         let acked = Backoff::default()
             .retry(
@@ -76,9 +78,10 @@ pub(crate) async fn health(
 ) -> anyhow::Result<()> {
     loop {
         nats.set(log.is_connected(), "");
-        match hot.ping().await {
-            Ok(()) => redis.set(true, ""),
-            Err(error) => redis.set(false, error.to_string()),
+        match time::timeout(PATIENCE, hot.ping()).await {
+            Ok(Ok(())) => redis.set(true, ""),
+            Ok(Err(error)) => redis.set(false, error.to_string()),
+            Err(_) => redis.set(false, "it does not answer"),
         }
         tokio::select! {
             biased;

@@ -14,13 +14,12 @@ mod shared;
 mod trimmer;
 mod worker;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use event::PartitionCount;
 use event_log::EventLog;
 use hot_tier::HotWriter;
-use retention::RuleSet;
 use service_runtime::{Backoff, Check, Runtime};
 use tokio::{sync::watch, time};
 use tokio_util::sync::CancellationToken;
@@ -121,7 +120,7 @@ async fn wait_for_log(
 
 fn spawn(config: &Config, shared: &Shared, count: PartitionCount, runtime: &mut Runtime) {
     let shutdown = runtime.shutdown();
-    let (sender, rules) = watch::channel(Arc::new(RuleSet::default()));
+    let (sender, rules) = watch::channel(None);
     let tasks = &mut runtime.tasks;
     let (log, sealed) = (shared.log.clone(), shared.sealed.clone());
     tasks.spawn(

@@ -72,7 +72,8 @@ impl Reporter {
     async fn report(&self, said: &mut Said) -> Result<(), Fault> {
         let stats = self.shared.hot.stats(self.partition).await?;
         let last = stats.map_or(0, |stats| stats.cursor.last);
-        if last < said.last || stats.is_none() {
+        let known = said.watermark.is_some();
+        if last < said.last || (known && stats.is_none()) {
             warn!(
                 partition = %self.partition,
                 last,
@@ -80,6 +81,7 @@ impl Reporter {
                 "the hot tier went back, filling it again"
             );
             self.signals.lost.notify_one();
+            said.watermark = None;
         }
         said.last = last;
         let Some(stats) = stats else {

@@ -25,7 +25,8 @@ const AT_ONCE: usize = 32;
 pub(crate) struct Trimmer {
     pub(crate) shared: Shared,
     pub(crate) partitions: Vec<(PartitionId, Signals)>,
-    pub(crate) rules: watch::Receiver<Arc<RuleSet>>,
+    /// `None` until they are known: nothing is trimmed by a guess.
+    pub(crate) rules: watch::Receiver<Option<Arc<RuleSet>>>,
     pub(crate) interval: Duration,
 }
 
@@ -40,7 +41,9 @@ impl Trimmer {
                 changed = self.rules.changed() => changed?,
                 _ = timer.tick() => {}
             }
-            let rules = Arc::clone(&self.rules.borrow_and_update());
+            let Some(rules) = self.rules.borrow_and_update().clone() else {
+                continue;
+            };
             for (partition, signals) in &self.partitions {
                 let trimmed = self.trim(*partition, &rules, Timestamp::now()).await;
                 match trimmed {

@@ -136,7 +136,7 @@ impl Worker {
         loop {
             batch.retain(|message| message.seq > last);
             let run = consecutive(&batch);
-            let drain = drain(run).inspect_err(|poison| self.report(poison))?;
+            let drain = whole(run).inspect_err(|poison| self.report(poison))?;
             let Some(drain) = drain else {
                 return Ok(Written::Through(last));
             };
@@ -221,4 +221,17 @@ fn consecutive(messages: &[LogMessage]) -> &[LogMessage] {
         .chunk_by(|one, next| one.seq + 1 == next.seq)
         .next()
         .unwrap_or_default()
+}
+
+/// The drain of `run` up to its first damaged message, which is an error when it is the next one.
+fn whole(run: &[LogMessage]) -> Result<Option<Drain>, Poison> {
+    let poison = match drain(run) {
+        Err(poison) => poison,
+        settled => return settled,
+    };
+    let good = run.partition_point(|message| message.seq < poison.seq);
+    if good == 0 {
+        return Err(poison);
+    }
+    drain(&run[..good])
 }
