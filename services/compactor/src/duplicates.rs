@@ -58,6 +58,42 @@ pub(crate) struct Teller {
     known: Option<Seq>,
 }
 
+/// One call's worth of a report.
+struct Part {
+    through: Seq,
+    dropped: Vec<Dropped>,
+}
+
+/// Duplicates told in one call, at most, but for those of one frame.
+const MAX_PART: usize = 1000;
+
+/// Cuts what of `report` lies behind `known`, at the ends of frames. The last part reaches the
+/// report's end. Pure.
+fn parts(known: Seq, report: &Report) -> Vec<Part> {
+    let mut parts = Vec::new();
+    let mut dropped: Vec<Dropped> = Vec::new();
+    for duplicate in report.dropped.iter().filter(|own| own.seq > known) {
+        let next_frame = dropped.last().is_some_and(|last| last.seq < duplicate.seq);
+        if next_frame && dropped.len() >= MAX_PART {
+            parts.push(Part {
+                through: duplicate.seq - 1,
+                dropped: std::mem::take(&mut dropped),
+            });
+        }
+        dropped.push(Dropped {
+            tenant: duplicate.tenant.clone(),
+            conversation: duplicate.conversation_id.clone(),
+            seq: duplicate.seq,
+            idx: duplicate.idx,
+        });
+    }
+    parts.push(Part {
+        through: report.through,
+        dropped,
+    });
+    parts
+}
+
 /// What came of telling.
 enum Told {
     Through(Seq),
@@ -147,28 +183,23 @@ impl Teller {
     }
 
     async fn tell(&self, known: Seq, report: &Report) -> Told {
-        let fresh = report.dropped.iter().filter(|dropped| dropped.seq > known);
-        let dropped: Vec<_> = fresh
-            .map(|duplicate| Dropped {
-                tenant: duplicate.tenant.clone(),
-                conversation: duplicate.conversation_id.clone(),
-                seq: duplicate.seq,
-                idx: duplicate.idx,
-            })
-            .collect();
-        let marked = self
-            .hot
-            .mark_duplicates(self.partition, known, report.through, &dropped)
-            .await;
-        match marked {
-            Ok(Marked::Ok) => Told::Through(report.through),
-            Ok(Marked::Gap { checked }) => Told::Again(checked),
-            Ok(Marked::NoCursor) => Told::Later,
-            Err(error) => {
-                self.pause(&error).await;
-                Told::Later
+        let mut after = known;
+        for part in parts(known, report) {
+            let marked = self
+                .hot
+                .mark_duplicates(self.partition, after, part.through, &part.dropped)
+                .await;
+            match marked {
+                Ok(Marked::Ok) => after = part.through,
+                Ok(Marked::Gap { checked }) => return Told::Again(checked),
+                Ok(Marked::NoCursor) => return Told::Later,
+                Err(error) => {
+                    self.pause(&error).await;
+                    return Told::Later;
+                }
             }
         }
+        Told::Through(report.through)
     }
 
     async fn pause(&self, error: &hot_tier::Error) {
@@ -178,5 +209,37 @@ impl Teller {
             "hot tier does not take duplicates, will retry"
         );
         time::sleep(PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use event::{ConversationId, EventId, TenantId};
+
+    use super::*;
+
+    #[test]
+    fn a_long_report_is_cut_at_the_ends_of_frames() {
+        let dropped = (1..=5).flat_map(|seq| {
+            (0..500).map(move |idx| Duplicate {
+                tenant: TenantId::default_tenant(),
+                conversation_id: ConversationId::new("c").unwrap(),
+                event_id: EventId::from_u128(1),
+                seq,
+                idx,
+            })
+        });
+        let report = Report {
+            after: 0,
+            through: 9,
+            dropped: dropped.collect(),
+        };
+
+        let parts = parts(1, &report);
+
+        let cuts: Vec<_> = (parts.iter())
+            .map(|part| (part.through, part.dropped.len()))
+            .collect();
+        assert_eq!(cuts, [(3, 1000), (9, 1000)]);
     }
 }

@@ -1,0 +1,63 @@
+use event::PartitionCount;
+use hot_tier::HotWriter;
+use testkit::{Valkey, eventually};
+
+use crate::world::{PARTITIONS, World, assert_once};
+
+const DROPPED: &str = "isotherm_tier_removed_events_total{reason=\"duplicate\",tier=\"warm\"}";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_sent_again_in_other_frames_are_dropped_once() {
+    let world = World::start().await;
+    let compactor = world.compactor(&["--seal-after", "200ms"]);
+    world.publish(0..600, 10).await;
+    world.until_sealed().await;
+    // Some against the sealed segment, some within the open one, and after a restart.
+    world.publish(300..900, 7).await;
+    world.publish(600..900, 13).await;
+    world.until_sealed().await;
+    assert_eq!(world.metric(DROPPED).await, 600.0);
+    assert!(compactor.stop().await.success());
+
+    let compactor = world.compactor(&["--seal-after", "200ms"]);
+    world.publish(0..900, 9).await;
+    world.until_sealed().await;
+
+    assert_eq!(world.metric(DROPPED).await, 900.0);
+    assert_once(&world.stored().await, 900);
+    assert!(compactor.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_hot_tier_is_told_now_and_after_it_lost_its_memory() {
+    let world = World::start().await;
+    let valkey = Valkey::start().await;
+    let hot = HotWriter::connect(&valkey.url).await.unwrap();
+    let all = || PartitionCount::new(PARTITIONS).unwrap().all();
+    for partition in all() {
+        hot.start(partition, 1).await.unwrap();
+    }
+    let compactor = world.compactor(&["--seal-after", "300ms", "--redis-url", &valkey.url]);
+    world.publish(0..300, 10).await;
+    world.publish(100..300, 7).await;
+    let last = world.last().await;
+    let told = async || {
+        for partition in all() {
+            let cursor = hot.cursor(partition).await.unwrap();
+            if cursor.is_none_or(|cursor| cursor.checked != last[&partition]) {
+                return false;
+            }
+        }
+        true
+    };
+    eventually("the hot tier knows", told).await;
+
+    valkey.flush().await;
+    for partition in all() {
+        hot.start(partition, 1).await.unwrap();
+    }
+
+    eventually("the hot tier knows again", told).await;
+    assert!(valkey.command("KEYS *:d:*").await.contains("conversation"));
+    assert!(compactor.stop().await.success());
+}

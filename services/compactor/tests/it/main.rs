@@ -1,0 +1,9 @@
+//! The compactor as a process, against a real nats-server.
+
+#![allow(clippy::unwrap_used, reason = "a test that fails must panic")]
+
+mod crash;
+mod duplicates;
+mod lifecycle;
+mod tiering;
+mod world;

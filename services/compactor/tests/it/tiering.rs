@@ -1,0 +1,134 @@
+use cold_tier::{Change, ColdOptions, ColdTier, Landed, Table};
+use event::{PartitionId, SeqRange, Timestamp};
+use retention::{Policy, RuleSet, Selector, Warm};
+use testkit::eventually;
+use warm_tier::remote::Coverage;
+
+use crate::world::{World, assert_once};
+
+/// Everything leaves warm after a second.
+fn short() -> RuleSet {
+    RuleSet::new(vec![Policy {
+        name: "test/short".to_owned(),
+        priority: 1,
+        dry_run: false,
+        selector: Selector::default(),
+        hot: None,
+        warm: Some(Warm {
+            max_age_ms: 1_000,
+            max_bytes: None,
+        }),
+        cold: None,
+    }])
+}
+
+/// Says that the cold tier has everything that is sealed.
+async fn archive(cold: &ColdTier, coverage: &Coverage) {
+    for partition in &coverage.partitions {
+        let range = SeqRange {
+            lo: 1,
+            hi: partition.sealed,
+        };
+        let change = Change {
+            range: Some((partition.partition, range)),
+            ..Change::default()
+        };
+        let landed = cold
+            .commit(Table::Events, &change, Timestamp::from_micros(1))
+            .await;
+        assert!(matches!(landed.unwrap(), Landed::Now(_)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_old_goes_when_the_cold_tier_has_it_and_then_from_the_log() {
+    let world = World::start().await;
+    world.log.publish_policy(&short()).await.unwrap();
+    let url = world.dir.path().join("cold").display().to_string();
+    let cold = ColdTier::open_for_writing(&url, &ColdOptions::default())
+        .await
+        .unwrap();
+    let args = [
+        "--seal-after",
+        "200ms",
+        "--cold-url",
+        &url,
+        "--log-grace",
+        "1s",
+    ];
+    let compactor = world.compactor(&args);
+    world.publish(0..300, 10).await;
+    let coverage = world.until_sealed().await;
+    // Two seconds of the compactor's own clock, as its upkeep sees them.
+    eventually("the slices are past their age", async || {
+        let newest = coverage.partitions.iter().flat_map(|p| &p.slices);
+        let newest = newest.filter_map(|slice| slice.received_max).max().unwrap();
+        Timestamp::now().since(newest).as_secs() >= 2
+    })
+    .await;
+    assert_once(&world.stored().await, 300);
+    for partition in &coverage.partitions {
+        assert_eq!(world.log.first_seq(partition.partition).await.unwrap(), 1);
+    }
+
+    archive(&cold, &coverage).await;
+
+    let client = world.client();
+    eventually("nothing is left in warm", async || {
+        let coverage = client.coverage().await.unwrap();
+        coverage
+            .partitions
+            .iter()
+            .all(|partition| partition.slices.is_empty())
+    })
+    .await;
+    for partition in &coverage.partitions {
+        eventually("the log has forgotten all but the last", async || {
+            world.log.first_seq(partition.partition).await.unwrap() == partition.sealed
+        })
+        .await;
+    }
+    let expired = "isotherm_tier_removed_events_total{reason=\"expired\",tier=\"warm\"}";
+    assert_eq!(world.metric(expired).await, 300.0);
+    // It goes on behind what is gone.
+    assert!(compactor.stop().await.success());
+    let compactor = world.compactor(&["--seal-after", "200ms"]);
+    world.publish(300..400, 10).await;
+    world.until_sealed().await;
+    assert_eq!(world.stored().await.len(), 100);
+    assert!(compactor.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_slice_is_read_again_from_the_log() {
+    let world = World::start().await;
+    let compactor = world.compactor(&["--seal-after", "200ms"]);
+    world.publish(0..300, 10).await;
+    world.publish(0..100, 7).await;
+    world.until_sealed().await;
+    assert!(compactor.stop().await.success());
+    let partition = PartitionId::first(0);
+    let dir = world
+        .data()
+        .join(format!("g1/p{:02}/e1", partition.partition));
+    let slices = std::fs::read_dir(&dir)
+        .unwrap()
+        .map(|file| file.unwrap().path());
+    let slice = slices
+        .filter(|path| path.file_name().unwrap().to_string_lossy().starts_with('L'))
+        .min();
+    std::fs::remove_file(slice.unwrap()).unwrap();
+
+    let compactor = world.compactor(&["--seal-after", "200ms"]);
+
+    let client = world.client();
+    eventually("the hole is filled", async || {
+        client.coverage().await.is_ok_and(|coverage| {
+            let own = coverage.partition(partition);
+            own.is_some_and(|own| own.holes.is_empty() && !own.slices.is_empty())
+        })
+    })
+    .await;
+    assert_once(&world.stored().await, 300);
+    assert!(compactor.stop().await.success());
+}
