@@ -44,7 +44,8 @@ async fn main() -> Result<()> {
         return Err("usage: xadd_baseline --url URL --events FILE".into());
     }
     let text = std::fs::read_to_string(file)?;
-    let events: std::result::Result<Vec<Event>, _> = text.lines().map(serde_json::from_str).collect();
+    let events: std::result::Result<Vec<Event>, _> =
+        text.lines().map(serde_json::from_str).collect();
     let events = Arc::new(events?);
     let client = Client::open(url.as_str())?;
     let seconds = write(&client, &events).await?.as_secs_f64();
@@ -69,7 +70,11 @@ async fn write(client: &Client, events: &Arc<Vec<Event>>) -> Result<Duration> {
     let started = Instant::now();
     let mut writers = JoinSet::new();
     for connection in connections {
-        writers.spawn(write_some(connection, Arc::clone(events), Arc::clone(&next)));
+        writers.spawn(write_some(
+            connection,
+            Arc::clone(events),
+            Arc::clone(&next),
+        ));
     }
     while let Some(done) = writers.join_next().await {
         done??;
@@ -90,17 +95,15 @@ async fn write_some(
         for event in chunk {
             add(&mut pipeline, event);
         }
-        let ids: Vec<String> = pipeline.query_async(&mut connection).await?;
-        if ids.len() != chunk.len() {
-            return Err("an XADD was not answered".into());
-        }
+        pipeline.exec_async(&mut connection).await?;
     }
     Ok(())
 }
 
 fn add(pipeline: &mut Pipeline, event: &Event) {
     let xadd = pipeline.cmd("XADD");
-    xadd.arg(format!("events:{}", event.conversation_id)).arg("*");
+    xadd.arg(format!("events:{}", event.conversation_id))
+        .arg("*");
     for (name, value) in [
         ("conversation", event.conversation_id.as_str()),
         ("task", &event.task_id),
