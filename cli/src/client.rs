@@ -33,6 +33,22 @@ struct Problem {
     items: Vec<serde_json::Value>,
 }
 
+/// A service's no, in its own words.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    message: String,
+    /// What it says of single items of the request.
+    pub(crate) items: Vec<serde_json::Value>,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
 impl Client {
     pub(crate) fn query(common: &Common) -> anyhow::Result<Self> {
         Self::new(common.url.clone(), "query", "--url")
@@ -133,7 +149,8 @@ pub(crate) async fn refusal(name: &str, response: Response) -> anyhow::Error {
     for item in problem.items.iter().take(5) {
         message.push_str(&format!("\n  {item}"));
     }
-    anyhow!(message)
+    let items = problem.items;
+    Refusal { message, items }.into()
 }
 
 /// Says on stderr when an answer does not hold everything.

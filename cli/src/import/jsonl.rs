@@ -1,153 +1,281 @@
 //! Files of events, one JSON object a line.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
-    io::{BufRead, BufReader, Read as _},
+    io::{self, BufRead, BufReader},
     path::Path,
 };
 
-use anyhow::Context as _;
-use event::{ConversationId, EventId, TenantId};
+use anyhow::{Context as _, bail};
 use flate2::read::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Options, checkpoint::Checkpoint, expected::Expected, progress::Bar, verify};
-use crate::{
-    append,
-    args::Common,
-    client::Client,
-    draft::derived_id,
-    output,
-    read::stored::content_bytes,
-    sender::{self, BATCH_EVENTS, Sender},
+use super::{
+    JsonlArgs,
+    checkpoint::Checkpoint,
+    lines::{self, BadLine, Defaults, Ready},
+    post::{Item, Post, Posted},
+    progress::Bar,
+    verify::{self, Expected},
 };
+use crate::{
+    args::Common,
+    output::{self, Row},
+};
+
+/// Lines of a file are told from those of another by what was read of them, not by its name.
+const SOURCE: &str = "jsonl";
+/// A longer one is no event: ingest takes 16 MiB at most.
+const MAX_LINE: u64 = 16 * 1024 * 1024;
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct State {
-    /// So many lines are acknowledged.
+    /// So many lines are acknowledged, or known to be bad.
     lines: u64,
-    done: bool,
+    /// blake3 of these lines.
+    hash: String,
+    events: u64,
+    duplicates: u64,
+    /// The bad lines that were left out, and why.
+    bad: BTreeMap<u64, String>,
 }
 
-/// What verifying needs of a line.
-#[derive(Deserialize)]
-struct Line {
-    event_id: String,
-    conversation_id: String,
-    #[serde(default)]
-    content: String,
-    content_encoding: Option<String>,
+struct Run<'a> {
+    name: String,
+    args: &'a JsonlArgs,
+    defaults: Defaults,
+    /// Stdin has none.
+    checkpoint: Option<Checkpoint>,
+    post: Post,
+    /// What waits in `post`, by its line.
+    sent: BTreeMap<u64, (String, Uuid)>,
+    expected: Expected,
 }
 
-pub(super) async fn import(file: &Path, options: &Options, common: &Common) -> anyhow::Result<()> {
-    let source = hash(file).with_context(|| format!("read {}", file.display()))?;
-    let checkpoint = Checkpoint::new(file, &source, options);
-    let mut state: State = checkpoint.load()?.unwrap_or_default();
-    if state.done {
-        output::note(&format!(
-            "everything in {} was imported before",
-            file.display()
-        ));
-    } else {
-        send(file, &source, &mut state, &checkpoint, common).await?;
-    }
-    if options.no_verify {
+pub(super) async fn import(file: &Path, args: &JsonlArgs, common: &Common) -> anyhow::Result<()> {
+    let is_stdin = file.as_os_str() == "-";
+    let path = args.options.checkpoint.as_deref();
+    let checkpoint = (!is_stdin).then(|| Checkpoint::new(file, SOURCE, path));
+    let loaded = checkpoint
+        .as_ref()
+        .map(Checkpoint::load)
+        .transpose()?
+        .flatten();
+    let mut state: State = loaded.unwrap_or_default();
+    let mut run = Run {
+        name: if is_stdin {
+            "stdin".to_owned()
+        } else {
+            file.display().to_string()
+        },
+        args,
+        defaults: Defaults {
+            conversation: args.conversation.clone(),
+            event_type: args.event_type.clone(),
+        },
+        checkpoint,
+        post: Post::new(common)?,
+        sent: BTreeMap::new(),
+        expected: Expected {
+            conversations: BTreeMap::new(),
+            source: None,
+        },
+    };
+    let before = (state.lines, state.events, state.duplicates);
+    run.send(open(file)?, &mut state).await?;
+    run.report(&state, before, common)?;
+    if args.options.no_verify || run.expected.conversations.is_empty() {
         return Ok(());
     }
-    verify::verify(&expected(file, &source)?, common).await
+    verify::verify(&run.expected, common).await
 }
 
-async fn send(
-    file: &Path,
-    source: &str,
-    state: &mut State,
-    checkpoint: &Checkpoint,
-    common: &Common,
-) -> anyhow::Result<()> {
-    let sender = Sender::new(Client::ingest(common)?, None);
-    let total = lines(file)?.count() as u64;
-    let bar = Bar::new("import", total);
-    bar.advance(state.lines);
-    let skip = usize::try_from(state.lines).context("read the checkpoint")?;
-    let mut rest = lines(file)?.enumerate().skip(skip).peekable();
-    while rest.peek().is_some() {
-        let mut batch = Vec::new();
-        for (index, line) in rest.by_ref().take(BATCH_EVENTS) {
-            let number = index + 1;
-            let place = || format!("line {number} of {}", file.display());
-            batch.extend(event(&line?, source, number).with_context(place)?);
-            state.lines += 1;
+impl Run<'_> {
+    async fn send(&mut self, mut reader: impl BufRead, state: &mut State) -> anyhow::Result<()> {
+        let mut bar = Bar::new("import", None);
+        let mut hasher = blake3::Hasher::new();
+        let mut number = 0;
+        let mut line = Vec::new();
+        while next(&mut reader, &mut line).with_context(|| format!("read {}", self.name))? {
+            number += 1;
+            hasher.update(&line);
+            let ready = self.ready(&line, number, state)?;
+            if let Some(ready) = ready.filter(|_| number > state.lines) {
+                let place = format!("{}:{number}", self.name);
+                self.sent
+                    .insert(number, (ready.conversation, ready.event_id));
+                self.post.add(Item {
+                    place,
+                    line: ready.line,
+                });
+            }
+            if number == state.lines {
+                self.check(&hasher, state)?;
+            }
+            if number > state.lines && self.post.is_full() {
+                self.flush(number, &hasher, state).await?;
+            }
+            bar.advance(1);
         }
-        for part in sender::batches(&batch) {
-            let place = || format!("at line {} of {} or before", state.lines, file.display());
-            sender.send(part).await.with_context(place)?;
+        if number < state.lines {
+            bail!(self.differs());
         }
-        checkpoint.save(state)?;
-        bar.advance(batch.len() as u64);
+        if number > state.lines {
+            self.flush(number, &hasher, state).await?;
+        }
+        bar.finish();
+        Ok(())
     }
-    state.done = true;
-    checkpoint.save(state)?;
-    bar.finish();
-    Ok(())
-}
 
-/// The event of a line, with an id made of the file and the line where it has none.
-fn event(line: &str, source: &str, number: usize) -> anyhow::Result<Option<String>> {
-    if line.trim().is_empty() {
-        return Ok(None);
+    /// The event of a line; what must be read back is noted.
+    fn ready(
+        &mut self,
+        line: &[u8],
+        number: u64,
+        state: &mut State,
+    ) -> anyhow::Result<Option<Ready>> {
+        if state.bad.contains_key(&number) {
+            return Ok(None);
+        }
+        match lines::ready(line, number, &self.defaults) {
+            Ok(ready) => {
+                if let Some(ready) = &ready {
+                    self.expect(ready);
+                }
+                Ok(ready)
+            }
+            Err(BadLine { code, .. }) if self.args.skip_bad && number > state.lines => {
+                state.bad.insert(number, code);
+                Ok(None)
+            }
+            Err(BadLine { code, detail }) => {
+                bail!("{}:{number}: {code}: {detail}", self.name)
+            }
+        }
     }
-    let id = derived_id(None, &[source.as_bytes(), &number.to_le_bytes()]);
-    append::with_id(line, &id.to_string()).map(Some)
-}
 
-fn expected(file: &Path, source: &str) -> anyhow::Result<Expected> {
-    let mut expected = Expected::new();
-    for (index, line) in lines(file)?.enumerate() {
-        let Some(line) = event(&line?, source, index + 1)? else {
-            continue;
-        };
-        let line: Line = serde_json::from_str(&line)
-            .with_context(|| format!("line {} of {}", index + 1, file.display()))?;
-        let conversation = expected.entry(line.conversation_id.clone()).or_default();
+    fn expect(&mut self, ready: &Ready) {
+        let conversations = &mut self.expected.conversations;
+        let conversation = conversations.entry(ready.conversation.clone()).or_default();
         conversation.rows += 1;
-        let id = stored_id(&line)?;
-        // A line that is there twice is one event.
-        if !conversation.ids.contains(&id) {
-            let bytes = content_bytes(&line.content, line.content_encoding.as_deref())?;
-            conversation.add(id, &bytes);
+        conversation.events += u64::from(conversation.ids.insert(ready.event_id));
+    }
+    /// The state moves only behind the acknowledgement.
+    async fn flush(
+        &mut self,
+        number: u64,
+        hasher: &blake3::Hasher,
+        state: &mut State,
+    ) -> anyhow::Result<()> {
+        let Posted {
+            acked,
+            duplicates,
+            bad,
+        } = self.post.flush(self.args.skip_bad).await?;
+        for (place, item) in bad {
+            let line = place.rsplit(':').next().and_then(|line| line.parse().ok());
+            let line = line.context("a place ends in its line")?;
+            state.bad.insert(line, item.code);
+            self.forget(line);
+        }
+        self.sent.clear();
+        state.lines = number;
+        state.hash = hasher.finalize().to_hex().to_string();
+        state.events += acked;
+        state.duplicates += duplicates;
+        match &self.checkpoint {
+            Some(checkpoint) => checkpoint.save(state),
+            None => Ok(()),
         }
     }
-    Ok(expected)
+
+    /// It was refused, and need not be there.
+    fn forget(&mut self, line: u64) {
+        let Some((name, id)) = self.sent.remove(&line) else {
+            return;
+        };
+        if let Some(conversation) = self.expected.conversations.get_mut(&name) {
+            conversation.rows -= 1;
+            conversation.events -= u64::from(conversation.ids.remove(&id));
+            if conversation.events == 0 {
+                self.expected.conversations.remove(&name);
+            }
+        }
+    }
+
+    /// What was acknowledged must be what lies before the rest.
+    fn check(&self, hasher: &blake3::Hasher, state: &State) -> anyhow::Result<()> {
+        let hash = hasher.finalize().to_hex();
+        anyhow::ensure!(hash.as_str() == state.hash, self.differs());
+        Ok(())
+    }
+
+    fn differs(&self) -> String {
+        let checkpoint = self
+            .checkpoint
+            .as_ref()
+            .map(|it| it.path().display().to_string());
+        format!(
+            "{} does not begin with the lines that were imported according to {}: name another \
+             checkpoint with --checkpoint",
+            self.name,
+            checkpoint.unwrap_or_default()
+        )
+    }
+
+    fn report(&self, state: &State, before: (u64, u64, u64), common: &Common) -> io::Result<()> {
+        let name = &self.name;
+        if state.lines == before.0 {
+            output::note(&format!(
+                "everything in {name} was imported before; nothing was sent"
+            ));
+        } else {
+            let (events, duplicates) = (state.events - before.1, state.duplicates - before.2);
+            output::note(&format!(
+                "{events} events of {name} are stored, {duplicates} of them were known before"
+            ));
+        }
+        let mut codes: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+        for (line, code) in &state.bad {
+            codes.entry(code).or_insert((0, *line)).0 += 1;
+        }
+        if codes.is_empty() {
+            return Ok(());
+        }
+        let rows = codes.into_iter().map(|(code, (lines, first))| {
+            let row = Row::default().with("bad", code).with("lines", lines);
+            row.with("first", format!("{name}:{first}"))
+        });
+        output::rows(common.output, &rows.collect::<Vec<_>>())
+    }
 }
 
-/// Under which id the event is found again: texts that are no UUID become one.
-fn stored_id(line: &Line) -> anyhow::Result<Uuid> {
-    let conversation = ConversationId::new(&line.conversation_id)?;
-    let (id, _) = EventId::from_text(&TenantId::default_tenant(), &conversation, &line.event_id)?;
-    Ok(Uuid::from_u128(id.as_u128()))
-}
-
-fn lines(file: &Path) -> anyhow::Result<impl Iterator<Item = std::io::Result<String>>> {
-    let name = file.display();
-    let opened = File::open(file).with_context(|| format!("read {name}"))?;
-    let plain: Box<dyn BufRead> = if file.extension().is_some_and(|extension| extension == "gz") {
-        Box::new(BufReader::new(MultiGzDecoder::new(opened)))
+/// Plain, or packed when it begins as gzip does.
+fn open(file: &Path) -> anyhow::Result<Box<dyn BufRead>> {
+    let mut reader: Box<dyn BufRead> = if file.as_os_str() == "-" {
+        Box::new(BufReader::new(io::stdin()))
     } else {
+        let opened = File::open(file).with_context(|| format!("read {}", file.display()))?;
         Box::new(BufReader::new(opened))
     };
-    Ok(plain.lines())
+    if reader
+        .fill_buf()
+        .is_ok_and(|bytes| bytes.starts_with(&GZIP))
+    {
+        reader = Box::new(BufReader::new(MultiGzDecoder::new(reader)));
+    }
+    Ok(reader)
 }
 
-/// Names a file by its content.
-fn hash(file: &Path) -> std::io::Result<String> {
-    let mut hasher = blake3::Hasher::new();
-    let mut reader = File::open(file)?;
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        match reader.read(&mut buffer)? {
-            0 => return Ok(format!("jsonl:{}", hasher.finalize().to_hex())),
-            length => hasher.update(&buffer[..length]),
-        };
+/// The next line with its end; false when there is none.
+fn next(reader: &mut impl BufRead, line: &mut Vec<u8>) -> anyhow::Result<bool> {
+    line.clear();
+    let length = io::Read::take(reader, MAX_LINE).read_until(b'\n', line)?;
+    if length as u64 == MAX_LINE {
+        bail!("a line is longer than 16 MiB");
     }
+    Ok(length > 0)
 }

@@ -1,192 +1,197 @@
-//! The legacy database: read by keyset pages, sent in order, checked at the end.
+//! The legacy database: read by keyset pages, sent in order, compared at the end.
 
-use std::path::Path;
+use std::{collections::BTreeMap, time::Duration};
 
-use anyhow::Context as _;
-use rusqlite::{Connection, OpenFlags, types::ValueRef};
+use anyhow::{Context as _, anyhow};
+use event::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Options,
+    SqliteArgs,
     checkpoint::Checkpoint,
-    expected::Expected,
-    plan::{LegacyRow, Planned, Planner},
+    chunker::{self, Chunker, Mark},
+    database::Database,
+    legacy::LegacyRow,
+    post::{Item, Post},
     progress::Bar,
-    verify,
+    verify::{self, Expected},
 };
-use crate::{
-    args::Common,
-    client::Client,
-    output,
-    sender::{self, Sender},
-};
+use crate::{args::Common, output};
 
-/// Rows read at a time; also what is sent again after a crash.
-const PAGE_ROWS: usize = 5000;
+/// Ingest takes no events further ahead.
+const MAX_AHEAD: Duration = Duration::from_secs(5 * 60);
 
 #[derive(Debug, Serialize, Deserialize)]
 struct State {
-    /// All rows up to here are in acknowledged events or in the planner.
-    rowid: i64,
-    planner: Planner,
+    #[serde(flatten)]
+    mark: Mark,
     events: u64,
-    done: bool,
+    duplicates: u64,
 }
 
-pub(super) async fn import(file: &Path, options: &Options, common: &Common) -> anyhow::Result<()> {
-    let database = Database::open(file)?;
-    let source = database.identity()?;
-    let checkpoint = Checkpoint::new(file, &source, options);
-    let mut state = checkpoint.load()?.unwrap_or_else(|| State {
-        rowid: i64::MIN,
-        planner: Planner::new(&source),
-        events: 0,
-        done: false,
-    });
-    if state.done && database.page(state.rowid)?.is_empty() {
-        output::note("everything was imported before");
-    } else {
-        send(&database, &mut state, &checkpoint, common).await?;
+impl State {
+    fn start() -> Self {
+        Self {
+            mark: Mark::start(),
+            events: 0,
+            duplicates: 0,
+        }
     }
-    if options.no_verify {
+
+    /// Where this run ends.
+    fn end(&self) -> i64 {
+        self.mark.ends.last().copied().unwrap_or(i64::MIN)
+    }
+
+    fn is_done(&self) -> bool {
+        self.mark.rowid >= self.end() && self.mark.open.is_empty()
+    }
+}
+
+struct Run {
+    database: Database,
+    source: String,
+    checkpoint: Checkpoint,
+    latest: Timestamp,
+}
+
+pub(super) async fn import(args: &SqliteArgs, common: &Common) -> anyhow::Result<()> {
+    let file = args.file.display();
+    let database = Database::open(&args.file)?;
+    let source = database.identity()?;
+    let run = Run {
+        checkpoint: Checkpoint::new(&args.file, &source, args.options.checkpoint.as_deref()),
+        database,
+        source,
+        latest: Timestamp::now().plus(MAX_AHEAD),
+    };
+    let mut state = run.checkpoint.load()?.unwrap_or_else(State::start);
+    run.extend(&mut state)?;
+    if state.is_done() {
+        output::note(&format!(
+            "everything in {file} was imported before; nothing was sent"
+        ));
+    } else {
+        let before = (state.events, state.duplicates);
+        run.send(&mut state, common).await?;
+        let (events, duplicates) = (state.events - before.0, state.duplicates - before.1);
+        output::note(&format!(
+            "{events} events of {file} are stored, {duplicates} of them were known before"
+        ));
+    }
+    if args.options.no_verify {
         return Ok(());
     }
-    verify::verify(&expected(&database, &source)?, common).await
+    verify::verify(&run.expected(&state)?, common).await
 }
 
-async fn send(
-    database: &Database,
-    state: &mut State,
-    checkpoint: &Checkpoint,
-    common: &Common,
-) -> anyhow::Result<()> {
-    let sender = Sender::new(Client::ingest(common)?, None);
-    let bar = Bar::new("import", database.rows_behind(state.rowid)?);
-    loop {
-        let page = database.page(state.rowid)?;
-        let mut planned: Vec<Planned> = page
-            .iter()
-            .flat_map(|row| state.planner.push(row))
-            .collect();
-        match page.last() {
-            Some(last) => state.rowid = last.rowid,
-            None => {
-                planned.extend(state.planner.finish());
-                state.done = true;
+impl Run {
+    /// When a run is done, rows that came since begin a new one. Where it ends is written down
+    /// before anything is sent: a border that every later run keeps.
+    fn extend(&self, state: &mut State) -> anyhow::Result<()> {
+        let last = self.database.last_rowid()?;
+        if let Some(last) = last.filter(|last| state.is_done() && *last > state.end()) {
+            state.mark.ends.push(last);
+            self.checkpoint.save(state)?;
+        }
+        Ok(())
+    }
+
+    async fn send(&self, state: &mut State, common: &Common) -> anyhow::Result<()> {
+        let end = state.end();
+        let mut post = Post::new(common)?;
+        let mut bar = Bar::new("import", Some(self.database.count(state.mark.rowid, end)?));
+        let mut chunker = Chunker::new(&self.source, state.mark.clone());
+        let mut after = state.mark.read_after();
+        loop {
+            let page = self.database.page(after, end)?;
+            let Some(last) = page.last() else { break };
+            let old = page
+                .iter()
+                .filter(|row| row.rowid <= state.mark.rowid)
+                .count();
+            let new = page.len() - old;
+            after = last.rowid;
+            for row in page {
+                let row = LegacyRow::new(row, self.latest)?;
+                for planned in self.unchanged(chunker.push(&row))? {
+                    post.add(item(planned));
+                }
+                if post.is_full() {
+                    self.flush(&mut post, chunker.mark(), state).await?;
+                }
             }
+            bar.advance(new as u64);
         }
-        state.events += planned.len() as u64;
-        let lines: Vec<String> = planned.into_iter().map(|event| event.line).collect();
-        for batch in sender::batches(&lines) {
-            sender.send(batch).await?;
+        for planned in self.unchanged(chunker.finish(end))? {
+            post.add(item(planned));
         }
-        checkpoint.save(state)?;
-        bar.advance(page.len() as u64);
-        if state.done {
-            bar.finish();
-            output::note(&format!("{} events are stored", state.events));
-            return Ok(());
-        }
+        self.flush(&mut post, chunker.mark(), state).await?;
+        bar.finish();
+        Ok(())
     }
-}
 
-/// Planned once more from the first row, which gives the same events.
-fn expected(database: &Database, source: &str) -> anyhow::Result<Expected> {
-    let mut expected = Expected::new();
-    let mut planner = Planner::new(source);
-    let mut after = i64::MIN;
-    let add = |expected: &mut Expected, planned: Vec<Planned>| {
-        for event in planned {
-            let conversation = expected.entry(event.conversation).or_default();
-            conversation.add(event.event_id, &event.content);
-        }
-    };
-    loop {
-        let page = database.page(after)?;
-        let Some(last) = page.last() else {
-            add(&mut expected, planner.finish());
-            return Ok(expected);
-        };
-        after = last.rowid;
-        for row in &page {
-            expected.entry(row.conversation.clone()).or_default().rows += 1;
-            add(&mut expected, planner.push(row));
-        }
+    /// The mark moves only behind the acknowledgement.
+    async fn flush(&self, post: &mut Post, mark: Mark, state: &mut State) -> anyhow::Result<()> {
+        let posted = post.flush(false).await?;
+        state.mark = mark;
+        state.events += posted.acked;
+        state.duplicates += posted.duplicates;
+        self.checkpoint.save(state)
     }
-}
 
-struct Database(Connection);
-
-impl Database {
-    fn open(file: &Path) -> anyhow::Result<Self> {
-        let name = file.display();
-        anyhow::ensure!(file.is_file(), "there is no file {name}");
-        let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY);
-        let database = Self(connection.with_context(|| format!("open {name}"))?);
-        database.page(i64::MAX).with_context(|| {
-            format!(
-                "{name} has no table streams(id, conversation_id, chunk, parsed_data, timestamp): \
-                 is it the right file?"
+    fn unchanged<T>(&self, result: Result<T, chunker::Changed>) -> anyhow::Result<T> {
+        result.map_err(|chunker::Changed| {
+            anyhow!(
+                "rows that were imported have changed since {} was written: remove it to begin \
+                 anew; what is stored already is stored once",
+                self.checkpoint.path().display()
             )
-        })?;
-        Ok(database)
+        })
     }
 
-    /// Names the database by its first row, so that a copy, or one that has grown, is the same.
-    fn identity(&self) -> anyhow::Result<String> {
-        let mut hasher = blake3::Hasher::new();
-        for row in self.page_of(i64::MIN, 1)? {
-            for part in [&row.id, &row.conversation, &row.timestamp] {
-                hasher.update(part.as_bytes());
-                hasher.update(&[0]);
+    /// Read once more from the first row: what SQLite itself would join, and how many events the
+    /// rows make. Needs memory for the conversations, not for their events.
+    fn expected(&self, state: &State) -> anyhow::Result<Expected> {
+        let mut expected = Expected {
+            conversations: BTreeMap::new(),
+            source: Some(self.source.clone()),
+        };
+        let mark = Mark {
+            ends: state.mark.ends.clone(),
+            ..Mark::start()
+        };
+        let mut chunker = Chunker::new(&self.source, mark);
+        let (mut after, end) = (i64::MIN, state.end());
+        loop {
+            let page = self.database.page(after, end)?;
+            let Some(last) = page.last() else { break };
+            after = last.rowid;
+            for row in page {
+                let row = LegacyRow::new(row, self.latest)?;
+                let name = row.conversation.to_string();
+                let conversation = expected.conversations.entry(name).or_default();
+                conversation.rows += 1;
+                conversation.add_bytes(&row.chunk);
+                count(&mut expected, self.unchanged(chunker.push(&row))?)?;
             }
-            hasher.update(&row.chunk);
         }
-        Ok(format!("sqlite:{}", hasher.finalize().to_hex()))
-    }
-
-    fn rows_behind(&self, rowid: i64) -> anyhow::Result<u64> {
-        let sql = "SELECT count(*) FROM streams WHERE rowid > ?1";
-        Ok(self.0.query_row(sql, [rowid], |row| row.get(0))?)
-    }
-
-    fn page(&self, after: i64) -> anyhow::Result<Vec<LegacyRow>> {
-        self.page_of(after, PAGE_ROWS)
-    }
-
-    /// The next rows by rowid, which is the order in which they were written.
-    fn page_of(&self, after: i64, rows: usize) -> anyhow::Result<Vec<LegacyRow>> {
-        let mut statement = self.0.prepare_cached(
-            "SELECT rowid, id, conversation_id, chunk, parsed_data, timestamp FROM streams \
-             WHERE rowid > ?1 ORDER BY rowid LIMIT ?2",
-        )?;
-        let rows = statement.query_map((after, rows), |row| {
-            Ok(LegacyRow {
-                rowid: row.get(0)?,
-                id: text(row.get_ref(1)?),
-                conversation: text(row.get_ref(2)?),
-                chunk: bytes(row.get_ref(3)?),
-                parsed_data: match row.get_ref(4)? {
-                    ValueRef::Null => None,
-                    value => Some(text(value)).filter(|text| !text.is_empty()),
-                },
-                timestamp: text(row.get_ref(5)?),
-            })
-        })?;
-        rows.collect::<Result<_, _>>().context("read the database")
+        count(&mut expected, self.unchanged(chunker.finish(end))?)?;
+        Ok(expected)
     }
 }
 
-/// SQLite keeps any type in any column.
-fn bytes(value: ValueRef<'_>) -> Vec<u8> {
-    match value {
-        ValueRef::Null => Vec::new(),
-        ValueRef::Integer(number) => number.to_string().into_bytes(),
-        ValueRef::Real(number) => number.to_string().into_bytes(),
-        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.to_vec(),
+fn item(planned: chunker::Planned) -> Item {
+    Item {
+        place: format!("row {:?}", planned.first_id),
+        line: planned.line,
     }
 }
 
-fn text(value: ValueRef<'_>) -> String {
-    String::from_utf8_lossy(&bytes(value)).into_owned()
+fn count(expected: &mut Expected, planned: Vec<chunker::Planned>) -> anyhow::Result<()> {
+    for planned in planned {
+        let conversation = expected.conversations.get_mut(&planned.conversation);
+        conversation.context("an event is made of rows")?.events += 1;
+    }
+    Ok(())
 }

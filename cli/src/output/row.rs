@@ -47,10 +47,6 @@ impl Row {
         self.0.retain(|(field, _)| field != name);
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     pub(crate) fn is_number(&self, name: &str) -> bool {
         let first = self.get(name).and_then(|value| value.get().bytes().next());
         first.is_some_and(|byte| byte == b'-' || byte.is_ascii_digit())

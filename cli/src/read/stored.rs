@@ -16,8 +16,6 @@ const SHOWN: usize = 100;
 pub(crate) struct Stored<'a> {
     #[serde(borrow)]
     position: Cow<'a, str>,
-    #[serde(borrow)]
-    pub(crate) event_id: Cow<'a, str>,
     #[serde(rename = "type", borrow)]
     pub(crate) event_type: Cow<'a, str>,
     #[serde(borrow)]

@@ -1,0 +1,102 @@
+//! The legacy database, only ever read.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use rusqlite::{Connection, OpenFlags, Row, types::ValueRef};
+
+use super::legacy::RawRow;
+
+/// Rows read at a time.
+const PAGE_ROWS: u32 = 1000;
+
+const COLUMNS: &str = "rowid, id, conversation_id, chunk, parsed_data, timestamp";
+
+#[derive(Debug)]
+pub(super) struct Database(Connection);
+
+impl Database {
+    pub(super) fn open(file: &Path) -> anyhow::Result<Self> {
+        let name = file.display();
+        anyhow::ensure!(file.is_file(), "there is no file {name}");
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(file, flags);
+        let database = Self(connection.with_context(|| format!("open {name}"))?);
+        database.page(i64::MAX, i64::MAX).with_context(|| {
+            format!(
+                "{name} has no table streams(id, conversation_id, chunk, parsed_data, timestamp): \
+                 is it the right file?"
+            )
+        })?;
+        Ok(database)
+    }
+
+    /// Names the database by its schema and its first row, so that a copy, or one that has grown,
+    /// is the same.
+    pub(super) fn identity(&self) -> anyhow::Result<String> {
+        let schema = "SELECT sql FROM sqlite_master WHERE name = 'streams'";
+        let schema: String = self.0.query_row(schema, [], |row| row.get(0))?;
+        let sql = format!("SELECT {COLUMNS} FROM streams ORDER BY rowid LIMIT 1");
+        let mut statement = self.0.prepare(&sql)?;
+        let first = statement.query_map([], raw_row)?.next().transpose()?;
+        let mut hasher = blake3::Hasher::new();
+        let mut add = |bytes: &[u8]| {
+            hasher.update(&(bytes.len() as u64).to_le_bytes());
+            hasher.update(bytes);
+        };
+        add(schema.as_bytes());
+        if let Some(first) = first {
+            add(first.id.as_bytes());
+            add(first.conversation.as_bytes());
+            add(first.timestamp.as_bytes());
+            add(&first.chunk);
+        }
+        Ok(format!("sqlite:{}", hasher.finalize().to_hex()))
+    }
+
+    pub(super) fn last_rowid(&self) -> anyhow::Result<Option<i64>> {
+        let sql = "SELECT max(rowid) FROM streams";
+        Ok(self.0.query_row(sql, [], |row| row.get(0))?)
+    }
+
+    /// How many rows lie behind `after` and not behind `end`.
+    pub(super) fn count(&self, after: i64, end: i64) -> anyhow::Result<u64> {
+        let sql = "SELECT count(*) FROM streams WHERE rowid > ?1 AND rowid <= ?2";
+        Ok(self.0.query_row(sql, [after, end], |row| row.get(0))?)
+    }
+
+    /// The next rows by rowid, which is the order in which they were written.
+    pub(super) fn page(&self, after: i64, end: i64) -> anyhow::Result<Vec<RawRow>> {
+        let mut statement = self.0.prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM streams WHERE rowid > ?1 AND rowid <= ?2 \
+             ORDER BY rowid LIMIT {PAGE_ROWS}"
+        ))?;
+        let rows = statement.query_map([after, end], raw_row)?;
+        rows.collect::<Result<_, _>>().context("read the database")
+    }
+}
+
+fn raw_row(row: &Row<'_>) -> rusqlite::Result<RawRow> {
+    let bytes = |index| Ok::<_, rusqlite::Error>(bytes(row.get_ref(index)?).unwrap_or_default());
+    let text =
+        |index| Ok::<_, rusqlite::Error>(String::from_utf8_lossy(&bytes(index)?).into_owned());
+    let parsed_data = self::bytes(row.get_ref(4)?);
+    Ok(RawRow {
+        rowid: row.get(0)?,
+        id: text(1)?,
+        conversation: text(2)?,
+        chunk: bytes(3)?,
+        parsed_data: parsed_data.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+        timestamp: text(5)?,
+    })
+}
+
+/// SQLite keeps any type in any column; a text may hold any bytes.
+fn bytes(value: ValueRef<'_>) -> Option<Vec<u8>> {
+    match value {
+        ValueRef::Null => None,
+        ValueRef::Integer(number) => Some(number.to_string().into_bytes()),
+        ValueRef::Real(number) => Some(format!("{number:?}").into_bytes()),
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Some(bytes.to_vec()),
+    }
+}

@@ -1,0 +1,144 @@
+//! A line of a file -> an event with an id. Pure.
+
+use event::{ConversationId, EventId, EventType, TenantId, Timestamp};
+use uuid::Uuid;
+
+use super::ids;
+use crate::output::Row;
+
+/// What lines get that do not say it themselves.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Defaults {
+    pub(super) conversation: Option<ConversationId>,
+    pub(super) event_type: Option<EventType>,
+}
+
+/// A line that can be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ready {
+    pub(super) conversation: String,
+    /// Under which the event will be found again.
+    pub(super) event_id: Uuid,
+    pub(super) line: String,
+}
+
+/// Why a line cannot be sent, in the words of ingest.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct BadLine {
+    pub(super) code: String,
+    pub(super) detail: String,
+}
+
+fn bad(code: &str, detail: impl ToString) -> BadLine {
+    BadLine {
+        code: code.to_owned(),
+        detail: detail.to_string(),
+    }
+}
+
+/// The event of a line; `None` when it is empty. `number` counts from 1.
+pub(super) fn ready(
+    line: &[u8],
+    number: u64,
+    defaults: &Defaults,
+) -> Result<Option<Ready>, BadLine> {
+    let text = str::from_utf8(line)
+        .map_err(|error| bad("invalid_json", error))?
+        .trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let mut row: Row = serde_json::from_str(text).map_err(|error| bad("invalid_json", error))?;
+    let conversation = defaults.conversation.as_ref().map(ConversationId::as_str);
+    let event_type = defaults.event_type.as_ref().map(EventType::as_str);
+    let own_id = ids::derived(Timestamp::default(), &[line, &number.to_le_bytes()]).to_string();
+    let changed = [
+        fill(&mut row, "conversation_id", conversation),
+        fill(&mut row, "type", event_type),
+        fill(&mut row, "event_id", Some(&own_id)),
+    ];
+    let conversation = ConversationId::new(&row.text("conversation_id"))
+        .map_err(|error| bad("invalid_conversation_id", error))?;
+    let event_id = EventId::from_text(
+        &TenantId::default_tenant(),
+        &conversation,
+        &row.text("event_id"),
+    );
+    let (event_id, _) = event_id.map_err(|error| bad("invalid_event_id", error))?;
+    Ok(Some(Ready {
+        conversation: conversation.to_string(),
+        event_id: Uuid::from_u128(event_id.as_u128()),
+        line: if changed.contains(&true) {
+            row.json()
+        } else {
+            text.to_owned()
+        },
+    }))
+}
+
+/// Adds a field that is not there, or null; says whether it did.
+fn fill(row: &mut Row, name: &str, value: Option<&str>) -> bool {
+    let is_absent = row.get(name).is_none_or(|value| value.get() == "null");
+    let Some(value) = value.filter(|_| is_absent) else {
+        return false;
+    };
+    row.remove(name);
+    *row = std::mem::take(row).with(name, value);
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn defaults() -> Defaults {
+        Defaults {
+            conversation: Some("c".parse().unwrap()),
+            event_type: Some("log.line".parse().unwrap()),
+        }
+    }
+
+    #[test]
+    fn what_a_line_says_wins_and_stays_as_it_is() {
+        let line = br#" {"conversation_id":"a","type":"t","event_id":"x","n":1.50} "#;
+        let ready = ready(line, 1, &defaults()).unwrap().unwrap();
+        assert_eq!(ready.line, str::from_utf8(line).unwrap().trim());
+        assert_eq!(ready.conversation, "a");
+    }
+
+    #[test]
+    fn what_is_missing_is_filled_in_the_same_each_time() {
+        let line = br#"{"content":"x","type":null}"#;
+        let first = ready(line, 1, &defaults()).unwrap().unwrap();
+        assert_eq!(first, ready(line, 1, &defaults()).unwrap().unwrap());
+        assert_ne!(
+            first.event_id,
+            ready(line, 2, &defaults()).unwrap().unwrap().event_id
+        );
+        let id = first.event_id;
+        assert_eq!(
+            first.line,
+            format!(
+                r#"{{"content":"x","conversation_id":"c","type":"log.line","event_id":"{id}"}}"#
+            )
+        );
+    }
+
+    #[test]
+    fn a_line_that_is_no_event_says_why() {
+        assert_eq!(ready(b" \r", 1, &defaults()), Ok(None));
+        for (line, code) in [
+            (&b"[1]"[..], "invalid_json"),
+            (b"{", "invalid_json"),
+            (b"{\"content\":\"\xff\"}", "invalid_json"),
+            (b"{\"conversation_id\":\"a b\"}", "invalid_conversation_id"),
+            (b"{\"event_id\":\"\"}", "invalid_event_id"),
+        ] {
+            assert_eq!(ready(line, 1, &defaults()).unwrap_err().code, code);
+        }
+        assert_eq!(
+            ready(b"{}", 1, &Defaults::default()).unwrap_err().code,
+            "invalid_conversation_id"
+        );
+    }
+}
