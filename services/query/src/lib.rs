@@ -1,1 +1,147 @@
-//! query
+//! The one answer: a conversation, a tenant or SQL, read from hot, warm, cold and the log as one.
+//!
+//! Each source answers a disjoint range of positions, so a row is there once by construction; what
+//! no source has is reported with the answer, never skipped. A row that moves from tier to tier
+//! during a read is found where it is: a plan that no longer holds is made again.
+
+mod cold;
+pub mod config;
+mod error;
+mod format;
+mod hide;
+mod http;
+mod live;
+mod live_rows;
+mod merge;
+mod metrics;
+mod params;
+mod plan;
+mod read;
+mod rollup;
+mod rows;
+mod scan;
+mod service;
+mod sources;
+mod sql;
+mod tail;
+mod watch;
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use cold_tier::{ColdOptions, ColdTier, ObjectCache, S3Options};
+use event::PartitionCount;
+use event_log::EventLog;
+use hot_tier::HotReader;
+use service_runtime::Runtime;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use warm_tier::remote::Client;
+
+use crate::{
+    cold::Cold, config::Config, live::Live, metrics::Metrics, service::Service, sources::Sources,
+    sources::Warm,
+};
+
+/// How often the partition count, which the first ingest makes, is looked for.
+const POLL: Duration = Duration::from_millis(200);
+
+/// Serves until the process is told to stop.
+pub async fn run(config: Config, mut runtime: Runtime) -> anyhow::Result<()> {
+    let listener = service_runtime::bind("query", config.listen).await?;
+    let metrics = Metrics::register(&runtime.registry)?;
+    let shutdown = runtime.shutdown();
+    let checks = watch::Checks::new(&runtime.readiness);
+    let cold = Cold::new(cold_tier(&config)?);
+    let hot = HotReader::connect(&config.redis_url).await?;
+    let warm = Warm::new(Client::new(&config.compactor_url)?);
+    let log = EventLog::connect(&config.nats_url, "query").await?;
+    let Some(partitions) = partitions(&log, &checks, &shutdown).await? else {
+        return runtime.join().await;
+    };
+    let (rules, follow_rules) = watch::rules(&log, shutdown.clone()).await?;
+    let sources = Arc::new(Sources {
+        log: log.clone(),
+        hot,
+        warm,
+        cold,
+        rules,
+        metrics,
+    });
+    let service = Arc::new(Service {
+        live: Live::new(log),
+        sources: Arc::clone(&sources),
+        partitions,
+        sql: config.sql,
+        sql_slots: Semaphore::new(config.sql.at_once),
+        tail_slots: Arc::new(Semaphore::new(config.max_tail_clients)),
+        shutdown: shutdown.clone(),
+    });
+    checks.nats.set(true, "");
+    tracing::info!(listen = %listener.local_addr()?, partitions = partitions.get(), "serving");
+    let serving = serve(listener, service, shutdown.clone());
+    runtime.tasks.spawn("rules", follow_rules);
+    runtime
+        .tasks
+        .spawn("checks", watch::check(sources, checks, shutdown));
+    runtime.tasks.spawn("http", serving);
+    runtime.join().await
+}
+
+async fn serve(
+    listener: tokio::net::TcpListener,
+    service: service::Shared,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    axum::serve(listener, http::router(service))
+        .with_graceful_shutdown(shutdown.cancelled_owned())
+        .await
+        .context("serve http")
+}
+
+/// `None` when the process must stop before anybody made the partitions.
+async fn partitions(
+    log: &EventLog,
+    checks: &watch::Checks,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<Option<PartitionCount>> {
+    loop {
+        match log.partition_count().await {
+            Ok(Some(count)) => return Ok(Some(count)),
+            Ok(None) => checks
+                .nats
+                .set(false, "waits for ingest to make the partitions"),
+            Err(error) if error.is_transient() => checks.nats.set(false, error.to_string()),
+            Err(error) => return Err(error.into()),
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(None),
+            () = tokio::time::sleep(POLL) => {}
+        }
+    }
+}
+
+fn cold_tier(config: &Config) -> anyhow::Result<Option<ColdTier>> {
+    let Some(url) = &config.cold_url else {
+        return Ok(None);
+    };
+    let cache = match &config.cache {
+        Some((dir, max_bytes)) => {
+            let cache = ObjectCache::open(dir, *max_bytes);
+            Some(Arc::new(cache.context("open the cache")?))
+        }
+        None => None,
+    };
+    let s3 = config.s3.clone();
+    let options = ColdOptions {
+        s3: S3Options {
+            endpoint: s3.s3_endpoint,
+            access_key: s3.s3_access_key,
+            secret_key: s3.s3_secret_key,
+            region: s3.s3_region,
+            allow_http: s3.s3_allow_http,
+        },
+        cache,
+    };
+    Ok(Some(ColdTier::open(url, &options)?))
+}

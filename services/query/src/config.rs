@@ -1,0 +1,144 @@
+//! Flags (or environment variables) of the query service, and what they must satisfy.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use anyhow::ensure;
+use service_runtime::RuntimeArgs;
+use warm_tier::sql;
+
+#[derive(Debug, clap::Parser)]
+#[command(
+    name = "query",
+    version,
+    about = "Answers from hot, warm and cold as one"
+)]
+pub struct Args {
+    #[command(flatten)]
+    pub runtime: RuntimeArgs,
+    /// Address of the HTTP API.
+    #[arg(long, env = "ISOTHERM_QUERY_LISTEN", default_value = "0.0.0.0:7402")]
+    pub listen: SocketAddr,
+    #[arg(
+        long,
+        env = "ISOTHERM_NATS_URL",
+        default_value = "nats://127.0.0.1:4222"
+    )]
+    pub nats_url: String,
+    #[arg(
+        long,
+        env = "ISOTHERM_REDIS_URL",
+        default_value = "redis://127.0.0.1:6379"
+    )]
+    pub redis_url: String,
+    /// Where the compactor serves the warm tier.
+    #[arg(
+        long,
+        env = "ISOTHERM_COMPACTOR_URL",
+        default_value = "http://127.0.0.1:7403"
+    )]
+    pub compactor_url: String,
+    /// Where the cold tier lies: s3://bucket/prefix, file:///dir or a path. Without it there is none.
+    #[arg(long, env = "ISOTHERM_COLD_URL")]
+    pub cold_url: Option<String>,
+    #[command(flatten)]
+    pub s3: S3Args,
+    /// Where objects of the cold tier are kept once they were read; without it every read downloads.
+    #[arg(long, env = "ISOTHERM_CACHE_DIR")]
+    pub cache_dir: Option<PathBuf>,
+    /// Most bytes of the cache; the longest unused go first.
+    #[arg(long, env = "ISOTHERM_CACHE_MAX_BYTES", default_value_t = 1 << 30)]
+    pub cache_max_bytes: u64,
+    /// Most bytes of rows that one SQL statement may read, unless it asks for less.
+    #[arg(long, env = "ISOTHERM_SQL_MAX_SCAN_BYTES", default_value_t = 1 << 30)]
+    pub sql_max_scan_bytes: u64,
+    /// Most memory of one SQL statement.
+    #[arg(long, env = "ISOTHERM_SQL_MEMORY_BYTES", default_value_t = 2 << 30)]
+    pub sql_memory_bytes: u64,
+    /// Longest run of one SQL statement, unless it asks for less.
+    #[arg(long, env = "ISOTHERM_SQL_TIMEOUT", default_value = "30s")]
+    pub sql_timeout: humantime::Duration,
+    /// SQL statements that run at the same time.
+    #[arg(long, env = "ISOTHERM_SQL_AT_ONCE", default_value_t = 2)]
+    pub sql_at_once: usize,
+    /// Clients that may follow conversations at the same time.
+    #[arg(long, env = "ISOTHERM_MAX_TAIL_CLIENTS", default_value_t = 2000)]
+    pub max_tail_clients: usize,
+}
+
+/// How to reach an S3 that is not AWS itself.
+#[derive(Clone, Debug, clap::Args)]
+pub struct S3Args {
+    #[arg(long, env = "AWS_ENDPOINT_URL")]
+    pub s3_endpoint: Option<String>,
+    #[arg(long, env = "AWS_ACCESS_KEY_ID")]
+    pub s3_access_key: Option<String>,
+    #[arg(long, env = "AWS_SECRET_ACCESS_KEY", hide_env_values = true)]
+    pub s3_secret_key: Option<String>,
+    #[arg(long, env = "AWS_REGION")]
+    pub s3_region: Option<String>,
+    #[arg(long, env = "AWS_ALLOW_HTTP")]
+    pub s3_allow_http: bool,
+}
+
+/// Validated configuration. Built only by [`Args::validate`].
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub listen: SocketAddr,
+    pub nats_url: String,
+    pub redis_url: String,
+    pub compactor_url: String,
+    pub cold_url: Option<String>,
+    pub s3: S3Args,
+    pub cache: Option<(PathBuf, u64)>,
+    pub sql: SqlConfig,
+    pub max_tail_clients: usize,
+}
+
+/// The bounds of SQL.
+#[derive(Clone, Copy, Debug)]
+pub struct SqlConfig {
+    pub max_scan_bytes: u64,
+    pub at_once: usize,
+    pub limits: sql::Limits,
+}
+
+impl Args {
+    pub fn validate(&self) -> anyhow::Result<Config> {
+        let timeout = Duration::from(self.sql_timeout);
+        ensure!(
+            timeout >= Duration::from_millis(1),
+            "--sql-timeout must be at least 1ms"
+        );
+        ensure!(self.sql_at_once > 0, "--sql-at-once must be at least 1");
+        ensure!(
+            self.sql_memory_bytes >= 64 << 20,
+            "--sql-memory-bytes must be at least 64 MiB (67108864)"
+        );
+        ensure!(
+            self.sql_max_scan_bytes > 0 && self.max_tail_clients > 0,
+            "--sql-max-scan-bytes and --max-tail-clients must be at least 1"
+        );
+        Ok(Config {
+            listen: self.listen,
+            nats_url: self.nats_url.clone(),
+            redis_url: self.redis_url.clone(),
+            compactor_url: self.compactor_url.clone(),
+            cold_url: self.cold_url.clone(),
+            s3: self.s3.clone(),
+            cache: self
+                .cache_dir
+                .clone()
+                .map(|dir| (dir, self.cache_max_bytes)),
+            sql: SqlConfig {
+                max_scan_bytes: self.sql_max_scan_bytes,
+                at_once: self.sql_at_once,
+                limits: sql::Limits {
+                    memory_bytes: self.sql_memory_bytes,
+                    timeout,
+                    ..sql::Limits::default()
+                },
+            },
+            max_tail_clients: self.max_tail_clients,
+        })
+    }
+}

@@ -1,0 +1,137 @@
+//! The only map from what went wrong to an HTTP answer: `application/problem+json` with a stable
+//! code and a sentence, never a chain of causes.
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use event::{IdError, ParsePositionError, ParseTimestampError};
+use serde_json::json;
+use warm_tier::sql::SqlError;
+
+pub(crate) type Result<T, E = Problem> = std::result::Result<T, E>;
+
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
+#[derive(Debug)]
+pub(crate) enum Problem {
+    /// The request can never be answered as it is.
+    Refused {
+        status: StatusCode,
+        code: &'static str,
+        detail: String,
+    },
+    /// The same request may be answered later.
+    Unavailable { code: &'static str, detail: String },
+    /// Ours; logged when it is answered.
+    Internal(anyhow::Error),
+}
+
+impl Problem {
+    pub(crate) fn bad_request(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::refused(StatusCode::BAD_REQUEST, code, detail)
+    }
+
+    pub(crate) fn refused(
+        status: StatusCode,
+        code: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self::Refused {
+            status,
+            code,
+            detail: detail.into(),
+        }
+    }
+
+    pub(crate) fn unavailable(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::Unavailable {
+            code,
+            detail: detail.into(),
+        }
+    }
+
+    pub(crate) fn scan_too_large(max_bytes: u64) -> Self {
+        Self::refused(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "scan_too_large",
+            format!(
+                "the statement would read more than {max_bytes} bytes; narrow it by time, \
+                 conversation or type, or raise max_bytes"
+            ),
+        )
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let (status, code, detail) = match self {
+            Self::Refused {
+                status,
+                code,
+                detail,
+            } => (status, code, detail),
+            Self::Unavailable { code, detail } => (StatusCode::SERVICE_UNAVAILABLE, code, detail),
+            Self::Internal(error) => {
+                tracing::error!(error = format!("{error:#}"), "request failed");
+                let detail = "the server failed; the log has the details".to_owned();
+                (StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+            }
+        };
+        let body = json!({
+            "type": format!("https://isotherm.dev/problems/{code}"),
+            "title": status.canonical_reason(),
+            "status": status.as_u16(),
+            "code": code,
+            "detail": detail,
+        });
+        let mut response = (status, Json(body)).into_response();
+        let headers = response.headers_mut();
+        let problem = HeaderValue::from_static("application/problem+json");
+        headers.insert(header::CONTENT_TYPE, problem);
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS);
+        }
+        response
+    }
+}
+
+impl From<anyhow::Error> for Problem {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Internal(error)
+    }
+}
+
+impl From<IdError> for Problem {
+    fn from(error: IdError) -> Self {
+        Self::bad_request("invalid_id", error.to_string())
+    }
+}
+
+impl From<ParsePositionError> for Problem {
+    fn from(error: ParsePositionError) -> Self {
+        Self::bad_request("invalid_position", error.to_string())
+    }
+}
+
+impl From<ParseTimestampError> for Problem {
+    fn from(error: ParseTimestampError) -> Self {
+        Self::bad_request("invalid_time", error.to_string())
+    }
+}
+
+impl From<SqlError> for Problem {
+    fn from(error: SqlError) -> Self {
+        let detail = error.to_string();
+        let code = match error {
+            SqlError::NotAllowed(_) => return Self::bad_request("sql_not_allowed", detail),
+            SqlError::Invalid(_) => return Self::bad_request("sql_invalid", detail),
+            SqlError::Engine(_) => return Self::Internal(error.into()),
+            SqlError::Timeout(_) => "sql_timeout",
+            SqlError::Memory(_) => "sql_memory",
+            SqlError::ResultTooLarge { .. } => "result_too_large",
+        };
+        Self::refused(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
+    }
+}

@@ -1,0 +1,150 @@
+//! The forms of an answer, chosen by `Accept`: JSON, NDJSON, CSV or an Arrow stream.
+
+use arrow::{
+    csv,
+    datatypes::SchemaRef,
+    error::ArrowError,
+    ipc::writer::StreamWriter,
+    json::{self, StructMode, writer::LineDelimited},
+    record_batch::RecordBatch,
+};
+use axum::http::{HeaderMap, StatusCode, header};
+
+use crate::error::{Problem, Result};
+
+/// Instants are UTC everywhere.
+const TIME: &str = "%Y-%m-%dT%H:%M:%S%.6fZ";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Json,
+    Ndjson,
+    Csv,
+    Arrow,
+}
+
+impl Format {
+    /// The first of the client's types that there is; JSON when it does not say.
+    pub(crate) fn accepted(headers: &HeaderMap) -> Result<Self> {
+        let mut asked = false;
+        for value in headers.get_all(header::ACCEPT) {
+            let value = value.to_str().unwrap_or_default();
+            for part in value.split(',') {
+                asked = true;
+                let media = part.split(';').next().unwrap_or_default().trim();
+                match media.to_ascii_lowercase().as_str() {
+                    "application/json" | "application/*" | "*/*" | "" => return Ok(Self::Json),
+                    "application/x-ndjson" | "application/ndjson" => return Ok(Self::Ndjson),
+                    "text/csv" | "text/*" => return Ok(Self::Csv),
+                    "application/vnd.apache.arrow.stream" => return Ok(Self::Arrow),
+                    _ => {}
+                }
+            }
+        }
+        if !asked {
+            return Ok(Self::Json);
+        }
+        Err(Problem::refused(
+            StatusCode::NOT_ACCEPTABLE,
+            "not_acceptable",
+            "there are application/json, application/x-ndjson, text/csv and \
+             application/vnd.apache.arrow.stream",
+        ))
+    }
+
+    pub(crate) fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Ndjson => "application/x-ndjson",
+            Self::Csv => "text/csv; charset=utf-8; header=present",
+            Self::Arrow => "application/vnd.apache.arrow.stream",
+        }
+    }
+}
+
+pub(crate) fn to_arrow(
+    schema: &SchemaRef,
+    batches: &[RecordBatch],
+) -> std::result::Result<Vec<u8>, ArrowError> {
+    let mut writer = StreamWriter::try_new(Vec::new(), schema)?;
+    for batch in batches {
+        writer.write(batch)?;
+    }
+    writer.finish()?;
+    writer.into_inner()
+}
+
+pub(crate) fn to_csv(
+    schema: &SchemaRef,
+    batches: &[RecordBatch],
+) -> std::result::Result<Vec<u8>, ArrowError> {
+    let mut out = Vec::new();
+    {
+        let builder = csv::WriterBuilder::new().with_timestamp_format(TIME.to_owned());
+        let mut writer = builder.build(&mut out);
+        // An empty batch writes the header when there are no rows at all.
+        writer.write(&RecordBatch::new_empty(SchemaRef::clone(schema)))?;
+        for batch in batches {
+            writer.write(batch)?;
+        }
+    }
+    Ok(out)
+}
+
+/// One JSON object per row and line.
+pub(crate) fn to_ndjson(batches: &[RecordBatch]) -> std::result::Result<Vec<u8>, ArrowError> {
+    lines(batches, StructMode::ObjectOnly)
+}
+
+/// One JSON array per row and line.
+pub(crate) fn to_rows(batches: &[RecordBatch]) -> std::result::Result<Vec<u8>, ArrowError> {
+    lines(batches, StructMode::ListOnly)
+}
+
+fn lines(batches: &[RecordBatch], mode: StructMode) -> std::result::Result<Vec<u8>, ArrowError> {
+    let mut writer = json::WriterBuilder::new()
+        .with_explicit_nulls(true)
+        .with_struct_mode(mode)
+        .with_timestamp_format(TIME.to_owned())
+        .build::<_, LineDelimited>(Vec::new());
+    for batch in batches {
+        writer.write(batch)?;
+    }
+    writer.finish()?;
+    Ok(writer.into_inner())
+}
+
+/// Line ends, which a producer's metadata may hold between its members, as blanks: the same JSON
+/// on one line.
+pub(crate) fn on_one_line(json: &mut [u8]) {
+    for byte in json {
+        if matches!(byte, b'\n' | b'\r') {
+            *byte = b' ';
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn accepted(value: &'static str) -> Result<Format> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, HeaderValue::from_static(value));
+        Format::accepted(&headers)
+    }
+
+    #[test]
+    fn the_first_type_that_there_is_wins() {
+        assert_eq!(Format::accepted(&HeaderMap::new()).unwrap(), Format::Json);
+        assert_eq!(accepted("*/*").unwrap(), Format::Json);
+        assert_eq!(accepted("application/x-ndjson").unwrap(), Format::Ndjson);
+        assert_eq!(
+            accepted("text/html, text/csv;q=0.9, */*").unwrap(),
+            Format::Csv
+        );
+        assert!(accepted("image/png").is_err());
+    }
+}

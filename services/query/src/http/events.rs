@@ -1,0 +1,148 @@
+//! `GET /v1/conversations/{id}/events`.
+//!
+//! A conversation that nobody has ever written to is an empty list, not an error: whether it is
+//! unknown, not written yet or gone by policy cannot be told apart, and a reader that polls for
+//! its first event should not have to.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{ArrayRef, RecordBatch, StringArray},
+    datatypes::{DataType, Field, Schema, SchemaRef},
+};
+use axum::{
+    extract::{Path, RawQuery, State},
+    http::{HeaderMap, HeaderValue},
+    response::Response,
+};
+use event::{ConversationId, Position, StoredEvent, TenantId};
+use event_proto::json;
+use serde_json::json;
+
+use super::reply::{NEXT, member, missing, reply};
+use crate::{
+    error::{Problem, Result},
+    format::{self, Format},
+    params::{Params, offset_in},
+    read::Page,
+    rows::Wanted,
+    service::Shared,
+};
+
+pub(super) async fn read(
+    State(service): State<Shared>,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let format = Format::accepted(&headers)?;
+    let mut params = Params::parse(query.as_deref());
+    let limit = params.limit()?;
+    let wanted = wanted(&service, &id, &mut params)?;
+    params.end()?;
+    let partition = wanted.partition;
+    let page = service.bounded(service.sources.read(wanted, limit)).await?;
+    let body = match format {
+        Format::Json => to_json(
+            &page,
+            &missing(partition, &page.missing),
+            |last| json!({ partition.to_string(): last }),
+        ),
+        Format::Ndjson => to_lines(&page.rows),
+        Format::Csv | Format::Arrow => to_columns(&page.rows, format)?,
+    };
+    let mut response = reply(format, body, &page.sources, page.missing.is_empty());
+    if let Some(next) = page.next {
+        let next = HeaderValue::from_str(&next.to_string());
+        response
+            .headers_mut()
+            .insert(NEXT, next.expect("a position is ASCII"));
+    }
+    Ok(response)
+}
+
+/// Everything but the limit.
+pub(super) fn wanted(service: &Shared, id: &str, params: &mut Params) -> Result<Wanted> {
+    let conversation = ConversationId::new(id)?;
+    let tenant = TenantId::default_tenant();
+    let partition = service.partitions.partition_of(&tenant, &conversation);
+    let place = |position: Option<Position>| {
+        position
+            .map(|position| offset_in(partition, position))
+            .transpose()
+    };
+    Ok(Wanted {
+        after: place(params.value("after")?)?,
+        before: place(params.value("before")?)?,
+        order: params.order()?,
+        types: params.types(),
+        tenant,
+        conversation,
+        partition,
+    })
+}
+
+fn to_json(
+    page: &Page,
+    missing: &[serde_json::Value],
+    watermark: impl Fn(u64) -> serde_json::Value,
+) -> Vec<u8> {
+    let mut out = b"{\"events\":[".to_vec();
+    for (index, row) in page.rows.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        json::write(row, &mut out);
+    }
+    out.push(b']');
+    member(
+        &mut out,
+        "next",
+        &json!(page.next.map(|next| next.to_string())),
+    );
+    member(&mut out, "complete", &json!(page.missing.is_empty()));
+    member(&mut out, "missing", &json!(missing));
+    member(
+        &mut out,
+        "watermark",
+        &page.last.map_or(json!({}), watermark),
+    );
+    out.push(b'}');
+    out
+}
+
+fn to_lines(rows: &[StoredEvent]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for row in rows {
+        let start = out.len();
+        json::write(row, &mut out);
+        format::on_one_line(&mut out[start..]);
+        out.push(b'\n');
+    }
+    out
+}
+
+/// The columns of SQL: `position` first, then as everywhere.
+fn to_columns(rows: &[StoredEvent], format: Format) -> Result<Vec<u8>> {
+    let batch = with_position(rows).map_err(anyhow::Error::from)?;
+    let (schema, batches) = (batch.schema(), [batch]);
+    let written = match format {
+        Format::Csv => format::to_csv(&schema, &batches),
+        _ => format::to_arrow(&schema, &batches),
+    };
+    written.map_err(|error| Problem::Internal(error.into()))
+}
+
+fn with_position(
+    rows: &[StoredEvent],
+) -> std::result::Result<RecordBatch, arrow::error::ArrowError> {
+    let batch = segment::encode(rows);
+    let positions = rows.iter().map(|row| row.position.to_string());
+    let positions: ArrayRef = Arc::new(StringArray::from_iter_values(positions));
+    let own = batch.schema();
+    let position = Arc::new(Field::new("position", DataType::Utf8, false));
+    let fields = std::iter::once(position).chain(own.fields().iter().cloned());
+    let schema: SchemaRef = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    let columns = std::iter::once(positions).chain(batch.columns().iter().cloned());
+    RecordBatch::try_new(schema, columns.collect())
+}

@@ -1,0 +1,111 @@
+//! What all answers have in common: which tiers gave rows, whether anything is missing.
+
+use std::{collections::BTreeSet, fmt::Write as _};
+
+use axum::{
+    body::Body,
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::Response,
+};
+use event::PartitionId;
+use serde_json::{Value, json};
+
+use crate::{
+    error::{Problem, Result},
+    format::Format,
+    plan::Source,
+    read::Missing,
+    scan::Scanned,
+};
+
+pub(super) const TIERS: HeaderName = HeaderName::from_static("isotherm-tiers");
+pub(super) const COMPLETE: HeaderName = HeaderName::from_static("isotherm-complete");
+pub(super) const NEXT: HeaderName = HeaderName::from_static("isotherm-next");
+
+/// A body in `format`, and the headers that tell the truth about it.
+pub(super) fn reply(
+    format: Format,
+    body: Vec<u8>,
+    sources: &BTreeSet<Source>,
+    complete: bool,
+) -> Response {
+    let mut response = Response::new(Body::from(body));
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(format.content_type()),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let tiers = HeaderValue::from_str(&tiers(sources).join(","));
+    headers.insert(TIERS, tiers.expect("names of tiers are ASCII"));
+    let complete = if complete { "true" } else { "false" };
+    headers.insert(COMPLETE, HeaderValue::from_static(complete));
+    response
+}
+
+/// The tiers among `sources`, hot to cold; the log, which is none, comes last.
+pub(super) fn tiers(sources: &BTreeSet<Source>) -> Vec<&'static str> {
+    let has = |tier: &str| match tier {
+        "warm" => sources.contains(&Source::Warm) || sources.contains(&Source::WarmAndCold),
+        tier => sources.iter().any(|source| source.tier() == tier),
+    };
+    let tiers = ["hot", "warm", "cold", "log"].into_iter();
+    tiers.filter(|tier| has(tier)).collect()
+}
+
+/// `[{"partition":"g1p07e1","from":3,"to":9}]`; `to` is null when nobody knows how far.
+pub(super) fn missing(partition: PartitionId, missing: &Missing) -> Vec<Value> {
+    let partition = partition.to_string();
+    let ranges = missing.ranges.ranges().iter();
+    let ranges = ranges.map(|range| (range.lo, Some(range.hi)));
+    ranges
+        .chain(missing.from.map(|from| (from, None)))
+        .map(|(from, to)| json!({"partition": partition, "from": from, "to": to}))
+        .collect()
+}
+
+/// Appends `,"name":value` to a JSON object that is being written.
+pub(super) fn member(out: &mut Vec<u8>, name: &str, value: &Value) {
+    let mut text = String::new();
+    write!(text, ",\"{name}\":{value}").expect("a String takes everything");
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// Objects as `{"<name>":[…],"next":…,"complete":…}`, or one per line.
+pub(super) fn rows_reply(
+    format: Format,
+    name: &str,
+    rows: &[Value],
+    next: Option<Option<String>>,
+    scanned: &Scanned,
+) -> Result<Response> {
+    let lines = matches!(format, Format::Ndjson);
+    if !lines && format != Format::Json {
+        let detail = "there are application/json and application/x-ndjson here; SQL has the others";
+        let status = StatusCode::NOT_ACCEPTABLE;
+        return Err(Problem::refused(status, "not_acceptable", detail));
+    }
+    let mut out = Vec::new();
+    if lines {
+        rows.iter()
+            .for_each(|row| out.extend_from_slice(format!("{row}\n").as_bytes()));
+    } else {
+        out.extend_from_slice(format!("{{\"{name}\":{}", json!(rows)).as_bytes());
+        if let Some(next) = &next {
+            member(&mut out, "next", &json!(next));
+        }
+        member(&mut out, "complete", &json!(scanned.missing.is_empty()));
+        let parts = scanned.missing.iter();
+        let missing: Vec<Value> = parts.flat_map(|(id, part)| missing(*id, part)).collect();
+        member(&mut out, "missing", &json!(missing));
+        out.push(b'}');
+    }
+    let mut response = reply(format, out, &scanned.sources, scanned.missing.is_empty());
+    if let Some(next) = next.flatten() {
+        let next = HeaderValue::from_str(&next);
+        response
+            .headers_mut()
+            .insert(NEXT, next.expect("times and ids are ASCII"));
+    }
+    Ok(response)
+}

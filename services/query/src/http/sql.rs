@@ -1,0 +1,122 @@
+//! `POST /v1/sql`: the body is one SELECT.
+
+use std::time::Duration;
+
+use axum::{
+    body::Bytes,
+    extract::{RawQuery, State, rejection::BytesRejection},
+    http::{HeaderMap, StatusCode},
+    response::Response,
+};
+use event::TenantId;
+use serde_json::{Value, json};
+use warm_tier::sql::Answer;
+
+use super::reply::{member, missing, reply, tiers};
+use crate::{
+    error::{Problem, Result},
+    format::{self, Format},
+    params::Params,
+    service::Shared,
+    sql::{MAX_STATEMENT_BYTES, Ran},
+};
+
+pub(super) async fn run(
+    State(service): State<Shared>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: std::result::Result<Bytes, BytesRejection>,
+) -> Result<Response> {
+    let format = Format::accepted(&headers)?;
+    let mut params = Params::parse(query.as_deref());
+    let own = &service.sql;
+    let max_bytes = params.number("max_bytes", own.max_scan_bytes)?;
+    let timeout = timeout(&mut params, own.limits.timeout)?;
+    params.end()?;
+    let sql = statement(body)?;
+    let ran = service.run_sql(
+        TenantId::default_tenant(),
+        sql,
+        max_bytes.unwrap_or(own.max_scan_bytes),
+        timeout,
+    );
+    let ran = ran.await?;
+    let body = match format {
+        Format::Json => to_json(&ran)?,
+        Format::Ndjson => format::to_ndjson(&ran.answer.batches).map_err(no_form)?,
+        Format::Csv => format::to_csv(&ran.answer.schema, &ran.answer.batches).map_err(no_form)?,
+        Format::Arrow => {
+            format::to_arrow(&ran.answer.schema, &ran.answer.batches).map_err(no_form)?
+        }
+    };
+    Ok(reply(format, body, &ran.sources, ran.missing.is_empty()))
+}
+
+fn statement(body: std::result::Result<Bytes, BytesRejection>) -> Result<String> {
+    let body = body.map_err(|_| {
+        let detail = format!("a statement has at most {MAX_STATEMENT_BYTES} bytes");
+        Problem::refused(StatusCode::PAYLOAD_TOO_LARGE, "statement_too_large", detail)
+    })?;
+    String::from_utf8(body.into()).map_err(|_| {
+        Problem::bad_request(
+            "sql_invalid",
+            "the body must be the statement as UTF-8 text",
+        )
+    })
+}
+
+/// `timeout=5s`; a bare number is seconds.
+fn timeout(params: &mut Params, max: Duration) -> Result<Duration> {
+    let Some(text) = params.text("timeout")? else {
+        return Ok(max);
+    };
+    let seconds = || text.parse().ok().map(Duration::from_secs);
+    let parsed = seconds().or_else(|| humantime::parse_duration(&text).ok());
+    parsed
+        .filter(|time| !time.is_zero() && *time <= max)
+        .ok_or_else(|| {
+            let max = humantime::format_duration(max);
+            let detail = format!("timeout is {text:?}; it must be a duration up to {max}");
+            Problem::bad_request("invalid_parameter", detail)
+        })
+}
+
+/// A type that has no text form, such as an interval in JSON.
+fn no_form(error: arrow::error::ArrowError) -> Problem {
+    let detail = format!("a column has no form in this format, cast it to VARCHAR: {error}");
+    Problem::bad_request("sql_invalid", detail)
+}
+
+fn to_json(ran: &Ran) -> Result<Vec<u8>> {
+    let Answer { schema, batches } = &ran.answer;
+    let columns = schema
+        .fields()
+        .iter()
+        .map(|field| json!({"name": field.name(), "type": field.data_type().to_string()}));
+    let columns: Vec<Value> = columns.collect();
+    let mut out = Vec::new();
+    out.extend_from_slice(format!("{{\"columns\":{}", json!(columns)).as_bytes());
+    out.extend_from_slice(b",\"rows\":[");
+    let rows = format::to_rows(batches).map_err(no_form)?;
+    for (index, row) in rows
+        .split(|byte| *byte == b'\n')
+        .filter(|row| !row.is_empty())
+        .enumerate()
+    {
+        if index > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(row);
+    }
+    out.push(b']');
+    member(&mut out, "complete", &json!(ran.missing.is_empty()));
+    let missing: Vec<Value> = ran
+        .missing
+        .iter()
+        .flat_map(|(id, part)| missing(*id, part))
+        .collect();
+    member(&mut out, "missing", &json!(missing));
+    member(&mut out, "tiers", &json!(tiers(&ran.sources)));
+    out.push(b'}');
+    Ok(out)
+}

@@ -1,0 +1,49 @@
+//! `GET /v1/stats/hourly`: events and bytes by hour of event time and type.
+//!
+//! Computed before sampling and expiry, so an hour keeps its numbers for ever.
+
+use axum::{
+    extract::{RawQuery, State},
+    http::HeaderMap,
+    response::Response,
+};
+use event::{TenantId, Timestamp};
+use serde_json::{Value, json};
+use warm_tier::sql::Table;
+
+use super::reply::rows_reply;
+use crate::{
+    error::Result, format::Format, params::Params, rollup, scan::Request, service::Shared,
+};
+
+pub(super) async fn hourly(
+    State(service): State<Shared>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let format = Format::accepted(&headers)?;
+    let mut params = Params::parse(query.as_deref());
+    let from: Option<Timestamp> = params.value("from")?;
+    let to: Option<Timestamp> = params.value("to")?;
+    let types = params.types();
+    params.end()?;
+    let request = Request::rollup(TenantId::default_tenant(), Table::HourlyStats);
+    let scanned = service.bounded(service.scan(&request)).await?;
+    let rows: Vec<Value> = rollup::hours(&scanned.batches)
+        .into_iter()
+        .filter(|((hour, kind), _)| {
+            from.is_none_or(|from| *hour >= from.hour())
+                && to.is_none_or(|to| *hour < to)
+                && types.matches(kind)
+        })
+        .map(|((hour, kind), sums)| {
+            json!({
+                "hour": hour.to_string(),
+                "type": kind,
+                "events": sums.events,
+                "bytes": sums.bytes,
+            })
+        })
+        .collect();
+    rows_reply(format, "hours", &rows, None, &scanned)
+}

@@ -1,0 +1,143 @@
+//! `GET /v1/tiers` and `GET /v1/watermarks`: what lies where, and how far each tier is.
+
+use std::collections::BTreeMap;
+
+use axum::{Json, extract::State};
+use event::{PartitionId, Timestamp};
+use event_log::{LogState, Tier, Watermark};
+use futures::{StreamExt as _, stream};
+use serde_json::{Value, json};
+
+use crate::{
+    error::{Problem, Result},
+    service::{Service, Shared},
+};
+
+const AT_ONCE: usize = 16;
+
+#[derive(Default)]
+struct Held {
+    events: u64,
+    bytes: u64,
+    oldest_at: Option<Timestamp>,
+}
+
+pub(super) async fn tiers(State(service): State<Shared>) -> Result<Json<Value>> {
+    let (watermarks, states) = service.bounded(known(&service)).await?;
+    let mut held: BTreeMap<Tier, Held> = BTreeMap::new();
+    for watermark in &watermarks {
+        let (events, bytes, oldest) = sizes(watermark);
+        let own = held.entry(watermark.tier()).or_default();
+        own.events += events;
+        own.bytes += bytes;
+        own.oldest_at = [own.oldest_at, oldest].into_iter().flatten().min();
+    }
+    let tiers: Vec<Value> = [Tier::Hot, Tier::Warm, Tier::Cold]
+        .into_iter()
+        .map(|tier| (tier, held.remove(&tier).unwrap_or_default()))
+        .map(|(tier, own)| {
+            json!({
+                "tier": tier.as_str(),
+                "events": own.events,
+                "bytes": own.bytes,
+                "bytes_per_event": per_event(own.bytes, own.events),
+                "oldest_at": own.oldest_at.map(|time| time.to_string()),
+            })
+        })
+        .collect();
+    let messages: u64 = states.values().map(|state| state.messages).sum();
+    let bytes: u64 = states.values().map(|state| state.bytes).sum();
+    Ok(Json(json!({
+        "tiers": tiers,
+        "log": {"messages": messages, "bytes": bytes},
+        "partitions": partitions(&watermarks, &states),
+    })))
+}
+
+pub(super) async fn watermarks(State(service): State<Shared>) -> Result<Json<Value>> {
+    let (watermarks, states) = service.bounded(known(&service)).await?;
+    Ok(Json(
+        json!({"partitions": partitions(&watermarks, &states)}),
+    ))
+}
+
+async fn known(service: &Service) -> Result<(Vec<Watermark>, BTreeMap<PartitionId, LogState>)> {
+    let log = &service.sources.log;
+    let down = |_| Problem::unavailable("log_unavailable", "the event log does not answer now");
+    let watermarks = log.watermarks().await.map_err(down)?;
+    let states = stream::iter(service.partitions.all())
+        .map(async |partition| Ok((partition, log.state(partition).await.map_err(down)?)))
+        .buffer_unordered(AT_ONCE)
+        .collect::<Vec<Result<_>>>()
+        .await;
+    let states = states.into_iter().collect::<Result<_>>()?;
+    Ok((watermarks, states))
+}
+
+fn partitions(watermarks: &[Watermark], states: &BTreeMap<PartitionId, LogState>) -> Vec<Value> {
+    let one = |(partition, state): (&PartitionId, &LogState)| {
+        let mut value = json!({
+            "partition": partition.to_string(),
+            "log": {"first": state.first, "last": state.last, "messages": state.messages},
+        });
+        for watermark in watermarks
+            .iter()
+            .filter(|own| own.partition() == *partition)
+        {
+            value[watermark.tier().as_str()] = progress(watermark);
+        }
+        value
+    };
+    states.iter().map(one).collect()
+}
+
+fn progress(watermark: &Watermark) -> Value {
+    let (events, bytes, oldest_at) = sizes(watermark);
+    let mut value = match watermark {
+        Watermark::Hot {
+            floor,
+            last,
+            checked,
+            ..
+        } => json!({"floor": floor, "last": last, "checked": checked}),
+        Watermark::Warm {
+            committed, sealed, ..
+        } => json!({"committed": committed, "sealed": sealed}),
+        Watermark::Cold { committed, .. } => json!({"committed": committed}),
+    };
+    value["events"] = json!(events);
+    value["bytes"] = json!(bytes);
+    value["oldest_at"] = json!(oldest_at.map(|time| time.to_string()));
+    value
+}
+
+fn sizes(watermark: &Watermark) -> (u64, u64, Option<Timestamp>) {
+    match watermark {
+        Watermark::Hot {
+            events,
+            bytes,
+            oldest_at,
+            ..
+        }
+        | Watermark::Warm {
+            events,
+            bytes,
+            oldest_at,
+            ..
+        }
+        | Watermark::Cold {
+            events,
+            bytes,
+            oldest_at,
+            ..
+        } => (*events, *bytes, *oldest_at),
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a ratio to look at, with one digit of fraction"
+)]
+fn per_event(bytes: u64, events: u64) -> Option<f64> {
+    (events > 0).then(|| (bytes as f64 / events as f64 * 10.0).round() / 10.0)
+}

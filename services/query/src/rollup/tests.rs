@@ -1,0 +1,72 @@
+use event::{
+    ContentEncoding, ConversationId, Event, EventId, EventType, PartitionId, Position, StoredEvent,
+    TenantId,
+};
+
+use super::*;
+use crate::live_rows;
+
+fn row(conversation: &str, seq: u64, kind: &str, micros: i64, content: &str) -> StoredEvent {
+    let event = Event {
+        event_id: EventId::from_u128(seq.into()),
+        tenant: TenantId::default_tenant(),
+        conversation_id: ConversationId::new(conversation).unwrap(),
+        task_id: None,
+        event_type: EventType::new(kind).unwrap(),
+        timestamp: Timestamp::from_micros(micros),
+        content: content.to_owned(),
+        content_encoding: ContentEncoding::Utf8,
+        metadata: String::new(),
+        correlation_id: None,
+        trace_id: None,
+        span_id: None,
+    };
+    StoredEvent {
+        event,
+        position: Position::new(PartitionId::first(0), seq, 0),
+        received_at: Timestamp::from_micros(micros),
+        crc32c: 0,
+        sample_rate: 1.0,
+    }
+}
+
+fn all() -> Vec<StoredEvent> {
+    const HOUR: i64 = 3_600_000_000;
+    vec![
+        row("a", 1, "output.chunk", 50, "one"),
+        row("a", 2, "error.tool", 20, "three"),
+        row("b", 3, "output.chunk", HOUR + 1, ""),
+        row("a", 4, "output.chunk", HOUR, "é"),
+        row("b", 5, "errand", 7, "x"),
+    ]
+}
+
+/// However the rows are cut into ranges, the sums are those of one full scan.
+#[test]
+fn rollups_of_disjoint_ranges_are_the_rollup_of_all() {
+    let rows = all();
+    let whole_hours = hours(&[live_rows::hourly_stats(&rows).unwrap()]);
+    let whole = conversations(&[live_rows::conversation_summary(&rows).unwrap()]);
+    for cut in 0..=rows.len() {
+        let (left, right) = rows.split_at(cut);
+        // The later range first: the order of the answers must not matter.
+        let parts = [right, left].map(|part| live_rows::hourly_stats(part).unwrap());
+        assert_eq!(hours(&parts), whole_hours, "cut at {cut}");
+        let parts = [right, left].map(|part| live_rows::conversation_summary(part).unwrap());
+        assert_eq!(conversations(&parts), whole, "cut at {cut}");
+    }
+}
+
+#[test]
+fn a_summary_says_what_the_rows_say() {
+    let rows = all();
+    let whole = conversations(&[live_rows::conversation_summary(&rows).unwrap()]);
+    let a = &whole["a"];
+    assert_eq!((a.events, a.bytes, a.errors, a.last_seq), (3, 10, 1, 4));
+    // The start is the first by position, not the earliest.
+    assert_eq!(a.start, Timestamp::from_micros(50));
+    assert_eq!(a.first, Timestamp::from_micros(20));
+    let b = &whole["b"];
+    // `errand` begins with `err`, not with `error`.
+    assert_eq!((b.events, b.errors), (2, 0));
+}
