@@ -8,7 +8,7 @@ use event::{PartitionId, Seq};
 use crate::{
     Error, Result, disk,
     engine::Engine,
-    layout,
+    ids_file, layout,
     manifest::Manifest,
     open_segment::OpenSegment,
     shelf::{self, Shelf},
@@ -40,6 +40,23 @@ pub(crate) fn shelf(dir: &Path, partition: PartitionId, first: Seq, spill: &Path
         }
     }
     Ok(shelf)
+}
+
+/// Makes sure that the id files can be read; one that cannot is written again from the slices.
+pub(crate) fn id_files(engine: &Engine, shelf: &Shelf, spill: &Path) -> Result<()> {
+    for ids in shelf.manifest().ids {
+        let probe = Engine::start(PROBE_MEMORY, 1, &spill.join("probe"))?;
+        if let Err(error) = ids_file::verify(&probe, &shelf.dir.join(&ids.file)) {
+            tracing::error!(
+                partition = %shelf.partition,
+                error = %error,
+                "the ids of a sealed range are lost and written again"
+            );
+            shelf::set_aside(&shelf.dir, &ids.file)?;
+            ids_file::rebuild(engine, shelf, &ids)?;
+        }
+    }
+    Ok(())
 }
 
 /// The open part. A file that cannot be opened is set aside: the log still has what it held.

@@ -17,6 +17,7 @@ mod dedupe;
 mod disk;
 mod engine;
 mod error;
+mod ids_file;
 mod layout;
 mod manifest;
 mod merge;

@@ -126,3 +126,6 @@ fn added(inputs: &[Slice]) -> Sums {
         received_max: inputs.iter().map(|s| s.received_max).max().unwrap_or(0),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -80,6 +80,7 @@ impl Partition {
         let shelf = boot::shelf(dir, partition, first, &spill)?;
         let open = boot::open_segment(&engine, &shelf, &spill)?;
         shelf.set_committed(open.next - 1);
+        boot::id_files(&engine, &shelf, &spill)?;
         let ids = shelf.manifest().ids;
         let dedupe = Dedupe::load(&engine, dir, &ids, &open, tier.options.dedupe_memory)?;
         Ok(Self {

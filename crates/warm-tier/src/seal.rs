@@ -10,8 +10,8 @@ use retention::RuleSet;
 
 use crate::{
     Error, Result, classify, disk,
-    engine::{self, Engine},
-    layout,
+    engine::Engine,
+    ids_file, layout,
     manifest::{IdFile, Slice},
     open_segment::OpenSegment,
     shelf::Shelf,
@@ -71,22 +71,8 @@ impl<'a> Seal<'a> {
         if left > 0 {
             return Err(Error::damaged(&self.open.path, "a row has no class"));
         }
-        self.stage_ids(&connection)
-    }
-
-    fn stage_ids(&self, connection: &duckdb::Connection) -> Result<()> {
         let path = self.staged(&self.ids.file);
-        let (alias, events) = (slice_file::alias("ids"), &self.open.alias);
-        disk::remove(&path)?;
-        engine::attach(connection, &path, &alias)?;
-        connection.execute_batch(&format!(
-            "BEGIN; CREATE TABLE {alias}.ids AS SELECT event_id::UUID AS event_id, tenant, \
-             conversation_id, seq, idx FROM {events}.events ORDER BY event_id; \
-             CREATE TABLE {alias}.dropped AS FROM {events}.dropped; COMMIT; \
-             CHECKPOINT {alias};"
-        ))?;
-        engine::detach(connection, &alias)?;
-        disk::sync(&path)
+        ids_file::write(&connection, &path, &events, Some(&self.open.alias))
     }
 
     /// Reads everything back and compares it with what the open segment holds.

@@ -175,6 +175,9 @@ impl Shelf {
             removals: manifest.removals,
             slices: slices.collect(),
             holes: holes.collect(),
+            duplicates: manifest.duplicates,
+            expired_events: manifest.expired_events,
+            dead_letters: manifest.dead_letters,
         }
     }
 

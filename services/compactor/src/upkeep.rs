@@ -34,16 +34,21 @@ impl Upkeep {
                 () = shutdown.cancelled() => return Ok(()),
                 _ = ticks.tick() => {}
             }
-            let committed = self.committed().await;
-            for shelf in self.tier.catalog().shelves() {
-                if shutdown.is_cancelled() {
-                    return Ok(());
-                }
-                self.care_for(&shelf, committed.as_ref()).await?;
+            // What is cut off by a stop is as after a crash: nothing, or done.
+            match shutdown.run_until_cancelled(self.round()).await {
+                Some(done) => done?,
+                None => return Ok(()),
             }
-            let scanner = self.scanner.clone();
-            task::spawn_blocking(move || scanner.release()).await??;
         }
+    }
+
+    async fn round(&mut self) -> anyhow::Result<()> {
+        let committed = self.committed().await;
+        for shelf in self.tier.catalog().shelves() {
+            self.care_for(&shelf, committed.as_ref()).await?;
+        }
+        let scanner = self.scanner.clone();
+        Ok(task::spawn_blocking(move || scanner.release()).await??)
     }
 
     /// Up to where the cold tier has each partition; `None` when nobody knows now.
@@ -66,7 +71,10 @@ impl Upkeep {
         shelf: &Arc<Shelf>,
         committed: Option<&TableSnapshot>,
     ) -> anyhow::Result<()> {
-        self.merge(shelf).await;
+        // A merge needs room for its result.
+        if *self.shared.taking.borrow() {
+            self.merge(shelf).await;
+        }
         let cold = committed.map(|events| events.committed(shelf.partition));
         if let Some(cold) = cold {
             self.expire(shelf, cold).await?;

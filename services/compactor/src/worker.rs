@@ -216,8 +216,11 @@ impl Worker {
     }
 
     async fn seal(&mut self) -> anyhow::Result<()> {
+        // Somebody else seals or merges: the next tick tries again.
+        let Ok(permit) = Arc::clone(&self.shared.heavy).try_acquire_owned() else {
+            return Ok(());
+        };
         let rules = Arc::clone(&self.shared.rules.borrow());
-        let permit = Arc::clone(&self.shared.heavy).acquire_owned().await?;
         let started = Instant::now();
         let sealed = self
             .blocking(move |partition| {

@@ -35,6 +35,14 @@ pub struct PartitionCoverage {
     pub slices: Vec<SliceCoverage>,
     /// What is missing here although it should be there.
     pub holes: Vec<Hole>,
+    /// Of `first..=sealed`, for the ledger: events dropped as duplicates, events that went by age,
+    /// frames that could not be read.
+    #[serde(default)]
+    pub duplicates: u64,
+    #[serde(default)]
+    pub expired_events: u64,
+    #[serde(default)]
+    pub dead_letters: u64,
 }
 
 /// A sealed slice: every row of its class whose sequence is in `lo..=hi`.

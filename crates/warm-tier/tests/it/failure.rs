@@ -14,7 +14,7 @@ use warm_tier::{
 
 use crate::{
     seal::{read, two_classes},
-    world::{PARTITION, World, events, frames, sealed_ranges},
+    world::{PARTITION, World, event, events, frames, holding, sealed_ranges},
 };
 
 /// Overwrites the middle of a file, behind its headers.
@@ -126,6 +126,28 @@ fn a_damaged_open_segment_is_set_aside_and_read_again_from_the_log() {
             .join("quarantine/open-11.duckdb")
             .exists()
     );
+}
+
+#[test]
+fn lost_ids_are_found_again_in_the_slices() {
+    for damaged in [true, false] {
+        let world = World::new();
+        let mut partition = world.partition();
+        sealed_ranges(&mut partition, 2, &two_classes());
+        drop(partition);
+        let path = world.partition_dir().join("ids-1-10.duckdb");
+        if damaged {
+            damage(&path);
+        } else {
+            fs::remove_file(&path).unwrap();
+        }
+
+        let world = world.restarted();
+        let mut partition = world.partition();
+
+        let again = holding(21, 21, vec![event(55, 21, 0), event(999, 21, 1)]);
+        assert_eq!(partition.append(again).unwrap().dropped.len(), 1);
+    }
 }
 
 #[test]

@@ -200,28 +200,6 @@ fn the_current_policy_decides_the_age_not_the_class() {
 }
 
 #[test]
-fn slices_are_not_merged_over_what_was_dropped() {
-    let world = World::new();
-    let mut partition = world.partition();
-    sealed_ranges(&mut partition, 9, &RuleSet::default());
-    let (engine, shelf) = (world.tier.engine(), partition.shelf());
-    // Only the second range goes: its rows are the only ones that cold has.
-    let week = Duration::from_secs(7 * 24 * 3600 + 1000);
-    let now = Timestamp::from_micros(START).plus(week);
-    let first = shelf.manifest().slices[0].clone();
-    assert_eq!(
-        expire(&engine, &shelf, &RuleSet::default(), first.hi, now)
-            .unwrap()
-            .len(),
-        1
-    );
-
-    let merged = merge_once(&engine, &shelf).unwrap().unwrap();
-
-    assert_eq!((merged.lo, merged.hi), (11, 90));
-}
-
-#[test]
 fn the_log_keeps_what_is_young_or_not_yet_in_cold() {
     let world = World::new();
     let mut partition = world.partition();

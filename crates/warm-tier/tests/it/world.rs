@@ -62,12 +62,12 @@ pub(crate) fn event(number: u64, seq: u64, idx: u16) -> StoredEvent {
         ),
         tenant: TenantId::default_tenant(),
         conversation_id: ConversationId::new(&format!("conversation-{}", number % 10)).unwrap(),
-        task_id: (number % 2 == 0).then(|| format!("task-{number}")),
+        task_id: number.is_multiple_of(2).then(|| format!("task-{number}")),
         event_type: EventType::new(types[usize::try_from(number % 3).unwrap()]).unwrap(),
         timestamp: Timestamp::from_micros(START + i64::try_from(number).unwrap() * 60_000_000),
         content: format!("chunk {number} \u{0}\u{1F680} 'quoted' ") + &"lorem ipsum ".repeat(20),
         content_encoding: ContentEncoding::Utf8,
-        metadata: if number % 5 == 0 {
+        metadata: if number.is_multiple_of(5) {
             String::new()
         } else {
             format!("{{\"n\":{number}}}")

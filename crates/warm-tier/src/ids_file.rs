@@ -1,0 +1,93 @@
+//! The event ids of a sealed range, and what was dropped from it, as a file beside the slices.
+
+use std::path::Path;
+
+use duckdb::Connection;
+
+use crate::{
+    Error, Result, disk,
+    engine::{self, Engine},
+    layout,
+    manifest::IdFile,
+    shelf::Shelf,
+    slice_file,
+};
+
+/// Writes the ids of what `events` selects to `path` and syncs it; with what the open segment
+/// `dropped_in` dropped.
+pub(crate) fn write(
+    connection: &Connection,
+    path: &Path,
+    events: &str,
+    dropped_in: Option<&str>,
+) -> Result<()> {
+    let alias = slice_file::alias("ids");
+    let dropped = match dropped_in {
+        Some(open) => format!("FROM {open}.dropped"),
+        None => format!("SELECT tenant, conversation_id, event_id, seq, idx FROM {events} LIMIT 0"),
+    };
+    disk::remove(path)?;
+    engine::attach(connection, path, &alias)?;
+    connection.execute_batch(&format!(
+        "BEGIN; CREATE TABLE {alias}.ids AS SELECT event_id::UUID AS event_id, tenant, \
+         conversation_id, seq, idx FROM {events} ORDER BY event_id; \
+         CREATE TABLE {alias}.dropped AS {dropped}; COMMIT; CHECKPOINT {alias};"
+    ))?;
+    engine::detach(connection, &alias)?;
+    disk::sync(path)
+}
+
+/// Whether the file can be read whole, in an instance of its own.
+pub(crate) fn verify(probe: &Engine, path: &Path) -> Result<()> {
+    if !path.is_file() {
+        return Err(Error::damaged(path, "it is missing"));
+    }
+    let connection = probe.connect()?;
+    let alias = slice_file::alias("ids");
+    let read = || -> Result<()> {
+        engine::attach_read_only(&connection, path, &alias)?;
+        connection.execute_batch(&format!(
+            "SELECT max(tenant), max(conversation_id), max(event_id), max(seq), max(idx) \
+             FROM {alias}.ids; SELECT count(*) FROM {alias}.dropped"
+        ))?;
+        engine::detach(&connection, &alias)
+    };
+    read().map_err(|error| Error::damaged(path, error))
+}
+
+/// Writes a lost or damaged file again from the slices that hold its range.
+pub(crate) fn rebuild(engine: &Engine, shelf: &Shelf, ids: &IdFile) -> Result<()> {
+    let connection = engine.connect()?;
+    let (_, files) = shelf.snapshot();
+    let meets = |lo: u64, hi: u64| lo <= ids.hi && hi >= ids.lo;
+    let files = files
+        .iter()
+        .filter(|file| meets(file.slice.lo, file.slice.hi));
+    let mut selects = vec![
+        "SELECT '' AS tenant, '' AS conversation_id, uuid() AS event_id, 0 AS seq, 0 AS idx \
+         WHERE false"
+            .to_owned(),
+    ];
+    let mut aliases = Vec::new();
+    for file in files {
+        let alias = slice_file::alias("rows");
+        engine::attach_read_only(&connection, &file.path, &alias)?;
+        selects.push(format!(
+            "SELECT tenant, conversation_id, event_id::UUID, seq, idx FROM {alias}.events \
+             WHERE seq BETWEEN {} AND {}",
+            ids.lo, ids.hi
+        ));
+        aliases.push(alias);
+    }
+    let path = shelf.dir.join(&ids.file);
+    let (staged, rows) = (
+        layout::staged(&path),
+        format!("({})", selects.join(" UNION ALL ")),
+    );
+    write(&connection, &staged, &rows, None)?;
+    for alias in &aliases {
+        engine::detach(&connection, alias)?;
+    }
+    disk::rename(&staged, &path)?;
+    disk::sync_dir(&shelf.dir)
+}
