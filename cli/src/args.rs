@@ -3,7 +3,7 @@
 use clap::{CommandFactory as _, Parser, Subcommand};
 use url::Url;
 
-use crate::{append, archive, dev, import, output::Format, policy, read, run};
+use crate::{append, archive, bench, dev, import, output::Format, policy, read, run};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -116,6 +116,9 @@ program goes on and its output waits.")]
     /// Read, check and set retention policies, without a cluster.
     #[command(subcommand)]
     Policy(policy::Command),
+    /// Post a file of events and measure when they arrive.
+    #[command(name = "bench-load", hide = true)]
+    BenchLoad(bench::Args),
     /// Become another program that dies with its parent.
     #[command(name = "__exec", hide = true)]
     Exec(dev::exec::Args),

@@ -6,6 +6,7 @@
 mod append;
 mod archive;
 mod args;
+mod bench;
 mod client;
 mod dev;
 mod draft;
@@ -60,6 +61,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Import(command) => import::run(command, common).await?,
         Command::Policy(command) => policy::run(command, common).await?,
         Command::Completions { shell } => args::completions(shell)?,
+        Command::BenchLoad(args) => bench::run(args, common).await?,
         Command::Exec(_) => unreachable!("it never comes this far"),
     }
     Ok(ExitCode::SUCCESS)

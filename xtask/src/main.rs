@@ -1,3 +1,4 @@
+mod bench;
 mod check;
 mod ci;
 mod layers;
@@ -24,6 +25,8 @@ enum Command {
     Setup,
     /// Set up, build every program, and run every test.
     Test(test::Args),
+    /// Measure how fast events go in, against one XADD per event.
+    Bench(bench::Args),
     /// Everything that must be green before a merge.
     Ci,
     /// Check who links what.
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
     let result = match Args::parse().command {
         Command::Setup => setup::run(),
         Command::Test(args) => test::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Ci => ci::run(),
         Command::Layers => layers::run(),
         Command::Fmt => check::format(),

@@ -19,12 +19,18 @@ pub(crate) fn root() -> PathBuf {
         .to_owned()
 }
 
-/// The cargo that started this program, in the root of the workspace. What it runs finds the
-/// libraries of `.tools/` wherever the target directory is; the rpath knows the usual place only.
+/// The cargo that started this program, in the root of the workspace.
 pub(crate) fn cargo(args: &[&str]) -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(cargo);
     command.args(args).current_dir(root());
+    find_libraries(&mut command);
+    command
+}
+
+/// What `command` runs finds the libraries of `.tools/` wherever the target directory is; the
+/// rpath knows the usual place only.
+pub(crate) fn find_libraries(command: &mut Command) {
     let ours = root().join(".tools/duckdb");
     let theirs = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
     let theirs = std::env::split_paths(&theirs).filter(|path| !path.as_os_str().is_empty());
@@ -33,7 +39,6 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
     if let Ok(paths) = std::env::join_paths(paths) {
         command.env("LD_LIBRARY_PATH", paths);
     }
-    command
 }
 
 /// Runs `command` to its end; anything but success is an error that shows the command.

@@ -1,0 +1,103 @@
+//! `isotherm bench-load`: posts a file of events as fast as ingest takes them, and measures when
+//! they are acknowledged, in the hot tier and in the warm tier. `cargo xtask bench` runs it.
+
+mod arrival;
+mod load;
+
+use std::{
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use serde::Serialize;
+
+use crate::{args::Common, client::Client, output};
+use arrival::{Hot, Warm};
+
+/// Events in one request.
+const BATCH: usize = 500;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The events, one JSON object a line.
+    #[arg(long, value_name = "FILE")]
+    events: PathBuf,
+    /// The server of the hot tier, whose cursors say when the events are there.
+    #[arg(long, value_name = "HOST:PORT")]
+    valkey: String,
+}
+
+/// What is printed. All times count from the first request.
+#[derive(Debug, Serialize)]
+struct Times {
+    events: usize,
+    bytes: usize,
+    acked_seconds: f64,
+    hot_seconds: f64,
+    warm_seconds: f64,
+    ack_p50_ms: f64,
+    ack_p99_ms: f64,
+}
+
+pub(crate) async fn run(args: Args, common: &Common) -> anyhow::Result<()> {
+    let file = fs::read(&args.events).with_context(|| format!("read {}", args.events.display()))?;
+    let bytes = file.len();
+    let (events, requests) = load::requests(&Bytes::from(file), BATCH);
+    anyhow::ensure!(events > 0, "{} holds no event", args.events.display());
+
+    let mut hot = Hot::connect(&args.valkey).await?;
+    let warm = Warm::new(Client::query(common)?);
+    let ingest = Client::ingest(common)?;
+    let started = Instant::now();
+    let load = load::post(&ingest, requests).await?;
+    let acked = started.elapsed();
+    anyhow::ensure!(
+        load.acked == events,
+        "{events} events were posted, {} acknowledged",
+        load.acked
+    );
+    hot.wait(&load.ends).await?;
+    let in_hot = started.elapsed();
+    warm.wait(&load.ends).await?;
+    let times = Times {
+        events,
+        bytes,
+        acked_seconds: acked.as_secs_f64(),
+        hot_seconds: in_hot.as_secs_f64(),
+        warm_seconds: started.elapsed().as_secs_f64(),
+        ack_p50_ms: millis(quantile(&load.latencies, 50)),
+        ack_p99_ms: millis(quantile(&load.latencies, 99)),
+    };
+    output::text(&(serde_json::to_string(&times)? + "\n"))?;
+    Ok(())
+}
+
+/// The `percent` quantile of `sorted`, by the nearest rank.
+fn quantile(sorted: &[Duration], percent: usize) -> Duration {
+    let rank = (sorted.len() * percent).div_ceil(100);
+    sorted
+        .get(rank.saturating_sub(1))
+        .copied()
+        .unwrap_or_default()
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quantile_is_one_of_the_values() {
+        let values: Vec<Duration> = (1..=200).map(Duration::from_millis).collect();
+        assert_eq!(quantile(&values, 50), Duration::from_millis(100));
+        assert_eq!(quantile(&values, 99), Duration::from_millis(198));
+        assert_eq!(quantile(&values[..1], 99), Duration::from_millis(1));
+        assert_eq!(quantile(&[], 99), Duration::ZERO);
+    }
+}

@@ -1,0 +1,131 @@
+//! The load: requests cut ahead, posted over a few connections, each waiting for its answer.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use serde::Deserialize;
+use tokio::task::JoinSet;
+
+use crate::client::{Client, NDJSON};
+
+const CONNECTIONS: usize = 4;
+const REQUEST_LIMIT: Duration = Duration::from_secs(60);
+
+/// What the posting of all requests came to.
+#[derive(Debug, Default)]
+pub(super) struct Load {
+    pub(super) acked: usize,
+    /// Of each request, sorted.
+    pub(super) latencies: Vec<Duration>,
+    /// The sequence up to which each partition's log holds the events.
+    pub(super) ends: BTreeMap<String, u64>,
+}
+
+#[derive(Deserialize)]
+struct Receipt {
+    acked: usize,
+    watermark: BTreeMap<String, u64>,
+}
+
+/// Cuts NDJSON into bodies of at most `batch` lines that share its memory; counts the lines.
+pub(super) fn requests(file: &Bytes, batch: usize) -> (usize, Vec<Bytes>) {
+    let (mut lines, mut from, mut bodies) = (0, 0, Vec::new());
+    let ends = file.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+    for (end, _) in ends {
+        lines += 1;
+        if lines % batch == 0 {
+            bodies.push(file.slice(from..=end));
+            from = end + 1;
+        }
+    }
+    if from < file.len() {
+        bodies.push(file.slice(from..));
+        lines += usize::from(!file.ends_with(b"\n"));
+    }
+    (lines, bodies)
+}
+
+/// Posts all requests, in no particular order.
+pub(super) async fn post(client: &Client, requests: Vec<Bytes>) -> anyhow::Result<Load> {
+    let requests = Arc::new(requests);
+    let next = Arc::new(AtomicUsize::new(0));
+    let mut connections = JoinSet::new();
+    for _ in 0..CONNECTIONS {
+        let (client, requests, next) = (client.clone(), Arc::clone(&requests), Arc::clone(&next));
+        connections.spawn(async move {
+            let mut load = Load::default();
+            while let Some(body) = requests.get(next.fetch_add(1, Ordering::Relaxed)) {
+                load.post(&client, body.clone()).await?;
+            }
+            anyhow::Ok(load)
+        });
+    }
+    let mut all = Load::default();
+    while let Some(load) = connections.join_next().await {
+        all.add(load.context("a connection")??);
+    }
+    all.latencies.sort_unstable();
+    Ok(all)
+}
+
+impl Load {
+    async fn post(&mut self, client: &Client, body: Bytes) -> anyhow::Result<()> {
+        let url = client.url(&["v1", "events"]);
+        let request = client.post(url, NDJSON, Vec::new()).body(body);
+        let started = Instant::now();
+        let response = client.send(request.timeout(REQUEST_LIMIT)).await?;
+        let body = response.bytes().await.context("read the receipt")?;
+        self.latencies.push(started.elapsed());
+        let receipt: Receipt = serde_json::from_slice(&body).context("read the receipt")?;
+        self.acked += receipt.acked;
+        self.reach(receipt.watermark);
+        Ok(())
+    }
+
+    fn add(&mut self, other: Self) {
+        self.acked += other.acked;
+        self.latencies.extend(other.latencies);
+        self.reach(other.ends);
+    }
+
+    fn reach(&mut self, ends: BTreeMap<String, u64>) {
+        for (partition, seq) in ends {
+            let end = self.ends.entry(partition).or_default();
+            *end = seq.max(*end);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_hold_every_line_once_and_in_order() {
+        for (text, counts) in [
+            ("", vec![]),
+            ("a\n", vec![1]),
+            ("a\nb\nc\nd\n", vec![2, 2]),
+            ("a\nb\nc\nd\ne", vec![2, 2, 1]),
+            ("a\nb\nc", vec![2, 1]),
+        ] {
+            let file = Bytes::from(text);
+            let (lines, bodies) = requests(&file, 2);
+            assert_eq!(lines, text.lines().count());
+            assert_eq!(bodies.concat(), text.as_bytes());
+            let found: Vec<usize> = bodies
+                .iter()
+                .map(|body| str::from_utf8(body).unwrap().lines().count())
+                .collect();
+            assert_eq!(found, counts, "{text:?}");
+        }
+    }
+}

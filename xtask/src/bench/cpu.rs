@@ -1,0 +1,90 @@
+//! The processor time of processes, as the kernel counts it.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use anyhow::Context as _;
+
+/// What /proc counts in: 100 a second on every machine that Linux runs us on.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// The time of each child of one process, by the name of its program.
+pub(super) type Times = BTreeMap<String, f64>;
+
+/// What the children of `parent` have used up to now.
+pub(super) fn of_children(parent: u32) -> anyhow::Result<Times> {
+    let mut times = Times::new();
+    for entry in fs::read_dir("/proc").context("read /proc")? {
+        // Processes come and go while we look.
+        let Some(stat) = entry.ok().and_then(|entry| read(&entry.path())) else {
+            continue;
+        };
+        if stat.parent == parent {
+            *times.entry(stat.name).or_default() += stat.seconds;
+        }
+    }
+    Ok(times)
+}
+
+/// What one process has used up to now.
+pub(super) fn of(process: u32) -> anyhow::Result<f64> {
+    let stat = read(Path::new(&format!("/proc/{process}")));
+    Ok(stat.context("read the process's /proc/PID/stat")?.seconds)
+}
+
+/// What was used between two looks.
+pub(super) fn between(before: &Times, after: &Times) -> Times {
+    let used = after.iter().map(|(name, seconds)| {
+        let already = before.get(name).copied().unwrap_or(0.0);
+        (name.clone(), seconds - already)
+    });
+    used.collect()
+}
+
+#[derive(Debug, PartialEq)]
+struct Stat {
+    name: String,
+    parent: u32,
+    seconds: f64,
+}
+
+fn read(process: &Path) -> Option<Stat> {
+    parse(&fs::read_to_string(process.join("stat")).ok()?)
+}
+
+/// `PID (NAME) STATE PPID …`, where the name may hold anything, and user and system time are the
+/// 14th and 15th field.
+fn parse(stat: &str) -> Option<Stat> {
+    let (head, rest) = stat.rsplit_once(')')?;
+    let (_pid, name) = head.split_once('(')?;
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    let ticks = |index: usize| fields.get(index)?.parse::<f64>().ok();
+    Some(Stat {
+        name: name.to_owned(),
+        parent: fields.get(1)?.parse().ok()?,
+        seconds: (ticks(11)? + ticks(12)?) / TICKS_PER_SECOND,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_a_parenthesis_is_read() {
+        let stat = "17 (a) (b) S 4 17 17 0 -1 4194560 100 0 0 0 250 50 7 7 20 0 1 0 12 0";
+        let expected = Stat {
+            name: "a) (b".to_owned(),
+            parent: 4,
+            seconds: 3.0,
+        };
+        assert_eq!(parse(stat), Some(expected));
+    }
+
+    #[test]
+    fn this_process_is_a_child_of_its_parent() {
+        let own = std::process::id();
+        let stat = read(Path::new(&format!("/proc/{own}"))).unwrap();
+        assert!(of_children(stat.parent).unwrap().contains_key(&stat.name));
+        assert!(of(own).unwrap() >= stat.seconds);
+    }
+}

@@ -1,0 +1,133 @@
+//! One run: all of Isotherm, then one XADD per event, each alone on the machine and on an empty
+//! folder of the disk that the target folder lies on.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, ensure};
+use serde::de::DeserializeOwned;
+
+use super::{
+    cpu,
+    figures::{Baseline, Isotherm, Run},
+    servers,
+};
+use crate::run;
+
+const PROGRAMS: [&str; 6] = [
+    "isotherm",
+    "ingest",
+    "hot-writer",
+    "compactor",
+    "query",
+    "archiver",
+];
+
+/// The programs and a folder of their own.
+#[derive(Debug)]
+pub(super) struct Bench {
+    release: PathBuf,
+    dir: PathBuf,
+}
+
+impl Bench {
+    pub(super) fn build() -> anyhow::Result<Self> {
+        let mut args = vec!["build", "--release", "--bins"];
+        args.extend(["--example", "xadd_baseline", "-p", "hot-tier"]);
+        for program in PROGRAMS {
+            args.extend(["-p", program]);
+        }
+        run::check(run::cargo(&args))?;
+        let target = target_folder()?;
+        let dir = target.join(format!("bench/{}", std::process::id()));
+        fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+        let release = target.join("release");
+        Ok(Self { release, dir })
+    }
+
+    /// Where the events are.
+    pub(super) fn events(&self) -> PathBuf {
+        self.dir.join("events.ndjson")
+    }
+
+    pub(super) fn run(&self, count: u64) -> anyhow::Result<Run> {
+        let isotherm = self.in_folder("isotherm", |dir| self.isotherm(dir))?;
+        let baseline = self.in_folder("xadd", |dir| self.baseline(dir))?;
+        for events in [isotherm.times.events, baseline.times.events] {
+            ensure!(events == count, "{events} of {count} events were written");
+        }
+        Ok(Run { isotherm, baseline })
+    }
+
+    fn isotherm(&self, dir: &Path) -> anyhow::Result<Isotherm> {
+        let base = servers::free_base()?;
+        let program = self.release.join("isotherm");
+        let dev = servers::isotherm(&program, dir, base)?;
+        let local = |distance: u16| format!("127.0.0.1:{}", base + distance);
+        let mut load = Command::new(&program);
+        load.args(["--ingest-url", &format!("http://{}", local(1))]);
+        load.args(["--url", &format!("http://{}", local(2))]);
+        load.args(["bench-load", "--valkey", &local(23), "--events"]);
+        load.arg(self.events()).env("NO_PROXY", "127.0.0.1");
+        let before = cpu::of_children(dev.id())?;
+        let times = answer(load)?;
+        let cpu_seconds = cpu::between(&before, &cpu::of_children(dev.id())?);
+        dev.stop()?;
+        Ok(Isotherm { times, cpu_seconds })
+    }
+
+    fn baseline(&self, dir: &Path) -> anyhow::Result<Baseline> {
+        let port = servers::free_base()?;
+        let valkey = servers::valkey(dir, port)?;
+        let mut writer = Command::new(self.release.join("examples/xadd_baseline"));
+        writer.args(["--url", &format!("redis://127.0.0.1:{port}"), "--events"]);
+        writer.arg(self.events());
+        let before = cpu::of(valkey.id())?;
+        let times = answer(writer)?;
+        let server_cpu_seconds = cpu::of(valkey.id())? - before;
+        valkey.stop()?;
+        Ok(Baseline {
+            times,
+            server_cpu_seconds,
+        })
+    }
+
+    /// Runs `measure` in a new folder, which is removed when it went well.
+    fn in_folder<T>(
+        &self,
+        name: &str,
+        measure: impl FnOnce(&Path) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let dir = self.dir.join(name);
+        fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+        run::say(&format!("   {name}"));
+        let measured =
+            measure(&dir).with_context(|| format!("see the logs in {}", dir.display()))?;
+        fs::remove_dir_all(&dir).with_context(|| format!("remove {}", dir.display()))?;
+        Ok(measured)
+    }
+
+    /// The events, at the end.
+    pub(super) fn remove(&self) {
+        // What is left lies in the target folder.
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// What a program prints as JSON.
+fn answer<T: DeserializeOwned>(mut command: Command) -> anyhow::Result<T> {
+    run::find_libraries(&mut command);
+    let name = run::shown(&command);
+    let printed = run::output(command)?;
+    serde_json::from_slice(&printed).with_context(|| format!("read what {name} prints"))
+}
+
+fn target_folder() -> anyhow::Result<PathBuf> {
+    let metadata = run::cargo(&["metadata", "--format-version", "1", "--no-deps"]);
+    let metadata: serde_json::Value = serde_json::from_slice(&run::output(metadata)?)?;
+    let folder = metadata["target_directory"].as_str();
+    Ok(folder.context("cargo names the target folder")?.into())
+}
