@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 const LIVE: usize = 256;
 /// The longest; the mean is half of it.
 const MAX_EVENTS: u64 = 3_400;
-const WORDS: usize = 4_000;
+const WORDS: usize = 2_000;
 /// Event times go from here on, 2 ms each: 2026-01-05T00:00:00Z in ms since 1970.
 const START_MILLIS: u64 = 1_767_571_200_000;
 const START_DAY: u64 = 5;
