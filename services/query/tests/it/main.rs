@@ -1,0 +1,5 @@
+mod events;
+mod sql;
+mod tail;
+mod tiers;
+mod world;
