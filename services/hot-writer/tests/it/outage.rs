@@ -25,10 +25,12 @@ async fn without_a_warm_tier_a_flushed_hot_tier_is_filled_from_the_first_message
     world.publish(1..=30).await;
     world.until_last(30).await;
 
+    // At once, so that the next append finds out, and not the next look.
     world.valkey.flush().await;
+    world.publish(31..=40).await;
 
-    world.until_last(30).await;
-    world.assert_holds(1, 30).await;
+    world.until_last(40).await;
+    world.assert_holds(1, 40).await;
 }
 
 #[tokio::test]
