@@ -73,6 +73,9 @@ struct Options {
     /// Do not read everything back at the end.
     #[arg(long)]
     no_verify: bool,
+    /// How long what is stored may take to become readable.
+    #[arg(long, value_name = "DURATION", default_value = "30s")]
+    verify_within: humantime::Duration,
 }
 
 pub(crate) async fn run(command: Command, common: &Common) -> anyhow::Result<()> {

@@ -90,7 +90,7 @@ pub(super) async fn import(file: &Path, args: &JsonlArgs, common: &Common) -> an
     if args.options.no_verify || run.expected.conversations.is_empty() {
         return Ok(());
     }
-    verify::verify(&run.expected, common).await
+    verify::verify(&run.expected, args.options.verify_within.into(), common).await
 }
 
 impl Run<'_> {

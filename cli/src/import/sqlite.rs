@@ -82,7 +82,12 @@ pub(super) async fn import(args: &SqliteArgs, common: &Common) -> anyhow::Result
     if args.options.no_verify {
         return Ok(());
     }
-    verify::verify(&run.expected(&state)?, common).await
+    verify::verify(
+        &run.expected(&state)?,
+        args.options.verify_within.into(),
+        common,
+    )
+    .await
 }
 
 impl Run {

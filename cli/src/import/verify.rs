@@ -20,8 +20,6 @@ use crate::{
     read::{pages::Pages, stored::content_bytes},
 };
 
-/// How long what is stored may take to become readable.
-const PATIENCE: Duration = Duration::from_secs(30);
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// What must be there.
@@ -99,8 +97,13 @@ impl Expected {
     }
 }
 
-/// Compares what the query service answers with `expected`, and shows a table.
-pub(super) async fn verify(expected: &Expected, common: &Common) -> anyhow::Result<()> {
+/// Compares what the query service answers with `expected`, and shows a table. What was stored just
+/// now may take `patience` to become readable.
+pub(super) async fn verify(
+    expected: &Expected,
+    patience: Duration,
+    common: &Common,
+) -> anyhow::Result<()> {
     let client = Client::query(common)?;
     let total = expected
         .conversations
@@ -108,7 +111,7 @@ pub(super) async fn verify(expected: &Expected, common: &Common) -> anyhow::Resu
         .map(|wanted| wanted.events)
         .sum();
     let mut bar = Bar::new("verify", Some(total));
-    let give_up = Instant::now() + PATIENCE;
+    let give_up = Instant::now() + patience;
     let (mut rows, mut wrong) = (Vec::new(), 0_usize);
     for (name, wanted) in &expected.conversations {
         let (found, is_same) = patiently(&client, expected, name, wanted, give_up).await?;

@@ -1,0 +1,178 @@
+use std::{path::Path, time::Duration};
+
+use testkit::{Service, eventually};
+
+mod database;
+mod server;
+
+use database::Database;
+use server::Server;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn start(server: &Server, kind: &str, args: &[&str]) -> Service {
+    let url = server.url();
+    let mut all = vec![
+        "-o",
+        "ndjson",
+        "--url",
+        &url,
+        "--ingest-url",
+        &url,
+        "import",
+        kind,
+    ];
+    all.extend(args);
+    Service::start(env!("CARGO_BIN_EXE_isotherm"), all)
+}
+
+/// Runs to its end: the exit status, stdout, stderr.
+async fn run(server: &Server, kind: &str, args: &[&str]) -> (i32, String, String) {
+    let mut service = start(server, kind, args);
+    let status = service.wait(LIMIT).await;
+    (status.code().unwrap(), service.stdout(), service.stderr())
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[tokio::test]
+async fn an_import_killed_again_and_again_loses_and_repeats_nothing() {
+    let database = Database::new(9000);
+    let server = Server::start();
+    for batches in [0, 1, 1, 2] {
+        let until = server.requests() + batches + 1;
+        // The last batch is stored, but its acknowledgement never arrives.
+        server.answer_until(until - 1);
+        let import = start(&server, "sqlite", &[database.path()]);
+        eventually("a batch without an answer", async || {
+            server.requests() >= until
+        })
+        .await;
+        import.kill().await;
+    }
+    server.answer_until(usize::MAX);
+
+    let (code, stdout, stderr) = run(&server, "sqlite", &[database.path()]).await;
+
+    assert_eq!(code, 0, "{stderr}");
+    assert!(
+        server.requests() > 7,
+        "the import is too small to be interrupted"
+    );
+    assert_eq!(stdout.matches(r#""ok":"yes""#).count(), 3, "{stdout}");
+    assert_eq!(server.joined(), database.joined());
+    let at_once = Server::start();
+    let other = tempfile::NamedTempFile::new().unwrap();
+    std::fs::remove_file(other.path()).unwrap();
+    let args = [database.path(), "--checkpoint", path(other.path())];
+    let (code, _, stderr) = run(&at_once, "sqlite", &args).await;
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(server.ids(), at_once.ids());
+}
+
+#[tokio::test]
+async fn a_finished_import_sends_nothing_and_one_that_has_grown_the_rest() {
+    let database = Database::new(700);
+    let server = Server::start();
+    assert_eq!(run(&server, "sqlite", &[database.path()]).await.0, 0);
+    let requests = server.requests();
+
+    let (code, _, stderr) = run(&server, "sqlite", &[database.path()]).await;
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains("nothing was sent"), "{stderr}");
+    assert_eq!(server.requests(), requests);
+
+    database.grow(300);
+    let (code, stdout, stderr) = run(&server, "sqlite", &[database.path()]).await;
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    assert_eq!(server.requests(), requests + 1);
+    assert_eq!(server.joined(), database.joined());
+}
+
+#[tokio::test]
+async fn what_is_lost_after_an_import_is_seen() {
+    let database = Database::new(700);
+    let server = Server::start();
+    assert_eq!(run(&server, "sqlite", &[database.path()]).await.0, 0);
+    server.lose_one();
+
+    let args = [database.path(), "--verify-within", "1s"];
+    let (code, stdout, stderr) = run(&server, "sqlite", &args).await;
+
+    assert_eq!(code, 1);
+    assert_eq!(stdout.matches(r#""ok":"NO""#).count(), 1, "{stdout}");
+    assert!(stderr.contains("1 of 3 conversations differ"), "{stderr}");
+}
+
+#[tokio::test]
+async fn bad_rows_and_foreign_checkpoints_are_named() {
+    let server = Server::start();
+    let (one, two) = (Database::new(10), Database::new(11));
+    assert_eq!(run(&server, "sqlite", &[one.path()]).await.0, 0);
+    let foreign = format!("{}.isotherm-import.json", one.path());
+    let args = [two.path(), "--checkpoint", &foreign];
+    let (code, _, stderr) = run(&server, "sqlite", &args).await;
+    assert_eq!(code, 1);
+    assert!(stderr.contains("belongs to another file"), "{stderr}");
+
+    two.insert("late", "a", "x", "2999-01-01 00:00:00");
+    let (code, _, stderr) = run(&server, "sqlite", &[two.path()]).await;
+    assert_eq!(code, 1);
+    assert!(
+        stderr.contains(r#"row "late""#) && stderr.contains("in the future"),
+        "{stderr}"
+    );
+}
+
+#[tokio::test]
+async fn lines_are_sent_once_and_bad_ones_are_named_or_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("runs.ndjson");
+    let line = |n: usize| format!("{{\"content\":\"line {n}\"}}\n");
+    let mut lines: Vec<String> = (1..=1200).map(line).collect();
+    lines[699] = "{\"content\":\"line 700\",\"refuse\":true}\n".to_owned();
+    lines[899] = "nonsense\n".to_owned();
+    std::fs::write(&file, lines.concat()).unwrap();
+    let server = Server::start();
+    let args = [path(&file), "--conversation", "old", "--type", "log.line"];
+
+    let (code, _, stderr) = run(&server, "jsonl", &args).await;
+    assert_eq!(code, 1);
+    assert!(
+        stderr.contains("runs.ndjson:900: invalid_json: "),
+        "{stderr}"
+    );
+    lines[899] = line(900);
+    std::fs::write(&file, lines.concat()).unwrap();
+    let (code, _, stderr) = run(&server, "jsonl", &args).await;
+    assert_eq!(code, 1);
+    assert!(
+        stderr.contains("runs.ndjson:700: refused: because it says so"),
+        "{stderr}"
+    );
+    assert_eq!(server.ids().len(), 500);
+
+    let (code, stdout, stderr) =
+        run(&server, "jsonl", &[&args[..], &["--skip-bad"]].concat()).await;
+    assert_eq!(code, 0, "{stderr}");
+    assert!(
+        stdout.contains(r#"{"bad":"refused","lines":1,"first":""#),
+        "{stdout}"
+    );
+    assert!(stdout.contains(r#""events":1199,"found":1199"#), "{stdout}");
+    assert_eq!(server.ids().len(), 1199);
+    let (code, _, stderr) = run(&server, "jsonl", &args).await;
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains("nothing was sent"), "{stderr}");
+
+    lines[0] = line(2);
+    std::fs::write(&file, lines.concat()).unwrap();
+    let (code, _, stderr) = run(&server, "jsonl", &args).await;
+    assert_eq!(code, 1);
+    assert!(
+        stderr.contains("does not begin with the lines that were imported"),
+        "{stderr}"
+    );
+}
