@@ -43,4 +43,4 @@ pub use scan::Scanner;
 pub use seal::Sealed;
 pub use shelf::{Catalog, Shelf, ShelfTotals, SliceFile};
 pub use tier::{Options, WarmTier};
-pub use upkeep::{expire, merge_once, purgeable, to_refill};
+pub use upkeep::{Expiry, merge_once, purgeable, to_refill};

@@ -1,6 +1,6 @@
 //! What happens to sealed slices: merges and expiry. Runs beside the writer.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
 use event::{Seq, Timestamp};
 use retention::RuleSet;
@@ -22,35 +22,58 @@ pub fn merge_once(engine: &Engine, shelf: &Shelf) -> Result<Option<Slice>> {
     }
 }
 
-/// Drops the slices whose age is over by the current `rules` and that lie in the cold tier, which
-/// has everything up to `cold`. Returns what was dropped.
-pub fn expire(
-    engine: &Engine,
-    shelf: &Shelf,
-    rules: &RuleSet,
-    cold: Seq,
-    now: Timestamp,
-) -> Result<Vec<Slice>> {
-    let mut dropped = Vec::new();
-    let least = least_warm_age(rules);
-    for file in shelf.snapshot().1 {
-        let slice = &file.slice;
-        if slice.hi > cold || slice.received_max().plus(least) > now {
-            continue;
+/// Drops what is old. Remembers the ages of slices, which say nothing new until the rules change.
+#[derive(Debug, Default)]
+pub struct Expiry {
+    rules: String,
+    ages: HashMap<PathBuf, Duration>,
+}
+
+impl Expiry {
+    /// Drops the slices whose age is over by the current `rules` and that lie in the cold tier,
+    /// which has everything up to `cold`. Returns what was dropped.
+    pub fn drop_old(
+        &mut self,
+        engine: &Engine,
+        shelf: &Shelf,
+        rules: &RuleSet,
+        cold: Seq,
+        now: Timestamp,
+    ) -> Result<Vec<Slice>> {
+        let hash = rules.hash();
+        if self.rules != hash {
+            self.ages.clear();
+            self.rules = hash;
         }
-        if slice.received_max().plus(warm_age(engine, &file, rules)?) > now {
-            continue;
+        let mut dropped = Vec::new();
+        let least = least_warm_age(rules);
+        for file in shelf.snapshot().1 {
+            let slice = &file.slice;
+            let over = |age: Duration| slice.received_max().plus(age) <= now;
+            if slice.hi > cold || !over(least) || !over(self.age(engine, &file, rules)?) {
+                continue;
+            }
+            let changed = shelf.change(|manifest| {
+                let there = manifest.slices.contains(slice);
+                manifest.expire(slice);
+                there
+            })?;
+            if changed {
+                dropped.push(slice.clone());
+            }
         }
-        let changed = shelf.change(|manifest| {
-            let there = manifest.slices.contains(slice);
-            manifest.expire(slice);
-            there
-        })?;
-        if changed {
-            dropped.push(slice.clone());
-        }
+        self.ages.retain(|path, _| path.exists());
+        Ok(dropped)
     }
-    Ok(dropped)
+
+    fn age(&mut self, engine: &Engine, file: &Arc<SliceFile>, rules: &RuleSet) -> Result<Duration> {
+        if let Some(age) = self.ages.get(&file.path) {
+            return Ok(*age);
+        }
+        let age = warm_age(engine, file, rules)?;
+        self.ages.insert(file.path.clone(), age);
+        Ok(age)
+    }
 }
 
 /// No row goes earlier than this.

@@ -198,6 +198,7 @@ impl Service {
                 .map(|(url, options)| cold::Cold::new(url, options)),
             interval: self.config.upkeep_interval,
             log_grace: self.config.log_grace,
+            expiry: Arc::default(),
         };
         tasks.spawn("upkeep", upkeep.run(shutdown));
         Ok(())

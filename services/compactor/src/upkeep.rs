@@ -1,7 +1,10 @@
 //! What happens to sealed slices, all partitions in turn: merge, drop what is old and in cold, let
 //! the log forget, put back what was lost.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use cold_tier::TableSnapshot;
@@ -10,7 +13,7 @@ use event_log::EventLog;
 use futures::StreamExt as _;
 use tokio::{task, time};
 use tokio_util::sync::CancellationToken;
-use warm_tier::{Engine, LostSlice, Scanner, Shelf, WarmTier};
+use warm_tier::{Engine, Expiry, LostSlice, Scanner, Shelf, WarmTier};
 
 use crate::{cold::Cold, decode, worker::Shared};
 
@@ -22,6 +25,7 @@ pub(crate) struct Upkeep {
     pub cold: Option<Cold>,
     pub interval: Duration,
     pub log_grace: Duration,
+    pub expiry: Arc<Mutex<Expiry>>,
 }
 
 impl Upkeep {
@@ -112,8 +116,10 @@ impl Upkeep {
 
     async fn expire(&self, shelf: &Arc<Shelf>, cold: Seq) -> anyhow::Result<()> {
         let rules = Arc::clone(&self.shared.rules.borrow());
+        let expiry = Arc::clone(&self.expiry);
         let dropped = blocking(&self.tier, shelf, move |engine, shelf| {
-            warm_tier::expire(engine, shelf, &rules, cold, Timestamp::now())
+            let mut expiry = expiry.lock().expect("nothing panics while it holds this");
+            expiry.drop_old(engine, shelf, &rules, cold, Timestamp::now())
         })
         .await
         .context("drop old slices")?;

@@ -7,7 +7,7 @@ use arrow::{
 use event::{SeqRange, StoredEvent, Timestamp};
 use retention::RuleSet;
 use warm_tier::{
-    Scanner, expire, merge_once, purgeable,
+    Expiry, Scanner, merge_once, purgeable,
     remote::{Scan, Table},
 };
 
@@ -169,9 +169,15 @@ fn a_slice_goes_when_it_is_old_and_cold_has_it_and_not_before() {
     // Frame 10 is received 10 s after the start, frame 20 at 20 s; errors stay for a minute.
     let at = |seconds: i64| Timestamp::from_micros(START + seconds * 1_000_000);
 
-    let too_early = expire(&engine, &shelf, &rules, 30, at(69)).unwrap();
-    let not_in_cold = expire(&engine, &shelf, &rules, 9, at(200)).unwrap();
-    let dropped = expire(&engine, &shelf, &rules, 20, at(200)).unwrap();
+    let mut expiry = Expiry::default();
+    let mut expire = |cold, now| {
+        let dropped = expiry.drop_old(&engine, &shelf, &rules, cold, now);
+        dropped.unwrap()
+    };
+
+    let too_early = expire(30, at(69));
+    let not_in_cold = expire(9, at(200));
+    let dropped = expire(20, at(200));
 
     assert!(too_early.is_empty());
     assert!(not_in_cold.is_empty());
@@ -194,7 +200,9 @@ fn the_current_policy_decides_the_age_not_the_class() {
     let (engine, shelf) = (world.tier.engine(), partition.shelf());
     let now = Timestamp::from_micros(START).plus(Duration::from_secs(3600));
 
-    let dropped = expire(&engine, &shelf, &RuleSet::default(), 10, now).unwrap();
+    let rules = RuleSet::default();
+    let dropped = Expiry::default().drop_old(&engine, &shelf, &rules, 10, now);
+    let dropped = dropped.unwrap();
 
     assert!(dropped.is_empty());
 }
