@@ -77,12 +77,15 @@ impl<'a> Fields<'a> {
         std::mem::take(&mut self.texts[name as usize])
     }
 
-    pub(crate) fn texts(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let named = Name::ALL.iter().zip(&self.texts);
-        named.filter_map(|((_, name), value)| match value {
-            Value::Text(text) => Some((*name, text.as_ref())),
-            _ => None,
-        })
+    /// The first string with the character U+0000 in it. Only an escape can bring one, and only
+    /// a string with an escape is not borrowed from the body.
+    pub(crate) fn with_nul(&self) -> Option<&'static str> {
+        let mut named = Name::ALL.iter().zip(&self.texts);
+        let found = named.find(|(_, value)| match value {
+            Value::Text(Cow::Owned(text)) => text.as_bytes().contains(&0),
+            _ => false,
+        });
+        found.map(|((_, name), _)| *name)
     }
 
     fn see(&mut self, bit: usize, name: &'static str) {

@@ -65,8 +65,7 @@ fn check_whole(fields: &Fields<'_>) -> Result<(), Bad> {
     if let Some(name) = fields.repeated {
         return Err(metadata::repeated(name));
     }
-    let with_nul = |(_, text): &(&str, &str)| text.as_bytes().contains(&0);
-    if let Some((name, _)) = fields.texts().find(with_nul) {
+    if let Some(name) = fields.with_nul() {
         return Err(metadata::nul(name));
     }
     Ok(())
