@@ -15,6 +15,7 @@ mod live_rows;
 mod merge;
 mod metrics;
 mod params;
+mod patience;
 mod plan;
 mod read;
 mod rollup;

@@ -10,7 +10,7 @@ pub(crate) enum Source {
     /// The event log itself: what no tier has yet, or has lost.
     Log,
     Warm,
-    /// Ranges of which warm has dropped some classes: the rows of both, one per position.
+    /// Ranges of which warm misses some classes: the rows of both, one per position.
     WarmAndCold,
     Cold,
 }
@@ -31,10 +31,8 @@ pub(crate) struct Known {
 pub(crate) struct Warm {
     /// `None` when nothing is sealed.
     pub(crate) sealed: Option<SeqRange>,
-    /// Parts of `sealed` of which some class was dropped because the cold tier has it.
-    pub(crate) dropped: RangeSet,
-    /// Parts of `sealed` that were lost.
-    pub(crate) lost: RangeSet,
+    /// Parts of `sealed` of which some class was dropped, because the cold tier has it, or lost.
+    pub(crate) gone: RangeSet,
 }
 
 /// Which source is asked first where several have the same.
@@ -72,16 +70,15 @@ impl Known {
         let cold = || self.cold.and_then(|hi| SeqRange::new(1, hi));
         let warm = || {
             let warm = self.warm.as_ref()?;
-            let sealed = RangeSet::from(warm.sealed?).subtract(&warm.lost);
-            Some((sealed, &warm.dropped))
+            Some((RangeSet::from(warm.sealed?), &warm.gone))
         };
         match source {
             Source::Hot => self.hot.map(RangeSet::from),
             Source::Log => self.log.map(RangeSet::from),
-            Source::Warm => warm().map(|(sealed, dropped)| sealed.subtract(dropped)),
-            Source::WarmAndCold => warm().and_then(|(sealed, dropped)| {
-                let both = sealed.subtract(&sealed.subtract(dropped));
-                Some(both.intersect(cold()?))
+            Source::Warm => warm().map(|(sealed, gone)| sealed.subtract(gone)),
+            Source::WarmAndCold => warm().and_then(|(sealed, gone)| {
+                let incomplete = sealed.subtract(&sealed.subtract(gone));
+                Some(incomplete.intersect(cold()?))
             }),
             Source::Cold => cold().map(RangeSet::from),
         }

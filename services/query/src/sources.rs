@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use event::{PartitionId, RangeSet, Seq, SeqRange};
+use event::{PartitionId, Seq, SeqRange};
 use event_log::EventLog;
 use hot_tier::HotReader;
 use retention::RuleSet;
@@ -76,26 +76,18 @@ impl Warm {
 pub(crate) fn warm_of(coverage: &PartitionCoverage) -> plan::Warm {
     plan::Warm {
         sealed: coverage.sealed_range(),
-        dropped: coverage.dropped.iter().copied().collect(),
-        lost: coverage.hole_ranges(),
+        gone: coverage
+            .dropped
+            .iter()
+            .chain(coverage.hole_ranges().ranges())
+            .copied()
+            .collect(),
     }
 }
 
 /// `first..=last` of the log.
 pub(crate) fn log_range(first: Seq, last: Seq) -> Option<SeqRange> {
     SeqRange::new(first.max(1), last)
-}
-
-/// The part of `ranges` that lies in `partition`'s dropped or lost parts: what only cold can have.
-pub(crate) fn needs_cold(warm: &plan::Warm, wanted: SeqRange) -> RangeSet {
-    let gone: RangeSet = warm
-        .dropped
-        .ranges()
-        .iter()
-        .chain(warm.lost.ranges())
-        .copied()
-        .collect();
-    gone.intersect(wanted)
 }
 
 impl Sources {
@@ -109,6 +101,24 @@ impl Sources {
 
     pub(crate) fn rules(&self) -> Arc<RuleSet> {
         Arc::clone(&self.rules.borrow())
+    }
+
+    /// First and last sequence of the log; `None` when it does not answer.
+    pub(crate) async fn log_state(
+        &self,
+        partition: PartitionId,
+        without: bool,
+    ) -> Option<(Seq, Seq)> {
+        if without {
+            return None;
+        }
+        match self.log.state(partition).await {
+            Ok(state) => Some((state.first, state.last)),
+            Err(error) => {
+                tracing::debug!(error = &error as &dyn std::error::Error, "no log state");
+                None
+            }
+        }
     }
 
     /// The coverage of one partition.

@@ -18,11 +18,7 @@ fn any_set() -> impl Strategy<Value = RangeSet> {
 }
 
 fn any_known() -> impl Strategy<Value = Known> {
-    let warm = (any_range(), any_set(), any_set()).prop_map(|(sealed, dropped, lost)| Warm {
-        sealed,
-        dropped,
-        lost,
-    });
+    let warm = (any_range(), any_set()).prop_map(|(sealed, gone)| Warm { sealed, gone });
     let cold = prop::option::of(0..60_u64);
     (any_range(), any_range(), prop::option::of(warm), cold).prop_map(|(hot, log, warm, cold)| {
         Known {
@@ -38,9 +34,10 @@ fn any_known() -> impl Strategy<Value = Known> {
 fn is_coverable(known: &Known, seq: Seq) -> bool {
     let within = |range: Option<SeqRange>| range.is_some_and(|range| range.contains(seq));
     let cold = known.cold.is_some_and(|hi| seq <= hi);
-    let warm = known.warm.as_ref().is_some_and(|warm| {
-        within(warm.sealed) && !warm.lost.contains(seq) && (!warm.dropped.contains(seq) || cold)
-    });
+    let warm = known
+        .warm
+        .as_ref()
+        .is_some_and(|warm| within(warm.sealed) && (!warm.gone.contains(seq) || cold));
     within(known.hot) || within(known.log) || warm || cold
 }
 
@@ -86,8 +83,7 @@ fn known() -> Known {
         log: Some(range(60, 110)),
         warm: Some(Warm {
             sealed: Some(range(21, 90)),
-            dropped: range(21, 40).into(),
-            lost: range(51, 55).into(),
+            gone: [range(21, 40), range(51, 55)].into_iter().collect(),
         }),
         cold: Some(50),
     }

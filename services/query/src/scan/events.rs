@@ -13,10 +13,11 @@ use warm_tier::{
     sql::Pushdown,
 };
 
-use super::{Job, Stop};
+use super::Job;
 use crate::{
     error::Problem,
     hide,
+    patience::Stop,
     plan::{Plan, Source},
 };
 
@@ -40,29 +41,22 @@ impl Job<'_> {
         let rows: Vec<_> = rows.into_iter().filter(wanted).collect();
         if !rows.is_empty() {
             let batch = segment::encode(&rows);
-            let source = *self.out.sources.first().unwrap_or(&Source::Log);
             self.request.budget.take(&batch)?;
             let batch = segment::conform(&batch, &self.request.schema);
-            self.out
-                .batches
-                .push(batch.map_err(|error| Problem::Internal(error.into()))?);
-            self.out.sources.insert(source);
+            let batch = batch.map_err(|error| Problem::Internal(error.into()))?;
+            self.out.batches.push(batch);
         }
-        let mut sealed = plan.of(Source::Warm);
-        let mixed = plan.of(Source::WarmAndCold);
-        mixed
-            .ranges()
-            .iter()
-            .for_each(|range| sealed.insert(*range));
-        if !sealed.is_empty() {
-            self.warm(self.warm_events(sealed.ranges().to_vec()))
-                .await?;
+        let (mut warm, mut cold) = (plan.of(Source::Warm), plan.of(Source::Cold));
+        for range in plan.of(Source::WarmAndCold).ranges() {
+            warm.insert(*range);
+            cold.insert(*range);
         }
-        let mut cold = plan.of(Source::Cold);
-        mixed.ranges().iter().for_each(|range| cold.insert(*range));
         if !cold.is_empty() {
-            let scan = self.cold_events(cold);
+            let scan = self.cold_events(cold, &warm);
             self.cold(cold_tier::Table::Events, &scan).await?;
+        }
+        if !warm.is_empty() {
+            self.warm(self.warm_events(warm.ranges().to_vec())).await?;
         }
         if hides {
             let now = Timestamp::now();
@@ -96,11 +90,11 @@ impl Job<'_> {
         }
     }
 
-    fn cold_events(&self, ranges: RangeSet) -> ColdScan {
+    fn cold_events(&self, ranges: RangeSet, warm: &RangeSet) -> ColdScan {
         let pushdown = &self.request.pushdown;
         ColdScan {
             partition: Some(self.partition),
-            except: self.held_by_warm(),
+            except: self.held_by_warm(warm),
             ranges: Some(ranges),
             tenant: Some(self.request.tenant.clone()),
             conversation: only(pushdown),

@@ -10,10 +10,11 @@ use warm_tier::{
     sql::Table,
 };
 
-use super::{Job, Stop};
+use super::Job;
 use crate::{
     error::Problem,
     live_rows,
+    patience::Stop,
     plan::{Plan, Source},
 };
 

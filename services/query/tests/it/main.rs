@@ -1,3 +1,9 @@
+//! The query service as a process, against a real event log, a real hot tier, and the services
+//! that fill the tiers.
+
+#![allow(clippy::unwrap_used, reason = "a test that fails must panic")]
+
+mod cold;
 mod events;
 mod sql;
 mod tail;

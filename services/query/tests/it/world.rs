@@ -88,6 +88,10 @@ impl World {
         answer.unwrap().text().await.unwrap()
     }
 
+    pub(crate) fn flight_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.flight_port)
+    }
+
     pub(crate) fn hot_writer(&self) -> Service {
         let args = [
             "--nats-url",
