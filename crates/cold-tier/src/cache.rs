@@ -61,7 +61,8 @@ impl ObjectCache {
     /// The object whose sha256 is `name`. One that is damaged on this disk is dropped.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Bytes> {
-        if !self.held().touch(name) {
+        let known = self.held().touch(name);
+        if !known {
             return None;
         }
         let bytes = fs::read(self.dir.join(name)).ok().map(Bytes::from);
@@ -99,7 +100,10 @@ impl ObjectCache {
     }
 
     fn shrink(&self) {
-        while let Some(oldest) = self.held().over(self.max_bytes) {
+        loop {
+            // Not in a `while let`: the lock would be held through its body.
+            let oldest = self.held().over(self.max_bytes);
+            let Some(oldest) = oldest else { return };
             self.forget(&oldest);
         }
     }

@@ -51,6 +51,7 @@ pub struct Provenance {
 pub struct Extent {
     pub conversation: Option<(String, String)>,
     pub timestamp: Option<(Timestamp, Timestamp)>,
+    pub received_at: Option<(Timestamp, Timestamp)>,
     pub seq: Option<(Seq, Seq)>,
     pub partition: Option<(i64, i64)>,
 }
@@ -199,6 +200,7 @@ struct Stats {
 struct Bounds {
     conversation_id: Option<String>,
     timestamp: Option<String>,
+    received_at: Option<String>,
     seq: Option<Seq>,
     partition: Option<i64>,
 }
@@ -210,10 +212,11 @@ impl Stats {
     fn extent(self) -> Extent {
         let (min, max) = (self.min_values, self.max_values);
         let time = |text: Option<String>| text.and_then(|text| text.parse::<Timestamp>().ok());
-        let latest = time(max.timestamp).map(|time| time.plus(MILLISECOND));
+        let latest = |text| time(text).map(|time| time.plus(MILLISECOND));
         Extent {
             conversation: min.conversation_id.zip(max.conversation_id),
-            timestamp: time(min.timestamp).zip(latest),
+            timestamp: time(min.timestamp).zip(latest(max.timestamp)),
+            received_at: time(min.received_at).zip(latest(max.received_at)),
             seq: min.seq.zip(max.seq),
             partition: min.partition.zip(max.partition),
         }

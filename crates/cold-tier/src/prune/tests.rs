@@ -22,6 +22,7 @@ fn file() -> ColdFile {
         extent: Extent {
             conversation: Some(("b".to_owned(), "d".to_owned())),
             timestamp: Some((at(100), at(200))),
+            received_at: None,
             seq: Some((10, 20)),
             partition: Some((3, 3)),
         },

@@ -1,0 +1,8 @@
+#![allow(
+    clippy::unwrap_used,
+    reason = "a helper of a test that fails must panic"
+)]
+
+mod events;
+mod suite;
+mod world;

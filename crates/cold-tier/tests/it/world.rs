@@ -1,0 +1,124 @@
+//! One suite, several stores: the local disk, SeaweedFS, and any S3 that the environment names.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use cold_tier::{
+    Change, ColdOptions, ColdScan, ColdTier, Landed, ObjectCache, Order, Result, S3Options, Table,
+};
+use event::{SeqRange, StoredEvent, Timestamp};
+use tempfile::TempDir;
+use testkit::Weed;
+
+use crate::events::{PARTITION, draft, hourly_draft};
+
+pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_795_100_000_000_000);
+
+pub(crate) struct World {
+    pub(crate) address: String,
+    pub(crate) options: ColdOptions,
+    pub(crate) dir: TempDir,
+    _weed: Option<Weed>,
+}
+
+impl World {
+    pub(crate) fn disk() -> Self {
+        let dir = TempDir::new().unwrap();
+        let address = dir.path().join("cold/tier").display().to_string();
+        Self {
+            address,
+            options: ColdOptions::default(),
+            dir,
+            _weed: None,
+        }
+    }
+
+    pub(crate) async fn weed() -> Self {
+        let weed = Weed::start().await;
+        let s3 = S3Options {
+            endpoint: Some(weed.endpoint.clone()),
+            access_key: Some(weed.access_key.clone()),
+            secret_key: Some(weed.secret_key.clone()),
+            region: Some(weed.region.clone()),
+            allow_http: true,
+        };
+        Self::bucket(&weed.bucket.clone(), s3, Some(weed))
+    }
+
+    /// The S3 that `ISOTHERM_TEST_S3_*` names, for example a MinIO.
+    pub(crate) fn from_environment() -> Option<Self> {
+        #[expect(clippy::disallowed_methods, reason = "a test has no command line")]
+        let var = |name: &str| std::env::var(format!("ISOTHERM_TEST_S3_{name}")).ok();
+        let s3 = S3Options {
+            endpoint: Some(var("ENDPOINT")?),
+            access_key: var("ACCESS_KEY"),
+            secret_key: var("SECRET_KEY"),
+            region: var("REGION"),
+            allow_http: true,
+        };
+        Some(Self::bucket(&var("BUCKET")?, s3, None))
+    }
+
+    fn bucket(bucket: &str, s3: S3Options, weed: Option<Weed>) -> Self {
+        let dir = TempDir::new().unwrap();
+        let prefix = dir.path().file_name().unwrap().to_str().unwrap();
+        let prefix = prefix.trim_start_matches('.').to_owned();
+        let cache = ObjectCache::open(dir.path().join("cache"), 1 << 20).unwrap();
+        Self {
+            address: format!("s3://{bucket}/{prefix}"),
+            options: ColdOptions {
+                s3,
+                cache: Some(Arc::new(cache)),
+            },
+            dir,
+            _weed: weed,
+        }
+    }
+
+    pub(crate) async fn writer(&self) -> ColdTier {
+        ColdTier::open_for_writing(&self.address, &self.options)
+            .await
+            .unwrap()
+    }
+
+    pub(crate) fn reader(&self) -> ColdTier {
+        ColdTier::open(&self.address, &self.options).unwrap()
+    }
+}
+
+/// Rollups first, then the events, as an archiver does.
+pub(crate) async fn archive(cold: &ColdTier, range: SeqRange) -> Result<Landed> {
+    for (table, draft) in [
+        (Table::HourlyStats, hourly_draft(range)),
+        (Table::Events, draft(range)),
+    ] {
+        let change = Change {
+            adds: vec![cold.stage(draft).await?],
+            range: Some((PARTITION, range)),
+            ..Change::default()
+        };
+        let landed = cold.commit(table, &change, NOW).await?;
+        if table == Table::Events || landed == Landed::Overtaken {
+            return Ok(landed);
+        }
+    }
+    unreachable!("events come last")
+}
+
+pub(crate) fn by_position() -> ColdScan {
+    ColdScan {
+        order: Some(Order::Asc),
+        ..ColdScan::default()
+    }
+}
+
+/// The events that `scan` finds now.
+pub(crate) async fn read(cold: &ColdTier, scan: ColdScan) -> Result<Vec<StoredEvent>> {
+    let snapshot = cold.snapshot().await?;
+    Ok(decoded(&cold.read(&snapshot.events, &scan).await?))
+}
+
+pub(crate) fn decoded(batches: &[RecordBatch]) -> Vec<StoredEvent> {
+    let events = batches.iter().flat_map(|b| segment::decode(b).unwrap());
+    events.collect()
+}
