@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails must panic")]
 
 mod agents;
+mod answers;
 mod crash;
 mod duplicates;
 mod http;
 mod tiers;
+mod waits;
 mod world;

@@ -5,11 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use event_log::EventLog;
 use reqwest::{Client, Response};
 use retention::{Cold, Hot, Policy, RuleSet, Selector, Warm};
-use serde_json::Value;
 use tempfile::TempDir;
 use testkit::{Nats, Service, Valkey, eventually, eventually_within, free_port, program};
-
-use crate::agents;
 
 const SERVICES: [&str; 4] = ["ingest", "hot-writer", "compactor", "query"];
 const LONG: Duration = Duration::from_secs(90);
@@ -26,6 +23,8 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn start() -> Self {
+        // Failing means that another test was first.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let names = [
             "ingest",
             "query",
@@ -197,117 +196,6 @@ impl World {
         }
     }
 
-    pub(crate) async fn sql(&self, sql: &str) -> Value {
-        let answer = self
-            .http
-            .post(self.query("/v1/sql"))
-            .body(sql.to_owned())
-            .send()
-            .await
-            .unwrap();
-        let (status, text) = (answer.status(), answer.text().await.unwrap());
-        assert!(status.is_success(), "{sql}: {status} {text}");
-        serde_json::from_str(&text).unwrap()
-    }
-
-    /// A whole conversation in order, page by page; the tiers that answered; whether complete.
-    pub(crate) async fn read(&self, conversation: &str) -> Conversation {
-        let mut whole = Conversation {
-            complete: true,
-            ..Conversation::default()
-        };
-        let mut after = String::new();
-        loop {
-            let path =
-                format!("/v1/conversations/{conversation}/events?order=asc&limit=700{after}");
-            let request = self
-                .http
-                .get(self.query(&path))
-                .header("accept", "application/x-ndjson");
-            let answer = request.send().await.unwrap();
-            let header = |name: &str| answer.headers()[name].to_str().unwrap().to_owned();
-            whole.tiers.extend(
-                header("isotherm-tiers")
-                    .split(',')
-                    .map(|t| t.trim().to_owned()),
-            );
-            whole.complete &= header("isotherm-complete") == "true";
-            let text = answer.text().await.unwrap();
-            let Some(last) = text.lines().last() else {
-                break;
-            };
-            after = format!("&after={}", agents::member(last, "position"));
-            whole.lines.extend(text.lines().map(str::to_owned));
-        }
-        whole.tiers.remove("");
-        whole
-    }
-
-    /// Asserts that every posted line comes back exactly once, to the byte, in order.
-    pub(crate) async fn assert_holds(&self, posted: &[String]) -> Vec<Conversation> {
-        let mut expected: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-        for line in posted {
-            expected
-                .entry(agents::conversation(line))
-                .or_default()
-                .push(line);
-        }
-        let mut answers = Vec::new();
-        for (name, lines) in expected {
-            let answer = self.read(&name).await;
-            assert!(answer.complete, "{name} is complete");
-            let returned: Vec<String> = answer
-                .lines
-                .iter()
-                .map(|line| agents::as_posted(line))
-                .collect();
-            assert_eq!(
-                returned.len(),
-                lines.len(),
-                "{name}: as many events as were posted"
-            );
-            for (n, (returned, line)) in returned.iter().zip(lines).enumerate() {
-                assert_eq!(returned, line, "{name}: event {n}");
-            }
-            answers.push(answer);
-        }
-        answers
-    }
-
-    /// Waits until everything that the log has is in warm and sealed.
-    pub(crate) async fn until_sealed(&self) {
-        self.until_watermark("warm", "sealed").await;
-    }
-
-    /// Waits until `tier`'s `field` is the log's last sequence, in every partition.
-    pub(crate) async fn until_watermark(&self, tier: &str, field: &str) {
-        let log = self.log().await;
-        let count = log.partition_count().await.unwrap().unwrap();
-        eventually_within(
-            LONG,
-            &format!("{tier} {field} is the end of the log"),
-            async || {
-                let known = log.watermarks().await.unwrap();
-                let known = serde_json::to_value(&known).unwrap().to_string();
-                let known: Vec<Value> = serde_json::from_str(&known).unwrap();
-                for partition in count.all() {
-                    let last = log.last_seq(partition).await.unwrap();
-                    let reached = known.iter().any(|mark| {
-                        let text = mark.to_string();
-                        text.to_lowercase().contains(tier)
-                            && text.contains(&partition.to_string())
-                            && find(mark, field).is_some_and(|seq| seq >= last)
-                    });
-                    if last > 0 && !reached {
-                        return false;
-                    }
-                }
-                true
-            },
-        )
-        .await;
-    }
-
     /// Puts one catch-all policy in force.
     pub(crate) async fn set_policy(&self, hot_ms: u64, warm_ms: u64, cold: Option<Cold>) {
         let policy = Policy {
@@ -331,25 +219,6 @@ impl World {
             .await
             .unwrap();
     }
-
-    /// Leaves the events in the cold tier only: warm expired, hot flushed.
-    pub(crate) async fn until_only_cold(&self, posted: &[String]) {
-        self.valkey.flush().await;
-        let conversation = agents::conversation(&posted[0]);
-        eventually_within(LONG, "only the cold tier has the events", async || {
-            let answer = self.read(&conversation).await;
-            answer.complete && answer.tiers.iter().map(String::as_str).eq(["cold"])
-        })
-        .await;
-    }
-}
-
-/// One conversation as it was answered.
-#[derive(Debug, Default)]
-pub(crate) struct Conversation {
-    pub(crate) lines: Vec<String>,
-    pub(crate) tiers: std::collections::BTreeSet<String>,
-    pub(crate) complete: bool,
 }
 
 /// No sampling, cold for ever.
@@ -359,14 +228,4 @@ pub(crate) fn keep_all() -> Option<Cold> {
         disabled: false,
         sampling: None,
     })
-}
-
-fn find(value: &Value, field: &str) -> Option<u64> {
-    match value {
-        Value::Object(members) => members
-            .get(field)
-            .and_then(Value::as_u64)
-            .or_else(|| members.values().find_map(|value| find(value, field))),
-        _ => None,
-    }
 }

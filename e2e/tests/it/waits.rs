@@ -1,0 +1,67 @@
+//! Waiting until a tier is as far as the test needs it.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use testkit::eventually_within;
+
+use crate::{agents, world::World};
+
+const LONG: Duration = Duration::from_secs(90);
+
+impl World {
+    /// Waits until everything that the log has is in warm and sealed.
+    pub(crate) async fn until_sealed(&self) {
+        self.until_watermark("warm", "sealed").await;
+    }
+
+    /// Waits until `tier`'s `field` is the log's last sequence, in every partition.
+    pub(crate) async fn until_watermark(&self, tier: &str, field: &str) {
+        let log = self.log().await;
+        let count = log.partition_count().await.unwrap().unwrap();
+        eventually_within(
+            LONG,
+            &format!("{tier} {field} is the end of the log"),
+            async || {
+                let known = log.watermarks().await.unwrap();
+                let known = serde_json::to_value(&known).unwrap().to_string();
+                let known: Vec<Value> = serde_json::from_str(&known).unwrap();
+                for partition in count.all() {
+                    let last = log.last_seq(partition).await.unwrap();
+                    let reached = known.iter().any(|mark| {
+                        let text = mark.to_string();
+                        text.to_lowercase().contains(tier)
+                            && text.contains(&partition.to_string())
+                            && find(mark, field).is_some_and(|seq| seq >= last)
+                    });
+                    if last > 0 && !reached {
+                        return false;
+                    }
+                }
+                true
+            },
+        )
+        .await;
+    }
+
+    /// Leaves the events in the cold tier only: warm expired, hot flushed.
+    pub(crate) async fn until_only_cold(&self, posted: &[String]) {
+        self.valkey.flush().await;
+        let conversation = agents::conversation(&posted[0]);
+        eventually_within(LONG, "only the cold tier has the events", async || {
+            let answer = self.read(&conversation).await;
+            answer.complete && answer.tiers.iter().map(String::as_str).eq(["cold"])
+        })
+        .await;
+    }
+}
+
+fn find(value: &Value, field: &str) -> Option<u64> {
+    match value {
+        Value::Object(members) => members
+            .get(field)
+            .and_then(Value::as_u64)
+            .or_else(|| members.values().find_map(|value| find(value, field))),
+        _ => None,
+    }
+}
