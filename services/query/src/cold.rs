@@ -33,30 +33,34 @@ impl Cold {
         self.tier.is_some()
     }
 
-    /// A snapshot that knows `partition` up to `need`, if there is one by now; `None` when the
-    /// cold tier does not answer.
+    /// A snapshot that knows `partition` up to `need`, if there is one by now, and one made now
+    /// when it must be `fresh`; `None` when the cold tier does not answer.
     pub(crate) async fn snapshot(
         &self,
         partition: PartitionId,
         need: Seq,
+        fresh: bool,
     ) -> Option<Arc<ColdSnapshot>> {
-        self.snapshot_when(|snapshot| committed(snapshot, partition) >= need)
-            .await
+        let asked = Instant::now();
+        self.snapshot_when(|at, snapshot| {
+            (!fresh || at >= asked) && committed(snapshot, partition) >= need
+        })
+        .await
     }
 
     pub(crate) async fn latest(&self) -> Option<Arc<ColdSnapshot>> {
-        self.snapshot_when(|_| true).await
+        self.snapshot_when(|_, _| true).await
     }
 
     async fn snapshot_when(
         &self,
-        knows_enough: impl Fn(&ColdSnapshot) -> bool,
+        knows_enough: impl Fn(Instant, &ColdSnapshot) -> bool,
     ) -> Option<Arc<ColdSnapshot>> {
         let tier = self.tier.as_ref()?;
         let mut known = self.known.lock().await;
         if let Some((at, snapshot)) = &*known
             && at.elapsed() < FRESH
-            && knows_enough(snapshot)
+            && knows_enough(*at, snapshot)
         {
             return Some(Arc::clone(snapshot));
         }

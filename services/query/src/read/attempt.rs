@@ -135,7 +135,11 @@ impl<'a> Attempt<'a> {
         let misses = !gone.is_empty() || !planned.holes.is_empty();
         if misses && !self.without.cold {
             let need = gone.ranges().last().map_or(0, |range| range.hi);
-            self.snapshot = self.sources.cold.snapshot(partition, need).await;
+            self.snapshot = self
+                .sources
+                .cold
+                .snapshot(partition, need, self.fresh)
+                .await;
             let snapshot = self.snapshot.as_deref();
             self.known.cold = snapshot.map(|snapshot| committed(snapshot, partition));
         }

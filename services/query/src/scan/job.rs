@@ -84,7 +84,11 @@ impl<'a> Job<'a> {
     pub(super) async fn run(mut self, patience: &Patience) -> Result<Scanned, Stop> {
         let need = self.needs_cold_up_to();
         if (need > 0 || self.last.is_none()) && !patience.without.cold {
-            self.snapshot = self.sources.cold.snapshot(self.partition, need).await;
+            self.snapshot = self
+                .sources
+                .cold
+                .snapshot(self.partition, need, patience.fresh())
+                .await;
             let snapshot = self.snapshot.as_deref();
             self.known.cold = snapshot.map(|snapshot| committed(snapshot, self.partition));
         }
