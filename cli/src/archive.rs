@@ -4,7 +4,7 @@ use std::{os::unix::process::ExitStatusExt as _, process::ExitCode};
 
 use anyhow::Context as _;
 
-use crate::{args::Common, dev::programs};
+use crate::{args::Common, dev::programs, output::Format};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -27,7 +27,7 @@ pub(crate) struct Args {
         default_value = "http://127.0.0.1:7403"
     )]
     compactor_url: String,
-    /// More flags for the archiver itself.
+    /// More flags for the archiver itself, for example --s3-allow-http.
     #[arg(last = true)]
     more: Vec<String>,
 }
@@ -36,7 +36,14 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     let program = programs::service("archiver")?;
     let mut command = tokio::process::Command::new(program);
+    if let Some(path) = programs::library_path() {
+        command.env("LD_LIBRARY_PATH", path);
+    }
+    if common.output == Format::Json {
+        command.args(["--output", "json"]);
+    }
     command
+        .arg("--once")
         .args(["--nats-url", &common.nats_url])
         .args(["--cold-url", &args.cold_url])
         .args(["--compactor-url", &args.compactor_url])

@@ -3,7 +3,7 @@
 use clap::{CommandFactory as _, Parser, Subcommand};
 use url::Url;
 
-use crate::{append, archive, bench, dev, import, output::Format, policy, read, run};
+use crate::{append, archive, bench, dev, import, output::Format, policy, read, run, simulate};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -99,7 +99,7 @@ program goes on and its output waits.")]
   isotherm query \"SELECT * FROM hourly_stats ORDER BY hour\" -o csv")]
     Query(read::QueryArgs),
     /// List conversations, the newest first.
-    Conversations(read::ConversationsArgs),
+    Conversations(read::lists::ConversationsArgs),
     /// Show what lies in which tier.
     Tiers,
     /// Show events and bytes by hour and type.
@@ -109,6 +109,9 @@ program goes on and its output waits.")]
     /// Bring in what other systems kept.
     #[command(subcommand)]
     Import(import::Command),
+    /// Be a number of agents: what they would say, at their pace.
+    #[command(hide = true)]
+    Simulate(simulate::Args),
     /// Print the completions of a shell.
     #[command(after_help = "Example:
   isotherm completions bash > /etc/bash_completion.d/isotherm")]

@@ -166,23 +166,6 @@ pub(crate) fn warn_if_incomplete(response: &Response) {
     }
 }
 
-/// The rows of an answer: an array of objects, or an object that holds one.
-pub(crate) fn rows(body: &[u8]) -> anyhow::Result<Vec<crate::output::Row>> {
-    use crate::output::Row;
-
-    if let Ok(rows) = Row::list(body) {
-        return Ok(rows);
-    }
-    let object: Row = serde_json::from_slice(body).context("read the answer")?;
-    let lists = object.names().filter_map(|name| object.get(name));
-    for list in lists.filter(|value| value.get().starts_with('[')) {
-        if let Ok(rows) = Row::list(list.get().as_bytes()) {
-            return Ok(rows);
-        }
-    }
-    Ok(vec![object])
-}
-
 /// The lines of an NDJSON answer.
 pub(crate) fn lines(body: &[u8]) -> anyhow::Result<Vec<&str>> {
     let Ok(text) = std::str::from_utf8(body) else {
@@ -210,15 +193,5 @@ mod tests {
                 .as_str(),
             "http://127.0.0.1:7402/base/v1/conversations/a%2Fb%20%3F%23%C3%A9/events"
         );
-    }
-
-    #[test]
-    fn rows_are_found_in_an_array_or_beside_other_fields() {
-        assert_eq!(rows(br#"[{"a":1},{"a":2}]"#).unwrap().len(), 2);
-        assert_eq!(
-            rows(br#"{"next":"x","items":[{"a":1}]}"#).unwrap()[0].json(),
-            r#"{"a":1}"#
-        );
-        assert_eq!(rows(br#"{"a":1}"#).unwrap()[0].json(), r#"{"a":1}"#);
     }
 }

@@ -225,8 +225,8 @@ fn welcome(setting: &Setting, took: Duration) -> String {
          \x20 cold     {cold}\n\
          \x20 logs     {data}/logs{accelerated}\n\
          \n\
-         Try:  isotherm run --conversation demo{flags} -- ls -l\n\
-         \x20     isotherm get demo{flags}\n\
+         {hint}Try:  isotherm run --conversation demo -- ls -l\n\
+         \x20     isotherm get demo\n\
          \n\
          ready in {took:.1} s\n",
         ingest = ports.ingest(),
@@ -235,7 +235,21 @@ fn welcome(setting: &Setting, took: Duration) -> String {
         redis = services::redis_url(ports),
         data = setting.data.display(),
         cold = setting.cold_url,
-        flags = "",
+        hint = hint(ports),
         took = took.as_secs_f64(),
+    )
+}
+
+/// What other commands must be told when the ports are not the usual ones.
+fn hint(ports: Ports) -> String {
+    if ports.are_usual() {
+        return String::new();
+    }
+    format!(
+        "First:  export ISOTHERM_URL=http://127.0.0.1:{} ISOTHERM_INGEST_URL=http://127.0.0.1:{} \
+         ISOTHERM_NATS_URL={}\n",
+        ports.query(),
+        ports.ingest(),
+        services::nats_url(ports),
     )
 }

@@ -17,6 +17,7 @@ mod policy;
 mod read;
 mod run;
 mod sender;
+mod simulate;
 mod sse;
 
 use std::process::ExitCode;
@@ -55,12 +56,13 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Tail(args) => read::tail(&args, common).await?,
         Command::Get(args) => read::get(&args, common).await?,
         Command::Query(args) => read::query(&args, common).await?,
-        Command::Conversations(args) => read::conversations(&args, common).await?,
-        Command::Tiers => read::show(&["v1", "tiers"], &[], common).await?,
-        Command::Stats => read::show(&["v1", "stats", "hourly"], &[], common).await?,
+        Command::Conversations(args) => read::lists::conversations(&args, common).await?,
+        Command::Tiers => read::lists::tiers(common).await?,
+        Command::Stats => read::lists::stats(common).await?,
         Command::Import(command) => import::run(command, common).await?,
         Command::Policy(command) => policy::run(command, common).await?,
         Command::Completions { shell } => args::completions(shell)?,
+        Command::Simulate(args) => simulate::run(&args, common).await?,
         Command::BenchLoad(args) => bench::run(args, common).await?,
         Command::Exec(_) => unreachable!("it never comes this far"),
     }

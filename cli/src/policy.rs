@@ -180,6 +180,36 @@ fn cold_age(cold: &retention::Cold) -> String {
     }
 }
 
+/// As the policy was written: `7d`, `90m`; odd milliseconds only in accelerated time.
 fn age(ms: u64) -> String {
-    humantime::format_duration(Duration::from_millis(ms)).to_string()
+    let units = [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "m"),
+        (1000, "s"),
+    ];
+    let whole = units
+        .iter()
+        .find(|(unit, _)| ms >= *unit && ms.is_multiple_of(*unit));
+    match whole {
+        Some((unit, name)) => format!("{}{name}", ms / unit),
+        None => humantime::format_duration(Duration::from_millis(ms)).to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::age;
+
+    #[test]
+    fn an_age_is_shown_as_it_is_written() {
+        for (ms, text) in [
+            (2555 * 86_400_000, "2555d"),
+            (3_600_000, "1h"),
+            (90_000, "90s"),
+            (1_500, "1s 500ms"),
+        ] {
+            assert_eq!(age(ms), text);
+        }
+    }
 }

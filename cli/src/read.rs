@@ -1,5 +1,6 @@
-//! The commands that read: `get`, `conversations`, `query`, `tiers`, `stats`.
+//! The commands that read: `get`, `tail`, `query`, and the lists.
 
+pub(crate) mod lists;
 pub(crate) mod pages;
 pub(crate) mod stored;
 mod tail;
@@ -11,7 +12,7 @@ use event::Position;
 
 use crate::{
     args::Common,
-    client::{self, Client, JSON, NDJSON},
+    client::{self, Client, NDJSON},
     output::{self, Format, Row},
 };
 use pages::Pages;
@@ -39,6 +40,9 @@ pub(crate) struct GetArgs {
     /// The joined content, byte for byte, and nothing else.
     #[arg(long)]
     text: bool,
+    /// Say on stderr which tiers answered.
+    #[arg(long)]
+    show_tiers: bool,
 }
 
 pub(crate) async fn get(args: &GetArgs, common: &Common) -> anyhow::Result<()> {
@@ -53,6 +57,9 @@ pub(crate) async fn get(args: &GetArgs, common: &Common) -> anyhow::Result<()> {
         writer.page(&page)?;
     }
     writer.end()?;
+    if args.show_tiers {
+        output::note(&format!("Isotherm-Tiers: {}", pages.tiers()));
+    }
     Ok(())
 }
 
@@ -148,35 +155,5 @@ pub(crate) async fn query(args: &QueryArgs, common: &Common) -> anyhow::Result<(
             output::rows(format, &rows.context("read the answer")?)?;
         }
     }
-    Ok(())
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct ConversationsArgs {
-    /// At most so many, the newest first.
-    #[arg(long, default_value = "100")]
-    limit: usize,
-}
-
-pub(crate) async fn conversations(args: &ConversationsArgs, common: &Common) -> anyhow::Result<()> {
-    let query = [("limit", args.limit.to_string())];
-    show(&["v1", "conversations"], &query, common).await
-}
-
-/// `tiers` and `stats` show what the service says, as it says it.
-pub(crate) async fn show(
-    path: &[&str],
-    query: &[(&str, String)],
-    common: &Common,
-) -> anyhow::Result<()> {
-    let client = Client::query(common)?;
-    let mut url = client.url(path);
-    if !query.is_empty() {
-        url.query_pairs_mut().extend_pairs(query);
-    }
-    let response = client.send(client.get(url, JSON)).await?;
-    client::warn_if_incomplete(&response);
-    let body = response.bytes().await.context("read the answer")?;
-    output::rows(common.output, &client::rows(&body)?)?;
     Ok(())
 }

@@ -1,8 +1,10 @@
 mod bench;
 mod check;
 mod ci;
+mod demo;
 mod layers;
 mod lengths;
+mod process;
 mod run;
 mod setup;
 mod test;
@@ -23,6 +25,8 @@ struct Args {
 enum Command {
     /// Install the servers and libraries that the product needs into .tools/.
     Setup,
+    /// Set up, build, and show events moving from hot to warm to cold.
+    Demo(demo::Args),
     /// Set up, build every program, and run every test.
     Test(test::Args),
     /// Measure how fast events go in, against one XADD per event.
@@ -40,6 +44,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Args::parse().command {
         Command::Setup => setup::run(),
+        Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Ci => ci::run(),

@@ -17,6 +17,8 @@ use nix::{
     unistd::Pid,
 };
 
+use super::programs;
+
 const POLL: Duration = Duration::from_millis(50);
 /// How many lines of a dead program's log are shown.
 const SHOWN_LINES: usize = 12;
@@ -71,7 +73,11 @@ impl Children {
         let log = self.logs.join(format!("{name}.log"));
         let file = new_log(&log).with_context(|| format!("write {}", log.display()))?;
         let itself = env::current_exe().context("find this program")?;
-        let process = Command::new(itself)
+        let mut command = Command::new(itself);
+        if let Some(path) = programs::library_path() {
+            command.env("LD_LIBRARY_PATH", path);
+        }
+        let process = command
             .args(["__exec", "--parent", &process::id().to_string(), "--"])
             .arg(program)
             .args(args)

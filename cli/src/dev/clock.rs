@@ -27,7 +27,12 @@ impl Clock {
 
     /// An interval of the real world as a service's flag.
     pub(crate) fn flag(self, interval: Duration) -> String {
-        let scaled = (interval / self.factor).max(SHORTEST.min(interval));
+        self.flag_from(SHORTEST, interval)
+    }
+
+    /// [`Self::flag`], not accelerated below `shortest`.
+    pub(crate) fn flag_from(self, shortest: Duration, interval: Duration) -> String {
+        let scaled = (interval / self.factor).max(shortest.min(interval));
         humantime::format_duration(Duration::from_millis(
             u64::try_from(scaled.as_millis()).unwrap_or(u64::MAX),
         ))

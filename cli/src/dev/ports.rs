@@ -30,6 +30,11 @@ impl Ports {
         Ok(Self { base })
     }
 
+    /// Whether they are those that every other command takes by default.
+    pub(crate) fn are_usual(self) -> bool {
+        self.base == 7400
+    }
+
     pub(crate) fn ingest(self) -> u16 {
         self.base + 1
     }

@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    ffi::OsString,
     path::{Path, PathBuf},
 };
 
@@ -25,9 +26,7 @@ pub(crate) fn service(name: &str) -> anyhow::Result<PathBuf> {
 /// A server of others: in `.tools/bin` of this folder or of one above it, or above this program,
 /// else on the PATH. The first of `names` that is found.
 pub(crate) fn server(names: &[&str]) -> anyhow::Result<PathBuf> {
-    let roots = [env::current_dir().ok(), own_folder()];
-    let installed = roots.iter().flatten().flat_map(|root| root.ancestors());
-    let folders: Vec<PathBuf> = installed.map(|dir| dir.join(".tools/bin")).collect();
+    let folders: Vec<PathBuf> = tools().map(|tools| tools.join("bin")).collect();
     let found = names.iter().find_map(|name| {
         let installed = folders
             .iter()
@@ -42,6 +41,28 @@ pub(crate) fn server(names: &[&str]) -> anyhow::Result<PathBuf> {
             names.join(" or ")
         ),
     }
+}
+
+/// Where the services find the libraries of `.tools`, wherever their programs lie.
+pub(crate) fn library_path() -> Option<OsString> {
+    let ours = tools()
+        .map(|tools| tools.join("duckdb"))
+        .find(|dir| dir.is_dir())?;
+    let theirs = env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    let theirs = env::split_paths(&theirs).filter(|path| !path.as_os_str().is_empty());
+    // It can only fail for a path with a colon in it, and then the rpath still helps.
+    env::join_paths(theirs.chain([ours])).ok()
+}
+
+/// Every `.tools` that may be there: of this folder, of this program's, and of those above them.
+fn tools() -> impl Iterator<Item = PathBuf> {
+    let roots = [env::current_dir().ok(), own_folder()]
+        .into_iter()
+        .flatten();
+    roots.flat_map(|root| {
+        let folders = root.ancestors().map(|dir| dir.join(".tools"));
+        folders.collect::<Vec<_>>()
+    })
 }
 
 fn own_folder() -> Option<PathBuf> {

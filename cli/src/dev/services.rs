@@ -24,6 +24,8 @@ pub(crate) struct Service {
 }
 
 const SEAL_AFTER: Duration = Duration::from_secs(600);
+/// Sealing writes files and syncs them: more often than this it slows everything down.
+const SHORTEST_SEAL: Duration = Duration::from_secs(3);
 const TRIM_INTERVAL: Duration = Duration::from_secs(10);
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(10);
 const LOG_GRACE: Duration = Duration::from_secs(3600);
@@ -74,7 +76,7 @@ fn own_flags(name: &str, setting: &Setting, flags: &mut Flags) {
             .add("--cold-url", &setting.cold_url)
             .add("--data", setting.data.join("warm"))
             .add("--flight-addr", flight)
-            .add("--seal-after", clock.flag(SEAL_AFTER))
+            .add("--seal-after", clock.flag_from(SHORTEST_SEAL, SEAL_AFTER))
             .add("--upkeep-interval", clock.flag(UPKEEP_INTERVAL))
             .add("--log-grace", clock.flag(LOG_GRACE)),
         "query" => flags

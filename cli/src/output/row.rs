@@ -25,6 +25,15 @@ impl Row {
         serde_json::from_slice(json)
     }
 
+    /// The same fields, those of `names` first.
+    pub(crate) fn begin_with(mut self, names: &[&str]) -> Self {
+        let place = |name: &str| names.iter().position(|other| *other == name);
+        // Stable: the others stay in their order.
+        self.0
+            .sort_by_key(|(name, _)| place(name).unwrap_or(names.len()));
+        self
+    }
+
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| name.as_str())
     }

@@ -17,6 +17,7 @@ pub(crate) struct Pages<'a> {
     types: &'a [String],
     left: usize,
     ended: bool,
+    tiers: Vec<String>,
 }
 
 impl<'a> Pages<'a> {
@@ -30,6 +31,7 @@ impl<'a> Pages<'a> {
             types: &[],
             left: usize::MAX,
             ended: false,
+            tiers: Vec::new(),
         }
     }
 
@@ -68,6 +70,7 @@ impl<'a> Pages<'a> {
             .send(self.client.get(self.url(limit), NDJSON))
             .await?;
         client::warn_if_incomplete(&response);
+        self.add_tiers(&response);
         let body = response.bytes().await?;
         let lines: Vec<String> = client::lines(&body)?
             .into_iter()
@@ -85,6 +88,27 @@ impl<'a> Pages<'a> {
         }
         self.left -= lines.len().min(self.left);
         Ok(Some(lines))
+    }
+
+    /// The tiers that answered so far, as the service named them.
+    pub(crate) fn tiers(&self) -> String {
+        self.tiers.join(", ")
+    }
+
+    fn add_tiers(&mut self, response: &reqwest::Response) {
+        let named = response.headers().get("isotherm-tiers");
+        let named = named
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
+        for tier in named
+            .split(',')
+            .map(str::trim)
+            .filter(|tier| !tier.is_empty())
+        {
+            if !self.tiers.iter().any(|known| known == tier) {
+                self.tiers.push(tier.to_owned());
+            }
+        }
     }
 
     fn url(&self, limit: usize) -> url::Url {

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use event::Position;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::output::Row;
 
@@ -24,6 +25,8 @@ pub(crate) struct Stored<'a> {
     pub(crate) content: Cow<'a, str>,
     #[serde(default, borrow)]
     content_encoding: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    metadata: Option<&'a RawValue>,
 }
 
 impl<'a> Stored<'a> {
@@ -50,9 +53,16 @@ impl<'a> Stored<'a> {
             .with("content", self.shortened())
     }
 
-    /// The content on one line, no longer than a person wants to see in a list.
+    /// The content, or the metadata where there is none, no longer than a person wants to see in a
+    /// list.
     pub(crate) fn shortened(&self) -> String {
-        let mut chars = self.content.chars();
+        let metadata = self.metadata.map_or("", RawValue::get);
+        let shown = if self.content.is_empty() {
+            metadata
+        } else {
+            &self.content
+        };
+        let mut chars = shown.chars();
         let mut text: String = chars.by_ref().take(SHOWN).collect();
         if chars.next().is_some() {
             text.push('…');

@@ -1,4 +1,5 @@
 //! The events of one run, numbered, each with an id that depends on the run and its number alone.
+//! Only the program's output is content; what we say ourselves is metadata.
 
 use std::{ffi::OsString, os::unix::process::ExitStatusExt as _, process::ExitStatus};
 
@@ -33,7 +34,9 @@ struct Output {
 #[derive(Serialize)]
 struct Exited {
     run_id: Uuid,
+    #[serde(skip_serializing_if = "Option::is_none")]
     exit_code: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     signal: Option<i32>,
     duration_ms: u128,
 }
@@ -50,13 +53,12 @@ impl Events {
 
     pub(super) fn started(&mut self, command: &[OsString], pid: u32, at: Timestamp) -> String {
         let command: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
-        let line = command.join(" ");
         let metadata = Started {
             run_id: self.run,
             command,
             pid,
         };
-        self.line("run.started", line.as_bytes(), at, &metadata)
+        self.line("run.started", b"", at, &metadata)
     }
 
     pub(super) fn output(&mut self, channel: Channel, chunk: &Chunk) -> String {
@@ -73,7 +75,7 @@ impl Events {
             signal: status.signal(),
             duration_ms: to.since(from).as_millis(),
         };
-        self.line("run.exited", status.to_string().as_bytes(), to, &metadata)
+        self.line("run.exited", b"", to, &metadata)
     }
 
     fn line(

@@ -1,3 +1,5 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails must panic")]
 
+mod dev;
 mod import;
+mod run;

@@ -15,8 +15,9 @@ use super::{
     figures::{Baseline, Isotherm, Run},
     servers,
 };
-use crate::run;
+use crate::{process, run};
 
+const NO_MORE: [&str; 0] = [];
 const PROGRAMS: [&str; 6] = [
     "isotherm",
     "ingest",
@@ -41,7 +42,7 @@ impl Bench {
             args.extend(["-p", program]);
         }
         run::check(run::cargo(&args))?;
-        let target = target_folder()?;
+        let target = process::target_folder()?;
         let dir = target.join(format!("bench/{}", std::process::id()));
         fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
         let release = target.join("release");
@@ -63,9 +64,9 @@ impl Bench {
     }
 
     fn isotherm(&self, dir: &Path) -> anyhow::Result<Isotherm> {
-        let base = servers::free_base()?;
+        let base = process::free_base()?;
         let program = self.release.join("isotherm");
-        let dev = servers::isotherm(&program, dir, base)?;
+        let dev = process::isotherm(&program, dir, base, NO_MORE)?;
         let local = |distance: u16| format!("127.0.0.1:{}", base + distance);
         let mut load = Command::new(&program);
         load.args(["--ingest-url", &format!("http://{}", local(1))]);
@@ -80,7 +81,7 @@ impl Bench {
     }
 
     fn baseline(&self, dir: &Path) -> anyhow::Result<Baseline> {
-        let port = servers::free_base()?;
+        let port = process::free_base()?;
         let valkey = servers::valkey(dir, port)?;
         let mut writer = Command::new(self.release.join("examples/xadd_baseline"));
         writer.args(["--url", &format!("redis://127.0.0.1:{port}"), "--events"]);
@@ -123,11 +124,4 @@ fn answer<T: DeserializeOwned>(mut command: Command) -> anyhow::Result<T> {
     let name = run::shown(&command);
     let printed = run::output(command)?;
     serde_json::from_slice(&printed).with_context(|| format!("read what {name} prints"))
-}
-
-fn target_folder() -> anyhow::Result<PathBuf> {
-    let metadata = run::cargo(&["metadata", "--format-version", "1", "--no-deps"]);
-    let metadata: serde_json::Value = serde_json::from_slice(&run::output(metadata)?)?;
-    let folder = metadata["target_directory"].as_str();
-    Ok(folder.context("cargo names the target folder")?.into())
 }

@@ -1,0 +1,112 @@
+//! The commands that list: `conversations`, `stats`, `tiers`.
+
+use anyhow::Context as _;
+
+use crate::{
+    args::Common,
+    client::{self, Client, JSON},
+    output::{self, Format, Row},
+};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ConversationsArgs {
+    /// At most so many, the newest first.
+    #[arg(long, default_value = "100")]
+    limit: usize,
+}
+
+pub(crate) async fn conversations(args: &ConversationsArgs, common: &Common) -> anyhow::Result<()> {
+    let list = List {
+        path: &["v1", "conversations"],
+        query: vec![("limit", args.limit.to_string())],
+        name: "conversations",
+        first: &[
+            "conversation_id",
+            "events",
+            "bytes",
+            "errors",
+            "start_timestamp",
+        ],
+    };
+    list.show(common).await
+}
+
+pub(crate) async fn stats(common: &Common) -> anyhow::Result<()> {
+    let list = List {
+        path: &["v1", "stats", "hourly"],
+        query: Vec::new(),
+        name: "hours",
+        first: &["hour", "type", "events", "bytes"],
+    };
+    list.show(common).await
+}
+
+pub(crate) async fn tiers(common: &Common) -> anyhow::Result<()> {
+    let list = List {
+        path: &["v1", "tiers"],
+        query: Vec::new(),
+        name: "tiers",
+        first: &["tier", "events", "bytes", "bytes_per_event", "oldest_at"],
+    };
+    list.show(common).await
+}
+
+/// One list in an answer of the query service.
+struct List {
+    path: &'static [&'static str],
+    query: Vec<(&'static str, String)>,
+    /// Of the list in the answer.
+    name: &'static str,
+    /// The columns that a table begins with.
+    first: &'static [&'static str],
+}
+
+impl List {
+    /// As a table, lines or CSV; `-o json` is the whole answer as it came.
+    async fn show(&self, common: &Common) -> anyhow::Result<()> {
+        let client = Client::query(common)?;
+        let mut url = client.url(self.path);
+        if !self.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&self.query);
+        }
+        let response = client.send(client.get(url, JSON)).await?;
+        client::warn_if_incomplete(&response);
+        let mut body = response.bytes().await.context("read the answer")?.to_vec();
+        if common.output == Format::Json {
+            body.push(b'\n');
+            output::bytes(&body)?;
+            return Ok(());
+        }
+        output::rows(common.output, &self.rows(&body)?)?;
+        Ok(())
+    }
+
+    fn rows(&self, body: &[u8]) -> anyhow::Result<Vec<Row>> {
+        let answer: Row = serde_json::from_slice(body).context("read the answer")?;
+        let list = answer.get(self.name);
+        let list = list.with_context(|| format!("the answer has no {}", self.name))?;
+        let rows = Row::list(list.get().as_bytes()).context("read the answer")?;
+        Ok(rows
+            .into_iter()
+            .map(|row| row.begin_with(self.first))
+            .collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_begins_with_what_people_look_for() {
+        let list = List {
+            path: &[],
+            query: Vec::new(),
+            name: "tiers",
+            first: &["tier", "events"],
+        };
+        let body = br#"{"log":[{"x":1}],"tiers":[{"bytes":1,"events":2,"tier":"hot"}]}"#;
+        let rows = list.rows(body).unwrap();
+        assert_eq!(rows[0].json(), r#"{"tier":"hot","events":2,"bytes":1}"#);
+    }
+}

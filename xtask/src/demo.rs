@@ -1,0 +1,142 @@
+//! `cargo xtask demo`: everything at work on real output, and a week of retention in two minutes.
+//!
+//! Starts `isotherm dev` with accelerated time, streams real programs and simulated agents into it
+//! side by side, waits until one conversation lies in all three tiers, and shows what is where.
+
+mod bars;
+mod feed;
+mod policy;
+mod report;
+mod view;
+
+use std::{
+    fs,
+    io::Write as _,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+
+use crate::{
+    process::{self, Process},
+    run::{self, step},
+    setup,
+};
+use bars::Bars;
+use view::View;
+
+/// An hour of the policies takes a second.
+const ACCELERATE: &str = "3600x";
+/// Every ten seconds.
+const ARCHIVE_EVERY: &str = "10h";
+/// How long the demo waits for one conversation to lie in all tiers.
+const LIMIT: Duration = Duration::from_secs(150);
+/// How often the bars move.
+const POLL: Duration = Duration::from_secs(1);
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Leave everything running at the end, until Ctrl-C.
+    #[arg(long)]
+    keep: bool,
+    /// How many agents talk, each 1000 characters a second.
+    #[arg(long, default_value = "10")]
+    agents: u16,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    step("setup", setup::run)?;
+    let program = step("build", build)?;
+    let dir = folder()?;
+    let base = process::free_base()?;
+    let (dev, view) = step("start isotherm dev", || start(program, &dir, base))?;
+    let shown = show(args, &view);
+    if shown.is_err() {
+        run::say(&format!("the data and the logs are in {}", dir.display()));
+        return shown;
+    }
+    if args.keep {
+        run::say(&format!(
+            "\nleft running until Ctrl-C, with the data in {}\n  export {}",
+            dir.display(),
+            view.exports()
+        ));
+        return dev.wait();
+    }
+    dev.stop()?;
+    fs::remove_dir_all(&dir).with_context(|| format!("remove {}", dir.display()))
+}
+
+/// All programs; returns `isotherm`, beside which the others lie.
+fn build() -> anyhow::Result<PathBuf> {
+    run::check(run::cargo(&["build", "--workspace", "--bins"]))?;
+    Ok(process::target_folder()?.join("debug/isotherm"))
+}
+
+fn folder() -> anyhow::Result<PathBuf> {
+    let name = format!("isotherm-demo-{}", std::process::id());
+    let dir = std::env::temp_dir().join(name);
+    fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+    Ok(dir)
+}
+
+fn start(program: PathBuf, dir: &std::path::Path, base: u16) -> anyhow::Result<(Process, View)> {
+    let file = dir.join("policy.yaml");
+    fs::write(&file, policy::YAML).with_context(|| format!("write {}", file.display()))?;
+    let more = [
+        "--accelerate".into(),
+        ACCELERATE.into(),
+        "--archive-every".into(),
+        ARCHIVE_EVERY.into(),
+        "--policy".into(),
+        file.into_os_string(),
+    ];
+    let dev = process::isotherm(&program, dir, base, more)?;
+    Ok((dev, View::new(program, base)))
+}
+
+fn show(args: &Args, view: &View) -> anyhow::Result<()> {
+    run::say(policy::SENTENCE);
+    let feeds = feed::start(view, args.agents)?;
+    let names: Vec<&str> = feeds.iter().map(|feed| feed.name.as_str()).collect();
+    run::say(&format!("streaming side by side: {}\n", names.join(", ")));
+    let (found, waited) = wait(view, &feeds)?;
+    let text = report::text(view, &found)?;
+    let mut out = std::io::stdout();
+    out.write_all(text.as_bytes()).context("write to stdout")?;
+    run::say(&format!(
+        "\nshown after {:.0} s of streaming",
+        waited.as_secs_f64()
+    ));
+    for feed in feeds {
+        // Most have ended long ago; the agents talk on.
+        drop(feed);
+    }
+    Ok(())
+}
+
+/// Until one conversation is answered from hot, warm and cold at once; returns its name.
+fn wait(view: &View, feeds: &[feed::Feed]) -> anyhow::Result<(String, Duration)> {
+    let started = Instant::now();
+    let mut bars = Bars::new();
+    while started.elapsed() < LIMIT {
+        std::thread::sleep(POLL);
+        let tiers = view.tiers()?;
+        bars.show(&tiers, started.elapsed());
+        if tiers.iter().any(|tier| tier.events == 0) {
+            continue;
+        }
+        for feed in feeds.iter().filter_map(|feed| feed.conversation.as_deref()) {
+            if view.lies_in_all_tiers(feed)? {
+                bars.finish();
+                return Ok((feed.to_owned(), started.elapsed()));
+            }
+        }
+    }
+    bars.finish();
+    bail!(
+        "no conversation lay in all three tiers within {} s",
+        LIMIT.as_secs()
+    )
+}

@@ -1,0 +1,106 @@
+//! What the demo sees of Isotherm: through the `isotherm` program, as anybody would.
+
+use std::{path::PathBuf, process::Command};
+
+use anyhow::Context as _;
+use serde::Deserialize;
+
+use crate::run;
+
+#[derive(Debug)]
+pub(super) struct View {
+    program: PathBuf,
+    base: u16,
+}
+
+/// A row of `/v1/tiers`.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Tier {
+    pub(super) tier: String,
+    pub(super) events: u64,
+    pub(super) bytes: u64,
+    pub(super) bytes_per_event: Option<f64>,
+    pub(super) oldest_at: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Tiers {
+    tiers: Vec<Tier>,
+}
+
+impl View {
+    pub(super) fn new(program: PathBuf, base: u16) -> Self {
+        Self { program, base }
+    }
+
+    /// `isotherm` with `args`, told where everything is.
+    pub(super) fn isotherm(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        for (name, value) in self.environment() {
+            command.env(name, value);
+        }
+        run::find_libraries(&mut command);
+        command
+            .args(args)
+            .current_dir(run::root())
+            .env("NO_PROXY", "127.0.0.1");
+        command
+    }
+
+    fn environment(&self) -> [(&'static str, String); 3] {
+        let local =
+            |scheme: &str, distance| format!("{scheme}://127.0.0.1:{}", self.base + distance);
+        [
+            ("ISOTHERM_INGEST_URL", local("http", 1)),
+            ("ISOTHERM_URL", local("http", 2)),
+            ("ISOTHERM_NATS_URL", local("nats", 22)),
+        ]
+    }
+
+    /// For a shell.
+    pub(super) fn exports(&self) -> String {
+        self.environment()
+            .map(|(name, value)| format!("{name}={value}"))
+            .join(" ")
+    }
+
+    pub(super) fn tiers(&self) -> anyhow::Result<Vec<Tier>> {
+        let answer = run::output(self.isotherm(&["tiers", "-o", "json"]))?;
+        let tiers: Tiers =
+            serde_json::from_slice(&answer).context("read what lies in the tiers")?;
+        Ok(tiers.tiers)
+    }
+
+    pub(super) fn lies_in_all_tiers(&self, conversation: &str) -> anyhow::Result<bool> {
+        let (tiers, _) = self.read(conversation)?;
+        Ok(["hot", "warm", "cold"]
+            .iter()
+            .all(|tier| tiers.contains(tier)))
+    }
+
+    /// A whole conversation: which tiers answered, as the service named them, and its events.
+    pub(super) fn read(&self, conversation: &str) -> anyhow::Result<(String, usize)> {
+        let mut command = self.isotherm(&["get", conversation, "--show-tiers", "-o", "ndjson"]);
+        let output = command.output().context("start isotherm get")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(
+            output.status.success(),
+            "isotherm get failed: {}",
+            said.trim()
+        );
+        let tiers = said
+            .lines()
+            .find_map(|line| line.strip_prefix("Isotherm-Tiers: "));
+        let events = output
+            .stdout
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty());
+        Ok((tiers.unwrap_or_default().to_owned(), events.count()))
+    }
+
+    /// The table that `isotherm` prints.
+    pub(super) fn table(&self, args: &[&str]) -> anyhow::Result<String> {
+        let text = run::output(self.isotherm(args))?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+}
