@@ -1,0 +1,213 @@
+use std::time::Duration;
+
+use cold_tier::{ColdFile, Extent, Provenance, Table};
+use event::{PartitionId, SeqRange, Timestamp};
+use retention::{Class, Cold, Policy, RuleSet, Warm};
+use warm_tier::remote::{Hole, PartitionCoverage, SliceCoverage};
+
+use super::{
+    Committed, Due, JOIN_FILES, MAX_COMMIT_BYTES, Next, due, expected_rows, joined_ranges, joins,
+    next_range,
+};
+
+const P: PartitionId = PartitionId::first(3);
+
+fn class(text: &str) -> Class {
+    text.parse().unwrap()
+}
+
+fn slice(lo: u64, hi: u64, bytes: u64) -> SliceCoverage {
+    SliceCoverage {
+        lo,
+        hi,
+        class: class("w1000-cforever"),
+        level: 0,
+        rows: hi - lo + 1,
+        bytes,
+        received_min: None,
+        received_max: None,
+    }
+}
+
+fn warm(first: u64, sealed: u64, slices: Vec<SliceCoverage>) -> PartitionCoverage {
+    PartitionCoverage {
+        partition: P,
+        first,
+        sealed,
+        committed: sealed,
+        removals: 0,
+        slices,
+        holes: Vec::new(),
+        dropped: Vec::new(),
+        duplicates: 0,
+        expired_events: 0,
+        dead_letters: 0,
+    }
+}
+
+fn events(events: u64) -> Committed {
+    Committed {
+        hourly_stats: events,
+        conversation_summary: events,
+        events,
+    }
+}
+
+fn archive(lo: u64, hi: u64) -> Next {
+    Next::Archive(SeqRange { lo, hi })
+}
+
+#[test]
+fn ranges_follow_what_is_committed() {
+    let full = MAX_COMMIT_BYTES;
+    for (committed, warm, expected) in [
+        (0, warm(1, 0, vec![]), Next::Nothing),
+        (0, warm(1, 9, vec![slice(1, 9, 10)]), archive(1, 9)),
+        (9, warm(1, 9, vec![slice(1, 9, 10)]), Next::Nothing),
+        (0, warm(5, 9, vec![slice(5, 9, 10)]), archive(5, 9)),
+        // Many small slices at once, as many as fit.
+        (
+            0,
+            warm(
+                1,
+                9,
+                vec![slice(1, 3, 1), slice(4, 6, full - 1), slice(7, 9, 1)],
+            ),
+            archive(1, 6),
+        ),
+        // One that does not fit goes alone.
+        (
+            3,
+            warm(1, 9, vec![slice(4, 6, full * 2), slice(7, 9, 1)]),
+            archive(4, 6),
+        ),
+        // A merged slice that straddles what is committed.
+        (5, warm(1, 9, vec![slice(1, 9, 1)]), archive(6, 9)),
+        // Sealed, and nothing in it.
+        (5, warm(1, 9, vec![]), archive(6, 9)),
+    ] {
+        assert_eq!(next_range(events(committed), &warm), expected, "{warm:?}");
+    }
+}
+
+#[test]
+fn a_range_that_was_begun_is_finished_as_it_was_begun() {
+    let coverage = warm(1, 20, vec![slice(1, 10, 1), slice(11, 20, 1)]);
+    let begun = Committed {
+        hourly_stats: 10,
+        conversation_summary: 0,
+        events: 0,
+    };
+    assert_eq!(next_range(begun, &coverage), archive(1, 10));
+    let ahead = Committed {
+        hourly_stats: 30,
+        conversation_summary: 30,
+        events: 10,
+    };
+    assert!(matches!(next_range(ahead, &coverage), Next::Blocked(_)));
+}
+
+#[test]
+fn nothing_is_archived_over_a_hole() {
+    let mut coverage = warm(1, 20, vec![slice(1, 10, 1), slice(16, 20, 1)]);
+    coverage.holes.push(Hole {
+        lo: 11,
+        hi: 15,
+        class: None,
+    });
+    assert_eq!(next_range(events(0), &coverage), archive(1, 10));
+    assert!(matches!(
+        next_range(events(10), &coverage),
+        Next::Blocked(_)
+    ));
+    let behind = warm(12, 20, vec![slice(12, 20, 1)]);
+    let Next::Blocked(why) = next_range(events(5), &behind) else {
+        panic!("6-11 are nowhere");
+    };
+    assert!(why.contains("6-11"), "{why}");
+}
+
+#[test]
+fn whole_slices_say_how_many_rows_there_must_be() {
+    let coverage = warm(1, 20, vec![slice(1, 10, 1), slice(11, 20, 1)]);
+    let class = class("w1000-cforever");
+    let expected = |lo, hi| expected_rows(&coverage, class, SeqRange { lo, hi });
+    assert_eq!(expected(1, 20), Some(20));
+    assert_eq!(expected(1, 10), Some(10));
+    assert_eq!(expected(5, 20), None);
+}
+
+fn file(n: u64, bytes: u64, class: &str) -> ColdFile {
+    ColdFile {
+        table: Table::Events,
+        path: n.to_string(),
+        tenant: Some("acme".to_owned()),
+        dt: Some("2026-11-20".to_owned()),
+        rows: 1,
+        bytes,
+        provenance: Some(Provenance {
+            class: Some(class.parse().unwrap()),
+            ranges: vec![(P, SeqRange { lo: n, hi: n })],
+            sha256: String::new(),
+            sampled: None,
+            received_max: Timestamp::from_micros(0),
+        }),
+        extent: Extent::default(),
+    }
+}
+
+fn rules(warm_ms: u64, cold_ms: Option<u64>) -> RuleSet {
+    RuleSet::new(vec![Policy {
+        name: "ns/p".to_owned(),
+        priority: 1,
+        dry_run: false,
+        selector: Default::default(),
+        hot: None,
+        warm: Some(Warm {
+            max_age_ms: warm_ms,
+            max_bytes: None,
+        }),
+        cold: Some(Cold {
+            max_age_ms: cold_ms,
+            disabled: false,
+            sampling: None,
+        }),
+    }])
+}
+
+#[test]
+fn files_are_looked_at_when_their_class_or_the_shortest_age_is_past() {
+    let at = |ms: u64| Timestamp::from_micros(0).plus(Duration::from_millis(ms));
+    let due = |class: &str, rules: &RuleSet, ms| {
+        let Due { expiry, sampling } = due(&file(1, 1, class), rules, at(ms));
+        (expiry, sampling)
+    };
+    let keep_a_minute = rules(1000, Some(60_000));
+    assert_eq!(due("w1000-c60000", &keep_a_minute, 1000), (false, false));
+    assert_eq!(due("w1000-c60000", &keep_a_minute, 1001), (false, true));
+    assert_eq!(due("w1000-c60000", &keep_a_minute, 60_001), (true, true));
+    // A class that no rule makes any more: the shortest age there is.
+    assert_eq!(due("w5-c7", &keep_a_minute, 60_000), (false, true));
+    assert_eq!(due("w5-c7", &keep_a_minute, 60_001), (true, true));
+    // Kept for ever by the class and by every rule that makes it.
+    let forever = rules(1000, None);
+    assert_eq!(due("w1000-cforever", &forever, 1 << 40), (false, true));
+}
+
+#[test]
+fn small_files_are_joined_when_there_are_many_alike() {
+    let many: Vec<_> = (0..8).map(|n| file(n, 10, "w1-cforever")).collect();
+    assert_eq!(many.len(), JOIN_FILES);
+    assert_eq!(joins(&many), [many.clone()]);
+    assert_eq!(joins(&many[..7]), Vec::<Vec<ColdFile>>::new());
+    let mut apart = many.clone();
+    apart[3].dt = Some("2026-11-21".to_owned());
+    assert!(joins(&apart).is_empty());
+    let mut grown = many.clone();
+    grown[3].bytes = 2 << 20;
+    assert!(joins(&grown).is_empty());
+    let large: Vec<_> = (0..20).map(|n| file(n, 15 << 20, "w1-cforever")).collect();
+    let joined = joins(&large);
+    assert_eq!(joined.iter().map(Vec::len).collect::<Vec<_>>(), [8, 8]);
+    assert_eq!(joined_ranges(&joined[0]), [(P, SeqRange { lo: 0, hi: 7 })]);
+}

@@ -1,0 +1,168 @@
+//! What happens to events in cold as they age.
+
+use std::collections::HashMap;
+
+use event::Timestamp;
+use retention::{Cold, HashKey, Policy, SampleSubject};
+use testkit::eventually;
+
+use crate::world::{World, event, number, policy};
+
+const EVENTS: u64 = 280;
+
+fn sampled(hash_key: HashKey) -> Policy {
+    let mut sampling = Policy::built_in().cold.unwrap().sampling.unwrap();
+    sampling.salt = "test/all".to_owned();
+    sampling.hash_key = hash_key;
+    policy(
+        500,
+        Cold {
+            max_age_ms: None,
+            disabled: false,
+            sampling: Some(sampling),
+        },
+    )
+}
+
+/// Runs until files were sampled: they must have left warm first.
+async fn archive_and_sample(world: &World, cold: &str) {
+    eventually("every file is sampled", async || {
+        world.archive_to(cold).await;
+        let (_, snapshot) = world.snapshot(cold).await;
+        let mut files = snapshot.events.files();
+        files.all(|file| {
+            file.provenance
+                .as_ref()
+                .is_some_and(|own| own.sampled.is_some())
+        })
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sampling_keeps_exactly_what_the_rules_say_and_twice_the_same_bytes() {
+    let policy = sampled(HashKey::Event);
+    let world = World::start(Some(policy.clone())).await;
+    world.publish(0..EVENTS).await;
+    world.until_sealed().await;
+
+    archive_and_sample(&world, "cold").await;
+    archive_and_sample(&world, "again").await;
+
+    let sampling = policy.cold.unwrap().sampling.unwrap();
+    let mut starts: HashMap<_, Timestamp> = HashMap::new();
+    let mut expected = HashMap::new();
+    for number in 0..EVENTS {
+        let event = event(number);
+        let conversation = event.conversation_id.to_string();
+        let start = *starts
+            .entry(conversation.clone())
+            .or_insert(event.timestamp);
+        let decision = sampling.decide(&SampleSubject {
+            event_id: event.event_id,
+            task_id: None,
+            tenant: "default",
+            conversation: &conversation,
+            event_type: event.event_type.as_str(),
+            labels: &(),
+            timestamp: event.timestamp,
+            conversation_start: start,
+        });
+        if decision.keep {
+            expected.insert(number, decision.rate);
+        }
+    }
+    let stored = world.in_cold("cold").await;
+    assert!(stored.len() < usize::try_from(EVENTS).unwrap());
+    let kept: HashMap<_, _> = stored.iter().map(|e| (number(e), e.sample_rate)).collect();
+    assert_eq!(kept, expected);
+    assert_eq!(stored.len(), kept.len());
+    for stored in &stored {
+        assert_eq!(stored.event, event(number(stored)));
+    }
+    let count = i64::try_from(EVENTS).unwrap();
+    assert_eq!(
+        world.counted().await,
+        [count; 2],
+        "rollups are exact for ever"
+    );
+    assert_eq!(world.in_cold("again").await, stored);
+    assert_eq!(world.files("cold").await, world.files("again").await);
+    let files = world.files("cold").await;
+    world.archive().await;
+    assert_eq!(world.files("cold").await, files, "sampled once, not again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_past_its_age_goes_and_the_rollups_stay() {
+    let forever = Cold {
+        max_age_ms: None,
+        disabled: false,
+        sampling: None,
+    };
+    let world = World::start(Some(policy(3_600_000, forever.clone()))).await;
+    world.publish(0..EVENTS).await;
+    world.until_sealed().await;
+    world.archive().await;
+    world.assert_whole(EVENTS).await;
+    let kept = world.files("cold").await;
+    world.archive().await;
+    assert_eq!(world.files("cold").await, kept);
+
+    let short = Cold {
+        max_age_ms: Some(100),
+        ..forever
+    };
+    let rules = retention::RuleSet::new(vec![policy(50, short)]);
+    world.log.publish_policy(&rules).await.unwrap();
+    let summary = world.archive().await;
+
+    assert!(
+        summary.contains(&format!("\"expired\":{EVENTS}")),
+        "{summary}"
+    );
+    assert!(world.in_cold("cold").await.is_empty());
+    let count = i64::try_from(EVENTS).unwrap();
+    assert_eq!(world.counted().await, [count; 2]);
+    let acks = world.log.policy_acks().await.unwrap();
+    assert!(acks.contains(&("archiver".to_owned(), rules.hash())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_class_without_a_cold_tier_leaves_rollups_and_progress_only() {
+    let disabled = Cold {
+        max_age_ms: None,
+        disabled: true,
+        sampling: None,
+    };
+    let world = World::start(Some(policy(3_600_000, disabled))).await;
+    world.publish(0..EVENTS).await;
+    world.until_sealed().await;
+
+    let summary = world.archive().await;
+
+    assert!(
+        summary.contains(&format!("\"not_archived\":{EVENTS}")),
+        "{summary}"
+    );
+    assert!(world.files("cold").await.is_empty());
+    let count = i64::try_from(EVENTS).unwrap();
+    assert_eq!(world.counted().await, [count; 2]);
+    let (_, snapshot) = world.snapshot("cold").await;
+    assert_eq!(snapshot.committed().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn small_files_of_a_day_become_one() {
+    let world = World::start(None).await;
+    for round in 0..9 {
+        world.publish(round * 20..(round + 1) * 20).await;
+        world.until_sealed().await;
+        world.archive().await;
+    }
+
+    world.assert_whole(180).await;
+    let (_, snapshot) = world.snapshot("cold").await;
+    let hourly = snapshot.hourly_stats.files().count();
+    assert!(hourly < 9, "{hourly} files of hourly stats");
+}

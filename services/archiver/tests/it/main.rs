@@ -1,0 +1,9 @@
+#![allow(
+    clippy::unwrap_used,
+    reason = "a helper of a test that fails must panic"
+)]
+
+mod ageing;
+mod crash;
+mod start;
+mod world;

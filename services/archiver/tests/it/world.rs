@@ -1,0 +1,244 @@
+//! A log, a compactor that seals soon, a cold tier on the disk, and archivers that come and go.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use arrow::{array::AsArray as _, datatypes::Int64Type};
+use cold_tier::{ColdOptions, ColdScan, ColdSnapshot, ColdTier, Order, Table};
+use event::{
+    ContentEncoding, ConversationId, Event, EventId, EventType, PartitionCount, PartitionId,
+    StoredEvent, TenantId, Timestamp,
+};
+use event_log::EventLog;
+use event_proto::{EncodedEvent, FrameBuilder};
+use retention::{Cold, Policy, RuleSet, Warm};
+use tempfile::TempDir;
+use testkit::{Nats, Service, eventually, free_port, program};
+use warm_tier::remote::Client;
+
+pub(crate) const PARTITIONS: u16 = 2;
+const LONG: Duration = Duration::from_secs(60);
+
+pub(crate) struct World {
+    pub(crate) log: EventLog,
+    pub(crate) nats: Nats,
+    flight: String,
+    pub(crate) dir: TempDir,
+    _compactor: Service,
+}
+
+impl World {
+    /// `policy` holds from the start, so that what is sealed has its classes.
+    pub(crate) async fn start(policy: Option<Policy>) -> Self {
+        let nats = Nats::start().await;
+        let log = EventLog::connect(&nats.url, "test").await.unwrap();
+        let count = PartitionCount::new(PARTITIONS).unwrap();
+        log.ensure_streams(count, 1, None).await.unwrap();
+        let rules = RuleSet::new(policy.into_iter().collect());
+        log.publish_policy(&rules).await.unwrap();
+        let dir = TempDir::new().unwrap();
+        let flight = format!("127.0.0.1:{}", free_port());
+        let data = dir.path().join("warm").display().to_string();
+        let compactor = Service::start(
+            program("compactor"),
+            [
+                ["--nats-url", &nats.url],
+                ["--flight-addr", &flight],
+                ["--admin-addr", "127.0.0.1:0"],
+                ["--seal-after", "200ms"],
+                ["--upkeep-interval", "300ms"],
+                ["--data", &data],
+            ]
+            .concat(),
+        );
+        Self {
+            log,
+            nats,
+            flight: format!("http://{flight}"),
+            dir,
+            _compactor: compactor,
+        }
+    }
+
+    fn cold_path(&self, name: &str) -> String {
+        self.dir.path().join(name).display().to_string()
+    }
+
+    pub(crate) fn archiver_of(&self, cold: &str, compactor: &str) -> Service {
+        let cold = self.cold_path(cold);
+        Service::start(
+            env!("CARGO_BIN_EXE_archiver"),
+            [
+                ["--nats-url", &self.nats.url],
+                ["--compactor-url", compactor],
+                ["--cold-url", &cold],
+                ["--admin-addr", "127.0.0.1:0"],
+            ]
+            .concat(),
+        )
+    }
+
+    pub(crate) fn archiver(&self) -> Service {
+        self.archiver_of("cold", &self.flight)
+    }
+
+    /// A whole run into the cold tier `name`; returns its summary.
+    pub(crate) async fn archive_to(&self, name: &str) -> String {
+        let mut archiver = self.archiver_of(name, &self.flight);
+        let status = archiver.wait(LONG).await;
+        assert!(status.success(), "{}", archiver.stderr());
+        archiver.stdout()
+    }
+
+    pub(crate) async fn archive(&self) -> String {
+        self.archive_to("cold").await
+    }
+
+    pub(crate) async fn publish(&self, numbers: std::ops::Range<u64>) {
+        let count = PartitionCount::new(PARTITIONS).unwrap();
+        let mut of: BTreeMap<PartitionId, Vec<Event>> = BTreeMap::new();
+        for event in numbers.map(event) {
+            let partition = count.partition_of(&event.tenant, &event.conversation_id);
+            of.entry(partition).or_default().push(event);
+        }
+        for (partition, events) in of {
+            for chunk in events.chunks(7) {
+                let mut frame = FrameBuilder::new(TenantId::default_tenant(), partition);
+                for event in chunk {
+                    frame.push(event, EncodedEvent::encode(event));
+                }
+                let (id, headers) = (frame.message_id(), Vec::new());
+                let appended = self.log.append(partition, &id, frame.encode(), headers);
+                appended.await.unwrap();
+            }
+        }
+    }
+
+    pub(crate) async fn until_sealed(&self) {
+        let client = Client::new(&self.flight).unwrap();
+        eventually("everything is sealed", async || {
+            let Ok(coverage) = client.coverage().await else {
+                return false;
+            };
+            for partition in PartitionCount::new(PARTITIONS).unwrap().all() {
+                let last = self.log.last_seq(partition).await.unwrap();
+                if coverage
+                    .partition(partition)
+                    .is_none_or(|own| own.sealed != last)
+                {
+                    return false;
+                }
+            }
+            true
+        })
+        .await;
+    }
+
+    pub(crate) async fn snapshot(&self, name: &str) -> (ColdTier, ColdSnapshot) {
+        let cold = ColdTier::open(&self.cold_path(name), &ColdOptions::default()).unwrap();
+        let snapshot = cold.snapshot().await.unwrap();
+        (cold, snapshot)
+    }
+
+    /// Every event in cold, by position.
+    pub(crate) async fn in_cold(&self, name: &str) -> Vec<StoredEvent> {
+        let (cold, snapshot) = self.snapshot(name).await;
+        let scan = ColdScan {
+            order: Some(Order::Asc),
+            ..ColdScan::default()
+        };
+        let batches = cold.read(&snapshot.events, &scan).await.unwrap();
+        let events = batches.iter().flat_map(|b| segment::decode(b).unwrap());
+        events.collect()
+    }
+
+    /// Paths of live event files: named by their content.
+    pub(crate) async fn files(&self, name: &str) -> BTreeSet<String> {
+        let (_, snapshot) = self.snapshot(name).await;
+        snapshot
+            .events
+            .files()
+            .map(|file| file.path.clone())
+            .collect()
+    }
+
+    /// The events that each rollup table counts.
+    pub(crate) async fn counted(&self) -> [i64; 2] {
+        let (cold, snapshot) = self.snapshot("cold").await;
+        let mut counted = [0; 2];
+        let tables = [Table::HourlyStats, Table::ConversationSummary];
+        for (sum, table) in counted.iter_mut().zip(tables) {
+            let read = cold.read(snapshot.table(table), &ColdScan::default());
+            for batch in read.await.unwrap() {
+                *sum += batch["events"]
+                    .as_primitive::<Int64Type>()
+                    .values()
+                    .iter()
+                    .sum::<i64>();
+            }
+        }
+        counted
+    }
+
+    /// Asserts that cold has the events `0..count` once and unchanged, and says so everywhere.
+    pub(crate) async fn assert_whole(&self, count: u64) {
+        let stored = self.in_cold("cold").await;
+        let mut numbers: Vec<u64> = stored.iter().map(number).collect();
+        for (stored, number) in stored.iter().zip(&numbers) {
+            assert_eq!(stored.event, event(*number));
+        }
+        numbers.sort_unstable();
+        assert_eq!(numbers, Vec::from_iter(0..count));
+        assert_eq!(self.counted().await, [i64::try_from(count).unwrap(); 2]);
+        let (_, snapshot) = self.snapshot("cold").await;
+        for partition in PartitionCount::new(PARTITIONS).unwrap().all() {
+            let last = self.log.last_seq(partition).await.unwrap();
+            assert_eq!(snapshot.events.committed(partition), last);
+        }
+    }
+}
+
+/// Event `number`: one of seven conversations, an hour between two of its events.
+pub(crate) fn event(number: u64) -> Event {
+    let types = ["output.chunk", "tool.call", "output.chunk", "error"];
+    let micros = 1_795_000_000_000_000 + i64::try_from(number).unwrap() * 500_000_000;
+    Event {
+        event_id: EventId::from_u128(
+            0x0190_0000_0000_7000_8000_0000_0000_0000 | u128::from(number),
+        ),
+        tenant: TenantId::default_tenant(),
+        conversation_id: ConversationId::new(&format!("conversation-{}", number % 7)).unwrap(),
+        task_id: None,
+        event_type: EventType::new(types[usize::try_from(number % 4).unwrap()]).unwrap(),
+        timestamp: Timestamp::from_micros(micros),
+        content: format!("chunk {number}"),
+        content_encoding: ContentEncoding::Utf8,
+        metadata: String::new(),
+        correlation_id: None,
+        trace_id: None,
+        span_id: None,
+    }
+}
+
+pub(crate) fn number(stored: &StoredEvent) -> u64 {
+    let text = stored.event.content.strip_prefix("chunk ").unwrap();
+    text.parse().unwrap()
+}
+
+/// For every event: so long in warm, and then `cold`.
+pub(crate) fn policy(warm_ms: u64, cold: Cold) -> Policy {
+    Policy {
+        name: "test/all".to_owned(),
+        priority: 1,
+        dry_run: false,
+        selector: Default::default(),
+        hot: None,
+        warm: Some(Warm {
+            max_age_ms: warm_ms,
+            max_bytes: None,
+        }),
+        cold: Some(cold),
+    }
+}
