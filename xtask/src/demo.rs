@@ -32,6 +32,8 @@ const ACCELERATE: &str = "3600x";
 const ARCHIVE_EVERY: &str = "10h";
 /// How long the demo waits for one conversation to lie in all tiers.
 const LIMIT: Duration = Duration::from_secs(150);
+/// Two rounds of thinning.
+const LEAST: Duration = Duration::from_secs(75);
 /// How often the bars move.
 const POLL: Duration = Duration::from_secs(1);
 
@@ -102,21 +104,24 @@ fn show(args: &Args, view: &View) -> anyhow::Result<()> {
     let names: Vec<&str> = feeds.iter().map(|feed| feed.name.as_str()).collect();
     run::say(&format!("streaming side by side: {}\n", names.join(", ")));
     let (found, waited) = wait(view, &feeds)?;
-    let text = report::text(view, &found)?;
-    let mut out = std::io::stdout();
-    out.write_all(text.as_bytes()).context("write to stdout")?;
-    run::say(&format!(
-        "\nshown after {:.0} s of streaming",
-        waited.as_secs_f64()
-    ));
+    print(&report::live(view, &found)?)?;
+    // Counts that do not move while they are compared.
     for feed in feeds {
-        // Most have ended long ago; the agents talk on.
-        drop(feed);
+        feed.stop()?;
     }
+    print(&report::sums(view)?)?;
+    let seconds = waited.as_secs_f64();
+    run::say(&format!("\nshown after {seconds:.0} s of streaming"));
     Ok(())
 }
 
-/// Until one conversation is answered from hot, warm and cold at once; returns its name.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout();
+    out.write_all(text.as_bytes()).context("write to stdout")
+}
+
+/// Until one conversation is answered from hot, warm and cold at once, and until some of the old
+/// output is thinned; returns the conversation.
 fn wait(view: &View, feeds: &[feed::Feed]) -> anyhow::Result<(String, Duration)> {
     let started = Instant::now();
     let mut bars = Bars::new();
@@ -124,10 +129,18 @@ fn wait(view: &View, feeds: &[feed::Feed]) -> anyhow::Result<(String, Duration)>
         std::thread::sleep(POLL);
         let tiers = view.tiers()?;
         bars.show(&tiers, started.elapsed());
-        if tiers.iter().any(|tier| tier.events == 0) {
+        if started.elapsed() < LEAST || tiers.iter().any(|tier| tier.events == 0) {
             continue;
         }
-        for feed in feeds.iter().filter_map(|feed| feed.conversation.as_deref()) {
+        if !view.is_thinned()? {
+            continue;
+        }
+        // The agents, which say most, come last.
+        for feed in feeds
+            .iter()
+            .rev()
+            .filter_map(|feed| feed.conversation.as_deref())
+        {
             if view.lies_in_all_tiers(feed)? {
                 bars.finish();
                 return Ok((feed.to_owned(), started.elapsed()));
@@ -136,7 +149,7 @@ fn wait(view: &View, feeds: &[feed::Feed]) -> anyhow::Result<(String, Duration)>
     }
     bars.finish();
     bail!(
-        "no conversation lay in all three tiers within {} s",
+        "no conversation lay in all three tiers, its oldest part thinned, within {} s",
         LIMIT.as_secs()
     )
 }

@@ -19,7 +19,17 @@ pub(super) struct Feed {
     pub(super) name: String,
     /// One that goes on long enough to lie in all tiers.
     pub(super) conversation: Option<String>,
-    _process: Process,
+    process: Process,
+}
+
+impl Feed {
+    /// What it has said is stored when this returns.
+    pub(super) fn stop(mut self) -> anyhow::Result<()> {
+        if self.process.has_ended() {
+            return Ok(());
+        }
+        self.process.stop()
+    }
 }
 
 pub(super) fn start(view: &View, agents: u16) -> anyhow::Result<Vec<Feed>> {
@@ -61,6 +71,6 @@ fn feed(name: &str, conversation: Option<String>, mut command: Command) -> anyho
     Ok(Feed {
         name: name.to_owned(),
         conversation,
-        _process: Process::start(command)?,
+        process: Process::start(command)?,
     })
 }

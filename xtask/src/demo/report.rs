@@ -14,16 +14,28 @@ const ROLLUPS: &str = "\
 SELECT conversation_id, events, bytes, errors FROM conversation_summary \
 ORDER BY events DESC LIMIT 8";
 
-pub(super) fn text(view: &View, conversation: &str) -> anyhow::Result<String> {
+const SMALL_SEGMENTS: &str = "\
+  (In accelerated time warm seals every few seconds: mostly small files, mostly their headers.)
+";
+
+/// What can only be seen while it moves.
+pub(super) fn live(view: &View, conversation: &str) -> anyhow::Result<String> {
     let mut text = String::new();
     let tiers = view.tiers()?;
     write!(text, "\nWhat lies where\n{}", table(&tiers))?;
+    text.push_str(SMALL_SEGMENTS);
     let (answered, events) = view.read(conversation)?;
     write!(
         text,
         "\nOne conversation, one answer\n  isotherm get {conversation}\n  {events} events, \
          Isotherm-Tiers: {answered}\n"
     )?;
+    Ok(text)
+}
+
+/// The rollups, and what they say was there against what is still there.
+pub(super) fn sums(view: &View) -> anyhow::Result<String> {
+    let mut text = String::new();
     let stats = view.table(&["stats"])?;
     write!(text, "\nThe rollups, exact for ever\n{stats}")?;
     let summaries = view.table(&["query", ROLLUPS])?;

@@ -78,6 +78,12 @@ impl View {
             .all(|tier| tiers.contains(tier)))
     }
 
+    /// Whether sampling has dropped anything yet.
+    pub(super) fn is_thinned(&self) -> anyhow::Result<bool> {
+        let sql = "SELECT count(*) AS n FROM events WHERE sample_rate < 1";
+        Ok(self.table(&["query", sql, "-o", "csv"])?.lines().nth(1) != Some("0"))
+    }
+
     /// A whole conversation: which tiers answered, as the service named them, and its events.
     pub(super) fn read(&self, conversation: &str) -> anyhow::Result<(String, usize)> {
         let mut command = self.isotherm(&["get", conversation, "--show-tiers", "-o", "ndjson"]);
