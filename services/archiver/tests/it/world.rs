@@ -170,7 +170,8 @@ impl World {
         let mut counted = [0; 2];
         let tables = [Table::HourlyStats, Table::ConversationSummary];
         for (sum, table) in counted.iter_mut().zip(tables) {
-            let read = cold.read(snapshot.table(table), &ColdScan::default());
+            let scan = ColdScan::default();
+            let read = cold.read(snapshot.table(table), &scan);
             for batch in read.await.unwrap() {
                 *sum += batch["events"]
                     .as_primitive::<Int64Type>()
