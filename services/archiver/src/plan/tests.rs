@@ -198,7 +198,7 @@ fn files_are_looked_at_when_their_class_or_the_shortest_age_is_past() {
 fn small_files_are_joined_when_there_are_many_alike() {
     let many: Vec<_> = (0..8).map(|n| file(n, 10, "w1-cforever")).collect();
     assert_eq!(many.len(), JOIN_FILES);
-    assert_eq!(joins(&many), [many.clone()]);
+    assert_eq!(joins(&many), std::slice::from_ref(&many));
     assert_eq!(joins(&many[..7]), Vec::<Vec<ColdFile>>::new());
     let mut apart = many.clone();
     apart[3].dt = Some("2026-11-21".to_owned());
