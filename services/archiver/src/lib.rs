@@ -124,8 +124,8 @@ impl Archiver {
             metrics: &self.metrics,
             shutdown: &self.shutdown,
         };
-        let summary = run.run(Timestamp::now()).await?;
-        self.metrics.ended(&summary, Timestamp::now());
-        Ok(summary)
+        let summary = run.run(Timestamp::now()).await;
+        self.metrics.ended(summary.as_ref().ok(), Timestamp::now());
+        summary
     }
 }

@@ -62,15 +62,17 @@ impl Metrics {
         })
     }
 
-    /// A run has ended.
-    pub(crate) fn ended(&self, summary: &Summary, now: Timestamp) {
-        let result = if summary.is_good() { "ok" } else { "error" };
+    /// A run has ended; one without a summary has failed early.
+    pub(crate) fn ended(&self, summary: Option<&Summary>, now: Timestamp) {
+        let good = summary.is_some_and(Summary::is_good);
+        let result = if good { "ok" } else { "error" };
         self.runs.with_label_values(&[result]).inc();
-        self.events
-            .set(i64::try_from(summary.kept).unwrap_or(i64::MAX));
-        self.bytes
-            .set(i64::try_from(summary.kept_bytes).unwrap_or(i64::MAX));
-        if summary.is_good() {
+        if let Some(summary) = summary {
+            let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+            self.events.set(gauge(summary.kept));
+            self.bytes.set(gauge(summary.kept_bytes));
+        }
+        if good {
             #[expect(
                 clippy::cast_precision_loss,
                 reason = "seconds need no more than 53 bits"

@@ -55,6 +55,13 @@ pub(crate) fn next_range(committed: Committed, warm: &PartitionCoverage) -> Next
     if hi > warm.sealed {
         return Next::Blocked(format!("{range} was begun and is not sealed here yet"));
     }
+    // Warm drops only what its own cold tier has: this one is another, and would stay without it.
+    let dropped: RangeSet = warm.dropped.iter().copied().collect();
+    if let Some(gone) = dropped.intersect(range).ranges().first() {
+        return Next::Blocked(format!(
+            "{gone} has left warm for another cold tier; is --cold-url the compactor's?"
+        ));
+    }
     let holes = warm.hole_ranges().intersect(range);
     match holes.ranges().first() {
         None => Next::Archive(range),

@@ -1,6 +1,8 @@
 //! One run: copy what is sealed, then keep the cold tier in order. What fails is noted and does
 //! not stop the rest; what is committed stays.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use cold_tier::ColdTier;
 use event::{PartitionId, Timestamp};
@@ -19,8 +21,11 @@ use crate::{
     watermark,
 };
 
-/// How often a step may find that the warm tier or another run has moved on.
-const PATIENCE: u32 = 20;
+/// How often in a row a range may turn out to be archived by another run already.
+const OVERTAKEN: u32 = 200;
+/// How often the warm tier may change, or go away, while a range is read.
+const MOVED_ON: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(250);
 
 pub(crate) struct Run<'a> {
     pub(crate) config: &'a Config,
@@ -93,8 +98,8 @@ impl Run<'_> {
         now: Timestamp,
         summary: &mut Summary,
     ) -> anyhow::Result<()> {
-        let mut overtaken = 0;
-        while !self.shutdown.is_cancelled() && overtaken < PATIENCE {
+        let (mut overtaken, mut moved_on) = (0, 0);
+        while !self.shutdown.is_cancelled() && overtaken < OVERTAKEN {
             let coverage = warm.coverage().await.context("ask the compactor")?;
             let Some(coverage) = coverage.partition(partition) else {
                 break;
@@ -105,9 +110,18 @@ impl Run<'_> {
                 Next::Archive(range) => range,
             };
             let source = self.source(warm, coverage, policy, now);
-            let Some(moved) = source.archive(range).await? else {
-                overtaken += 1;
-                continue;
+            let moved = match source.archive(range).await {
+                Ok(Some(moved)) => moved,
+                Ok(None) => {
+                    overtaken += 1;
+                    continue;
+                }
+                Err(error) if is_moved_on(&error) && moved_on < MOVED_ON => {
+                    moved_on += 1;
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
             };
             overtaken = 0;
             summary.archived += moved.events;
@@ -158,4 +172,10 @@ impl Run<'_> {
         summary.kept_bytes = snapshot.events.bytes();
         Ok(())
     }
+}
+
+/// Slices were merged or dropped since the coverage was read, or the compactor is restarting.
+fn is_moved_on(error: &anyhow::Error) -> bool {
+    let warm = error.downcast_ref::<warm_tier::Error>();
+    warm.is_some_and(warm_tier::Error::is_transient)
 }

@@ -211,3 +211,11 @@ fn small_files_are_joined_when_there_are_many_alike() {
     assert_eq!(joined.iter().map(Vec::len).collect::<Vec<_>>(), [8, 8]);
     assert_eq!(joined_ranges(&joined[0]), [(P, SeqRange { lo: 0, hi: 7 })]);
 }
+
+#[test]
+fn a_cold_tier_that_is_not_the_compactors_is_not_filled() {
+    let mut other = warm(1, 9, vec![slice(6, 9, 10)]);
+    other.dropped.push(SeqRange { lo: 1, hi: 5 });
+    assert!(matches!(next_range(events(0), &other), Next::Blocked(_)));
+    assert_eq!(next_range(events(5), &other), archive(6, 9));
+}

@@ -43,12 +43,9 @@ pub(super) fn reply(
     response
 }
 
-/// The tiers among `sources`, hot to cold; the log, which is none, comes last.
+/// The tiers among `sources`, which gave rows, hot to cold; the log, which is none, comes last.
 pub(super) fn tiers(sources: &BTreeSet<Source>) -> Vec<&'static str> {
-    let has = |tier: &str| match tier {
-        "warm" => sources.contains(&Source::Warm) || sources.contains(&Source::WarmAndCold),
-        tier => sources.iter().any(|source| source.tier() == tier),
-    };
+    let has = |tier: &str| sources.iter().any(|source| source.tier() == tier);
     let tiers = ["hot", "warm", "cold", "log"].into_iter();
     tiers.filter(|tier| has(tier)).collect()
 }

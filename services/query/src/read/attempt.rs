@@ -161,9 +161,9 @@ impl<'a> Attempt<'a> {
                 span.rows.extend(rest);
                 continue;
             };
-            let rows = self.piece(source, range, left).await?;
+            let (rows, gave) = self.piece(source, range, left).await?;
             self.sources.count(source, rows.len());
-            span.sources.insert(source);
+            span.sources.extend(gave);
             let full = rows.len() >= left;
             span.rows.extend(rows);
             if full {
@@ -177,14 +177,16 @@ impl<'a> Attempt<'a> {
         Ok(span)
     }
 
-    /// Up to `limit` rows of `range`, and no row that another piece may have.
+    /// Up to `limit` rows of `range`, no row that another piece may have, and which sources gave
+    /// some.
     async fn piece(
         &self,
         source: Source,
         range: SeqRange,
         limit: usize,
-    ) -> Result<Vec<StoredEvent>, Stop> {
+    ) -> Result<(Vec<StoredEvent>, Vec<Source>), Stop> {
         let failed = |source| move |failed| Stop::Failed(source, failed);
+        let mut gave = vec![source];
         let warm = async || self.warm(range, limit).await.map_err(failed(Source::Warm));
         let cold = async || self.cold(range, limit).await.map_err(failed(Source::Cold));
         let mut rows = match source {
@@ -200,14 +202,18 @@ impl<'a> Attempt<'a> {
             Source::Warm => warm().await?,
             Source::Cold => cold().await?,
             Source::WarmAndCold => {
-                let mut rows = warm().await?;
-                rows.extend(cold().await?);
+                let (mut rows, old) = (warm().await?, cold().await?);
+                gave.clear();
+                gave.extend((!rows.is_empty()).then_some(Source::Warm));
+                gave.extend((!old.is_empty()).then_some(Source::Cold));
+                rows.extend(old);
                 merge(rows, Seq::MAX, self.wanted.order)
             }
         };
         rows.retain(|row| range.contains(row.position.seq));
         rows.truncate(limit);
-        Ok(rows)
+        gave.retain(|_| !rows.is_empty());
+        Ok((rows, gave))
     }
 
     async fn warm(&self, range: SeqRange, limit: usize) -> Result<Vec<StoredEvent>, Failed> {

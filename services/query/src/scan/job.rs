@@ -185,7 +185,9 @@ impl<'a> Job<'a> {
 
     fn gave(&mut self, source: Source, rows: usize) {
         self.sources.count(source, rows);
-        self.out.sources.insert(source);
+        if rows > 0 {
+            self.out.sources.insert(source);
+        }
     }
 
     /// Streams `scan` from the warm tier into the answer.
