@@ -39,9 +39,12 @@ pub(crate) async fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode
     if let Some(path) = programs::library_path() {
         command.env("LD_LIBRARY_PATH", path);
     }
-    if common.output == Format::Json {
-        command.args(["--output", "json"]);
-    }
+    let (output, logs) = match common.output {
+        // A person wants the summary, and what went wrong.
+        Format::Table => ("table", "warn"),
+        _ => ("json", "error"),
+    };
+    command.args(["--output", output, "--log", logs]);
     command
         .arg("--once")
         .args(["--nats-url", &common.nats_url])
