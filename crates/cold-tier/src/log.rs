@@ -9,11 +9,11 @@ use deltalake_core::{
     kernel::Version,
     logstore::{LogStoreRef, default_logstore},
     operations::create::CreateBuilder,
-    protocol::SaveMode,
 };
 use futures::TryStreamExt as _;
 use object_store::{
-    ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, path::Path, prefix::PrefixStore,
+    ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, memory::InMemory, path::Path,
+    prefix::PrefixStore,
 };
 use serde::Deserialize;
 use url::Url;
@@ -63,25 +63,39 @@ impl Log {
         &self.prefix
     }
 
-    /// Creates the table unless it is there. Racing creators all succeed.
+    /// Creates the table unless it is there. Racing creators all succeed, and one of them makes it.
     pub(crate) async fn create(&self) -> Result<()> {
         if self.refresh().await?.is_some() {
             return Ok(());
         }
+        self.append(0, self.first_entry().await?).await?;
+        match self.refresh().await? {
+            Some(_) => Ok(()),
+            None => Err(self.unreadable("it was created and is not there")),
+        }
+    }
+
+    /// The entry that makes the table, written in memory: on the store itself a creator that comes
+    /// second would add an entry of its own.
+    async fn first_entry(&self) -> Result<Bytes> {
+        let memory: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let url = Url::parse("memory:///").expect("a constant");
+        let log = default_logstore(
+            Arc::clone(&memory),
+            Arc::clone(&memory),
+            &url,
+            &Default::default(),
+        );
         let checkpoint_every = CHECKPOINT_EVERY.to_string();
-        let created = CreateBuilder::new()
-            .with_log_store(Arc::clone(&self.delta))
+        CreateBuilder::new()
+            .with_log_store(log)
             .with_table_name(self.table.name())
             .with_columns(self.table.delta_columns())
             .with_partition_columns(self.table.partition_columns().iter().copied())
             .with_configuration([("delta.checkpointInterval", Some(checkpoint_every))])
-            .with_save_mode(SaveMode::Ignore)
-            .await;
-        match (created, self.refresh().await?) {
-            (_, Some(_)) => Ok(()),
-            (Err(error), None) => Err(error.into()),
-            (Ok(_), None) => Err(self.unreadable("it was created and is not there")),
-        }
+            .await?;
+        let entry = Path::from(format!("_delta_log/{:020}.json", 0));
+        Ok(memory.get(&entry).await?.bytes().await?)
     }
 
     /// The newest state; `None` while the table does not exist.

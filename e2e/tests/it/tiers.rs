@@ -1,5 +1,6 @@
 use retention::{Cold, Policy};
 use serde_json::Value;
+use testkit::eventually;
 
 use crate::{
     agents,
@@ -87,6 +88,17 @@ async fn sampling_keeps_the_declared_share_and_all_that_is_critical() {
     world.set_policy(1000, 1000, Some(percent(25))).await;
     world.until_only_cold(&posted).await;
     world.archive().await;
+
+    // The query service looks at the cold tier every other second.
+    eventually("the thinned files are read", async || {
+        world
+            .read("run-3-0")
+            .await
+            .lines
+            .iter()
+            .any(|line| line.contains("sample_rate"))
+    })
+    .await;
 
     let is_output = |line: &&String| agents::member(line, "type") == "output.chunk";
     let (mut output, mut other) = (0, 0);
