@@ -15,7 +15,7 @@ SELECT conversation_id, events, bytes, errors FROM conversation_summary \
 ORDER BY events DESC LIMIT 8";
 
 const SMALL_SEGMENTS: &str = "\
-  (In accelerated time warm seals every few seconds: mostly small files, mostly their headers.)
+\x20 (In accelerated time warm seals every few seconds: mostly small files, mostly their headers.)
 ";
 
 /// What can only be seen while it moves.
