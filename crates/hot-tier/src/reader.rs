@@ -1,9 +1,9 @@
 //! Reading one conversation: rows, and up to where they are all there is, in one round trip.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use event::{ConversationId, PartitionId, Seq, StoredEvent, TenantId};
-use redis::{Pipeline, Value, aio::ConnectionManager};
+use redis::{AsyncCommands as _, Pipeline, Value, aio::ConnectionManager};
 
 use crate::{
     Bounds, HotCursor, Order, Result, connection,
@@ -94,6 +94,21 @@ impl HotReader {
                 Outcome::Moved => {}
             }
         }
+    }
+
+    /// Which of `places`, all of one conversation, are known to be duplicates.
+    pub async fn duplicates(
+        &self,
+        partition: PartitionId,
+        tenant: &TenantId,
+        conversation: &ConversationId,
+        places: &[(Seq, u16)],
+    ) -> Result<HashSet<(Seq, u16)>> {
+        let key = Keys::of(partition).dropped(&member(tenant, conversation));
+        let ids: Vec<String> = places.iter().map(|place| id(*place)).collect();
+        let known: Vec<bool> = self.connection.clone().smismember(&key, &ids).await?;
+        let of_known = places.iter().zip(known).filter(|(_, known)| *known);
+        Ok(of_known.map(|(place, _)| *place).collect())
     }
 
     async fn read_once(&self, wanted: &Wanted<'_>) -> Result<Outcome> {

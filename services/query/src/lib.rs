@@ -22,6 +22,7 @@ mod rollup;
 mod rows;
 mod scan;
 mod service;
+mod settling;
 mod sources;
 mod sql;
 mod tail;
@@ -40,8 +41,8 @@ use tokio_util::sync::CancellationToken;
 use warm_tier::remote::Client;
 
 use crate::{
-    cold::Cold, config::Config, live::Live, metrics::Metrics, service::Service, sources::Sources,
-    sources::Warm,
+    cold::Cold, config::Config, live::Live, metrics::Metrics, service::Service, settling::Settling,
+    sources::Sources, sources::Warm,
 };
 
 /// How often the partition count, which the first ingest makes, is looked for.
@@ -68,6 +69,7 @@ pub async fn run(config: Config, mut runtime: Runtime) -> anyhow::Result<()> {
         cold,
         rules,
         metrics,
+        settling: Settling::default(),
     });
     let service = Arc::new(Service {
         live: Live::new(log),

@@ -5,6 +5,7 @@
 //! plan again; a source that fails for good is left out, and what only it had is reported.
 
 mod attempt;
+mod repeats;
 
 use std::collections::BTreeSet;
 
@@ -38,6 +39,10 @@ pub(crate) struct Page {
     pub(crate) sources: BTreeSet<Source>,
     /// The last sequence of the log when it was read; `None` when the log did not say.
     pub(crate) last: Option<Seq>,
+    /// Up to here no row repeats another one, in this page or outside of it.
+    checked: Seq,
+    /// Whether repeats were taken out, so that there may be fewer rows than were wanted.
+    dropped: bool,
 }
 
 /// What nobody had.
@@ -76,12 +81,15 @@ struct Span {
 }
 
 impl Sources {
-    /// Up to `limit` visible rows.
-    pub(crate) async fn read(&self, mut wanted: Wanted, limit: usize) -> Result<Page> {
+    /// Up to `limit` visible rows that are in this page alone.
+    async fn page(&self, mut wanted: Wanted, limit: usize) -> Result<Page> {
         let (rules, now) = (self.rules(), Timestamp::now());
         let hides = hide::anything_ends(&rules);
         let selective = hides || !wanted.types.is_all();
-        let mut page = Page::default();
+        let mut page = Page {
+            checked: Seq::MAX,
+            ..Page::default()
+        };
         let (mut looked_at, mut bytes) = (0, 0);
         loop {
             let missing = limit - page.rows.len();
@@ -91,6 +99,7 @@ impl Sources {
             page.missing.add(&span.missing);
             page.sources.extend(&span.sources);
             page.last = page.last.or(span.last);
+            page.checked = page.checked.min(span.checked);
             let visible = span.rows.into_iter().filter(|row| {
                 wanted.types.matches(row.event.event_type.as_str())
                     && (!hides || hide::is_visible(&rules, row, now))

@@ -12,7 +12,7 @@ use retention::RuleSet;
 use tokio::sync::{Mutex, watch};
 use warm_tier::remote::{Client, Coverage, PartitionCoverage};
 
-use crate::{cold::Cold, metrics::Metrics, plan};
+use crate::{cold::Cold, metrics::Metrics, plan, settling::Settling};
 
 /// How old a coverage may be; a read that finds it stale asks for a new one.
 const FRESH: Duration = Duration::from_millis(200);
@@ -27,6 +27,7 @@ pub(crate) struct Sources {
     pub(crate) cold: Cold,
     pub(crate) rules: watch::Receiver<Arc<RuleSet>>,
     pub(crate) metrics: Metrics,
+    pub(crate) settling: Settling,
 }
 
 #[derive(Debug)]

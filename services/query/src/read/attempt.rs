@@ -86,7 +86,8 @@ impl<'a> Attempt<'a> {
         let mut span = Span {
             last: self.log_last,
             checked: match &self.hot {
-                Some(hot) => hot.checked,
+                // Behind its last row others answer, which are not told of repeats.
+                Some(hot) => hot.checked.min(hot.last),
                 None => sealed.unwrap_or(0),
             },
             ..Span::default()

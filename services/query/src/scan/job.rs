@@ -41,7 +41,8 @@ pub(super) struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    /// Asks the log, hot and warm how far they are.
+    /// Asks the log, hot and warm how far they are. What the log has by now is waited for to be
+    /// checked for repeats, so that none is counted twice.
     pub(super) async fn start(
         sources: &'a Sources,
         partition: PartitionId,
@@ -58,8 +59,13 @@ impl<'a> Job<'a> {
             let coverage = sources.warm_partition(partition, fresh).await;
             coverage.filter(|_| !without.warm)
         };
-        let log = sources.log_state(partition, without.log);
-        let (log, hot, coverage) = tokio::join!(log, hot, coverage);
+        let log = sources.log_state(partition, without.log).await;
+        let log_last = log.map(|(_, last)| last);
+        let settled = match log_last {
+            Some(last) if !patience.fresh() => sources.settle(partition, last).await,
+            _ => false,
+        };
+        let (hot, coverage) = tokio::join!(hot, coverage);
         let known = Known {
             hot: hot.and_then(|hot| SeqRange::new(hot.floor, hot.last)),
             log: log.and_then(|(first, last)| log_range(first, last)),
@@ -67,12 +73,13 @@ impl<'a> Job<'a> {
             cold: None,
         };
         let sealed = coverage.as_ref().map(|coverage| coverage.sealed);
-        let log_last = log.map(|(_, last)| last);
+        let known_last = log_last.max(hot.map(|hot| hot.last)).max(sealed);
         Self {
             sources,
             request,
             partition,
-            last: log_last.max(hot.map(|hot| hot.last)).max(sealed),
+            // What came since is not checked.
+            last: if settled { log_last } else { known_last },
             log_answers: log.is_some(),
             coverage,
             snapshot: None,
@@ -158,7 +165,8 @@ impl<'a> Job<'a> {
             if scan.floor > first.lo || scan.last < last.hi || !scan.raised.is_empty() {
                 return Err(failed(Failed::Stale));
             }
-            checked = SeqRange::new(0, scan.checked);
+            // Behind its last row the log answers, which is not told of repeats.
+            checked = SeqRange::new(0, scan.checked.min(scan.last));
             let own = scan
                 .rows
                 .into_iter()

@@ -1,9 +1,12 @@
 //! Everything of a tenant, as it comes: read from the log itself, partition by partition.
 
-use std::{fmt, io};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt, io,
+};
 
 use bytes::Bytes;
-use event::{PartitionId, Position, Seq, SeqRange, TenantId};
+use event::{ConversationId, PartitionId, Position, Seq, SeqRange, StoredEvent, TenantId};
 use futures::{Stream, future, stream};
 use serde_json::json;
 use tokio::sync::watch;
@@ -197,11 +200,15 @@ impl Follow {
             .sources
             .log_messages(partition, range, take)
             .await?;
-        for row in rows {
-            let wanted = row.event.tenant == self.tenant
+        rows.retain(|row| {
+            row.event.tenant == self.tenant
                 && row.position.offset() > (seq, idx)
-                && self.types.matches(row.event.event_type.as_str());
-            if wanted && self.recent.is_new(&row) {
+                && self.types.matches(row.event.event_type.as_str())
+        });
+        self.service.sources.settle(partition, hi).await;
+        let repeats = self.repeats(partition, &rows).await;
+        for row in rows {
+            if !repeats.contains(&row.position) && self.recent.is_new(&row) {
                 self.places.0[index] = row.position.offset();
                 event_text(&self.places.to_string(), &row_text(&row), &mut out);
             }
@@ -211,6 +218,28 @@ impl Follow {
             self.ready.push(index);
         }
         Ok(out)
+    }
+
+    /// The rows that the hot tier knows to repeat others; without it only the memory of this
+    /// client remains.
+    async fn repeats(&self, partition: PartitionId, rows: &[StoredEvent]) -> HashSet<Position> {
+        let mut of: BTreeMap<&ConversationId, Vec<(Seq, u16)>> = BTreeMap::new();
+        for row in rows {
+            let places = of.entry(&row.event.conversation_id).or_default();
+            places.push(row.position.offset());
+        }
+        let hot = &self.service.sources.hot;
+        let mut repeats = HashSet::new();
+        for (conversation, places) in of {
+            let known = hot.duplicates(partition, &self.tenant, conversation, &places);
+            let known = known.await.unwrap_or_default();
+            repeats.extend(
+                known
+                    .into_iter()
+                    .map(|(seq, idx)| Position::new(partition, seq, idx)),
+            );
+        }
+        repeats
     }
 }
 

@@ -6,13 +6,13 @@ use testkit::eventually;
 use crate::world::{CONVERSATIONS, World, event, id, number};
 
 /// Server-sent events as a client sees them.
-struct Tail {
+pub(crate) struct Tail {
     answer: std::pin::Pin<Box<dyn futures::Stream<Item = reqwest::Result<bytes::Bytes>> + Send>>,
     text: String,
 }
 
 impl Tail {
-    fn new(answer: Response) -> Self {
+    pub(crate) fn new(answer: Response) -> Self {
         Self {
             answer: Box::pin(answer.bytes_stream()),
             text: String::new(),
@@ -20,7 +20,7 @@ impl Tail {
     }
 
     /// The next event: its id and its data.
-    async fn next(&mut self) -> (String, Value) {
+    pub(crate) async fn next(&mut self) -> (String, Value) {
         loop {
             if let Some((block, rest)) = self.text.split_once("\n\n") {
                 let (block, rest) = (block.to_owned(), rest.to_owned());

@@ -1,0 +1,111 @@
+//! Events that their producer sent again, cut into other batches, so that the log takes them for new.
+
+use serde_json::json;
+
+use crate::{
+    tail::Tail,
+    world::{World, id, numbers},
+};
+
+/// Reads a conversation in pages from the oldest on, a client that looks on until there is nothing.
+async fn paged(world: &World, conversation: u64, limit: usize) -> Vec<u64> {
+    let (mut all, mut after) = (Vec::new(), String::new());
+    loop {
+        let path = format!(
+            "/v1/conversations/{}/events?order=asc&limit={limit}&after={after}",
+            id(conversation)
+        );
+        let (status, page) = world.json(&path).await;
+        assert_eq!(status, 200, "{page}");
+        let events = page["events"].as_array().unwrap();
+        let Some(last) = events.last() else {
+            return all;
+        };
+        all.extend(numbers(&page));
+        after = last["position"].as_str().unwrap().to_owned();
+    }
+}
+
+fn of(conversation: u64, count: u64) -> Vec<u64> {
+    (0..count).filter(|n| n % 3 == conversation).collect()
+}
+
+#[tokio::test]
+async fn pages_that_end_between_an_event_and_its_repeat_give_it_once() {
+    let world = World::start().await;
+    let _writer = world.hot_writer();
+    let _compactor = world.compactor(&[]);
+    for round in 0..10 {
+        world.publish(0..60, 3 + round).await;
+        for limit in [7, 20, 1000] {
+            assert_eq!(paged(&world, 1, limit).await, of(1, 60), "{round}, {limit}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn pages_give_an_event_once_while_the_compactor_is_away() {
+    let world = World::start().await;
+    let writer = world.hot_writer();
+    world.publish(0..60, 3).await;
+    world.publish(0..60, 4).await;
+    world.until("hot", "last").await;
+    assert_eq!(paged(&world, 1, 7).await, of(1, 60), "from memory");
+    writer.kill().await;
+    world.publish(0..60, 5).await;
+    assert_eq!(paged(&world, 1, 7).await, of(1, 60), "and from the log");
+    let path = format!("/v1/conversations/{}/events?limit=7", id(1));
+    let (_, newest) = world.json(&path).await;
+    let last: Vec<u64> = of(1, 60).into_iter().rev().take(7).collect();
+    assert_eq!(numbers(&newest), last, "the newest, behind their repeats");
+}
+
+#[tokio::test]
+async fn an_event_whose_original_is_sealed_is_counted_once() {
+    let world = World::start().await;
+    let _writer = world.hot_writer();
+    let _compactor = world.compactor(&["--seal-after", "200ms"]);
+    world.publish(0..60, 3).await;
+    world.until("warm", "sealed").await;
+    for round in 0..10 {
+        world.publish(0..60, 4 + round).await;
+        let (status, answer) = world.sql("SELECT count(*) FROM events").await;
+        assert_eq!((status, &answer["rows"]), (200, &json!([[60]])), "{answer}");
+        let (_, hours) = world.json("/v1/stats/hourly").await;
+        let hours = hours["hours"].as_array().unwrap().clone();
+        let events: i64 = hours.iter().map(|h| h["events"].as_i64().unwrap()).sum();
+        assert_eq!(events, 60);
+    }
+}
+
+#[tokio::test]
+async fn tails_that_resume_behind_an_event_do_not_give_its_repeat() {
+    let world = World::start().await;
+    let _writer = world.hot_writer();
+    let _compactor = world.compactor(&[]);
+    world.publish(0..30, 3).await;
+    world.until("warm", "committed").await;
+    let path = format!("/v1/conversations/{}/tail", id(0));
+    let mut tail = Tail::new(world.tail(&path, None).await);
+    let mut all = Tail::new(world.tail("/v1/tail", None).await);
+    world.publish(30..33, 3).await;
+    let mut place = String::new();
+    for _ in 0..11 {
+        place = tail.next().await.0;
+    }
+    let everywhere = all.next().await.0;
+    drop((tail, all));
+
+    world.publish(0..33, 4).await;
+    let mut tail = Tail::new(world.tail(&path, Some(&place)).await);
+    let mut all = Tail::new(world.tail("/v1/tail", Some(&everywhere)).await);
+    world.publish(33..36, 3).await;
+    let of_conversation = crate::world::number(&tail.next().await.1);
+    assert_eq!(of_conversation, 33);
+    let mut later = Vec::new();
+    while later.len() < 5 {
+        later.push(crate::world::number(&all.next().await.1));
+    }
+    later.sort_unstable();
+    assert_eq!(later, [31, 32, 33, 34, 35], "one of 30, 31, 32 came before");
+}
