@@ -12,6 +12,7 @@ pub mod remote;
 pub mod sql;
 
 mod boot;
+mod cap;
 mod classify;
 mod dedupe;
 mod disk;

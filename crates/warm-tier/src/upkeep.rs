@@ -1,12 +1,14 @@
 //! What happens to sealed slices: merges and expiry. Runs beside the writer.
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashMap, fs, path::PathBuf, sync::Arc, time::Duration};
 
-use event::{Seq, Timestamp};
+use event::{PartitionId, Seq, Timestamp};
 use retention::RuleSet;
 
 use crate::{
-    Result, classify,
+    Result,
+    cap::{self, Cap, Held},
+    classify,
     engine::{self, Engine},
     manifest::{LostSlice, Slice},
     merge,
@@ -22,11 +24,20 @@ pub fn merge_once(engine: &Engine, shelf: &Shelf) -> Result<Option<Slice>> {
     }
 }
 
-/// Drops what is old. Remembers the ages of slices, which say nothing new until the rules change.
+/// Drops what is old, or too much. Remembers what the rules say of slices, which is nothing new
+/// until the rules change.
 #[derive(Debug, Default)]
 pub struct Expiry {
     rules: String,
-    ages: HashMap<PathBuf, Duration>,
+    kept: HashMap<PathBuf, Kept>,
+}
+
+/// How long and by which bound a slice is kept.
+#[derive(Clone, Debug)]
+struct Kept {
+    age: Duration,
+    /// `None` when not all of its rows are kept by one policy that has one.
+    cap: Option<Cap>,
 }
 
 impl Expiry {
@@ -40,40 +51,88 @@ impl Expiry {
         cold: Seq,
         now: Timestamp,
     ) -> Result<Vec<Slice>> {
-        let hash = rules.hash();
-        if self.rules != hash {
-            self.ages.clear();
-            self.rules = hash;
-        }
+        self.follow(rules);
         let mut dropped = Vec::new();
         let least = least_warm_age(rules);
         for file in shelf.snapshot().1 {
             let slice = &file.slice;
             let over = |age: Duration| slice.received_max().plus(age) <= now;
-            if slice.hi > cold || !over(least) || !over(self.age(engine, &file, rules)?) {
+            if slice.hi > cold || !over(least) || !over(self.kept(engine, &file, rules)?.age) {
                 continue;
             }
-            let changed = shelf.change(|manifest| {
-                let there = manifest.slices.contains(slice);
-                manifest.expire(slice);
-                there
-            })?;
-            if changed {
+            if drop_slice(shelf, slice)? {
                 dropped.push(slice.clone());
             }
         }
-        self.ages.retain(|path, _| path.exists());
+        self.kept.retain(|path, _| path.exists());
         Ok(dropped)
     }
 
-    fn age(&mut self, engine: &Engine, file: &Arc<SliceFile>, rules: &RuleSet) -> Result<Duration> {
-        if let Some(age) = self.ages.get(&file.path) {
-            return Ok(*age);
+    /// Drops the oldest slices of policies that have more than their `warm.maxBytes` here, as far
+    /// as they lie in the cold tier, which has each partition up to `cold`.
+    pub fn drop_over(
+        &mut self,
+        engine: &Engine,
+        shelves: &[Arc<Shelf>],
+        rules: &RuleSet,
+        cold: impl Fn(PartitionId) -> Seq,
+    ) -> Result<Vec<Slice>> {
+        self.follow(rules);
+        let mut warm = rules.policies.iter().filter_map(|own| own.warm.as_ref());
+        if warm.all(|warm| warm.max_bytes.is_none()) {
+            return Ok(Vec::new());
         }
-        let age = warm_age(engine, file, rules)?;
-        self.ages.insert(file.path.clone(), age);
-        Ok(age)
+        let mut held = Vec::new();
+        for shelf in shelves {
+            let cold = cold(shelf.partition);
+            for file in shelf.snapshot().1 {
+                let Some(cap) = self.kept(engine, &file, rules)?.cap else {
+                    continue;
+                };
+                held.push(Held {
+                    cap,
+                    // One that is gone by now holds nothing.
+                    bytes: fs::metadata(&file.path).map_or(0, |file| file.len()),
+                    newest: file.slice.received_max,
+                    is_archived: file.slice.hi <= cold,
+                    slice: (shelf, file),
+                });
+            }
+        }
+        let mut dropped = Vec::new();
+        for (shelf, file) in cap::over(held) {
+            if drop_slice(shelf, &file.slice)? {
+                dropped.push(file.slice.clone());
+            }
+        }
+        Ok(dropped)
     }
+
+    fn follow(&mut self, rules: &RuleSet) {
+        let hash = rules.hash();
+        if self.rules != hash {
+            self.kept.clear();
+            self.rules = hash;
+        }
+    }
+
+    fn kept(&mut self, engine: &Engine, file: &Arc<SliceFile>, rules: &RuleSet) -> Result<Kept> {
+        if let Some(kept) = self.kept.get(&file.path) {
+            return Ok(kept.clone());
+        }
+        let kept = kept(engine, file, rules)?;
+        self.kept.insert(file.path.clone(), kept.clone());
+        Ok(kept)
+    }
+}
+
+/// `false` when it was gone already.
+fn drop_slice(shelf: &Shelf, slice: &Slice) -> Result<bool> {
+    shelf.change(|manifest| {
+        let there = manifest.slices.contains(slice);
+        manifest.expire(slice);
+        there
+    })
 }
 
 /// No row goes earlier than this.
@@ -87,15 +146,29 @@ fn least_warm_age(rules: &RuleSet) -> Duration {
         .unwrap_or(Duration::MAX)
 }
 
-/// The age at which the last row of a slice may go.
-fn warm_age(engine: &Engine, file: &Arc<SliceFile>, rules: &RuleSet) -> Result<Duration> {
+/// The age at which the last row of a slice may go, and the bound that all of them share.
+fn kept(engine: &Engine, file: &Arc<SliceFile>, rules: &RuleSet) -> Result<Kept> {
     let connection = engine.connect()?;
     let alias = slice_file::alias("age");
     engine::attach_read_only(&connection, &file.path, &alias)?;
     let kinds = classify::kinds(&connection, &format!("{alias}.events"), rules.uses_labels());
     engine::detach(&connection, &alias)?;
-    let age = |kind| classify::with_effective(rules, kind, |rules| rules.warm.rules.max_age());
-    Ok(kinds?.iter().map(age).max().unwrap_or_default())
+    let of = |kind| {
+        classify::with_effective(rules, kind, |effective| {
+            let warm = &effective.warm;
+            let cap = warm.rules.max_bytes.map(|max_bytes| Cap {
+                policy: warm.policy.name.clone(),
+                max_bytes,
+            });
+            (warm.rules.max_age(), cap)
+        })
+    };
+    let (ages, caps): (Vec<_>, Vec<_>) = kinds?.iter().map(of).unzip();
+    let first = caps.first().cloned().flatten();
+    Ok(Kept {
+        age: ages.into_iter().max().unwrap_or_default(),
+        cap: first.filter(|first| caps.iter().all(|cap| cap.as_ref() == Some(first))),
+    })
 }
 
 /// Up to where the log may forget: what is sealed here and committed in the cold tier (`cold`), and

@@ -45,6 +45,17 @@ pub(crate) fn run(seed: u64, count: usize, conversations: u64) -> Vec<String> {
         .collect()
 }
 
+/// The same, ten minutes apart instead of milliseconds.
+pub(crate) fn over_days(seed: u64, count: usize, conversations: u64) -> Vec<String> {
+    let lines = run(seed, count, conversations).into_iter().enumerate();
+    let later = lines.map(|(n, line)| {
+        let (day, hour, minute) = (1 + n / 144, n / 6 % 24, n % 6 * 10);
+        let time = format!("2026-11-{day:02}T{hour:02}:{minute:02}:00.000000Z");
+        line.replace(&member(&line, "timestamp"), &time)
+    });
+    later.collect()
+}
+
 fn line(dice: &mut Dice, seed: u64, n: usize, conversations: u64) -> String {
     let conversation = dice.below(conversations);
     let kind = match dice.below(100) {

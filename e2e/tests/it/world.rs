@@ -19,10 +19,32 @@ pub(crate) struct World {
     pub(crate) dir: TempDir,
     ports: BTreeMap<&'static str, u16>,
     pub(crate) http: Client,
+    setup: Setup,
+}
+
+/// What may differ between two worlds.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    pub(crate) partitions: u16,
+    /// Where traces go, over HTTP.
+    pub(crate) collector: Option<String>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            partitions: 3,
+            collector: None,
+        }
+    }
 }
 
 impl World {
     pub(crate) async fn start() -> Self {
+        Self::start_with(Setup::default()).await
+    }
+
+    pub(crate) async fn start_with(setup: Setup) -> Self {
         // Failing means that another test was first.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let names = [
@@ -44,6 +66,7 @@ impl World {
                 .timeout(Duration::from_secs(60))
                 .build()
                 .unwrap(),
+            setup,
         };
         for name in SERVICES {
             world.start_service(name);
@@ -60,7 +83,8 @@ impl World {
         match name {
             "ingest" => {
                 args.extend(["--listen".into(), listen(self.ports["ingest"])]);
-                args.extend(["--partitions", "3", "--log-replicas", "1"].map(String::from));
+                args.extend(["--partitions".into(), self.setup.partitions.to_string()]);
+                args.extend(["--log-replicas", "1"].map(String::from));
                 args.extend(["--nats-monitor-url".into(), self.nats.monitor_url.clone()]);
             }
             "hot-writer" => {
@@ -101,13 +125,32 @@ impl World {
     }
 
     fn common(&self, name: &str) -> Vec<String> {
-        let admin = self.ports[format!("a-{name}").as_str()];
-        vec![
+        let mut args = vec![
             "--nats-url".into(),
             self.nats.url.clone(),
             "--admin-addr".into(),
-            format!("127.0.0.1:{admin}"),
-        ]
+            format!("127.0.0.1:{}", self.ports[format!("a-{name}").as_str()]),
+        ];
+        if let Some(url) = &self.setup.collector {
+            args.extend(["--otlp-protocol".into(), "http/protobuf".into()]);
+            args.extend(["--otlp-endpoint".into(), url.clone()]);
+        }
+        args
+    }
+
+    pub(crate) async fn admin_status(&self, name: &str, path: &str) -> u16 {
+        let port = self.ports[format!("a-{name}").as_str()];
+        let url = format!("http://127.0.0.1:{port}{path}");
+        let answer = self.http.get(url).send().await.unwrap();
+        answer.status().as_u16()
+    }
+
+    /// What a service says on its admin port.
+    pub(crate) async fn admin(&self, name: &str, path: &str) -> String {
+        let port = self.ports[format!("a-{name}").as_str()];
+        let url = format!("http://127.0.0.1:{port}{path}");
+        let answer = self.http.get(url).send().await.unwrap();
+        answer.text().await.unwrap()
     }
 
     pub(crate) fn path(&self, name: &str) -> String {

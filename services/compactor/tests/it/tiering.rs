@@ -100,6 +100,37 @@ async fn what_is_old_goes_when_the_cold_tier_has_it_and_then_from_the_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_more_than_a_policy_may_have_goes_once_the_cold_tier_has_it() {
+    let world = World::start().await;
+    let mut rules = short();
+    rules.policies[0].warm = Some(Warm {
+        max_age_ms: 7 * 86_400_000,
+        max_bytes: Some(1),
+    });
+    world.log.publish_policy(&rules).await.unwrap();
+    let url = world.dir.path().join("cold").display().to_string();
+    let cold = ColdTier::open_for_writing(&url, &ColdOptions::default())
+        .await
+        .unwrap();
+    let _compactor = world.compactor(&["--seal-after", "200ms", "--cold-url", &url]);
+    world.publish(0..300, 10).await;
+    let coverage = world.until_sealed().await;
+    assert_once(&world.stored().await, 300);
+
+    archive(&cold, &coverage).await;
+
+    eventually("all of it is gone", async || {
+        world.stored().await.is_empty()
+    })
+    .await;
+    let capped = "isotherm_tier_removed_events_total{reason=\"capped\",tier=\"warm\"}";
+    eventually("and is counted", async || {
+        world.metric(capped).await == 300.0
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lost_slice_is_read_again_from_the_log() {
     let world = World::start().await;
     let compactor = world.compactor(&["--seal-after", "200ms"]);

@@ -1,0 +1,82 @@
+//! What an operator sees of each service: health and metrics.
+
+use std::collections::BTreeSet;
+
+use crate::{agents, world::World};
+
+const SERVICES: [&str; 4] = ["ingest", "hot-writer", "compactor", "query"];
+
+/// Units and words that a name must not end in: base units and `_total` are the rule.
+const WRONG_ENDS: [&str; 6] = ["_ms", "_millis", "_milliseconds", "_count", "_kb", "_mb"];
+
+/// Of a metric: its name, its help and its type.
+fn described(text: &str, what: &str) -> BTreeSet<(String, String)> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix(what));
+    let lines = lines.filter_map(|line| line.trim_start().split_once(' '));
+    lines
+        .map(|(name, rest)| (name.to_owned(), rest.to_owned()))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_are_named_as_prometheus_asks_and_name_no_conversation() {
+    let world = World::start().await;
+    world.post(&agents::run(7, 100, 3), 50).await;
+    world.until_sealed().await;
+    world.read("run-7-0").await;
+    for service in SERVICES {
+        let text = world.admin(service, "/metrics").await;
+        let types = described(&text, "# TYPE");
+        let helps = described(&text, "# HELP");
+        let named: BTreeSet<&str> = helps.iter().map(|(name, _)| name.as_str()).collect();
+        assert!(!types.is_empty(), "{service}: {text}");
+        for (name, kind) in &types {
+            let place = format!("{service}: {name}");
+            assert!(named.contains(name.as_str()), "{place} has help");
+            assert!(
+                name.starts_with("isotherm_") || name.starts_with("process_"),
+                "{place} has our prefix"
+            );
+            assert_eq!(
+                kind == "counter",
+                name.ends_with("_total"),
+                "{place}: {kind}"
+            );
+            assert!(!WRONG_ENDS.iter().any(|end| name.ends_with(end)), "{place}");
+        }
+        assert_eq!(
+            types.len(),
+            named.len(),
+            "{service}: each is described once"
+        );
+        assert!(
+            !text.contains("run-7-"),
+            "{service}: labels are from closed sets"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_says_why_it_is_not_ready_and_lives_all_the_same() {
+    let mut world = World::start().await;
+    world.nats.kill().await;
+    testkit::eventually("ingest is not ready", async || {
+        world
+            .admin("ingest", "/readyz?verbose")
+            .await
+            .contains("nats")
+            && world.admin_status("ingest", "/readyz").await == 503
+    })
+    .await;
+    for service in SERVICES {
+        assert_eq!(
+            world.admin_status(service, "/livez").await,
+            200,
+            "{service}"
+        );
+    }
+    world.nats.restart().await;
+    for service in SERVICES {
+        world.until_ready(service).await;
+    }
+}
