@@ -41,6 +41,7 @@ A line without an event_id gets one from its text and its number, so the file ma
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct SqliteArgs {
+    /// The database. It is only read.
     #[arg(value_name = "FILE")]
     file: PathBuf,
     #[command(flatten)]

@@ -1,10 +1,15 @@
 //! What CI runs, in the order in which a mistake is found fastest.
 
-use crate::{check, layers, lengths, run::step, setup, test};
+use crate::{check, layers, lengths, minio, run::step, setup, test};
 
 pub(crate) fn run() -> anyhow::Result<()> {
     lint()?;
-    let summary = step("test", || test::all(&test::Args::default()))?;
+    step("minio", minio::build)?;
+    let args = test::Args {
+        minio: true,
+        ..test::Args::default()
+    };
+    let summary = step("test", || test::all(&args))?;
     test::conclude(summary)
 }
 

@@ -4,6 +4,7 @@ mod ci;
 mod demo;
 mod layers;
 mod lengths;
+mod minio;
 mod process;
 mod run;
 mod setup;

@@ -8,15 +8,19 @@ use std::{
 use anyhow::Context as _;
 
 use crate::{
+    minio::Minio,
     run::{self, step},
     setup,
 };
 
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Args {
+    /// Run the cold tier's suite on MinIO too, which is built by Go the first time.
+    #[arg(long)]
+    pub(crate) minio: bool,
     /// Passed on to `cargo test --workspace`.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    rest: Vec<String>,
+    pub(crate) rest: Vec<String>,
 }
 
 /// The sum over all test binaries.
@@ -36,9 +40,20 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 /// Builds the programs that the tests start, then runs every test to the end. The tests are built
 /// along, so that cargo resolves the features of the dependencies once and not twice.
 pub(crate) fn all(args: &Args) -> anyhow::Result<Summary> {
-    run::check(run::cargo(&["build", "--workspace", "--bins", "--tests"]))?;
+    let minio = args.minio.then(Minio::start).transpose()?;
+    let features: &[&str] = match minio {
+        Some(_) => &["--features", "cold-tier/external-s3"],
+        None => &[],
+    };
+    let mut build = run::cargo(&["build", "--workspace", "--bins", "--tests"]);
+    build.args(features);
+    run::check(build)?;
     let mut command = run::cargo(&["test", "--workspace", "--no-fail-fast"]);
-    command.args(&args.rest).stdout(Stdio::piped());
+    command
+        .args(features)
+        .args(&args.rest)
+        .stdout(Stdio::piped());
+    command.envs(minio.iter().flat_map(Minio::environment));
     let mut child = command.spawn().context("start cargo test")?;
     let lines = BufReader::new(child.stdout.take().expect("stdout is piped"));
     let mut summary = Summary::default();
