@@ -7,6 +7,7 @@
 mod admin;
 mod entry;
 mod leash;
+mod memory;
 pub mod metrics;
 mod net;
 pub mod propagation;
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use admin::AdminArgs;
 pub use entry::main;
+pub use memory::bound_memory;
 pub use net::bind;
 pub use readiness::{Check, Readiness};
 pub use retry::Backoff;

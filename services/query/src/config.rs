@@ -54,6 +54,10 @@ pub struct Args {
     /// Most memory of one SQL statement.
     #[arg(long, env = "ISOTHERM_SQL_MEMORY_BYTES", default_value_t = 2 << 30)]
     pub sql_memory_bytes: u64,
+    /// Most memory of the whole process; what would take more fails. Enough for all statements at
+    /// once and 4 GiB when it is left out.
+    #[arg(long, env = "ISOTHERM_MEMORY_BYTES")]
+    pub memory_bytes: Option<u64>,
     /// Longest run of one SQL statement, unless it asks for less.
     #[arg(long, env = "ISOTHERM_SQL_TIMEOUT", default_value = "30s")]
     pub sql_timeout: humantime::Duration,
@@ -91,6 +95,7 @@ pub struct Config {
     pub s3: S3Args,
     pub cache: Option<(PathBuf, u64)>,
     pub sql: SqlConfig,
+    pub memory_bytes: u64,
     pub max_tail_clients: usize,
 }
 
@@ -101,6 +106,9 @@ pub struct SqlConfig {
     pub at_once: usize,
     pub limits: sql::Limits,
 }
+
+/// For everything but SQL: pages, caches, threads.
+const BESIDE_SQL: u64 = 4 << 30;
 
 impl Args {
     pub fn validate(&self) -> anyhow::Result<Config> {
@@ -117,6 +125,13 @@ impl Args {
         ensure!(
             self.sql_max_scan_bytes > 0 && self.max_tail_clients > 0,
             "--sql-max-scan-bytes and --max-tail-clients must be at least 1"
+        );
+        let at_once = u64::try_from(self.sql_at_once).unwrap_or(u64::MAX);
+        let statements = (self.sql_memory_bytes.saturating_mul(2)).saturating_mul(at_once);
+        let memory_bytes = (self.memory_bytes).unwrap_or(statements.saturating_add(BESIDE_SQL));
+        ensure!(
+            memory_bytes >= BESIDE_SQL / 8,
+            "--memory-bytes must be at least 512 MiB (536870912)"
         );
         Ok(Config {
             listen: self.listen,
@@ -138,6 +153,7 @@ impl Args {
                     ..sql::Limits::default()
                 },
             },
+            memory_bytes,
             max_tail_clients: self.max_tail_clients,
         })
     }

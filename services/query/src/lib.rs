@@ -50,6 +50,7 @@ const POLL: Duration = Duration::from_millis(200);
 
 /// Serves until the process is told to stop.
 pub async fn run(config: Config, mut runtime: Runtime) -> anyhow::Result<()> {
+    service_runtime::bound_memory(config.memory_bytes)?;
     let listener = service_runtime::bind("query", config.listen).await?;
     let metrics = Metrics::register(&runtime.registry)?;
     let shutdown = runtime.shutdown();
