@@ -2,6 +2,8 @@ mod bench;
 mod check;
 mod ci;
 mod demo;
+mod e2e;
+mod image;
 mod layers;
 mod lengths;
 mod process;
@@ -31,6 +33,13 @@ enum Command {
     Test(test::Args),
     /// Measure how fast events go in, against one XADD per event.
     Bench(bench::Args),
+    /// Build the image of all programs on this machine, without Docker and without a registry.
+    Image(image::Args),
+    /// Prove the charts on a real Kubernetes: $KUBECONFIG's, kind's, or one started here.
+    E2e(e2e::Args),
+    /// Be the first process of a cluster.
+    #[command(hide = true)]
+    Node(e2e::node::Args),
     /// Everything that must be green before a merge.
     Ci,
     /// Check who links what.
@@ -47,6 +56,9 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Image(args) => image::run(&args),
+        Command::E2e(args) => e2e::run(&args),
+        Command::Node(args) => e2e::node::run(&args),
         Command::Ci => ci::run(),
         Command::Layers => layers::run(),
         Command::Fmt => check::format(),
