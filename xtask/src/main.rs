@@ -1,4 +1,5 @@
 mod bench;
+mod charts;
 mod check;
 mod ci;
 mod demo;
@@ -33,6 +34,8 @@ enum Command {
     Test(test::Args),
     /// Measure how fast events go in, against one XADD per event.
     Bench(bench::Args),
+    /// Lint, render and validate the charts, by Helm 3 and 4, for every Kubernetes we promise.
+    Charts(charts::Args),
     /// Build the image of all programs on this machine, without Docker and without a registry.
     Image(image::Args),
     /// Prove the charts on a real Kubernetes: $KUBECONFIG's, kind's, or one started here.
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Charts(args) => charts::run(&args),
         Command::Image(args) => image::run(&args),
         Command::E2e(args) => e2e::run(&args),
         Command::Node(args) => e2e::node::run(&args),
