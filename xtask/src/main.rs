@@ -1,7 +1,10 @@
 mod bench;
+mod charts;
 mod check;
 mod ci;
 mod demo;
+mod e2e;
+mod image;
 mod layers;
 mod lengths;
 mod minio;
@@ -32,6 +35,15 @@ enum Command {
     Test(test::Args),
     /// Measure how fast events go in, against one XADD per event.
     Bench(bench::Args),
+    /// Lint, render and validate the charts, by Helm 3 and 4, for every Kubernetes we promise.
+    Charts(charts::Args),
+    /// Build the image of all programs on this machine, without Docker and without a registry.
+    Image(image::Args),
+    /// Prove the charts on a real Kubernetes: $KUBECONFIG's, kind's, or one started here.
+    E2e(e2e::Args),
+    /// Be the first process of a cluster.
+    #[command(hide = true)]
+    Node(e2e::node::Args),
     /// Everything that must be green before a merge.
     Ci,
     /// Check who links what.
@@ -48,6 +60,10 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Charts(args) => charts::run(&args),
+        Command::Image(args) => image::run(&args),
+        Command::E2e(args) => e2e::run(&args),
+        Command::Node(args) => e2e::node::run(&args),
         Command::Ci => ci::run(),
         Command::Layers => layers::run(),
         Command::Fmt => check::format(),

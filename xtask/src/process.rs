@@ -48,6 +48,11 @@ impl Process {
         Ok(())
     }
 
+    /// Lets it outlive us after all.
+    pub(crate) fn forget(self) {
+        std::mem::forget(self);
+    }
+
     /// Asks it to stop, and makes it when it does not listen.
     pub(crate) fn stop(mut self) -> anyhow::Result<()> {
         let id = self.id().to_string();

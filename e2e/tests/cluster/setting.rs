@@ -1,0 +1,31 @@
+//! What `cargo xtask e2e` says about the cluster.
+
+use std::{env, path::PathBuf};
+
+#[derive(Debug)]
+pub(crate) struct Setting {
+    pub(crate) repository: String,
+    pub(crate) tag: String,
+    /// Whether the images of NATS, Valkey and SeaweedFS were given to the cluster beforehand.
+    pub(crate) local_servers: bool,
+    /// Whether namespaces stay when a scenario is done.
+    pub(crate) keep: bool,
+    pub(crate) root: PathBuf,
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a test has no command line of its own"
+)]
+pub(crate) fn setting() -> Setting {
+    let variable = |name: &str| env::var(name).ok();
+    let image = variable("ISOTHERM_E2E_IMAGE").expect("run it by `cargo xtask e2e`");
+    let (repository, tag) = image.rsplit_once(':').expect("an image has a tag");
+    Setting {
+        repository: repository.to_owned(),
+        tag: tag.to_owned(),
+        local_servers: variable("ISOTHERM_E2E_LOCAL_SERVERS").is_some(),
+        keep: variable("ISOTHERM_E2E_KEEP").is_some(),
+        root: variable("ISOTHERM_E2E_ROOT").unwrap().into(),
+    }
+}

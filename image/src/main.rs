@@ -1,0 +1,49 @@
+//! Every program of Isotherm in one file, as the image has it: which one it is depends on the name
+//! by which it is called.
+
+use std::{env, ffi::OsString, path::Path, process::ExitCode};
+
+use clap::Parser as _;
+use service_runtime::Runtime;
+
+fn main() -> ExitCode {
+    let called = env::args_os().next().unwrap_or_default();
+    match name(&called).as_str() {
+        "archiver" => service_runtime::main(|| archiver::run(archiver::Args::parse())),
+        "compactor" => service_runtime::main(|| compactor::run(compactor::Args::parse())),
+        "hot-writer" => service_runtime::main(|| hot_writer::run(hot_writer::Args::parse())),
+        "ingest" => service_runtime::main(|| ingest::run(ingest::Args::parse())),
+        "operator" => service_runtime::main(operator),
+        "query" => service_runtime::main(query),
+        // By its own name, or by none of ours.
+        _ => isotherm::main(),
+    }
+}
+
+fn name(called: &OsString) -> String {
+    let file = Path::new(called).file_name().unwrap_or_default();
+    file.to_string_lossy().into_owned()
+}
+
+async fn query() -> anyhow::Result<()> {
+    let args = query::config::Args::parse();
+    let config = args.validate()?;
+    let runtime = Runtime::start("query", args.runtime).await?;
+    query::run(config, runtime).await
+}
+
+async fn operator() -> anyhow::Result<()> {
+    anyhow::bail!("this version has no operator")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::name;
+
+    #[test]
+    fn a_program_is_known_by_the_last_part_of_its_path() {
+        assert_eq!(name(&"/usr/local/bin/hot-writer".into()), "hot-writer");
+        assert_eq!(name(&"query".into()), "query");
+        assert_eq!(name(&"".into()), "");
+    }
+}

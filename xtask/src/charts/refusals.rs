@@ -1,0 +1,67 @@
+//! Values that the chart must not take, and what it has to say instead.
+
+use std::process::Command;
+
+use anyhow::ensure;
+
+use super::tools;
+use crate::run;
+
+/// What is set, and a part of the answer.
+const REFUSALS: &[(&[&str], &str)] = &[
+    (&[], "set profile: dev, which brings all three"),
+    (
+        &["profile=dev", "externalS3.bucket=events"],
+        "remove externalS3, or set profile: production",
+    ),
+    (
+        &[
+            "externalNats.url=nats://n:4222",
+            "externalRedis.url=redis://r",
+            "externalS3.bucket=events",
+        ],
+        "externalNats.monitorUrls",
+    ),
+    (&["profile=test"], "'production', 'dev'"),
+    (
+        &["profile=dev", "ingest.replica=2"],
+        "'replica' not allowed",
+    ),
+    (&["profile=dev", "partitions=0"], "/partitions"),
+    (
+        &["profile=dev", "compactor.sealAfter=soon"],
+        "/compactor/sealAfter",
+    ),
+    (
+        &["profile=dev", "ingest.keda.enabled=true"],
+        "set ingest.keda.prometheusUrl",
+    ),
+    (
+        &[
+            "profile=dev",
+            "query.keda.enabled=true",
+            "query.autoscaling.enabled=true",
+        ],
+        "enable one of them",
+    ),
+];
+
+pub(super) fn check() -> anyhow::Result<()> {
+    for (values, sentence) in REFUSALS {
+        let mut command = Command::new(tools::helm4());
+        command
+            .args(["template", "isotherm", "charts/isotherm"])
+            .current_dir(run::root());
+        for value in *values {
+            command.args(["--set", value]);
+        }
+        let output = command.output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(!output.status.success(), "{values:?} is taken");
+        ensure!(
+            said.contains(sentence),
+            "{values:?} is refused without {sentence:?}: {said}"
+        );
+    }
+    Ok(())
+}

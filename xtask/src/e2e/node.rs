@@ -1,0 +1,208 @@
+//! The first process of the cluster's own namespaces: starts every part of a Kubernetes node and
+//! ends when one of them does. With it the kernel ends everything else in there, whatever it is.
+
+mod parts;
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use nix::sys::wait::waitpid;
+
+use crate::run;
+use parts::Part;
+
+/// An address for documentation: nothing outside can have it.
+const ADDRESS: &str = "192.0.2.10";
+const PODS: &str = "10.244.0.0/16";
+const SERVICES: &str = "10.96.0.0/16";
+const PATIENCE: Duration = Duration::from_secs(90);
+const POLL: Duration = Duration::from_millis(200);
+
+/// Who may call the API server, by token: the network that it listens on ends in this namespace.
+const USERS: [(&str, &str, &str); 5] = [
+    ("admin", "admin", "system:masters"),
+    ("controllers", "system:kube-controller-manager", ""),
+    ("scheduler", "system:kube-scheduler", ""),
+    ("node", "system:node:node", "system:nodes"),
+    ("proxy", "system:kube-proxy", ""),
+];
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Where it keeps everything.
+    #[arg(long)]
+    dir: PathBuf,
+    /// Where the programs are.
+    #[arg(long)]
+    programs: PathBuf,
+    #[arg(long)]
+    kubectl: PathBuf,
+    /// Below which all its cgroups lie.
+    #[arg(long)]
+    cgroup: String,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    network().context("make the network")?;
+    let mut node = Node {
+        args,
+        running: BTreeMap::new(),
+    };
+    node.write_files().context("write the configuration")?;
+    node.start_control_plane()?;
+    node.start_workers()?;
+    node.watch()
+}
+
+/// One address on a bridge that leads nowhere.
+fn network() -> anyhow::Result<()> {
+    // Whatever is kept in /run belongs to the node alone, and goes with it.
+    run::check(words("mount -t tmpfs run /run"))?;
+    run::check(words("ip link set lo up"))?;
+    run::check(words("ip link add node0 type bridge"))?;
+    run::check(words(&format!("ip addr add {ADDRESS}/24 dev node0")))?;
+    run::check(words("ip link set node0 up"))?;
+    run::check(words("ip route add default dev node0"))?;
+    fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("forward packets")
+}
+
+fn words(line: &str) -> Command {
+    let mut words = line.split(' ');
+    let mut command = Command::new(words.next().expect("a line has a word"));
+    command.args(words);
+    command
+}
+
+struct Node<'a> {
+    args: &'a Args,
+    running: BTreeMap<i32, &'static str>,
+}
+
+impl Node<'_> {
+    fn path(&self, name: &str) -> String {
+        self.args.dir.join(name).display().to_string()
+    }
+
+    fn write_files(&self) -> anyhow::Result<()> {
+        let dir = &self.args.dir;
+        for folder in ["log", "cni", "pki", "kubelet"] {
+            fs::create_dir_all(dir.join(folder))?;
+        }
+        for (template, target) in [
+            ("containerd.toml", "containerd.toml"),
+            ("network.conflist", "cni/network.conflist"),
+            ("kubelet.yaml", "kubelet.yaml"),
+            ("proxy.yaml", "proxy.yaml"),
+        ] {
+            let text = fs::read_to_string(run::root().join("e2e/cluster").join(template))?;
+            fs::write(dir.join(target), self.fill(&text)?)?;
+        }
+        // It asks nobody outside, since nobody would answer.
+        fs::write(dir.join("resolv.conf"), "nameserver 127.0.0.1\n")?;
+        let mut tokens = String::new();
+        for (user, name, group) in USERS {
+            tokens.push_str(&format!("{user}-token,{name},{user},\"{group}\"\n"));
+            fs::write(
+                dir.join(format!("{user}.kubeconfig")),
+                self.kubeconfig(user),
+            )?;
+        }
+        fs::write(dir.join("tokens.csv"), tokens)?;
+        let mut key = words("openssl genrsa -out");
+        key.arg(self.path("pki/accounts.key")).arg("2048");
+        run::output(key).map(drop)
+    }
+
+    fn fill(&self, template: &str) -> anyhow::Result<String> {
+        let plugins = ["/usr/lib/cni", "/opt/cni/bin"];
+        let plugins = plugins
+            .iter()
+            .find(|dir| Path::new(dir).join("ptp").exists());
+        Ok(template
+            .replace("@DIR@", &self.args.dir.display().to_string())
+            .replace("@CNI@", plugins.context("no CNI plugins are installed")?)
+            .replace("@CGROUP@", &self.args.cgroup)
+            .replace("@NODE@", ADDRESS))
+    }
+
+    fn kubeconfig(&self, user: &str) -> String {
+        let certificate = self.path("pki/apiserver.crt");
+        format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: e2e\n\
+             clusters:\n- {{name: e2e, cluster: {{server: \"https://{ADDRESS}:6443\", certificate-authority: \"{certificate}\"}}}}\n\
+             users:\n- {{name: e2e, user: {{token: {user}-token}}}}\n\
+             contexts:\n- {{name: e2e, context: {{cluster: e2e, user: e2e}}}}\n"
+        )
+    }
+
+    fn start_control_plane(&mut self) -> anyhow::Result<()> {
+        let dir = &self.args.dir;
+        for part in [
+            parts::etcd(dir),
+            parts::api_server(dir),
+            parts::containerd(dir),
+        ] {
+            self.start(part)?;
+        }
+        self.wait_for("the API server", &["get", "--raw", "/readyz"])?;
+        self.start(parts::controllers(dir))?;
+        self.start(parts::scheduler(dir))
+    }
+
+    fn start_workers(&mut self) -> anyhow::Result<()> {
+        let dir = &self.args.dir;
+        self.start(parts::kubelet(dir))?;
+        self.start(parts::proxy(dir))
+    }
+
+    fn start(&mut self, part: Part) -> anyhow::Result<()> {
+        let Part {
+            name,
+            program,
+            flags,
+        } = part;
+        let log = File::create(self.args.dir.join(format!("log/{name}.log")))?;
+        let program = program.map(|program| self.args.programs.join(program));
+        let mut command = Command::new(program.unwrap_or_else(|| PathBuf::from(name)));
+        command.args(flags).stdin(Stdio::null());
+        command.stdout(log.try_clone()?).stderr(log);
+        let child = command.spawn().with_context(|| format!("start {name}"))?;
+        self.running.insert(i32::try_from(child.id())?, name);
+        Ok(())
+    }
+
+    fn wait_for(&self, what: &str, kubectl: &[&str]) -> anyhow::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut command = Command::new(&self.args.kubectl);
+            command
+                .arg("--kubeconfig")
+                .arg(self.path("admin.kubeconfig"))
+                .args(kubectl);
+            let Err(error) = run::output(command) else {
+                return Ok(());
+            };
+            if Instant::now() >= deadline {
+                return Err(error.context(format!("wait for {what}")));
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// As the first process it inherits every orphan; only its own children matter.
+    fn watch(&self) -> anyhow::Result<()> {
+        loop {
+            let ended = waitpid(None, None).context("wait for the parts of the node")?;
+            let name = ended.pid().and_then(|pid| self.running.get(&pid.as_raw()));
+            if let Some(name) = name {
+                bail!("{name} ended: {ended:?}");
+            }
+        }
+    }
+}

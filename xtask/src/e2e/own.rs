@@ -1,0 +1,248 @@
+//! The cluster that needs nothing but a Linux kernel: one node in namespaces of its own, from
+//! programs built once. It reaches nobody and nobody reaches it; when its first process dies, or
+//! we do, the kernel ends all of it.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail, ensure};
+
+use super::{cgroup, programs};
+use crate::{process::Process, run, run::say};
+
+const START_LIMIT: Duration = Duration::from_secs(120);
+const END_LIMIT: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(200);
+/// Volumes made ahead: of one access mode each, as ReadWriteOncePod may not be mixed with others.
+const VOLUMES: [(&str, usize); 2] = [("ReadWriteOnce", 60), ("ReadWriteOncePod", 20)];
+
+#[derive(Debug)]
+pub(crate) struct OwnCluster {
+    dir: PathBuf,
+    cgroup: String,
+    /// `unshare`, which holds the namespaces open.
+    namespaces: Option<Process>,
+}
+
+impl OwnCluster {
+    /// Starts it and waits until it serves. With `keep` it lives on when we end.
+    pub(crate) fn start(keep: bool) -> anyhow::Result<Self> {
+        let programs = programs::build()?;
+        sweep()?;
+        let name = format!("isotherm-e2e-{}", std::process::id());
+        let dir = std::env::temp_dir().join(&name);
+        fs::create_dir_all(&dir)?;
+        let cgroup = format!("/{name}");
+        cgroup::create(&cgroup)?;
+        let mut cluster = Self {
+            dir,
+            cgroup,
+            namespaces: None,
+        };
+        cluster.namespaces = Some(cluster.unshare(&programs, keep)?);
+        cluster.wait_until_ready().map_err(|error| {
+            let log = fs::read_to_string(cluster.dir.join("node.log")).unwrap_or_default();
+            error.context(format!("start the cluster: {}", log.trim()))
+        })?;
+        Ok(cluster)
+    }
+
+    fn unshare(&self, programs: &Path, keep: bool) -> anyhow::Result<Process> {
+        let mut command = match keep {
+            true => Command::new("setsid"),
+            false => Command::new("setpriv"),
+        };
+        if !keep {
+            command.args(["--pdeathsig", "KILL"]);
+        }
+        command
+            .args([
+                "unshare",
+                "--net",
+                "--mount",
+                "--pid",
+                "--fork",
+                "--kill-child",
+            ])
+            .arg("--mount-proc")
+            .arg(std::env::current_exe()?)
+            .args(["node", "--cgroup", &self.cgroup])
+            .arg("--dir")
+            .arg(&self.dir)
+            .arg("--programs")
+            .arg(programs)
+            .arg("--kubectl")
+            .arg(kubectl())
+            .current_dir(run::root())
+            .stdin(Stdio::null());
+        let log = File::create(self.dir.join("node.log"))?;
+        command.stdout(log.try_clone()?).stderr(log);
+        let process = Process::start(command)?;
+        fs::write(self.dir.join("pid"), process.id().to_string())?;
+        Ok(process)
+    }
+
+    fn wait_until_ready(&mut self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + START_LIMIT;
+        self.until(
+            deadline,
+            &["wait", "--for=condition=Ready", "node/node", "--timeout=1s"],
+        )?;
+        for image in ["pause", "coredns"] {
+            self.import(&programs::image(image))?;
+        }
+        self.apply(&fs::read_to_string(
+            run::root().join("e2e/cluster/base.yaml"),
+        )?)?;
+        self.apply(&self.volumes()?)?;
+        self.until(
+            deadline,
+            &[
+                "-n",
+                "kube-system",
+                "rollout",
+                "status",
+                "deployment/dns",
+                "--timeout=5s",
+            ],
+        )
+    }
+
+    fn until(&mut self, deadline: Instant, args: &[&str]) -> anyhow::Result<()> {
+        loop {
+            let mut command = self.enter(kubectl());
+            command.args(args);
+            let Err(error) = run::output(command) else {
+                return Ok(());
+            };
+            let namespaces = self.namespaces.as_mut().expect("it was started");
+            ensure!(!namespaces.has_ended(), "its first process ended");
+            if Instant::now() >= deadline {
+                return Err(error);
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    fn volumes(&self) -> anyhow::Result<String> {
+        let mut objects = String::new();
+        for (mode, count) in VOLUMES {
+            for n in 0..count {
+                let name = format!("{}-{n}", mode.to_lowercase());
+                let path = self.dir.join("volumes").join(&name);
+                fs::create_dir_all(&path)?;
+                fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o777))?;
+                objects.push_str(&format!(
+                    "---\napiVersion: v1\nkind: PersistentVolume\nmetadata: {{name: {name}}}\n\
+                     spec: {{capacity: {{storage: 20Gi}}, accessModes: [{mode}], storageClassName: standard, \
+                     persistentVolumeReclaimPolicy: Retain, hostPath: {{path: \"{}\"}}}}\n",
+                    path.display()
+                ));
+            }
+        }
+        Ok(objects)
+    }
+
+    fn apply(&self, objects: &str) -> anyhow::Result<()> {
+        let file = self.dir.join("apply.yaml");
+        fs::write(&file, objects)?;
+        let mut command = self.enter(kubectl());
+        command.args(["apply", "--server-side", "-f"]).arg(file);
+        run::output(command).map(drop)
+    }
+
+    /// Gives the node an image from an archive.
+    pub(crate) fn import(&self, archive: &Path) -> anyhow::Result<()> {
+        let mut ctr = Command::new("ctr");
+        ctr.arg("--address").arg(self.dir.join("containerd.sock"));
+        ctr.args(["--namespace", "k8s.io", "images", "import"])
+            .arg(archive);
+        run::output(ctr).map(drop)
+    }
+
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.dir.join("admin.kubeconfig")
+    }
+
+    /// `program` in the network of the cluster; it ends when we do.
+    pub(crate) fn enter(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let namespaces = self.namespaces.as_ref().expect("it was started");
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--pdeathsig", "KILL", "nsenter"])
+            .arg(format!("--net=/proc/{}/ns/net", namespaces.id()))
+            .arg(program)
+            .env("KUBECONFIG", self.kubeconfig());
+        command
+    }
+
+    /// Leaves it running, and says how to use and how to end it.
+    pub(crate) fn leave(mut self) {
+        let Some(namespaces) = self.namespaces.take() else {
+            return;
+        };
+        let id = namespaces.id();
+        namespaces.forget();
+        say(&format!(
+            "the cluster goes on:\n  nsenter --net=/proc/{id}/ns/net env KUBECONFIG={} {} get pods -A\n\
+             end it with:\n  kill -9 {id}",
+            self.kubeconfig().display(),
+            kubectl().display()
+        ));
+        std::mem::forget(self);
+    }
+
+    fn end(&mut self) -> anyhow::Result<()> {
+        let Some(namespaces) = self.namespaces.take() else {
+            return Ok(());
+        };
+        let id = namespaces.id();
+        let children = format!("/proc/{id}/task/{id}/children");
+        let first = fs::read_to_string(children).unwrap_or_default();
+        drop(namespaces);
+        let deadline = Instant::now() + END_LIMIT;
+        let gone = |pid: &str| !Path::new("/proc").join(pid).exists();
+        while !first.split_whitespace().all(gone) {
+            if Instant::now() >= deadline {
+                bail!("process {} did not end within {END_LIMIT:?}", first.trim());
+            }
+            std::thread::sleep(POLL);
+        }
+        cgroup::remove(&self.cgroup);
+        fs::remove_dir_all(&self.dir).with_context(|| format!("remove {}", self.dir.display()))
+    }
+}
+
+impl Drop for OwnCluster {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            say(&format!("warning: the cluster is not gone: {error:#}"));
+        }
+    }
+}
+
+/// What runs left behind that were killed.
+fn sweep() -> anyhow::Result<()> {
+    for entry in fs::read_dir(std::env::temp_dir())? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some((kind, id)) = name.rsplit_once('-') else {
+            continue;
+        };
+        let owner = fs::read_to_string(entry.path().join("pid")).unwrap_or_else(|_| id.to_owned());
+        let is_ours = ["isotherm-e2e", "isotherm-image"].contains(&kind);
+        if is_ours && !Path::new("/proc").join(owner.trim()).exists() {
+            cgroup::remove(&format!("/{name}"));
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn kubectl() -> PathBuf {
+    run::root().join(".tools/kubernetes/bin/kubectl")
+}

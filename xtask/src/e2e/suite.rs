@@ -1,0 +1,83 @@
+//! The scenarios: built by cargo, run where they reach the cluster.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::Context as _;
+
+use super::{Args, Cluster};
+use crate::{
+    run::{self, step},
+    test::{self, Summary},
+};
+
+pub(super) fn run(args: &Args, cluster: &Cluster) -> anyhow::Result<Summary> {
+    let program = step("build the scenarios", build)?;
+    step("scenarios", || {
+        let mut command = cluster.enter(&program);
+        command
+            .args(["--test-threads", "2", "--nocapture"])
+            .args(&args.scenarios)
+            .env("PATH", path()?)
+            .env("ISOTHERM_E2E_IMAGE", image(args))
+            .env("ISOTHERM_E2E_ROOT", run::root())
+            .current_dir(run::root());
+        if !matches!(cluster, Cluster::Given) {
+            command.env("ISOTHERM_E2E_LOCAL_SERVERS", "1");
+        }
+        if args.keep {
+            command.env("ISOTHERM_E2E_KEEP", "1");
+        }
+        test::follow(command)
+    })
+}
+
+impl Cluster {
+    fn enter(&self, program: &Path) -> Command {
+        match self {
+            Self::Own(cluster) => cluster.enter(program),
+            Self::Given => Command::new(program),
+            Self::Kind(cluster) => {
+                let mut command = Command::new(program);
+                command.env("KUBECONFIG", cluster.kubeconfig());
+                command
+            }
+        }
+    }
+}
+
+fn image(args: &Args) -> &str {
+    args.image.as_deref().unwrap_or("localhost/isotherm:1")
+}
+
+/// Our helm and kubectl before those of the machine.
+fn path() -> anyhow::Result<OsString> {
+    let ours = run::root().join(".tools/kubernetes/bin");
+    let theirs = std::env::var_os("PATH").unwrap_or_default();
+    std::env::join_paths(std::iter::once(ours).chain(std::env::split_paths(&theirs)))
+        .context("a folder on the PATH has a colon in its name")
+}
+
+/// With the features that every other build has, so that little is built again.
+fn build() -> anyhow::Result<PathBuf> {
+    let mut cargo = run::cargo(&["test", "--workspace", "--features", "e2e/cluster"]);
+    cargo.args([
+        "--test",
+        "cluster",
+        "--no-run",
+        "--message-format",
+        "json-render-diagnostics",
+    ]);
+    cargo.stderr(Stdio::inherit());
+    let output = String::from_utf8(run::output(cargo)?).context("read what cargo built")?;
+    let mut built = output.lines().filter_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        let is_ours = message["target"]["name"] == "cluster";
+        let path = message["executable"].as_str().filter(|_| is_ours)?;
+        Some(PathBuf::from(path))
+    });
+    built.next_back().context("cargo built no scenarios")
+}

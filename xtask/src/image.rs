@@ -1,0 +1,218 @@
+//! The image, from programs built here and on a base made here: no registry is asked.
+
+mod base;
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, bail, ensure};
+
+use crate::{
+    e2e::buildah::{Store, reference},
+    process,
+    run::{self, step},
+    setup,
+};
+
+const PROGRAMS: [&str; 7] = [
+    "archiver",
+    "compactor",
+    "hot-writer",
+    "ingest",
+    "isotherm",
+    "operator",
+    "query",
+];
+/// The one file that is all of them.
+const PROGRAM: &str = "isotherm-image";
+const LIBRARY: &str = ".tools/duckdb/libduckdb.so";
+/// Beyond it, starting a pod on a new node takes too long.
+const LIMIT_MB: u64 = 250;
+/// The servers of profile: dev, from `.tools/`.
+const SERVERS: [(&str, &str); 3] = [
+    ("nats", "nats-server"),
+    ("valkey", "valkey-server"),
+    ("seaweedfs", "weed"),
+];
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// How the programs are built: `release`, or `image`, which is quicker and larger.
+    #[arg(long, default_value = "release")]
+    profile: String,
+    /// Where the image is written, for `docker load`, `ctr images import` and others.
+    #[arg(long, default_value = "target/isotherm-image.tar")]
+    output: PathBuf,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    step("setup", setup::run)?;
+    let scratch = Scratch::new()?;
+    let output = run::root().join(&args.output);
+    build(&scratch, &args.profile, &output)?;
+    run::say(&format!(
+        "{} is in {}",
+        reference("isotherm"),
+        output.display()
+    ));
+    Ok(())
+}
+
+/// The image of the product, and those of the servers that `profile: dev` starts.
+pub(crate) fn all(scratch: &Scratch, profile: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let archive = scratch.dir.join("isotherm.tar");
+    build(scratch, profile, &archive)?;
+    let mut archives = vec![archive];
+    for (name, program) in SERVERS {
+        archives.push(server(scratch, name, program)?);
+    }
+    Ok(archives)
+}
+
+/// A folder with layers and archives, removed in the end.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    dir: PathBuf,
+    store: Store,
+}
+
+impl Scratch {
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        let dir = std::env::temp_dir().join(format!("isotherm-image-{}", std::process::id()));
+        fs::create_dir_all(&dir)?;
+        let store = Store::new(&dir)?;
+        Ok(Self { dir, store })
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn build(scratch: &Scratch, profile: &str, archive: &Path) -> anyhow::Result<()> {
+    let programs = scratch.dir.join("programs");
+    step("build the programs of the image", || {
+        let mut build = run::cargo(&["build", "--locked", "--bins", "--profile", profile]);
+        build.args(["-p", "image"]);
+        run::check(build)?;
+        lay_out(&programs, profile)
+    })?;
+    let linking = [
+        programs.join("bin").join(PROGRAM),
+        programs.join("lib/libduckdb.so"),
+        run::root().join(".tools/bin/valkey-server"),
+    ];
+    step("build the image", || {
+        base::build(&scratch.store, &scratch.dir.join("base"), &linking)?;
+        let args = [
+            "--build-context".to_owned(),
+            format!("programs={}", programs.display()),
+            "--build-arg".to_owned(),
+            format!("BASE={}", reference("base")),
+        ];
+        let recipe = run::root().join("Dockerfile");
+        // Everything comes from the named context: ours may be empty.
+        let context = scratch.dir.join("nothing");
+        fs::create_dir_all(&context)?;
+        scratch.store.build(&recipe, &context, "isotherm", &args)?;
+        scratch.store.save("isotherm", archive)
+    })?;
+    report(archive)
+}
+
+/// As the stage `programs` of the Dockerfile has it.
+fn lay_out(programs: &Path, profile: &str) -> anyhow::Result<()> {
+    let built = match profile {
+        "dev" => "debug",
+        profile => profile,
+    };
+    let built = process::target_folder()?.join(built);
+    install(&built.join(PROGRAM), &programs.join("bin"), 0o555)?;
+    for name in PROGRAMS {
+        symlink(PROGRAM, programs.join("bin").join(name))?;
+    }
+    install(&run::root().join(LIBRARY), &programs.join("lib"), 0o444)?;
+    let mut strip = Command::new("strip");
+    strip.args([
+        programs.join("bin").join(PROGRAM),
+        programs.join("lib/libduckdb.so"),
+    ]);
+    run::output(strip).map(drop)
+}
+
+fn install(file: &Path, dir: &Path, mode: u32) -> anyhow::Result<()> {
+    fs::create_dir_all(dir)?;
+    let target = dir.join(file.file_name().expect("a file has a name"));
+    fs::copy(file, &target).with_context(|| format!("copy {}", file.display()))?;
+    Ok(fs::set_permissions(
+        target,
+        fs::Permissions::from_mode(mode),
+    )?)
+}
+
+fn server(scratch: &Scratch, name: &str, program: &str) -> anyhow::Result<PathBuf> {
+    let context = scratch.dir.join(name);
+    install(
+        &run::root().join(".tools/bin").join(program),
+        &context,
+        0o555,
+    )?;
+    let recipe = scratch.dir.join(format!("{name}.Dockerfile"));
+    fs::write(
+        &recipe,
+        format!(
+            "FROM {}\nCOPY {program} /usr/local/bin/{program}\nUSER 65532:65532\n\
+             ENTRYPOINT [\"/usr/local/bin/{program}\"]\n",
+            reference("base")
+        ),
+    )?;
+    let archive = scratch.dir.join(format!("{name}.tar"));
+    scratch.store.build(&recipe, &context, name, &[])?;
+    scratch.store.save(name, &archive)?;
+    Ok(archive)
+}
+
+/// What is in it, and how large it is: the same list every time, or an error.
+fn report(archive: &Path) -> anyhow::Result<()> {
+    let list = contents(archive)?;
+    let megabytes = fs::metadata(archive)?.len() / 1_000_000;
+    run::say(&format!("{}\n{megabytes} MB", list.join("\n")));
+    let names = PROGRAMS.iter().chain([&PROGRAM]);
+    let mut expected: Vec<_> = names.map(|name| format!("usr/local/bin/{name}")).collect();
+    expected.sort();
+    expected.push("usr/local/lib/libduckdb.so".to_owned());
+    let ours: Vec<_> = list
+        .iter()
+        .filter(|path| path.starts_with("usr/local/"))
+        .cloned()
+        .collect();
+    if ours != expected {
+        bail!("the image has {ours:?} below usr/local, not {expected:?}");
+    }
+    ensure!(
+        megabytes < LIMIT_MB,
+        "the image has {megabytes} MB, {LIMIT_MB} are allowed"
+    );
+    Ok(())
+}
+
+/// The files of all layers, in order.
+fn contents(archive: &Path) -> anyhow::Result<Vec<String>> {
+    let script = "import json,sys,tarfile\n\
+        outer=tarfile.open(sys.argv[1])\n\
+        for layer in json.load(outer.extractfile('manifest.json'))[0]['Layers']:\n\
+        \x20for member in tarfile.open(fileobj=outer.extractfile(layer)):\n\
+        \x20 if not member.isdir(): print(member.name)\n";
+    let mut python = Command::new("python3");
+    python.args(["-c", script]).arg(archive);
+    let output = String::from_utf8(run::output(python)?)?;
+    let mut files: Vec<_> = output.lines().map(str::to_owned).collect();
+    files.sort();
+    Ok(files)
+}
