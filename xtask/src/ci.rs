@@ -1,6 +1,6 @@
 //! What CI runs, in the order in which a mistake is found fastest.
 
-use crate::{check, layers, lengths, run::step, setup, test};
+use crate::{check, crdgen, layers, lengths, run::step, setup, test};
 
 pub(crate) fn run() -> anyhow::Result<()> {
     lint()?;
@@ -14,5 +14,6 @@ pub(crate) fn lint() -> anyhow::Result<()> {
     step("layers", layers::run)?;
     step("lengths", lengths::run)?;
     step("clippy", check::clippy)?;
-    step("doc", check::docs)
+    step("doc", check::docs)?;
+    step("crdgen", crdgen::check)
 }

@@ -1,6 +1,7 @@
 mod bench;
 mod check;
 mod ci;
+mod crdgen;
 mod demo;
 mod layers;
 mod lengths;
@@ -33,11 +34,13 @@ enum Command {
     Bench(bench::Args),
     /// Everything that must be green before a merge.
     Ci,
+    /// Write the custom resource definition from the types in crates/k8s-api.
+    Crdgen(crdgen::Args),
     /// Check who links what.
     Layers,
     /// Format the sources.
     Fmt,
-    /// Formatting, clippy, docs, layers and file lengths, without the tests.
+    /// Formatting, clippy, docs, layers, file lengths and generated files, without the tests.
     Lint,
 }
 
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Ci => ci::run(),
+        Command::Crdgen(args) => crdgen::run(&args),
         Command::Layers => layers::run(),
         Command::Fmt => check::format(),
         Command::Lint => ci::lint(),
