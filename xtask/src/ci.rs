@@ -1,6 +1,6 @@
 //! What CI runs, in the order in which a mistake is found fastest.
 
-use crate::{charts, check, layers, lengths, minio, run::step, setup, test};
+use crate::{charts, check, crdgen, layers, lengths, minio, run::step, setup, test};
 
 pub(crate) fn run() -> anyhow::Result<()> {
     lint()?;
@@ -20,5 +20,6 @@ pub(crate) fn lint() -> anyhow::Result<()> {
     step("lengths", lengths::run)?;
     step("clippy", check::clippy)?;
     step("doc", check::docs)?;
+    step("crdgen", crdgen::check)?;
     step("charts", || charts::run(&charts::Args::default()))
 }

@@ -2,6 +2,7 @@ mod bench;
 mod charts;
 mod check;
 mod ci;
+mod crdgen;
 mod demo;
 mod e2e;
 mod image;
@@ -46,11 +47,13 @@ enum Command {
     Node(e2e::node::Args),
     /// Everything that must be green before a merge.
     Ci,
+    /// Write the custom resource definition from the types in crates/k8s-api.
+    Crdgen(crdgen::Args),
     /// Check who links what.
     Layers,
     /// Format the sources.
     Fmt,
-    /// Formatting, clippy, docs, layers and file lengths, without the tests.
+    /// Formatting, clippy, docs, layers, file lengths and generated files, without the tests.
     Lint,
 }
 
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Command::E2e(args) => e2e::run(&args),
         Command::Node(args) => e2e::node::run(&args),
         Command::Ci => ci::run(),
+        Command::Crdgen(args) => crdgen::run(&args),
         Command::Layers => layers::run(),
         Command::Fmt => check::format(),
         Command::Lint => ci::lint(),

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 
+use k8s_openapi::jiff::Timestamp;
 use retention::{Policy, RuleSet};
 
 use crate::{
@@ -69,12 +70,16 @@ fn rival_catch_alls(active: &[&RetentionPolicy]) -> Vec<Problem> {
     rivals.collect()
 }
 
-type Rank = (Reverse<i32>, [Reverse<bool>; 4], Option<String>, String);
+type Rank = (Reverse<i32>, [Reverse<bool>; 4], Option<Timestamp>, String);
 
 fn rank(policy: &RetentionPolicy) -> impl Ord + use<> {
     let selector = &policy.spec.selector;
     let labels = !selector.match_labels.is_empty() || !selector.match_expressions.is_empty();
-    let created = policy.metadata.creation_timestamp.clone();
+    let created = policy
+        .metadata
+        .creation_timestamp
+        .clone()
+        .map(|time| time.0);
     let rank: Rank = (
         Reverse(policy.spec.priority),
         [

@@ -4,17 +4,25 @@
 //! compilation into the [`retention::RuleSet`] that every service follows. Pure.
 
 mod compile;
+mod crd;
 mod parse;
 mod quantity;
 mod retention_policy;
+mod schema;
+mod status;
 mod validate;
 
 pub use compile::compile;
+pub use crd::crd_yaml;
 pub use parse::parse;
 pub use retention_policy::{
-    API_VERSION, Action, Bytes, Cold, DefaultAction, Enforcement, Expression, HashKey, Hot, KIND,
-    Metadata, Operator, RetentionPolicy, Rule, Sample, Sampling, Selector, Spec, Strategy, Tiers,
+    API_VERSION, Action, Archive, Bytes, Cold, DefaultAction, Enforcement, Expression, HashKey,
+    Hot, KIND, Operator, RetentionPolicy, Rule, Sample, Sampling, Selector, Spec, Strategy, Tiers,
     Warm,
+};
+pub use status::{
+    ArchiveStatus, Component, Conflict, EffectiveAges, Preview, Shortening, Status, TierPreview,
+    TierStatus,
 };
 pub use validate::{Violation, validate};
 

@@ -1,6 +1,22 @@
 //! Policies from YAML: one or more documents in one text.
 
-use crate::{Error, RetentionPolicy};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::{Deserialize, de::IgnoredAny};
+
+use crate::{API_VERSION, Error, KIND, RetentionPolicy, Spec};
+
+/// The object as a file has it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Document {
+    api_version: String,
+    kind: String,
+    metadata: ObjectMeta,
+    spec: Spec,
+    /// What a cluster says about it; of no meaning in a file.
+    #[serde(default, rename = "status")]
+    _status: IgnoredAny,
+}
 
 /// The policies in `yaml`, in their order, not yet validated.
 pub fn parse(yaml: &str) -> Result<Vec<RetentionPolicy>, Error> {
@@ -13,8 +29,33 @@ fn one(document: &str) -> Result<RetentionPolicy, Error> {
         with_snippet: false,
         ..serde_saphyr::Options::default()
     };
-    serde_saphyr::from_str_with_options(document, options)
-        .map_err(|error| Error::Syntax(located(&error.to_string(), document)))
+    let parsed: Document = serde_saphyr::from_str_with_options(document, options)
+        .map_err(|error| Error::Syntax(located(&error.to_string(), document)))?;
+    parsed.policy()
+}
+
+impl Document {
+    fn policy(self) -> Result<RetentionPolicy, Error> {
+        let mut policy = RetentionPolicy {
+            metadata: self.metadata,
+            spec: self.spec,
+            status: None,
+        };
+        let name = policy.name();
+        if self.kind != KIND {
+            let kind = self.kind;
+            let message = format!("{name}: kind is {kind:?}: only {KIND} objects are taken here");
+            return Err(Error::Syntax(message));
+        }
+        if self.api_version != API_VERSION {
+            let version = self.api_version;
+            let message = format!("{name}: apiVersion is {version:?}: write {API_VERSION}");
+            return Err(Error::Syntax(message));
+        }
+        let namespace = policy.namespace().to_owned();
+        policy.metadata.namespace = Some(namespace);
+        Ok(policy)
+    }
 }
 
 /// The reader does not know where an unknown field or value stands, but its first quoted word does.

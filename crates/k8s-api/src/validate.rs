@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, fmt};
 
 use crate::{
-    API_VERSION, Action, Cold, Expression, Hot, KIND, Operator, RetentionPolicy, Rule, Sample,
-    Sampling, Selector, Strategy, Tiers, Warm,
+    Action, Cold, Expression, Hot, Operator, RetentionPolicy, Rule, Sample, Sampling, Selector,
+    Strategy, Tiers, Warm,
     quantity::{self, AGE_HINT},
 };
 
@@ -26,13 +26,7 @@ impl fmt::Display for Violation {
 #[must_use]
 pub fn validate(policy: &RetentionPolicy) -> Vec<Violation> {
     let mut found = Found::default();
-    found.unless(policy.api_version == API_VERSION, "apiVersion", || {
-        format!("is {:?}: write {API_VERSION}", policy.api_version)
-    });
-    found.unless(policy.kind == KIND, "kind", || {
-        format!("is {:?}: only {KIND} objects are taken here", policy.kind)
-    });
-    let name = &policy.metadata.name;
+    let name = policy.name();
     found.unless(is_resource_name(name), "metadata.name", || {
         format!("is {name:?}: use small letters, digits, '-' and '.', and begin and end with a letter or digit")
     });
@@ -49,6 +43,12 @@ pub fn validate(policy: &RetentionPolicy) -> Vec<Violation> {
     let units = ["0s", "0m", "0h", "0d"];
     let valid = units.contains(&grace.as_str()) || quantity::age_ms(grace, 9).is_some();
     found.unless(valid, "spec.deletionGracePeriod", || age_message(grace));
+    let schedule = spec.archive.as_ref().map(|archive| &archive.schedule);
+    found.unless(
+        schedule.is_none_or(|own| is_schedule(own)),
+        "spec.archive.schedule",
+        || "write five cron fields, for example */5 * * * * for every five minutes".to_owned(),
+    );
     found.selector(&spec.selector);
     found.tiers(&spec.tiers);
     found.0
@@ -275,6 +275,14 @@ fn age_message(text: &str) -> String {
         Some(days) if days > 0 => format!("{text:?} is no age, there are no weeks: write {days}d"),
         _ => format!("{text:?} is no age: {AGE_HINT}"),
     }
+}
+
+/// Five fields with one space between; what they may hold is the CronJob's to say.
+fn is_schedule(text: &str) -> bool {
+    let known = |c: char| c.is_ascii_alphanumeric() || "-*/,?".contains(c);
+    let fields: Vec<&str> = text.split(' ').collect();
+    let full = |field: &&str| !field.is_empty() && field.chars().all(known);
+    fields.len() == 5 && text.len() <= 128 && fields.iter().all(full)
 }
 
 /// What Kubernetes takes as the name of an object.
