@@ -77,9 +77,9 @@ fn rows(effective: &Effective<'_>, args: &Args) -> Vec<Row> {
         ),
         row(
             "cold",
-            cold_age(cold.rules),
+            cold_age(&cold.rules),
             &cold.policy.name,
-            sampling(cold.rules, args),
+            sampling(&cold.rules, args),
         ),
     ]
 }

@@ -1,6 +1,6 @@
 //! Policies -> the one rule set that all services follow, the winner first.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
 use retention::{Policy, RuleSet};
@@ -19,13 +19,39 @@ const HOUR_MS: u64 = 3_600_000;
 pub fn compile(policies: &[RetentionPolicy]) -> Result<RuleSet, Error> {
     let mut problems: Vec<Problem> = policies.iter().flat_map(violations).collect();
     problems.extend(duplicates(policies));
-    let mut active: Vec<&RetentionPolicy> = policies.iter().filter(|p| !p.spec.suspend).collect();
+    let active: Vec<&RetentionPolicy> = policies.iter().filter(|p| !p.spec.suspend).collect();
     problems.extend(rival_catch_alls(&active));
     if !problems.is_empty() {
         return Err(Error::Invalid(problems));
     }
+    Ok(rules(policies))
+}
+
+/// Compiles those of `policies` that are not suspended. Each is valid, and no two have one name.
+#[must_use]
+pub fn rules(policies: &[RetentionPolicy]) -> RuleSet {
+    RuleSet::new(ranked(policies).into_iter().map(compiled).collect())
+}
+
+/// Those that are not suspended, the winner first.
+#[must_use]
+pub fn ranked(policies: &[RetentionPolicy]) -> Vec<&RetentionPolicy> {
+    let mut active: Vec<&RetentionPolicy> = policies.iter().filter(|p| !p.spec.suspend).collect();
     active.sort_by_cached_key(|policy| rank(policy));
-    Ok(RuleSet::new(active.into_iter().map(compiled).collect()))
+    active
+}
+
+/// How long a change of `policy`, which is valid, waits before anything goes.
+#[must_use]
+pub fn grace_period(policy: &RetentionPolicy) -> Duration {
+    let ms = quantity::age_ms(&policy.spec.deletion_grace_period, 9);
+    Duration::from_millis(ms.unwrap_or_default())
+}
+
+/// The selector of `policy` as the rules have it.
+#[must_use]
+pub fn selector_of(policy: &RetentionPolicy) -> retention::Selector {
+    selector(&policy.spec.selector)
 }
 
 fn violations(policy: &RetentionPolicy) -> impl Iterator<Item = Problem> {

@@ -4,6 +4,7 @@
 //! compilation into the [`retention::RuleSet`] that every service follows. Pure.
 
 mod compile;
+pub mod condition;
 mod crd;
 mod parse;
 mod quantity;
@@ -12,7 +13,7 @@ mod schema;
 mod status;
 mod validate;
 
-pub use compile::compile;
+pub use compile::{compile, grace_period, ranked, rules, selector_of};
 pub use crd::crd_yaml;
 pub use parse::parse;
 pub use retention_policy::{

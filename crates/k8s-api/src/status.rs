@@ -125,7 +125,7 @@ pub struct TierPreview {
     pub name: String,
     #[serde(default)]
     pub events: i64,
-    /// Of contents and metadata, before compression.
+    /// Of contents, before compression.
     #[serde(default)]
     pub bytes: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,11 +3,16 @@
 //! Pure: given a rule set, an event and nothing else, every process on every machine decides
 //! alike. [`RuleSet`] crosses process boundaries as canonical JSON; its hash names it.
 
+mod accelerate;
 mod class;
 mod glob;
+mod longer;
+mod overlap;
 mod resolve;
 mod rules;
 mod sampling;
+mod shorten;
+mod sql;
 
 pub use class::Class;
 pub use glob::glob_matches;
@@ -17,3 +22,5 @@ pub use rules::{
     Selector, Strategy, Warm,
 };
 pub use sampling::{Decision, SampleSubject};
+pub use shorten::{Shortening, shortenings};
+pub use sql::{preview_sql, selects_sql, tiers_sql};

@@ -1,9 +1,10 @@
 //! Which policy holds for an event, per tier.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use crate::{
     Class, Cold, Hot, Policy, RuleSet, Warm, glob_matches,
+    longer::Longer,
     rules::{Expression, Operator, Selector},
 };
 
@@ -46,9 +47,9 @@ impl SubjectLabels for &str {
 
 /// One tier's rules and the policy that they come from.
 #[derive(Clone, Debug, PartialEq)]
-pub struct TierSource<'a, T> {
+pub struct TierSource<'a, T: Clone> {
     pub policy: &'a Policy,
-    pub rules: &'a T,
+    pub rules: Cow<'a, T>,
 }
 
 /// What holds for one event.
@@ -63,7 +64,7 @@ impl Effective<'_> {
     /// What rows must share to lie in one slice.
     #[must_use]
     pub fn class(&self) -> Class {
-        Class::new(self.warm.rules, self.cold.rules)
+        Class::new(&self.warm.rules, &self.cold.rules)
     }
 
     /// The age at which the event is gone from every tier; `None` is never.
@@ -81,22 +82,21 @@ impl RuleSet {
     /// The rules for one event: per tier, the first policy that matches and has that tier.
     #[must_use]
     pub fn effective(&self, subject: &Subject<'_>) -> Effective<'_> {
-        let matching: Vec<&Policy> = self
-            .policies
-            .iter()
-            .filter(|policy| policy.selector.matches(subject))
-            .collect();
-        Effective {
-            hot: first(&matching, |policy| policy.hot.as_ref()),
-            warm: first(&matching, |policy| policy.warm.as_ref()),
-            cold: first(&matching, |policy| policy.cold.as_ref()),
-        }
+        let mut lists = self
+            .generations()
+            .map(|policies| of_list(policies, subject));
+        let now = lists.next().expect("a rule set has policies");
+        lists.fold(now, |now, before| Effective {
+            hot: longer(now.hot, before.hot),
+            warm: longer(now.warm, before.warm),
+            cold: longer(now.cold, before.cold),
+        })
     }
 
     /// Whether any policy looks at labels, so that callers may skip reading them.
     #[must_use]
     pub fn uses_labels(&self) -> bool {
-        self.policies.iter().any(|policy| {
+        self.in_force().any(|policy| {
             let selector = &policy.selector;
             let sampling = policy.cold.as_ref().and_then(|cold| cold.sampling.as_ref());
             !selector.match_labels.is_empty()
@@ -106,17 +106,41 @@ impl RuleSet {
     }
 }
 
-fn first<'a, T>(
+fn of_list<'a>(policies: &'a [Policy], subject: &Subject<'_>) -> Effective<'a> {
+    let matches = |policy: &&Policy| !policy.dry_run && policy.selector.matches(subject);
+    let matching: Vec<&Policy> = policies.iter().filter(matches).collect();
+    Effective {
+        hot: first(&matching, |policy| policy.hot.as_ref()),
+        warm: first(&matching, |policy| policy.warm.as_ref()),
+        cold: first(&matching, |policy| policy.cold.as_ref()),
+    }
+}
+
+fn first<'a, T: Clone>(
     policies: &[&'a Policy],
     tier: impl Fn(&'a Policy) -> Option<&'a T>,
 ) -> TierSource<'a, T> {
     policies
         .iter()
         .find_map(|policy| {
-            let rules = tier(policy)?;
+            let rules = Cow::Borrowed(tier(policy)?);
             Some(TierSource { policy, rules })
         })
         .expect("a rule set ends with the built-in policy, which matches all and has all tiers")
+}
+
+fn longer<'a, T: Longer>(now: TierSource<'a, T>, before: TierSource<'a, T>) -> TierSource<'a, T> {
+    if now.rules == before.rules {
+        return now;
+    }
+    let both = now.rules.longer(&before.rules);
+    if both == *now.rules {
+        return now;
+    }
+    TierSource {
+        policy: before.policy,
+        rules: Cow::Owned(both),
+    }
 }
 
 impl Selector {

@@ -5,13 +5,17 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// All policies in force, the winner first. Unknown fields are ignored, so that an older service
-/// still starts after a rollback.
+/// All policies, the winner first. Unknown fields are ignored, so that an older service still
+/// starts after a rollback.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RuleSet {
     pub version: u32,
     pub policies: Vec<Policy>,
+    /// What was in force before a change whose grace period is not over: until it is, an event is
+    /// kept by these or by `policies`, whichever keep it longer. Empty when nothing waits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub before: Vec<Policy>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -161,7 +165,36 @@ impl RuleSet {
         Self {
             version: VERSION,
             policies,
+            before: Vec::new(),
         }
+    }
+
+    /// The same rules, and those of `before` as long as they keep more.
+    #[must_use]
+    pub fn not_shorter_than(mut self, before: Self) -> Self {
+        self.before = before.policies;
+        self
+    }
+
+    /// The same rules with `policy` enforced, if it was not.
+    #[must_use]
+    pub fn enforcing(mut self, policy: &str) -> Self {
+        for own in self.policies.iter_mut().filter(|own| own.name == policy) {
+            own.dry_run = false;
+        }
+        self
+    }
+
+    /// Every policy that decides about some event. One that runs dry decides nothing.
+    pub fn in_force(&self) -> impl Iterator<Item = &Policy> {
+        let all = self.policies.iter().chain(&self.before);
+        all.filter(|policy| !policy.dry_run)
+    }
+
+    /// The lists of policies of which the one that keeps an event longer decides.
+    pub fn generations(&self) -> impl Iterator<Item = &[Policy]> {
+        let before = Some(self.before.as_slice()).filter(|before| !before.is_empty());
+        std::iter::once(self.policies.as_slice()).chain(before)
     }
 
     /// The form that is stored and hashed: the same rules always give the same bytes.
@@ -183,37 +216,6 @@ impl RuleSet {
             write!(text, "{byte:02x}").expect("a String takes everything");
             text
         })
-    }
-
-    /// The same rules with every age and decay unit divided by `factor`, so that a week passes in
-    /// minutes. Ages do not fall below 1 ms.
-    #[must_use]
-    pub fn accelerated(mut self, factor: u32) -> Self {
-        let faster = |ms: &mut u64| *ms = (*ms / u64::from(factor.max(1))).max(1);
-        for policy in &mut self.policies {
-            policy
-                .hot
-                .iter_mut()
-                .for_each(|hot| faster(&mut hot.max_age_ms));
-            policy
-                .warm
-                .iter_mut()
-                .for_each(|warm| faster(&mut warm.max_age_ms));
-            let Some(cold) = &mut policy.cold else {
-                continue;
-            };
-            cold.max_age_ms.iter_mut().for_each(faster);
-            let rules = cold
-                .sampling
-                .iter_mut()
-                .flat_map(|sampling| &mut sampling.rules);
-            for sample in rules.filter_map(|rule| rule.sample.as_mut()) {
-                if let Strategy::LogDecay { decay_unit_ms, .. } = &mut sample.strategy {
-                    faster(decay_unit_ms);
-                }
-            }
-        }
-        self
     }
 }
 

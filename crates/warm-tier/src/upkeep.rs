@@ -137,10 +137,7 @@ fn drop_slice(shelf: &Shelf, slice: &Slice) -> Result<bool> {
 
 /// No row goes earlier than this.
 fn least_warm_age(rules: &RuleSet) -> Duration {
-    let warm = rules
-        .policies
-        .iter()
-        .filter_map(|policy| policy.warm.as_ref());
+    let warm = rules.in_force().filter_map(|policy| policy.warm.as_ref());
     warm.map(retention::Warm::max_age)
         .min()
         .unwrap_or(Duration::MAX)

@@ -151,7 +151,7 @@ pub(crate) fn due(file: &ColdFile, rules: &RuleSet, now: Timestamp) -> Due {
         true => class.warm_max_age(),
         false => shortest_warm(rules),
     };
-    let samples = rules.policies.iter().any(samples);
+    let samples = rules.in_force().any(samples);
     Due {
         expiry: ends.is_some_and(|ends| age > ends),
         sampling: samples && provenance.sampled.is_none() && age > leaves_warm,
@@ -160,20 +160,20 @@ pub(crate) fn due(file: &ColdFile, rules: &RuleSet, now: Timestamp) -> Due {
 
 fn samples(policy: &Policy) -> bool {
     let cold = policy.cold.as_ref();
-    !policy.dry_run && cold.is_some_and(|cold| cold.sampling.is_some())
+    cold.is_some_and(|cold| cold.sampling.is_some())
 }
 
 /// Every class that some pair of the rules makes.
 fn producible(rules: &RuleSet) -> impl Iterator<Item = Class> {
-    let warm = rules.policies.iter().filter_map(|p| p.warm.as_ref());
+    let warm = rules.in_force().filter_map(|p| p.warm.as_ref());
     warm.flat_map(|warm| {
-        let cold = rules.policies.iter().filter_map(|p| p.cold.as_ref());
+        let cold = rules.in_force().filter_map(|p| p.cold.as_ref());
         cold.map(move |cold| Class::new(warm, cold))
     })
 }
 
 fn shortest_warm(rules: &RuleSet) -> Duration {
-    let ages = rules.policies.iter().filter_map(|p| p.warm.as_ref());
+    let ages = rules.in_force().filter_map(|p| p.warm.as_ref());
     ages.map(retention::Warm::max_age).min().unwrap_or_default()
 }
 

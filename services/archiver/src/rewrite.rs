@@ -80,12 +80,7 @@ fn is_past(age: Duration, ends_after: Option<Duration>) -> bool {
 /// The rate of a row that stays; `None` when it goes. A row whose conversation has no summary is
 /// kept: nothing is thrown away on a guess.
 fn kept_rate(stored: &StoredEvent, effective: &Effective<'_>, starts: &Starts) -> Option<f64> {
-    let cold = &effective.cold;
-    let sampling = cold
-        .rules
-        .sampling
-        .as_ref()
-        .filter(|_| !cold.policy.dry_run);
+    let sampling = effective.cold.rules.sampling.as_ref();
     let (Some(sampling), Some(start)) = (sampling, starts.of(stored)) else {
         return Some(stored.sample_rate);
     };

@@ -17,8 +17,18 @@ pub(crate) struct Hold {
 
 /// What `rules` let a conversation keep.
 pub(crate) fn hold(rules: &RuleSet, tenant: &str, conversation: &str) -> Hold {
+    let lists = rules.generations();
+    let holds = lists.map(|policies| hold_of(policies, tenant, conversation));
+    holds.reduce(Hold::longer).expect("a rule set has policies")
+}
+
+fn hold_of(policies: &[Policy], tenant: &str, conversation: &str) -> Hold {
     let mut hold: Option<Hold> = None;
-    for (policy, hot) in hot_rules(rules) {
+    for (policy, hot) in policies
+        .iter()
+        .filter(|own| !own.dry_run)
+        .filter_map(hot_rule)
+    {
         let selector = &policy.selector;
         if !any(&selector.tenants, tenant) || !any(&selector.streams, conversation) {
             continue;
@@ -33,16 +43,15 @@ pub(crate) fn hold(rules: &RuleSet, tenant: &str, conversation: &str) -> Hold {
 
 /// The least that any policy lets stay: what is within it need not be looked at.
 pub(crate) fn least(rules: &RuleSet) -> Hold {
-    let all = || hot_rules(rules).map(|(_, hot)| hot);
+    let all = || rules.in_force().filter_map(hot_rule).map(|(_, hot)| hot);
     Hold {
         max_age: all().map(Hot::max_age).min().unwrap_or_default(),
         max_events: all().filter_map(|hot| hot.max_events_per_stream).min(),
     }
 }
 
-fn hot_rules(rules: &RuleSet) -> impl Iterator<Item = (&Policy, &Hot)> {
-    let policies = rules.policies.iter();
-    policies.filter_map(|policy| Some((policy, policy.hot.as_ref()?)))
+fn hot_rule(policy: &Policy) -> Option<(&Policy, &Hot)> {
+    Some((policy, policy.hot.as_ref()?))
 }
 
 fn own(hot: &Hot) -> Hold {

@@ -6,13 +6,8 @@ use retention::{RuleSet, Subject};
 
 /// Whether any event ever ends under `rules`, so that callers may skip the question.
 pub(crate) fn anything_ends(rules: &RuleSet) -> bool {
-    let colds = rules
-        .policies
-        .iter()
-        .filter_map(|policy| policy.cold.as_ref());
-    colds
-        .into_iter()
-        .any(|cold| cold.disabled || cold.max_age_ms.is_some())
+    let mut colds = rules.in_force().filter_map(|policy| policy.cold.as_ref());
+    colds.any(|cold| cold.disabled || cold.max_age_ms.is_some())
 }
 
 pub(crate) fn is_visible(rules: &RuleSet, row: &StoredEvent, now: Timestamp) -> bool {

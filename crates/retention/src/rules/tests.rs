@@ -56,6 +56,42 @@ fn a_tier_left_out_comes_from_the_next_match() {
 }
 
 #[test]
+fn a_policy_that_runs_dry_decides_nothing() {
+    let dry = Policy {
+        dry_run: true,
+        ..policy("a/dry", Selector::default())
+    };
+    let rules = RuleSet::new(vec![dry]);
+    let decides = |rules: &RuleSet| {
+        let effective = rules.effective(&subject("c", "x", &()));
+        effective.warm.policy.name.clone()
+    };
+    assert_eq!(decides(&rules), "isotherm/built-in");
+    assert_eq!(decides(&rules.enforcing("a/dry")), "a/dry");
+}
+
+#[test]
+fn what_was_in_force_before_holds_where_it_keeps_more() {
+    let mut now = policy("a/now", Selector::default());
+    now.hot = Some(Hot {
+        max_age_ms: 7_200_000,
+        max_events_per_stream: Some(10),
+    });
+    let rules = RuleSet::new(vec![now]).not_shorter_than(RuleSet::default());
+    let effective = rules.effective(&subject("c", "x", &()));
+    assert_eq!(
+        effective.warm.rules.max_age(),
+        Duration::from_secs(7 * 86_400)
+    );
+    assert_eq!(effective.warm.policy.name, "isotherm/built-in");
+    // The age grows at once, the number does not fall yet.
+    assert_eq!(effective.hot.rules.max_age(), Duration::from_secs(7200));
+    assert_eq!(effective.hot.rules.max_events_per_stream, Some(100_000));
+    let again = RuleSet::from_json(rules.canonical_json().as_bytes()).unwrap();
+    assert_eq!(again, rules);
+}
+
+#[test]
 fn labels_are_the_members_of_the_metadata() {
     let selector = Selector {
         match_labels: [("env".to_owned(), "prod".to_owned())].into(),

@@ -1,0 +1,120 @@
+use expect_test::{Expect, expect};
+
+use super::shortenings;
+use crate::{Cold, Policy, RuleSet, Selector, Warm};
+
+fn policy(name: &str, warm_s: u64) -> Policy {
+    Policy {
+        name: name.to_owned(),
+        priority: 10,
+        dry_run: false,
+        selector: Selector::default(),
+        hot: None,
+        warm: Some(Warm {
+            max_age_ms: warm_s * 1000,
+            max_bytes: None,
+        }),
+        cold: None,
+    }
+}
+
+fn of_tenant(tenant: &str, policy: Policy) -> Policy {
+    let selector = Selector {
+        tenants: vec![tenant.to_owned()],
+        ..Selector::default()
+    };
+    Policy { selector, ..policy }
+}
+
+fn check(before: &[Policy], after: &[Policy], expected: Expect) {
+    let rules = |policies: &[Policy]| RuleSet::new(policies.to_vec());
+    let found = shortenings(&rules(before), &rules(after));
+    let lines = found
+        .iter()
+        .map(|own| format!("{}: {} -> {}\n", own.tier, own.from, own.to));
+    expected.assert_eq(&lines.collect::<String>());
+}
+
+#[test]
+fn an_edit_shortens_when_the_age_falls_and_not_when_it_rises() {
+    check(
+        &[policy("a", 60)],
+        &[policy("a", 59)],
+        expect!["warm: a -> a\n"],
+    );
+    check(&[policy("a", 60)], &[policy("a", 61)], expect![""]);
+    check(&[policy("a", 60)], &[policy("a", 60)], expect![""]);
+}
+
+#[test]
+fn a_new_winner_and_a_deleted_policy_shorten_what_they_took_or_leave() {
+    check(
+        &[],
+        &[policy("a", 60)],
+        expect!["warm: isotherm/built-in -> a\n"],
+    );
+    check(&[policy("a", 60)], &[], expect![""]);
+    let long = of_tenant("bank", policy("long", 30 * 86_400));
+    check(
+        &[long.clone()],
+        &[],
+        expect!["warm: long -> isotherm/built-in\n"],
+    );
+    check(&[], &[long], expect![""]);
+}
+
+#[test]
+fn policies_that_never_meet_do_not_shorten_each_other() {
+    let long = of_tenant("bank", policy("long", 30 * 86_400));
+    let short = of_tenant("shop", policy("short", 60));
+    check(
+        &[long.clone()],
+        &[short, long],
+        expect!["warm: isotherm/built-in -> short\n"],
+    );
+}
+
+#[test]
+fn what_a_higher_policy_takes_is_not_shortened_by_a_lower_one() {
+    let long = of_tenant("bank", policy("long", 30 * 86_400));
+    check(
+        &[long.clone()],
+        &[long, of_tenant("bank", policy("low", 1))],
+        expect![""],
+    );
+}
+
+#[test]
+fn a_policy_that_runs_dry_shortens_nothing_and_enforcing_it_does() {
+    let dry = Policy {
+        dry_run: true,
+        ..policy("a", 60)
+    };
+    check(&[], &[dry.clone()], expect![""]);
+    check(
+        &[dry],
+        &[policy("a", 60)],
+        expect!["warm: isotherm/built-in -> a\n"],
+    );
+}
+
+#[test]
+fn a_disabled_cold_tier_is_shorter_than_any_and_the_name_of_a_sampling_is_not() {
+    let cold = |name: &str, disabled, sampling| Policy {
+        cold: Some(Cold {
+            max_age_ms: None,
+            disabled,
+            sampling,
+        }),
+        warm: None,
+        ..policy(name, 1)
+    };
+    check(
+        &[],
+        &[cold("a", true, None)],
+        expect!["cold: isotherm/built-in -> a\n"],
+    );
+    let mut sampling = Policy::built_in().cold.unwrap().sampling.unwrap();
+    sampling.salt = "other".to_owned();
+    check(&[], &[cold("a", false, Some(sampling))], expect![""]);
+}

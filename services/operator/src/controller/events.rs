@@ -1,0 +1,112 @@
+//! What a person may want to hear of: transitions, and nothing that was so before. Pure; the last
+//! status is the memory, so that a restart repeats nothing.
+
+use k8s_api::{Status, condition as c};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::runtime::events::{Event, EventType};
+
+/// The events of going from `old` to `new`.
+pub(crate) fn of(old: Option<&Status>, new: &Status) -> Vec<Event> {
+    let mut events = Vec::new();
+    for condition in &new.conditions {
+        let before = find(old, &condition.type_);
+        let turned = before.is_none_or(|before| {
+            before.status != condition.status || before.reason != condition.reason
+        });
+        if turned {
+            events.extend(of_condition(condition, before));
+        }
+    }
+    let waited: Vec<_> = old.iter().flat_map(|old| &old.pending_shortening).collect();
+    for shortening in &new.pending_shortening {
+        if !waited.contains(&shortening) {
+            let until = shortening.until.as_ref().map(|time| time.0.to_string());
+            let until = until.unwrap_or_default();
+            let (tier, from, to) = (&shortening.tier, &shortening.from, &shortening.to);
+            let note = format!("{tier} keeps {from} until {until}, then {to}");
+            events.push(event(EventType::Warning, c::SHORTENING_SCHEDULED, note));
+        }
+    }
+    events
+}
+
+fn of_condition(condition: &Condition, before: Option<&Condition>) -> Option<Event> {
+    let note = condition.message.clone();
+    let is = |type_: &str, status: &str| condition.type_ == type_ && condition.status == status;
+    if is(c::ACCEPTED, "True") {
+        return Some(event(EventType::Normal, c::ACCEPTED, note));
+    }
+    if is(c::ACCEPTED, "False") {
+        return Some(event(EventType::Warning, &condition.reason, note));
+    }
+    if is(c::CONFLICTED, "True") {
+        return Some(event(EventType::Warning, c::CONFLICTED, note));
+    }
+    if is(c::PROGRAMMED, "True") {
+        return Some(event(EventType::Normal, c::PROGRAMMED, note));
+    }
+    let enforced = before.is_some_and(|before| before.reason == c::ENFORCING);
+    let starts = is(c::READY, "True") && condition.reason == c::ENFORCING && !enforced;
+    starts.then(|| event(EventType::Normal, c::ENFORCEMENT_STARTED, note))
+}
+
+fn find<'a>(status: Option<&'a Status>, type_: &str) -> Option<&'a Condition> {
+    let mut conditions = status?.conditions.iter();
+    conditions.find(|own| own.type_ == type_)
+}
+
+fn event(type_: EventType, reason: &str, note: String) -> Event {
+    Event {
+        type_,
+        reason: reason.to_owned(),
+        // An event takes at most 1 kB.
+        note: Some(note.chars().take(250).collect()),
+        action: "Reconcile".to_owned(),
+        secondary: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use k8s_api::{Shortening, Status};
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+    use super::of;
+
+    fn status(ready: (&str, &str), waits: bool) -> Status {
+        let condition = |type_: &str, (status, reason): (&str, &str)| Condition {
+            type_: type_.to_owned(),
+            status: status.to_owned(),
+            reason: reason.to_owned(),
+            message: String::new(),
+            observed_generation: None,
+            last_transition_time: Time(Timestamp::UNIX_EPOCH),
+        };
+        let shortening = waits.then(Shortening::default);
+        Status {
+            conditions: vec![
+                condition("Accepted", ("True", "Valid")),
+                condition("Ready", ready),
+            ],
+            pending_shortening: shortening.into_iter().collect(),
+            ..Status::default()
+        }
+    }
+
+    fn reasons(old: Option<&Status>, new: &Status) -> Vec<String> {
+        of(old, new).into_iter().map(|event| event.reason).collect()
+    }
+
+    #[test]
+    fn only_transitions_are_told() {
+        let waiting = status(("False", "NotProgrammed"), false);
+        let dry = status(("True", "DryRun"), false);
+        let enforcing = status(("True", "Enforcing"), true);
+        assert_eq!(reasons(None, &waiting), ["Accepted"]);
+        assert_eq!(reasons(Some(&waiting), &dry), [""; 0]);
+        let told = ["EnforcementStarted", "ShorteningScheduled"];
+        assert_eq!(reasons(Some(&dry), &enforcing), told);
+        assert_eq!(reasons(Some(&enforcing), &enforcing), [""; 0]);
+    }
+}
