@@ -13,7 +13,7 @@ fn main() -> ExitCode {
         "compactor" => service_runtime::main(|| compactor::run(compactor::Args::parse())),
         "hot-writer" => service_runtime::main(|| hot_writer::run(hot_writer::Args::parse())),
         "ingest" => service_runtime::main(|| ingest::run(ingest::Args::parse())),
-        "operator" => service_runtime::main(operator),
+        "operator" => service_runtime::main(|| operator::run(operator::Args::parse())),
         "query" => service_runtime::main(query),
         // By its own name, or by none of ours.
         _ => isotherm::main(),
@@ -30,10 +30,6 @@ async fn query() -> anyhow::Result<()> {
     let config = args.validate()?;
     let runtime = Runtime::start("query", args.runtime).await?;
     query::run(config, runtime).await
-}
-
-async fn operator() -> anyhow::Result<()> {
-    anyhow::bail!("this version has no operator")
 }
 
 #[cfg(test)]

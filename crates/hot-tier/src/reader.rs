@@ -225,7 +225,13 @@ fn ask_entries(
             let across = before.filter(|_| edge.is_none());
             let across = across.map_or(("+".to_owned(), "-"), |place| (id(place), "+"));
             pipe.xrange_count(key, across.0, across.1, 1);
-            let from = edge.or(before).map_or("+".to_owned(), exclusive);
+            // Nothing lies before the first id of all, and a server refuses to be asked for it; no
+            // entry has that id itself.
+            let below = |place| match place {
+                (0, 0) => id(place),
+                place => exclusive(place),
+            };
+            let from = edge.or(before).map_or("+".to_owned(), below);
             pipe.xrevrange_count(key, from, "-", count);
         }
     }

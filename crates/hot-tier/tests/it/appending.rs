@@ -1,5 +1,5 @@
 use event::PartitionId;
-use hot_tier::{Appended, Error};
+use hot_tier::{Appended, Bounds, Error, Order};
 
 use crate::world::{PARTITION, World, event, on_each_server, pack};
 
@@ -128,6 +128,23 @@ async fn what_the_log_no_longer_has_is_passed_over_and_not_promised() {
         assert_eq!(world.append("a", 9..=9).await, Appended::Ok);
         assert_eq!(world.places("a").await, [(9, 0)]);
         assert_eq!(world.read("a").await.floor, 9);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn there_is_nothing_before_the_first_place_of_all() {
+    on_each_server(async |world| {
+        world.writer.start(PARTITION, 1).await.unwrap();
+        world.append("a", 1..=3).await;
+        let bounds = Bounds {
+            before: Some((0, 0)),
+            ..Bounds::default()
+        };
+        for order in [Order::Ascending, Order::Descending] {
+            let read = world.read_within("a", bounds, order, 10).await.unwrap();
+            assert_eq!(read.rows, [], "{order:?}");
+        }
     })
     .await;
 }
