@@ -56,7 +56,7 @@ fn a_new_winner_and_a_deleted_policy_shorten_what_they_took_or_leave() {
     check(&[policy("a", 60)], &[], expect![""]);
     let long = of_tenant("bank", policy("long", 30 * 86_400));
     check(
-        &[long.clone()],
+        std::slice::from_ref(&long),
         &[],
         expect!["warm: long -> isotherm/built-in\n"],
     );
@@ -68,8 +68,8 @@ fn policies_that_never_meet_do_not_shorten_each_other() {
     let long = of_tenant("bank", policy("long", 30 * 86_400));
     let short = of_tenant("shop", policy("short", 60));
     check(
-        &[long.clone()],
-        &[short, long],
+        std::slice::from_ref(&long),
+        &[short, long.clone()],
         expect!["warm: isotherm/built-in -> short\n"],
     );
 }
@@ -78,8 +78,8 @@ fn policies_that_never_meet_do_not_shorten_each_other() {
 fn what_a_higher_policy_takes_is_not_shortened_by_a_lower_one() {
     let long = of_tenant("bank", policy("long", 30 * 86_400));
     check(
-        &[long.clone()],
-        &[long, of_tenant("bank", policy("low", 1))],
+        std::slice::from_ref(&long),
+        &[long.clone(), of_tenant("bank", policy("low", 1))],
         expect![""],
     );
 }
@@ -90,7 +90,7 @@ fn a_policy_that_runs_dry_shortens_nothing_and_enforcing_it_does() {
         dry_run: true,
         ..policy("a", 60)
     };
-    check(&[], &[dry.clone()], expect![""]);
+    check(&[], std::slice::from_ref(&dry), expect![""]);
     check(
         &[dry],
         &[policy("a", 60)],
