@@ -5,6 +5,7 @@
 
 mod cold;
 mod events;
+mod preview;
 mod sql;
 mod tail;
 mod tiers;
