@@ -2,6 +2,7 @@
 
 mod acks;
 mod explain;
+mod preview;
 
 use std::{fs, path::Path, path::PathBuf, time::Duration};
 
@@ -38,6 +39,10 @@ pub(crate) enum Command {
     #[command(after_help = "Example:
   isotherm policy explain --conversation case-7 --type output.chunk --label environment=prod")]
     Explain(explain::Args),
+    /// Count what the policies of one or more files would move or end, and change nothing.
+    #[command(after_help = "Example:
+  isotherm policy preview default.yaml short.yaml")]
+    Preview(preview::Args),
     /// Show the policies in force, the winner first.
     Show,
 }
@@ -59,6 +64,7 @@ pub(crate) async fn run(command: Command, common: &Common) -> anyhow::Result<()>
             Ok(output::text(&line)?)
         }
         Command::Explain(args) => explain::run(&args, common).await,
+        Command::Preview(args) => preview::run(&args, common).await,
         Command::Show => {
             let rules = connect(&common.nats_url).await?.policy().await?;
             show(&rules, common)

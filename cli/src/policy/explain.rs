@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use retention::{Effective, Subject, SubjectLabels};
+use retention::{Effective, Policy, RuleSet, Subject, SubjectLabels};
 
 use super::{age, cold_age, compile_file, connect};
 use crate::{
@@ -47,8 +47,76 @@ pub(super) async fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
         event_type: &args.event_type,
         labels: &labels,
     };
-    output::rows(common.output, &rows(&rules.effective(&subject), args))?;
+    let found = rows(&rules.effective(&subject), args);
+    let tiers: [fn(&Policy) -> bool; 3] = [
+        |policy| policy.hot.is_some(),
+        |policy| policy.warm.is_some(),
+        |policy| policy.cold.is_some(),
+    ];
+    let because = tiers.map(|has| why(&rules, &subject, has));
+    let found = found.into_iter().zip(because);
+    let found: Vec<Row> = found.map(|(row, why)| row.with("because", why)).collect();
+    output::rows(common.output, &found)?;
     Ok(())
+}
+
+/// Why the first of the matching policies that has a tier decides about it.
+fn why(rules: &RuleSet, subject: &Subject<'_>, has: fn(&Policy) -> bool) -> String {
+    let policies = rules.policies.iter().filter(|policy| !policy.dry_run);
+    let matching: Vec<&Policy> = policies
+        .filter(|policy| policy.selector.matches(subject))
+        .collect();
+    let index = matching.iter().position(|policy| has(policy)).unwrap_or(0);
+    let mut parts = Vec::new();
+    let passed: Vec<&str> = matching[..index]
+        .iter()
+        .map(|own| own.name.as_str())
+        .collect();
+    if !passed.is_empty() {
+        parts.push(format!(
+            "{} leave{} it out",
+            passed.join(" and "),
+            if passed.len() == 1 { "s" } else { "" }
+        ));
+    }
+    let next = matching[index + 1..].iter().find(|policy| has(policy));
+    parts.push(match (matching.get(index), next) {
+        (Some(own), Some(next)) => ranks(own, next),
+        _ => "it is the last that matches".to_owned(),
+    });
+    if !rules.before.is_empty() {
+        parts.push(
+            "where that is shorter, what was in force before holds until its grace period ends"
+                .to_owned(),
+        );
+    }
+    parts.join("; ")
+}
+
+fn ranks(own: &Policy, next: &Policy) -> String {
+    let name = &next.name;
+    if own.priority != next.priority {
+        let (own, next) = (own.priority, next.priority);
+        return format!("priority {own} is before {next} of {name}");
+    }
+    let priority = own.priority;
+    if specific(own) == specific(next) {
+        return format!(
+            "{name} has priority {priority} too and is younger, or comes later by its name"
+        );
+    }
+    format!("{name} has priority {priority} too and is less specific")
+}
+
+/// By which fields it selects, the weightiest first.
+fn specific(policy: &Policy) -> [bool; 4] {
+    let selector = &policy.selector;
+    [
+        !selector.streams.is_empty(),
+        !selector.tenants.is_empty(),
+        !selector.event_types.is_empty(),
+        !selector.match_labels.is_empty() || !selector.match_expressions.is_empty(),
+    ]
 }
 
 fn rows(effective: &Effective<'_>, args: &Args) -> Vec<Row> {
@@ -112,4 +180,51 @@ fn key_value(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once('=');
     let (key, value) = pair.ok_or("write KEY=VALUE, for example environment=prod")?;
     Ok((key.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use retention::Selector;
+
+    use super::{Policy, RuleSet, Subject, why};
+
+    fn policy(name: &str, priority: i32, streams: &[&str]) -> Policy {
+        Policy {
+            name: name.to_owned(),
+            priority,
+            selector: Selector {
+                streams: streams.iter().map(ToString::to_string).collect(),
+                ..Selector::default()
+            },
+            hot: None,
+            ..Policy::built_in()
+        }
+    }
+
+    #[test]
+    fn the_winner_is_told_with_what_it_beat_and_what_left_the_tier_out() {
+        let rules = RuleSet::new(vec![policy("a/high", 9, &["c*"]), policy("a/low", 9, &[])]);
+        let subject = Subject {
+            tenant: "default",
+            conversation: "c1",
+            event_type: "x",
+            labels: &(),
+        };
+        assert_eq!(
+            why(&rules, &subject, |policy| policy.warm.is_some()),
+            "a/low has priority 9 too and is less specific"
+        );
+        assert_eq!(
+            why(&rules, &subject, |policy| policy.hot.is_some()),
+            "a/high and a/low leave it out; it is the last that matches"
+        );
+        let other = Subject {
+            conversation: "d",
+            ..subject
+        };
+        assert_eq!(
+            why(&rules, &other, |policy| policy.cold.is_some()),
+            "priority 9 is before -1 of isotherm/built-in"
+        );
+    }
 }

@@ -64,7 +64,7 @@ fn located(message: &str, document: &str) -> String {
     let unknown = message.starts_with("unknown") && !message.contains(" at line ");
     let line = quoted.filter(|_| unknown).and_then(|word| {
         let mut lines = document.lines();
-        lines.position(|line| line.contains(word))
+        lines.position(|line| !line.trim_start().starts_with('#') && line.contains(word))
     });
     match line {
         Some(index) => format!("line {}: {message}", index + 1),

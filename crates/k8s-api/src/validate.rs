@@ -99,7 +99,13 @@ impl Found {
     }
 
     fn globs(&mut self, path: &str, globs: &[String]) {
-        self.at_most(path, globs.len(), 64);
+        self.unless(globs.len() <= 64, path, || {
+            let count = globs.len();
+            format!(
+                "has {count} items: at most 64 are allowed, write globs such as case-* or a \
+                 second policy"
+            )
+        });
         for (index, glob) in globs.iter().enumerate() {
             let path = format!("{path}[{index}]");
             let length = glob.chars().count();

@@ -62,17 +62,19 @@ pub fn tiers_sql(rules: &RuleSet, now_us: u64) -> String {
     )
 }
 
-/// A row with the number of conversations that each of `policies` selects by tenant and name.
+/// A row with the number of conversations that each of `policies` selects by tenant and name. The
+/// summaries that an answer is made of are those of one tenant.
 #[must_use]
-pub fn selects_sql(policies: &[Policy]) -> String {
+pub fn selects_sql(policies: &[Policy], tenant: &str) -> String {
     let counts = policies.iter().enumerate().map(|(index, policy)| {
         let selected = names(&policy.selector);
         format!("count(*) FILTER ({selected}) AS p{index}")
     });
     let counts: Vec<String> = counts.collect();
     format!(
-        "SELECT {} FROM (SELECT DISTINCT tenant, conversation_id FROM conversation_summary) AS all_of_them",
-        counts.join(", ")
+        "SELECT {} FROM (SELECT {} AS tenant, conversation_id FROM conversation_summary) AS named",
+        counts.join(", "),
+        text(tenant)
     )
 }
 

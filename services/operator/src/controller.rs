@@ -130,7 +130,7 @@ impl Controller {
                 continue;
             }
             let timer = self.metrics.seconds.start_timer();
-            match Box::pin(self.reconcile(Timestamp::now())).await {
+            match Box::pin(self.reconcile(seconds(Timestamp::now()))).await {
                 Ok(next) => due = next,
                 Err(error) => {
                     self.metrics.failed(error.reason());
@@ -242,6 +242,12 @@ impl Controller {
                 .await?;
         }
         self.metrics.show(shown.iter());
+        for refused in &policies.refused {
+            let text = |text: &Option<String>| text.clone().unwrap_or_default();
+            let metadata = &refused.metadata;
+            let (namespace, name) = (text(&metadata.namespace), text(&metadata.name));
+            self.metrics.refused(&namespace, &name);
+        }
         Ok(())
     }
 
@@ -261,6 +267,11 @@ fn of_all(policies: &Policies) -> Vec<(&RetentionPolicy, Vec<k8s_api::Conflict>)
     let suspended = policies.valid.iter().filter(|policy| policy.spec.suspend);
     let suspended = suspended.map(|policy| (policy, Vec::new()));
     ranked.into_iter().zip(conflicts).chain(suspended).collect()
+}
+
+/// What is written into an object has whole seconds.
+fn seconds(now: Timestamp) -> Timestamp {
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
 fn pause(due: Option<Timestamp>, now: Timestamp) -> Duration {

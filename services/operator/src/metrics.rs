@@ -46,6 +46,11 @@ impl Metrics {
         self.errors.with_label_values(&[reason]).inc();
     }
 
+    /// Shows that a policy takes no part.
+    pub(crate) fn refused(&self, namespace: &str, name: &str) {
+        self.ready.with_label_values(&[namespace, name]).set(0);
+    }
+
     /// Shows `policies` and nothing else; a policy is a handful of labels, there are no thousands.
     pub(crate) fn show<'a>(&self, policies: impl Iterator<Item = &'a RetentionPolicy>) {
         self.info.reset();

@@ -195,7 +195,7 @@ fn lists_are_bounded_and_hold_nothing_twice() {
     check(
         &spec(&globs.join(", ")),
         expect![[r#"
-            spec.selector.tenants: has 65 items: at most 64 are allowed
+            spec.selector.tenants: has 65 items: at most 64 are allowed, write globs such as case-* or a second policy
         "#]],
     );
     check(

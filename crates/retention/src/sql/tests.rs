@@ -26,7 +26,7 @@ fn rules() -> RuleSet {
 
 #[test]
 fn what_a_person_wrote_is_quoted() {
-    let sql = selects_sql(&rules().policies);
+    let sql = selects_sql(&rules().policies, "default");
     assert!(sql.contains(r"LIKE 'it''s\_100\%%' ESCAPE '\'"), "{sql}");
 }
 

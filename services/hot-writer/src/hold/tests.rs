@@ -65,3 +65,13 @@ fn a_policy_without_a_hot_tier_decides_nothing() {
     let rules = RuleSet::new(vec![cold_only]);
     assert_eq!(hold(&rules, "t", "a"), held(60, Some(100_000)));
 }
+
+#[test]
+fn what_was_in_force_before_holds_on_where_it_is_longer_and_a_dry_run_never() {
+    let now = RuleSet::new(vec![policy(&["a"], &[], 1, Some(7))]);
+    let rules = now.not_shorter_than(RuleSet::default());
+    assert_eq!(hold(&rules, "t", "a"), held(60, Some(100_000)));
+    let mut dry = RuleSet::new(vec![policy(&["a"], &[], 1, Some(7))]);
+    dry.policies[0].dry_run = true;
+    assert_eq!(hold(&dry, "t", "a"), held(60, Some(100_000)));
+}

@@ -26,8 +26,14 @@ pub(crate) fn tier(rules: &RuleSet, name: &str, tier: &str, before: bool) -> Str
 
 fn age_of(policy: &Policy, tier: &str) -> Option<String> {
     match tier {
-        "hot" => policy.hot.as_ref().map(|hot| age(hot.max_age_ms)),
-        "warm" => policy.warm.as_ref().map(|warm| age(warm.max_age_ms)),
+        "hot" => policy.hot.as_ref().map(|hot| {
+            let most = hot.max_events_per_stream;
+            age(hot.max_age_ms) + &limit(most, "events a conversation")
+        }),
+        "warm" => policy
+            .warm
+            .as_ref()
+            .map(|warm| age(warm.max_age_ms) + &limit(warm.max_bytes, "bytes")),
         _ => policy
             .cold
             .as_ref()
@@ -37,6 +43,10 @@ fn age_of(policy: &Policy, tier: &str) -> Option<String> {
                 (false, Some(ms)) => age(ms),
             }),
     }
+}
+
+fn limit(most: Option<u64>, what: &str) -> String {
+    most.map_or_else(String::new, |most| format!(" and at most {most} {what}"))
 }
 
 fn age(ms: u64) -> String {

@@ -1,7 +1,7 @@
 //! What a person may want to hear of: transitions, and nothing that was so before. Pure; the last
 //! status is the memory, so that a restart repeats nothing.
 
-use k8s_api::{Status, condition as c};
+use k8s_api::{Shortening, Status, condition as c};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::events::{Event, EventType};
 
@@ -18,16 +18,25 @@ pub(crate) fn of(old: Option<&Status>, new: &Status) -> Vec<Event> {
         }
     }
     let waited: Vec<_> = old.iter().flat_map(|old| &old.pending_shortening).collect();
-    for shortening in &new.pending_shortening {
-        if !waited.contains(&shortening) {
-            let until = shortening.until.as_ref().map(|time| time.0.to_string());
-            let until = until.unwrap_or_default();
-            let (tier, from, to) = (&shortening.tier, &shortening.from, &shortening.to);
-            let note = format!("{tier} keeps {from} until {until}, then {to}");
-            events.push(event(EventType::Warning, c::SHORTENING_SCHEDULED, note));
-        }
+    let new = new.pending_shortening.iter();
+    let scheduled: Vec<String> = new
+        .filter(|own| !waited.contains(own))
+        .map(sentence)
+        .collect();
+    if !scheduled.is_empty() {
+        let note = scheduled.join("; ");
+        events.push(event(EventType::Warning, c::SHORTENING_SCHEDULED, note));
     }
     events
+}
+
+fn sentence(shortening: &Shortening) -> String {
+    let until = shortening.until.as_ref().map(|time| time.0.to_string());
+    let Shortening { tier, from, to, .. } = shortening;
+    format!(
+        "{tier} keeps {from} until {}, then {to}",
+        until.unwrap_or_default()
+    )
 }
 
 fn of_condition(condition: &Condition, before: Option<&Condition>) -> Option<Event> {

@@ -11,6 +11,8 @@ use serde_json::Value;
 
 /// A count over everything is not made while somebody waits.
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// Whom the query service takes a caller without a credential for.
+const TENANT: &str = "default";
 const TIERS: [&str; 3] = ["hot", "warm", "cold"];
 
 /// Everything by the full name of the policy.
@@ -48,7 +50,9 @@ impl Query {
 
     pub(crate) async fn figures(&self, rules: &RuleSet, now: Timestamp) -> anyhow::Result<Figures> {
         let now_us = u64::try_from(now.as_microsecond()).unwrap_or_default();
-        let streams = self.rows(retention::selects_sql(&rules.policies)).await?;
+        let streams = self
+            .rows(retention::selects_sql(&rules.policies, TENANT))
+            .await?;
         let held = self.rows(retention::tiers_sql(rules, now_us)).await?;
         let mut previews = BTreeMap::new();
         for policy in rules.policies.iter().filter(|policy| policy.dry_run) {

@@ -5,6 +5,7 @@
 
 mod cold;
 mod events;
+mod preview;
 mod repeats;
 mod sql;
 mod tail;
