@@ -65,6 +65,7 @@ impl Cluster {
             );
             return Ok(Self::Given);
         }
+        own::sweep()?;
         if Kind::is_possible() {
             return step("start kind", || {
                 let kind = Kind::start()?;

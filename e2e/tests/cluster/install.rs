@@ -36,7 +36,7 @@ async fn an_installed_chart_answers_one_conversation_from_three_tiers() {
         &[],
     );
     // And as a pod of the namespace sees it, through the Services and their names.
-    world.apply(&world.cli_pod("reader", r#"["get", "case", "-o", "ndjson"]"#));
+    world.apply(&world.cli_pod("reader", "test", r#"["get", "case", "-o", "ndjson"]"#));
     world.until_succeeded("reader").await;
     assert_eq!(world.kubectl("logs reader").lines().count(), 300);
 }

@@ -100,7 +100,9 @@ impl World {
         self.apply(&format!(
             "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata:\n  policy.yaml: |\n    {policy}\n"
         ));
-        let mut pod = self.cli_pod(name, r#"["policy", "apply", "/policy/policy.yaml"]"#);
+        // Of all pods only the operator writes policies, as the network policies have it.
+        let args = r#"["policy", "apply", "/policy/policy.yaml"]"#;
+        let mut pod = self.cli_pod(name, "operator", args);
         pod.push_str(&format!(
             "      volumeMounts: [{{name: policy, mountPath: /policy}}]\n  volumes: [{{name: policy, configMap: {{name: {name}}}}}]\n"
         ));
@@ -108,12 +110,17 @@ impl World {
         self.until_succeeded(name).await;
     }
 
-    /// A pod that runs the CLI of our image once.
-    pub(crate) fn cli_pod(&self, name: &str, args: &str) -> String {
+    /// A pod that runs the CLI of our image once, and may call what this component may call.
+    pub(crate) fn cli_pod(&self, name: &str, component: &str, args: &str) -> String {
         format!(
             r#"apiVersion: v1
 kind: Pod
-metadata: {{name: {name}, labels: {{app.kubernetes.io/instance: scenario}}}}
+metadata:
+  name: {name}
+  labels:
+    app.kubernetes.io/name: isotherm
+    app.kubernetes.io/instance: {RELEASE}
+    app.kubernetes.io/component: {component}
 spec:
   restartPolicy: OnFailure
   automountServiceAccountToken: false

@@ -32,7 +32,6 @@ impl OwnCluster {
     /// Starts it and waits until it serves. With `keep` it lives on when we end.
     pub(crate) fn start(keep: bool) -> anyhow::Result<Self> {
         let programs = programs::build()?;
-        sweep()?;
         let name = format!("isotherm-e2e-{}", std::process::id());
         let dir = std::env::temp_dir().join(&name);
         fs::create_dir_all(&dir)?;
@@ -226,7 +225,7 @@ impl Drop for OwnCluster {
 }
 
 /// What runs left behind that were killed.
-fn sweep() -> anyhow::Result<()> {
+pub(super) fn sweep() -> anyhow::Result<()> {
     for entry in fs::read_dir(std::env::temp_dir())? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
