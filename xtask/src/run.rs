@@ -24,8 +24,20 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(cargo);
     command.args(args).current_dir(root());
+    forget_ourselves(&mut command);
     find_libraries(&mut command);
     command
+}
+
+/// Takes away what the cargo that runs us says of our own package: build scripts look at it, and
+/// would build again what a cargo that was typed has built.
+fn forget_ourselves(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
 }
 
 /// What `command` runs finds the libraries of `.tools/` wherever the target directory is; the
