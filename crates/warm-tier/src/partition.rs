@@ -79,7 +79,7 @@ impl Partition {
         let engine = tier.writer.clone();
         let shelf = boot::shelf(dir, partition, first, &spill)?;
         let open = boot::open_segment(&engine, &shelf, &spill)?;
-        shelf.set_committed(open.next - 1);
+        shelf.commit(open.next - 1, &open.dropped(shelf.manifest().sealed)?);
         boot::id_files(&engine, &shelf, &spill)?;
         let ids = shelf.manifest().ids;
         let dedupe = Dedupe::load(&engine, dir, &ids, &open, tier.options.dedupe_memory)?;
@@ -136,7 +136,7 @@ impl Partition {
             dead_letters: frames.unreadable.len() as u64,
             encoded_bytes: frames.encoded_bytes,
         })?;
-        self.shelf.set_committed(frames.range.hi);
+        self.shelf.commit(frames.range.hi, &dropped);
         Ok(Appended {
             stored: fresh.len() as u64,
             bytes: fresh.iter().map(|e| e.event.content.len() as u64).sum(),
@@ -177,7 +177,9 @@ impl Partition {
         seal.stage(rules)?;
         seal.verify()?;
         seal.rename()?;
+        let sealed_before = self.shelf.manifest().sealed;
         let sealed = seal.publish()?;
+        self.shelf.forget_repeats(sealed_before);
         self.dedupe.seal(sealed.ids.clone());
         self.reopen(sealed.range.hi + 1)?;
         Ok(Some(sealed))
@@ -216,7 +218,7 @@ impl Partition {
             manifest.sealed = missing.hi;
             true
         })?;
-        self.shelf.set_committed(missing.hi);
+        self.shelf.commit(missing.hi, &[]);
         self.reopen(first)
     }
 

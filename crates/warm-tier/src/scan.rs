@@ -8,11 +8,12 @@ use std::{
 
 use arrow::{datatypes::SchemaRef, record_batch::RecordBatch};
 use duckdb::Connection;
+use event::{PartitionId, Seq};
 
 use crate::{
     Catalog, Error, Result,
     engine::{self, Engine},
-    remote::{Coverage, Order, Scan},
+    remote::{Coverage, Order, Repeats, Scan},
     scan_sql::{self, Source},
     shelf::{Shelf, SliceFile},
     slice_file,
@@ -61,6 +62,14 @@ impl Scanner {
         Coverage {
             partitions: shelves.iter().map(|shelf| shelf.coverage()).collect(),
         }
+    }
+
+    /// What of `partition` behind `after` the writer has found to repeat earlier events.
+    pub(crate) fn repeats(&self, partition: PartitionId, after: Seq) -> Result<Repeats> {
+        let shelf = self.0.catalog.shelf(partition);
+        let shelf = shelf
+            .ok_or_else(|| Error::Unavailable(format!("partition {partition} is not here")))?;
+        Ok(shelf.repeats(after))
     }
 
     /// Hands the answer to `take`, batch after batch, until it returns `false`.

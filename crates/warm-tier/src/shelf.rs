@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
 };
 
@@ -14,7 +14,8 @@ use event::{PartitionId, RangeSet, Seq, Timestamp};
 use crate::{
     Error, Result, disk, layout,
     manifest::{Manifest, Slice},
-    remote::{Hole, PartitionCoverage, SliceCoverage},
+    open_segment::Duplicate,
+    remote::{Hole, PartitionCoverage, Repeats, SliceCoverage},
 };
 
 /// A sealed file. Once the manifest no longer names it, it is unlinked when the last holder lets
@@ -43,7 +44,8 @@ impl Drop for SliceFile {
 pub struct Shelf {
     pub partition: PartitionId,
     pub dir: PathBuf,
-    committed: AtomicU64,
+    /// Reaches up to what is committed.
+    repeats: Mutex<Repeats>,
     state: Mutex<State>,
 }
 
@@ -74,7 +76,7 @@ impl Shelf {
         Self {
             partition,
             dir: dir.to_owned(),
-            committed: AtomicU64::new(sealed),
+            repeats: Mutex::new(Repeats::new(sealed, sealed)),
             state: Mutex::new(state),
         }
     }
@@ -125,11 +127,27 @@ impl Shelf {
     /// The last sequence that is durable here.
     #[must_use]
     pub fn committed(&self) -> Seq {
-        self.committed.load(Ordering::Acquire)
+        self.lock_repeats().through
     }
 
-    pub(crate) fn set_committed(&self, seq: Seq) {
-        self.committed.store(seq, Ordering::Release);
+    /// Everything up to `through` is durable here, without what was `dropped`.
+    pub(crate) fn commit(&self, through: Seq, dropped: &[Duplicate]) {
+        self.lock_repeats().add(through, dropped);
+    }
+
+    /// Up to `seq` readers have long been told what is sealed.
+    pub(crate) fn forget_repeats(&self, seq: Seq) {
+        self.lock_repeats().forget(seq);
+    }
+
+    pub(crate) fn repeats(&self, after: Seq) -> Repeats {
+        self.lock_repeats().behind(after)
+    }
+
+    fn lock_repeats(&self) -> MutexGuard<'_, Repeats> {
+        self.repeats
+            .lock()
+            .expect("nothing panics while it holds this")
     }
 
     /// What is sealed, added up.

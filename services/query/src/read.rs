@@ -19,6 +19,7 @@ use crate::{
     patience::Patience,
     plan::Source,
     rows::Wanted,
+    settling::Settled,
     sources::Sources,
 };
 
@@ -81,11 +82,12 @@ struct Span {
 }
 
 impl Sources {
-    /// Up to `limit` visible rows that are in this page alone.
-    async fn page(&self, mut wanted: Wanted, limit: usize) -> Result<Page> {
+    /// Up to `limit` visible rows that are in this page alone; those that are known to repeat
+    /// others are left out.
+    async fn page(&self, mut wanted: Wanted, limit: usize, settled: &Settled) -> Result<Page> {
         let (rules, now) = (self.rules(), Timestamp::now());
         let hides = hide::anything_ends(&rules);
-        let selective = hides || !wanted.types.is_all();
+        let selective = hides || !wanted.types.is_all() || settled.word.is_some();
         let mut page = Page {
             checked: Seq::MAX,
             ..Page::default()
@@ -99,16 +101,18 @@ impl Sources {
             page.missing.add(&span.missing);
             page.sources.extend(&span.sources);
             page.last = page.last.or(span.last);
-            page.checked = page.checked.min(span.checked);
+            let checked = settled.checked(span.checked);
+            page.checked = page.checked.min(checked);
             let visible = span.rows.into_iter().filter(|row| {
                 wanted.types.matches(row.event.event_type.as_str())
+                    && !settled.is_repeat(&row.position)
                     && (!hides || hide::is_visible(&rules, row, now))
             });
             for row in visible {
                 bytes += row.event.content.len() + row.event.metadata.len();
                 page.rows.push(row);
             }
-            page.rows = merge(page.rows, span.checked, wanted.order);
+            page.rows = merge(page.rows, checked, wanted.order);
             let cut = page.rows.len() > limit;
             page.rows.truncate(limit);
             page.next = match (cut || page.rows.len() == limit, span.reached) {

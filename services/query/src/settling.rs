@@ -1,5 +1,8 @@
 //! Waiting for the compactor's word on repeats: it is a moment behind the log, and only it knows
 //! every event of the last 24 hours.
+//!
+//! The hot tier is told what the compactor has found, so memory answers by itself when all is
+//! well. Where it does not, the compactor is asked.
 
 use std::{
     collections::HashMap,
@@ -7,14 +10,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use event::{PartitionId, Seq};
+use event::{PartitionId, Position, Seq, SeqRange};
+use warm_tier::remote::Repeats;
 
 use crate::sources::Sources;
 
-/// Longest wait. The compactor is tens of milliseconds behind the log when all is well.
-const PATIENCE: Duration = Duration::from_millis(500);
 const POLL: Duration = Duration::from_millis(4);
-/// After a wait in vain others only look for this long: the compactor or the hot tier is down.
+const MAX_POLL: Duration = Duration::from_millis(32);
+/// The hot tier is told some milliseconds after the compactor knows; when it stands still for
+/// longer, the compactor itself is asked.
+const HOT_STANDS_STILL: Duration = Duration::from_millis(30);
+/// How long nothing may move: the compactor commits several times a second, unless it is down, or
+/// overloaded while it still answers.
+const NO_ANSWER: Duration = Duration::from_millis(500);
+const NOTHING_MOVES: Duration = Duration::from_secs(3);
+/// The longest wait for one that is up but far behind the log.
+const LONGEST: Duration = Duration::from_secs(10);
+/// After a wait in vain others only look for this long.
 const RESIGNED: Duration = Duration::from_secs(2);
 
 /// Where waiting was in vain, and when.
@@ -42,39 +54,122 @@ impl Settling {
     }
 }
 
-impl Sources {
-    /// Waits until the hot tier has everything through `through` and knows which of it are
-    /// repeats; `false` when that does not come in time.
-    pub(crate) async fn settle(&self, partition: PartitionId, through: Seq) -> bool {
-        let patience = if self.settling.is_hopeless(partition) {
-            Duration::ZERO
-        } else {
-            PATIENCE
-        };
-        let settled = self.until_settled(partition, through, patience).await;
-        self.settling.note(partition, settled);
-        settled
+/// What is known of repeats in one partition.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Settled {
+    /// The hot tier gives no repeat up to here.
+    pub(crate) hot: Seq,
+    /// What the compactor said itself.
+    pub(crate) word: Option<Repeats>,
+}
+
+impl Settled {
+    /// What can be read from the log with its repeats known.
+    pub(crate) fn of_log(&self) -> Option<SeqRange> {
+        self.word.as_ref().and_then(Repeats::range)
     }
 
-    /// Looks once at least. `false` also when the hot tier knows nothing of the partition.
-    async fn until_settled(
+    /// What can be read from the hot tier with its repeats known, when `checked` is known anyway.
+    pub(crate) fn of_hot(&self, checked: Seq) -> Option<SeqRange> {
+        SeqRange::new(1, self.checked(self.hot.max(checked)))
+    }
+
+    /// Whether all repeats up to `seq` are known, when those up to `checked` are anyway.
+    pub(crate) fn covers(&self, checked: Seq, seq: Seq) -> bool {
+        self.checked(self.hot.max(checked)) >= seq
+    }
+
+    pub(crate) fn is_repeat(&self, position: &Position) -> bool {
+        let word = self.word.as_ref();
+        word.is_some_and(|word| word.contains(position.offset()))
+    }
+
+    /// How far all is known behind `checked`, up to which it was known anyway.
+    pub(crate) fn checked(&self, checked: Seq) -> Seq {
+        match &self.word {
+            Some(word) if word.after <= checked => checked.max(word.through),
+            _ => checked,
+        }
+    }
+
+    fn reached(&self) -> Seq {
+        let word = self.word.as_ref().map_or(0, |word| word.through);
+        self.hot.max(word)
+    }
+}
+
+/// One wait.
+struct Wait {
+    began: Instant,
+    moved: Instant,
+    /// When the compactor answered last.
+    heard: Instant,
+    reached: Seq,
+    hopeless: bool,
+}
+
+impl Wait {
+    fn new(hopeless: bool) -> Self {
+        let now = Instant::now();
+        Self {
+            began: now,
+            moved: now,
+            heard: now,
+            reached: 0,
+            hopeless,
+        }
+    }
+
+    fn see(&mut self, reached: Seq) {
+        if reached > self.reached {
+            (self.reached, self.moved) = (reached, Instant::now());
+        }
+    }
+
+    fn ask_compactor(&self) -> bool {
+        self.hopeless || self.moved.elapsed() >= HOT_STANDS_STILL
+    }
+
+    fn is_in_vain(&self) -> bool {
+        let silent = self.heard.max(self.moved).elapsed() >= NO_ANSWER;
+        let stands = self.moved.elapsed() >= NOTHING_MOVES;
+        self.hopeless || silent || stands || self.began.elapsed() >= LONGEST
+    }
+}
+
+impl Sources {
+    /// Waits until all repeats up to `through` are known, as long as that comes nearer; those up to
+    /// `checked` are known anyway. What is known in the end may be less.
+    pub(crate) async fn settle(
         &self,
         partition: PartitionId,
+        checked: Seq,
         through: Seq,
-        patience: Duration,
-    ) -> bool {
-        let deadline = Instant::now() + patience;
+    ) -> Settled {
+        let mut wait = Wait::new(self.settling.is_hopeless(partition));
+        let mut settled = Settled::default();
+        let mut pause = POLL;
         loop {
-            let Ok(Some(cursor)) = self.hot.cursor(partition).await else {
-                return false;
-            };
-            if cursor.last.min(cursor.checked) >= through {
-                return true;
+            let cursor = self.hot.cursor(partition).await;
+            let cursor = cursor.ok().flatten();
+            settled.hot = cursor.map_or(0, |cursor| cursor.last.min(cursor.checked));
+            if settled.hot < through && (cursor.is_none() || wait.ask_compactor()) {
+                let word = self.warm.repeats(partition, checked).await;
+                if word.is_some() {
+                    (settled.word, wait.heard) = (word, Instant::now());
+                }
             }
-            if Instant::now() >= deadline {
-                return false;
+            wait.see(settled.reached());
+            let covered = settled.covers(checked, through);
+            if covered || wait.is_in_vain() {
+                self.settling.note(partition, covered);
+                return settled;
             }
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(pause).await;
+            pause = (2 * pause).min(MAX_POLL);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use event_log::EventLog;
 use hot_tier::HotReader;
 use retention::RuleSet;
 use tokio::sync::{Mutex, watch};
-use warm_tier::remote::{Client, Coverage, PartitionCoverage};
+use warm_tier::remote::{Client, Coverage, PartitionCoverage, Repeats};
 
 use crate::{cold::Cold, metrics::Metrics, plan, settling::Settling};
 
@@ -18,6 +18,7 @@ use crate::{cold::Cold, metrics::Metrics, plan, settling::Settling};
 const FRESH: Duration = Duration::from_millis(200);
 /// A compactor that does not answer must not hold up what the others can answer.
 const PATIENCE: Duration = Duration::from_secs(2);
+const WORD_PATIENCE: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 pub(crate) struct Sources {
@@ -70,6 +71,18 @@ impl Warm {
         };
         *known = Some((Instant::now(), coverage.clone()));
         coverage
+    }
+
+    /// The compactor's word on what repeats earlier events behind `after`, if it answers.
+    pub(crate) async fn repeats(&self, partition: PartitionId, after: Seq) -> Option<Repeats> {
+        let asked = self.client.repeats(partition, after);
+        let answer = tokio::time::timeout(WORD_PATIENCE, asked).await.ok()?;
+        answer
+            .inspect_err(|error| {
+                let error = error as &dyn std::error::Error;
+                tracing::debug!(error, %partition, "no word on repeats");
+            })
+            .ok()
     }
 }
 

@@ -7,13 +7,15 @@ use arrow_flight::{
     Action, Ticket, decode::FlightRecordBatchStream, error::FlightError,
     flight_service_client::FlightServiceClient,
 };
+use event::{PartitionId, Seq};
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use serde::de::DeserializeOwned;
 use tonic::{
     Code, Status,
     transport::{Channel, Endpoint},
 };
 
-use super::{COVERAGE_ACTION, Coverage, Scan};
+use super::{COVERAGE_ACTION, Coverage, REPEATS_ACTION, Repeats, RepeatsQuestion, Scan};
 use crate::{Error, Result};
 
 /// A scan's answer. Dropping it ends the scan.
@@ -44,7 +46,19 @@ impl Client {
 
     /// What is there now.
     pub async fn coverage(&self) -> Result<Coverage> {
-        let action = Action::new(COVERAGE_ACTION, "");
+        self.ask(COVERAGE_ACTION, Vec::new()).await
+    }
+
+    /// What its writer has found to repeat earlier events in `partition` behind `after`. It speaks
+    /// of what is not sealed and of the range sealed last, at least.
+    pub async fn repeats(&self, partition: PartitionId, after: Seq) -> Result<Repeats> {
+        let question = RepeatsQuestion { partition, after };
+        let question = serde_json::to_vec(&question).expect("a question always has a JSON form");
+        self.ask(REPEATS_ACTION, question).await
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, action: &str, body: Vec<u8>) -> Result<T> {
+        let action = Action::new(action, body);
         let mut answers = self.flight.clone().do_action(action).await?.into_inner();
         let answer = answers.message().await?;
         let answer = answer.ok_or_else(|| Error::Remote("an empty answer".to_owned()))?;

@@ -18,7 +18,7 @@ use tokio::{
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{COVERAGE_ACTION, Scan};
+use super::{COVERAGE_ACTION, REPEATS_ACTION, RepeatsQuestion, Scan};
 use crate::{Error, Result, Scanner, scan_sql};
 
 /// Scans at a time; further ones wait.
@@ -71,6 +71,20 @@ impl Server {
         });
         ReceiverStream::new(from)
     }
+
+    async fn coverage(&self) -> Result<Vec<u8>, Status> {
+        let scanner = self.scanner.clone();
+        let coverage = tokio::task::spawn_blocking(move || scanner.coverage()).await;
+        let coverage = coverage.map_err(|error| Status::internal(error.to_string()))?;
+        Ok(serde_json::to_vec(&coverage).expect("a coverage always has a JSON form"))
+    }
+
+    fn repeats(&self, question: &[u8]) -> Result<Vec<u8>, Status> {
+        let RepeatsQuestion { partition, after } = serde_json::from_slice(question)
+            .map_err(|error| Status::invalid_argument(format!("question: {error}")))?;
+        let word = self.scanner.repeats(partition, after)?;
+        Ok(serde_json::to_vec(&word).expect("a word always has a JSON form"))
+    }
 }
 
 type ScanItem = Result<RecordBatch>;
@@ -120,25 +134,31 @@ impl FlightService for Server {
     }
 
     async fn do_action(&self, request: Request<Action>) -> Reply<Self::DoActionStream> {
-        let action = request.into_inner().r#type;
-        if action != COVERAGE_ACTION {
-            let message = format!("there is no action {action:?}");
-            return Err(Status::invalid_argument(message));
-        }
-        let scanner = self.scanner.clone();
-        let coverage = tokio::task::spawn_blocking(move || scanner.coverage()).await;
-        let coverage = coverage.map_err(|error| Status::internal(error.to_string()))?;
-        let json = serde_json::to_vec(&coverage).expect("a coverage always has a JSON form");
+        let Action { r#type, body } = request.into_inner();
+        let json = match &*r#type {
+            COVERAGE_ACTION => self.coverage().await?,
+            REPEATS_ACTION => self.repeats(&body)?,
+            action => {
+                let message = format!("there is no action {action:?}");
+                return Err(Status::invalid_argument(message));
+            }
+        };
         let answer = arrow_flight::Result { body: json.into() };
         Ok(Response::new(futures::stream::iter([Ok(answer)]).boxed()))
     }
 
     async fn list_actions(&self, _: Request<Empty>) -> Reply<Self::ListActionsStream> {
-        let coverage = ActionType {
-            r#type: COVERAGE_ACTION.to_owned(),
-            description: "what is sealed, per partition, as JSON".to_owned(),
-        };
-        Ok(Response::new(futures::stream::iter([Ok(coverage)]).boxed()))
+        let actions = [
+            (COVERAGE_ACTION, "what is sealed, per partition, as JSON"),
+            (REPEATS_ACTION, "what is stored twice in the log, as JSON"),
+        ];
+        let actions = actions.map(|(name, description)| {
+            Ok(ActionType {
+                r#type: name.to_owned(),
+                description: description.to_owned(),
+            })
+        });
+        Ok(Response::new(futures::stream::iter(actions).boxed()))
     }
 
     async fn handshake(
@@ -177,5 +197,5 @@ impl FlightService for Server {
 }
 
 fn unsupported() -> Status {
-    Status::unimplemented("this server has scans (DoGet) and one action, coverage")
+    Status::unimplemented("this server has scans (DoGet) and the actions coverage and repeats")
 }

@@ -11,30 +11,37 @@ use crate::{
     merge::{Order, merge},
     params::Types,
     rows::Wanted,
+    settling::Settled,
     sources::Sources,
 };
 
-/// Rows before the page that are compared with it. The compactor was away for long when there are
-/// more, and then a repeat of an older one is shown again.
+/// Rows before the page that are compared with it while the compactor is away. A repeat of an older
+/// one is then shown again.
 const MAX_COMPARED: usize = 20_000;
 
 impl Sources {
     /// Up to `limit` visible rows, none of which repeats another row of the conversation.
     ///
     /// What continues an earlier answer waits for the compactor's word. Where that does not come,
-    /// the rows are compared with the unchecked ones before them.
+    /// the rows are compared with those before them.
     pub(crate) async fn read(&self, mut wanted: Wanted, limit: usize) -> Result<Page> {
-        let mut page = self.page(wanted.clone(), limit).await?;
-        if let Some(newest) = newest_doubtful(&page, &wanted)
-            && self.settle(wanted.partition, newest).await
-        {
-            let end = (newest, u16::MAX);
-            wanted.before = Some(wanted.before.map_or(end, |before| before.min(end)));
-            page = self.page(wanted.clone(), limit).await?;
-            page.last = page.last.map(|last| last.min(newest));
+        let mut settled = Settled::default();
+        let mut page = self.page(wanted.clone(), limit, &settled).await?;
+        let mut since = Some(page.checked);
+        if let Some(newest) = newest_doubtful(&page, &wanted) {
+            let checked = page.checked;
+            settled = self.settle(wanted.partition, checked, newest).await;
+            if settled.covers(checked, newest) {
+                let end = (newest, u16::MAX);
+                wanted.before = Some(wanted.before.map_or(end, |before| before.min(end)));
+                page = self.page(wanted.clone(), limit, &settled).await?;
+                page.last = page.last.map(|last| last.min(newest));
+            } else {
+                since = None;
+            }
         }
         loop {
-            self.drop_repeats(&mut page, &wanted).await?;
+            self.drop_repeats(&mut page, &wanted, since).await?;
             let left = limit - page.rows.len();
             let Some(next) = page.next.filter(|_| left > 0 && page.dropped) else {
                 return Ok(page);
@@ -43,22 +50,28 @@ impl Sources {
                 Order::Asc => wanted.after = Some(next.offset()),
                 Order::Desc => wanted.before = Some(next.offset()),
             }
-            let more = self.page(wanted.clone(), left).await?;
+            let more = self.page(wanted.clone(), left, &settled).await?;
             page.continue_with(more, wanted.order);
         }
     }
 
-    /// Compares what is unchecked with the unchecked rows before the page.
-    async fn drop_repeats(&self, page: &mut Page, wanted: &Wanted) -> Result<()> {
+    /// Compares what is unchecked with the rows before the page, behind `since`.
+    async fn drop_repeats(
+        &self,
+        page: &mut Page,
+        wanted: &Wanted,
+        since: Option<Seq>,
+    ) -> Result<()> {
         let checked = page.checked;
         let Some(first) = page.rows.iter().map(|row| row.position).min() else {
             return Ok(());
         };
         let newest = page.rows.iter().map(|row| row.position.seq).max();
-        if first.seq <= checked || newest.is_none_or(|newest| newest <= checked) {
+        let all_before = since.is_none();
+        if newest.is_none_or(|newest| newest <= checked) || first.seq <= checked && !all_before {
             return Ok(());
         }
-        let before = self.identities(wanted, checked, first).await?;
+        let before = self.identities(wanted, since, first).await?;
         let rows = page.rows.len();
         page.rows
             .retain(|row| row.position.seq <= checked || !before.contains(&row.event.event_id));
@@ -66,17 +79,17 @@ impl Sources {
         Ok(())
     }
 
-    /// The ids of the conversation's events behind `checked` and before `first`.
+    /// The ids of the conversation's events behind `since` and before `first`, the nearest first.
     async fn identities(
         &self,
         wanted: &Wanted,
-        checked: Seq,
+        since: Option<Seq>,
         first: Position,
     ) -> Result<HashSet<EventId>> {
         let mut earlier = Wanted {
-            after: Some((checked, u16::MAX)),
+            after: since.map(|since| (since, u16::MAX)),
             before: Some(first.offset()),
-            order: Order::Asc,
+            order: Order::Desc,
             types: Types::default(),
             ..wanted.clone()
         };
@@ -87,7 +100,7 @@ impl Sources {
             let Some(reached) = span.reached else {
                 break;
             };
-            earlier.after = Some(reached);
+            earlier.before = Some(reached);
         }
         Ok(ids)
     }

@@ -21,6 +21,7 @@ use crate::{
     plan::{Known, Plan, Prefer, Source, plan},
     read::Missing,
     rows::{Failed, frame_rows, warm_failed},
+    settling::Settled,
     sources::{Sources, log_range, warm_of},
 };
 
@@ -37,11 +38,12 @@ pub(super) struct Job<'a> {
     /// The last sequence that is known to exist.
     last: Option<Seq>,
     log_answers: bool,
+    settled: Settled,
     pub(super) out: Scanned,
 }
 
 impl<'a> Job<'a> {
-    /// Asks the log, hot and warm how far they are. What the log has by now is waited for to be
+    /// Asks the log, hot and warm how far they are. What is not sealed by now is waited for to be
     /// checked for repeats, so that none is counted twice.
     pub(super) async fn start(
         sources: &'a Sources,
@@ -50,40 +52,50 @@ impl<'a> Job<'a> {
         patience: &Patience,
     ) -> Self {
         let without = patience.without;
-        let hot = async {
-            let cursor = sources.hot.cursor(partition).await.ok().flatten();
-            cursor.filter(|_| !without.hot)
-        };
-        let coverage = async {
-            let fresh = patience.fresh();
+        let warm = async |fresh| {
             let coverage = sources.warm_partition(partition, fresh).await;
             coverage.filter(|_| !without.warm)
         };
-        let log = sources.log_state(partition, without.log).await;
-        let log_last = log.map(|(_, last)| last);
-        let settled = match log_last {
-            Some(last) if !patience.fresh() => sources.settle(partition, last).await,
-            _ => false,
+        let cursor = async || {
+            let cursor = sources.hot.cursor(partition).await.ok().flatten();
+            cursor.filter(|_| !without.hot)
         };
-        let (hot, coverage) = tokio::join!(hot, coverage);
+        let (coverage, log) = tokio::join!(
+            warm(patience.fresh()),
+            sources.log_state(partition, without.log)
+        );
+        let newest = match log {
+            Some((_, last)) => Some(last),
+            None => cursor().await.map(|hot| hot.last),
+        };
+        let sealed = coverage.as_ref().map_or(0, |coverage| coverage.sealed);
+        let settled = match newest {
+            Some(newest) if newest > sealed => sources.settle(partition, sealed, newest).await,
+            _ => Settled::default(),
+        };
+        // Sealed meanwhile, perhaps.
+        let (hot, coverage) = tokio::join!(cursor(), warm(false));
         let known = Known {
-            hot: hot.and_then(|hot| SeqRange::new(hot.floor, hot.last)),
-            log: log.and_then(|(first, last)| log_range(first, last)),
+            hot: hot
+                .and_then(|hot| SeqRange::new(hot.floor, hot.last))
+                .and_then(|hot| hot.intersect(&settled.of_hot(sealed)?)),
+            log: log
+                .and_then(|(first, last)| log_range(first, last))
+                .and_then(|log| log.intersect(&settled.of_log()?)),
             warm: coverage.as_ref().map(warm_of),
             cold: None,
         };
-        let sealed = coverage.as_ref().map(|coverage| coverage.sealed);
-        let known_last = log_last.max(hot.map(|hot| hot.last)).max(sealed);
         Self {
             sources,
             request,
             partition,
-            // What came since is not checked.
-            last: if settled { log_last } else { known_last },
+            // What came since is for the next answer.
+            last: newest.max(coverage.as_ref().map(|coverage| coverage.sealed)),
             log_answers: log.is_some(),
             coverage,
             snapshot: None,
             known,
+            settled,
             out: Scanned::default(),
         }
     }
@@ -144,13 +156,13 @@ impl<'a> Job<'a> {
         Ok(self.out)
     }
 
-    /// The rows of memory and of the log, once each.
+    /// The rows of memory and of the log, once each: of both only what the compactor has checked
+    /// is in the plan.
     pub(super) async fn unsealed(
         &mut self,
         hot: &RangeSet,
         log: &RangeSet,
     ) -> Result<Vec<StoredEvent>, Stop> {
-        let mut checked = self.known.warm.as_ref().and_then(|warm| warm.sealed);
         let mut rows = Vec::new();
         if let Some((first, last)) = hot.ranges().first().zip(hot.ranges().last()) {
             let read = self
@@ -165,8 +177,10 @@ impl<'a> Job<'a> {
             if scan.floor > first.lo || scan.last < last.hi || !scan.raised.is_empty() {
                 return Err(failed(Failed::Stale));
             }
-            // Behind its last row the log answers, which is not told of repeats.
-            checked = SeqRange::new(0, scan.checked.min(scan.last));
+            // It has lost its memory since.
+            if self.settled.checked(scan.checked) < last.hi {
+                return Err(failed(Failed::Stale));
+            }
             let own = scan
                 .rows
                 .into_iter()
@@ -187,8 +201,10 @@ impl<'a> Job<'a> {
             read.map_err(|failed| Stop::Failed(Source::Log, failed))?;
             self.gave(Source::Log, rows.len() - before);
         }
-        rows.retain(|row| row.event.tenant == self.request.tenant);
-        Ok(merge(rows, checked.map_or(0, |range| range.hi), Order::Asc))
+        rows.retain(|row| {
+            row.event.tenant == self.request.tenant && !self.settled.is_repeat(&row.position)
+        });
+        Ok(merge(rows, Seq::MAX, Order::Asc))
     }
 
     fn gave(&mut self, source: Source, rows: usize) {

@@ -205,8 +205,10 @@ impl Follow {
                 && row.position.offset() > (seq, idx)
                 && self.types.matches(row.event.event_type.as_str())
         });
-        self.service.sources.settle(partition, hi).await;
-        let repeats = self.repeats(partition, &rows).await;
+        let settled = self.service.sources.settle(partition, lo - 1, hi).await;
+        let mut repeats = self.repeats(partition, &rows).await;
+        let told = rows.iter().map(|row| row.position);
+        repeats.extend(told.filter(|position| settled.is_repeat(position)));
         for row in rows {
             if !repeats.contains(&row.position) && self.recent.is_new(&row) {
                 self.places.0[index] = row.position.offset();

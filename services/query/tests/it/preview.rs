@@ -47,7 +47,9 @@ async fn count(world: &World) -> i64 {
 #[tokio::test]
 async fn a_preview_counts_what_goes_when_the_policy_is_enforced() {
     let world = World::start().await;
+    let _compactor = world.compactor(&[]);
     world.publish(0..60, 3).await;
+    world.until("warm", "committed").await;
     let rules = RuleSet::new(vec![dry()]);
     let after = rules.clone().enforcing("test/dry");
     let now = || u64::try_from(Timestamp::now().as_micros()).unwrap() + 10_000;
@@ -73,7 +75,9 @@ async fn a_preview_counts_what_goes_when_the_policy_is_enforced() {
 #[tokio::test]
 async fn every_event_falls_to_one_policy_in_every_tier() {
     let world = World::start().await;
+    let _compactor = world.compactor(&[]);
     world.publish(0..60, 3).await;
+    world.until("warm", "committed").await;
     let rules = RuleSet::new(vec![dry()]).enforcing("test/dry");
     let now = u64::try_from(Timestamp::now().as_micros()).unwrap() + 10_000;
     let (_, answer) = world.sql(tiers_sql(&rules, now)).await;

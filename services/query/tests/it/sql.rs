@@ -11,8 +11,11 @@ fn cell(answer: &(u16, Value)) -> Value {
 async fn a_select_sees_what_is_in_the_log_already() {
     let world = World::start().await;
     let _writer = world.hot_writer();
+    let _compactor = world.compactor(&[]);
     assert_eq!(cell(&world.sql("SELECT count(*) FROM events").await), 0);
-    world.publish(0..30, 3).await;
+    world.publish(0..1, 1).await;
+    world.until("warm", "committed").await;
+    world.publish(1..30, 3).await;
     assert_eq!(cell(&world.sql("SELECT count(*) FROM events").await), 30);
     world.until("hot", "last").await;
     assert_eq!(cell(&world.sql("SELECT count(*) FROM events").await), 30);
@@ -46,7 +49,9 @@ async fn a_select_sees_what_is_in_the_log_already() {
 #[tokio::test]
 async fn rollups_say_what_a_full_scan_says() {
     let world = World::start().await;
+    let _compactor = world.compactor(&[]);
     world.publish(0..90, 4).await;
+    world.until("warm", "committed").await;
     assert_rollups(&world).await;
     let hours = world.json("/v1/stats/hourly?type=error").await.1;
     let events: i64 = hours["hours"]
@@ -94,7 +99,9 @@ pub(crate) async fn assert_rollups(world: &World) {
 #[tokio::test]
 async fn hostile_statements_are_refused_and_the_service_lives() {
     let world = World::start_with(&["--sql-timeout", "2s"]).await;
+    let _compactor = world.compactor(&[]);
     world.publish(0..30, 3).await;
+    world.until("warm", "committed").await;
     let deep = format!("SELECT {}1{}", "(".repeat(30_000), ")".repeat(30_000));
     let long = format!("SELECT '{}'", "x".repeat(70_000));
     for (sql, status, code) in [

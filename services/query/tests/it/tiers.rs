@@ -82,7 +82,9 @@ async fn an_event_sent_twice_is_one_event_in_every_tier() {
 async fn events_that_move_between_tiers_while_they_are_read_are_read_once() {
     let world = World::start().await;
     let _writer = world.hot_writer();
-    let _compactor = world.compactor(&["--seal-after", "200ms", "--seal-bytes", "500"]);
+    let _compactor = world.compactor(&["--seal-after", "200ms", "--seal-bytes", "500B"]);
+    world.publish(0..30, 3).await;
+    world.until("warm", "committed").await;
     for round in 0..20_u64 {
         world.publish(round * 30..round * 30 + 30, 3).await;
         world.assert_all(round * 30 + 30).await;
