@@ -42,8 +42,23 @@ pub(crate) struct Page {
     pub(crate) last: Option<Seq>,
     /// Up to here no row repeats another one, in this page or outside of it.
     checked: Seq,
+    /// What could not be read when unchecked rows had to be compared with it: they may repeat
+    /// events of it.
+    unseen: RangeSet,
     /// Whether repeats were taken out, so that there may be fewer rows than were wanted.
     dropped: bool,
+}
+
+impl Page {
+    /// What nobody had, be it to give it or to compare with it.
+    pub(crate) fn gaps(&self) -> Missing {
+        let mut gaps = self.missing.clone();
+        gaps.add(&Missing {
+            ranges: self.unseen.clone(),
+            from: None,
+        });
+        gaps
+    }
 }
 
 /// What nobody had.

@@ -42,16 +42,17 @@ pub(super) async fn read(
     params.end()?;
     let partition = wanted.partition;
     let page = service.bounded(service.sources.read(wanted, limit)).await?;
+    let gaps = page.gaps();
     let body = match format {
         Format::Json => to_json(
             &page,
-            &missing(partition, &page.missing),
+            &missing(partition, &gaps),
             |last| json!({ partition.to_string(): last }),
         ),
         Format::Ndjson => to_lines(&page.rows),
         Format::Csv | Format::Arrow => to_columns(&page.rows, format)?,
     };
-    let mut response = reply(format, body, &page.sources, page.missing.is_empty());
+    let mut response = reply(format, body, &page.sources, gaps.is_empty());
     if let Some(next) = page.next {
         let next = HeaderValue::from_str(&next.to_string());
         response
@@ -100,7 +101,7 @@ fn to_json(
         "next",
         &json!(page.next.map(|next| next.to_string())),
     );
-    member(&mut out, "complete", &json!(page.missing.is_empty()));
+    member(&mut out, "complete", &json!(missing.is_empty()));
     member(&mut out, "missing", &json!(missing));
     member(
         &mut out,

@@ -45,9 +45,10 @@ async fn what_is_sealed_is_read_from_warm_when_memory_and_log_are_gone() {
     let (_, newest) = world
         .json(&format!("/v1/conversations/{}/events?limit=5", id(0)))
         .await;
+    assert_eq!(numbers(&newest), [87, 84, 81, 78, 75]);
     assert_eq!(
-        newest["complete"], true,
-        "what is newer than the hole is whole"
+        newest["complete"], false,
+        "any of these may be in the hole too"
     );
     let (_, sql) = world.sql("SELECT count(*) FROM events").await;
     assert_eq!(sql["complete"], false, "{sql}");
