@@ -38,20 +38,34 @@ while not head do
   end
 end
 
+-- Forgets the duplicates up to seq; answers whether any is left.
+local function forget(seq)
+  local left = false
+  for _, position in ipairs(redis.call('SMEMBERS', KEYS[7])) do
+    if tonumber(string.match(position, '^%d+')) <= seq then
+      redis.call('SREM', KEYS[7], position)
+    else
+      left = true
+    end
+  end
+  return left
+end
+
 if not head then
-  redis.call('UNLINK', KEYS[6], KEYS[7])
-  for i = 2, 4 do
-    redis.call('ZREM', KEYS[i], member)
+  redis.call('UNLINK', KEYS[6])
+  redis.call('ZREM', KEYS[3], member)
+  redis.call('ZREM', KEYS[4], member)
+  -- What is known of events that are still to be written is needed then.
+  if forget(tonumber(redis.call('HGET', KEYS[1], 'last'))) then
+    redis.call('ZADD', KEYS[2], 'XX', 0, member)
+  else
+    redis.call('ZREM', KEYS[2], member)
   end
 elseif cut then
   redis.call('XTRIM', KEYS[6], 'MINID', '=', head.id)
   redis.call('ZADD', KEYS[3], head.at, member)
   redis.call('ZADD', KEYS[4], size, member)
-  for _, position in ipairs(redis.call('SMEMBERS', KEYS[7])) do
-    if tonumber(string.match(position, '^%d+')) <= cut then
-      redis.call('SREM', KEYS[7], position)
-    end
-  end
+  forget(cut)
 end
 if cut then
   redis.call('ZADD', KEYS[5], 'GT', cut + 1, member)

@@ -88,6 +88,26 @@ async fn what_is_known_of_duplicates_goes_with_the_events() {
     .await;
 }
 
+/// The compactor is ahead of the writer, and a trim comes in between.
+#[tokio::test]
+async fn a_duplicate_reported_before_it_is_written_outlives_the_events_before_it() {
+    on_each_server(async |world: World| {
+        world.writer.start(PARTITION, 1).await.unwrap();
+        world.append("a", 1..=2).await;
+        world.mark(0, 4, &[dropped("a", 2), dropped("a", 4)]).await;
+
+        world.trim("a", limits(2)).await;
+        let key = "SMEMBERS {g1p03}:d:default:a";
+        assert_eq!(world.server.command(key).await, "*1\r\n$3\r\n4-0\r\n");
+        world.append("a", 3..=4).await;
+
+        assert_eq!(world.places("a").await, [(3, 0)]);
+        world.trim("a", limits(4)).await;
+        assert!(world.keys().await.is_empty(), "nothing is left behind");
+    })
+    .await;
+}
+
 fn limits(sealed: Seq) -> Limits {
     Limits {
         older_than: at(100),
