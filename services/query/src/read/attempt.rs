@@ -86,7 +86,6 @@ impl<'a> Attempt<'a> {
         let mut span = Span {
             last: self.log_last,
             checked: match &self.hot {
-                // Behind its last row others answer, which are not told of repeats.
                 Some(hot) => hot.checked.min(hot.last),
                 None => sealed.unwrap_or(0),
             },
@@ -164,6 +163,10 @@ impl<'a> Attempt<'a> {
             };
             let (rows, gave) = self.piece(source, range, left).await?;
             self.sources.count(source, rows.len());
+            if source == Source::Log {
+                // The log has what was found to be a repeat, too.
+                span.checked = span.checked.min(range.lo - 1);
+            }
             span.sources.extend(gave);
             let full = rows.len() >= left;
             span.rows.extend(rows);

@@ -22,74 +22,85 @@ const MAX_COMPARED: usize = 20_000;
 
 impl Sources {
     /// Up to `limit` visible rows, none of which repeats another row of the conversation.
-    ///
+    pub(crate) async fn read(&self, mut wanted: Wanted, limit: usize) -> Result<Page> {
+        let mut page = self.read_once(&wanted, limit).await?;
+        // Repeats were taken out, so there is room for more.
+        while page.dropped
+            && page.rows.len() < limit
+            && let Some(next) = page.next
+        {
+            match wanted.order {
+                Order::Asc => wanted.after = Some(next.offset()),
+                Order::Desc => wanted.before = Some(next.offset()),
+            }
+            let more = self.read_once(&wanted, limit - page.rows.len()).await?;
+            page.continue_with(more, wanted.order);
+        }
+        Ok(page)
+    }
+
     /// What continues an earlier answer waits for the compactor's word. Where that does not come,
     /// and in the newest page, the rows are compared with those before them.
-    pub(crate) async fn read(&self, mut wanted: Wanted, limit: usize) -> Result<Page> {
-        let mut settled = Settled::default();
-        let mut page = self.page(wanted.clone(), limit, &settled).await?;
+    async fn read_once(&self, wanted: &Wanted, limit: usize) -> Result<Page> {
+        let mut page = self
+            .page(wanted.clone(), limit, &Settled::default())
+            .await?;
         let Some(newest) = newest_unchecked(&page) else {
             return Ok(page);
         };
         // The newest page of all is not held up: it is the one that people watch.
         if wanted.after.is_none() && wanted.before.is_none() {
-            let compare = Compare {
-                wanted: wanted.clone(),
-                limit,
-                settled: &settled,
-                with: COMPARED_AT_ONCE,
-            };
-            page = self.compared(page, compare).await?;
+            self.drop_repeats(&mut page, wanted, COMPARED_AT_ONCE)
+                .await?;
             if page.unseen.is_empty() {
                 return Ok(page);
             }
         }
         let checked = page.checked;
-        settled = self.settle(wanted.partition, checked, newest).await;
+        let settled = self.settle(wanted.partition, checked, newest).await;
         if settled.covers(checked, newest) {
-            let end = (newest, u16::MAX);
-            wanted.before = Some(wanted.before.map_or(end, |before| before.min(end)));
-            page = self.page(wanted.clone(), limit, &settled).await?;
-            page.last = page.last.map(|last| last.min(newest));
+            page = self
+                .page_through(newest, wanted, page, limit, &settled)
+                .await?;
         }
-        let compare = Compare {
-            wanted,
-            limit,
-            settled: &settled,
-            with: MAX_COMPARED,
+        self.drop_repeats(&mut page, wanted, MAX_COMPARED).await?;
+        Ok(page)
+    }
+
+    /// Reads `page` again, up to `newest`, now that its repeats are known.
+    async fn page_through(
+        &self,
+        newest: Seq,
+        wanted: &Wanted,
+        page: Page,
+        limit: usize,
+        settled: &Settled,
+    ) -> Result<Page> {
+        let end = (newest, u16::MAX);
+        let bounded = Wanted {
+            before: Some(wanted.before.map_or(end, |before| before.min(end))),
+            ..wanted.clone()
         };
-        self.compared(page, compare).await
-    }
-
-    /// `page` without the rows that repeat one before it, filled up again.
-    async fn compared(&self, mut page: Page, mut compare: Compare<'_>) -> Result<Page> {
-        loop {
-            self.drop_repeats(&mut page, &compare).await?;
-            let left = compare.limit - page.rows.len();
-            let Some(next) = page.next.filter(|_| left > 0 && page.dropped) else {
-                return Ok(page);
-            };
-            let wanted = &mut compare.wanted;
-            match wanted.order {
-                Order::Asc => wanted.after = Some(next.offset()),
-                Order::Desc => wanted.before = Some(next.offset()),
-            }
-            let more = self.page(wanted.clone(), left, compare.settled).await?;
-            page.continue_with(more, wanted.order);
+        let mut again = self.page(bounded, limit, settled).await?;
+        again.last = again.last.map(|last| last.min(newest));
+        if wanted.order == Order::Asc && again.next.is_none() && page.next.is_some() {
+            again.next = Some(Position::new(wanted.partition, end.0, end.1));
+            again.dropped = true;
         }
+        Ok(again)
     }
 
-    async fn drop_repeats(&self, page: &mut Page, compare: &Compare<'_>) -> Result<()> {
+    /// Compares the unchecked rows of `page` with `count` rows before it.
+    async fn drop_repeats(&self, page: &mut Page, wanted: &Wanted, count: usize) -> Result<()> {
         let Some(first) = page.rows.iter().map(|row| row.position).min() else {
             return Ok(());
         };
-        let wanted = &compare.wanted;
         let has_all_before =
             wanted.order == Order::Desc && wanted.after.is_none() && page.next.is_none();
         if newest_unchecked(page).is_none() || has_all_before {
             return Ok(());
         }
-        let before = self.identities(page, compare, first).await?;
+        let before = self.identities(page, wanted, first, count).await?;
         let (rows, checked) = (page.rows.len(), page.checked);
         page.rows
             .retain(|row| row.position.seq <= checked || !before.contains(&row.event.event_id));
@@ -97,23 +108,24 @@ impl Sources {
         Ok(())
     }
 
-    /// The ids of the conversation's events before `first`, the nearest. What of them cannot be
-    /// read now is noted in `page`.
+    /// The ids of `count` events of the conversation before `first`. What of them cannot be read
+    /// now is noted in `page`.
     async fn identities(
         &self,
         page: &mut Page,
-        compare: &Compare<'_>,
+        wanted: &Wanted,
         first: Position,
+        count: usize,
     ) -> Result<HashSet<EventId>> {
         let mut earlier = Wanted {
             after: None,
             before: Some(first.offset()),
             order: Order::Desc,
             types: Types::default(),
-            ..compare.wanted.clone()
+            ..wanted.clone()
         };
         let mut ids = HashSet::new();
-        while ids.len() < compare.with {
+        while ids.len() < count {
             let span = self.span(&earlier, super::CHUNK).await?;
             ids.extend(span.rows.iter().map(|row| row.event.event_id));
             let unseen = span.missing.ranges.ranges();
@@ -127,16 +139,6 @@ impl Sources {
     }
 }
 
-/// What the unchecked rows of a page are compared with.
-struct Compare<'a> {
-    /// The page's own bounds; what is left of them after it was filled up.
-    wanted: Wanted,
-    limit: usize,
-    settled: &'a Settled,
-    /// Rows before the page.
-    with: usize,
-}
-
 impl Page {
     fn continue_with(&mut self, more: Self, order: Order) {
         self.checked = self.checked.min(more.checked);
@@ -144,6 +146,7 @@ impl Page {
         rows.extend(more.rows);
         self.rows = merge(rows, self.checked, order);
         self.next = more.next;
+        self.dropped = more.dropped;
         self.missing.add(&more.missing);
         let unseen = more.unseen.ranges();
         unseen.iter().for_each(|range| self.unseen.insert(*range));
