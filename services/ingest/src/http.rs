@@ -9,14 +9,15 @@ use axum::{
     Json, Router,
     body::Body,
     extract::{Path, Request, State, rejection::PathRejection},
-    http::{StatusCode, header, request::Parts},
+    http::{StatusCode, Uri, header, request::Parts},
     response::{IntoResponse as _, Response},
-    routing::post,
+    routing::{get, post},
 };
 use event::{ConversationId, EventId, PartitionCount, TenantId, Timestamp};
 use event_log::EventLog;
+use serde_json::{Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tracing::{Instrument as _, info_span};
+use tracing::{Instrument as _, info_span, warn};
 use uuid::Uuid;
 
 use crate::{
@@ -52,22 +53,43 @@ pub(crate) fn router(app: Arc<App>) -> Router {
             "/v1/conversations/{conversation}/events",
             post(conversation_events),
         )
+        .route("/v1/store", get(store))
         .fallback(async || {
             let detail = "there is nothing here; events go to POST /v1/events";
             Problem::new(StatusCode::NOT_FOUND, "not_found", detail)
         })
-        .method_not_allowed_fallback(async || {
-            let mut response = Problem::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method_not_allowed",
-                "events are sent with POST; they are read from the query service",
-            )
-            .into_response();
-            let allow = header::HeaderValue::from_static("POST");
-            response.headers_mut().insert(header::ALLOW, allow);
-            response
-        })
+        .method_not_allowed_fallback(method_not_allowed)
         .with_state(app)
+}
+
+async fn method_not_allowed(uri: Uri) -> Response {
+    let (allow, detail) = match uri.path() {
+        "/v1/store" => ("GET", "this is only read, with GET"),
+        _ => (
+            "POST",
+            "events are sent with POST; they are read from the query service",
+        ),
+    };
+    let status = StatusCode::METHOD_NOT_ALLOWED;
+    let mut response = Problem::new(status, "method_not_allowed", detail).into_response();
+    let allow = header::HeaderValue::from_static(allow);
+    response.headers_mut().insert(header::ALLOW, allow);
+    response
+}
+
+/// Which store events go to: for a producer that keeps notes about what it has sent.
+async fn store(State(app): State<Arc<App>>) -> Result<Json<Value>, Problem> {
+    match app.log.store_id().await {
+        Ok(Some(id)) => Ok(Json(json!({"store": id}))),
+        known => {
+            if let Err(error) = known {
+                warn!(error = &error as &dyn std::error::Error, "store unknown");
+            }
+            let detail = "the log does not say which store it is now; ask again";
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            Err(Problem::new(status, "log_unavailable", detail).retry_after(1))
+        }
+    }
 }
 
 async fn events(State(app): State<Arc<App>>, request: Request) -> Response {
