@@ -13,6 +13,7 @@ mod net;
 pub mod propagation;
 mod readiness;
 mod retry;
+mod serve;
 mod tasks;
 mod telemetry;
 
@@ -28,6 +29,7 @@ pub use memory::bound_memory;
 pub use net::bind;
 pub use readiness::{Check, Readiness};
 pub use retry::Backoff;
+pub use serve::serve;
 pub use tasks::Tasks;
 pub use telemetry::{LogFormat, OtlpProtocol, TelemetryArgs};
 
@@ -66,6 +68,7 @@ impl Runtime {
             leash::die_with(parent).context("tie this process to its parent")?;
         }
         telemetry::init(service, &args.telemetry).context("start telemetry")?;
+        net::raise_descriptors();
         let shutdown = CancellationToken::new();
         tasks::cancel_on_signal(shutdown.clone()).context("install signal handlers")?;
 

@@ -1,9 +1,6 @@
 //! The HTTP interface: requests in, receipts or problems out.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use axum::{
     Json, Router,
@@ -22,7 +19,7 @@ use uuid::Uuid;
 
 use crate::{
     accept::{Accepted, Context, accept},
-    body::{self, Encoding},
+    body::{self, Bodies, Encoding, TURN, Whole},
     head::{self, Options},
     metrics::{Metrics, Protocol},
     problem::Problem,
@@ -31,10 +28,6 @@ use crate::{
 
 /// Bodies above this are parsed off the async threads.
 const INLINE_BYTES: usize = 64 * 1024;
-/// How long a request may wait for its turn.
-const TURN: Duration = Duration::from_secs(5);
-/// How long a body may take to arrive.
-const BODY: Duration = Duration::from_secs(30);
 
 /// What every request needs.
 #[derive(Debug)]
@@ -44,6 +37,8 @@ pub(crate) struct App {
     pub(crate) metrics: Metrics,
     /// How many requests are worked on at the same time: memory is bounded.
     pub(crate) turns: Semaphore,
+    /// What arrives, before its turn.
+    pub(crate) bodies: Bodies,
 }
 
 pub(crate) fn router(app: Arc<App>) -> Router {
@@ -149,12 +144,11 @@ impl App {
                 return Err(problem);
             }
         };
+        let Whole {
+            bytes: raw,
+            held: _held,
+        } = self.bodies.read(&parts.headers, body).await?;
         let _turn = self.turn().await?;
-        let raw = tokio::time::timeout(BODY, body::read(&parts.headers, body)).await;
-        let raw = raw.map_err(|_| {
-            let detail = format!("the body did not arrive within {BODY:?}");
-            Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail)
-        })??;
         let inline = raw.len() <= INLINE_BYTES && encoding == Encoding::Identity;
         let decide = move || {
             let body = encoding.decode(raw)?;
@@ -210,11 +204,7 @@ impl App {
     async fn turn(&self) -> Result<SemaphorePermit<'_>, Problem> {
         match tokio::time::timeout(TURN, self.turns.acquire()).await {
             Ok(turn) => Ok(turn.expect("the semaphore is never closed")),
-            Err(_) => {
-                let detail = "too many requests are under way; retry with the same event ids";
-                let status = StatusCode::TOO_MANY_REQUESTS;
-                Err(Problem::new(status, "too_many_requests", detail).retry_after(1))
-            }
+            Err(_) => Err(Problem::too_many_requests()),
         }
     }
 }

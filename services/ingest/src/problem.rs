@@ -51,6 +51,12 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, code, detail)
     }
 
+    pub(crate) fn too_many_requests() -> Self {
+        let detail = "too many requests are under way; retry with the same event ids";
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        Self::new(status, "too_many_requests", detail).retry_after(1)
+    }
+
     pub(crate) fn unsupported(detail: impl Into<String>) -> Self {
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         Self::new(status, "unsupported_media_type", detail)

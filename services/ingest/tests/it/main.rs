@@ -5,5 +5,6 @@
 mod answers;
 mod crash;
 mod refusals;
+mod slow;
 mod start;
 mod world;
