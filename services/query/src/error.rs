@@ -129,7 +129,7 @@ impl From<SqlError> for Problem {
             SqlError::Invalid(_) => return Self::bad_request("sql_invalid", detail),
             SqlError::Engine(_) => return Self::Internal(error.into()),
             SqlError::Timeout(_) => "sql_timeout",
-            SqlError::Memory(_) => "sql_memory",
+            SqlError::Memory(_) | SqlError::Died => "sql_memory",
             SqlError::ResultTooLarge { .. } => "result_too_large",
         };
         Self::refused(StatusCode::UNPROCESSABLE_ENTITY, code, detail)

@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::{Columns, SqlError, Table};
+use super::{
+    Columns, SqlError, Table,
+    functions::{self, Known},
+};
 
 /// Table functions that make rows out of nothing but their arguments.
 const TABLE_FUNCTIONS: &[&str] = &[
@@ -16,20 +19,6 @@ const TABLE_FUNCTIONS: &[&str] = &[
     "range",
     "repeat_row",
     "unnest",
-];
-
-/// Functions that make one value larger than any budget, or that look out of the sandbox.
-const REFUSED_FUNCTIONS: &[&str] = &[
-    "array_resize",
-    "generate_series",
-    "getenv",
-    "list_resize",
-    "lpad",
-    "parse_duckdb_log_message",
-    "range",
-    "repeat",
-    "rpad",
-    "write_log",
 ];
 
 /// What [`inspect`] finds.
@@ -140,7 +129,7 @@ impl Found {
             self.ctes.extend(names.map(|cte| lower(cte, "key")));
         }
         if node.contains_key("function_name") {
-            refused_function(&lower(node, "function_name"))?;
+            function(&lower(node, "function_name"))?;
         }
         match text(node, "type") {
             "BASE_TABLE" => self.base_table(node),
@@ -188,18 +177,15 @@ impl Found {
     }
 }
 
-fn refused_function(name: &str) -> Result<(), SqlError> {
-    if REFUSED_FUNCTIONS.contains(&name) {
-        let rows = if TABLE_FUNCTIONS.contains(&name) {
-            "; as a table (FROM) it is"
-        } else {
-            ""
-        };
-        return Err(refuse(format!(
-            "the function {name} is not allowed here{rows}"
-        )));
+fn function(name: &str) -> Result<(), SqlError> {
+    match functions::known(name) {
+        Known::Pure => Ok(()),
+        Known::Refused => Err(refuse(format!("the function {name} is not allowed here"))),
+        Known::Not => Err(SqlError::Invalid(format!(
+            "there is no function {name} here; there are those of DuckDB 1.5 that read nothing \
+             but their arguments"
+        ))),
     }
-    Ok(())
 }
 
 fn table_function(node: &Map<String, Value>) -> Result<(), SqlError> {

@@ -1,6 +1,6 @@
 //! The in-memory DuckDB that one statement runs in.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use arrow::{
     array::RecordBatch,
@@ -115,13 +115,6 @@ impl Sandbox {
         self.connection
             .execute_batch(&view(table, schema, &rows))
             .map_err(engine)
-    }
-
-    /// The same world, with `timeout` left for the statement.
-    #[must_use]
-    pub fn within(mut self, timeout: Duration) -> Self {
-        self.limits.timeout = timeout;
-        self
     }
 
     /// Runs the statement on what was loaded. Tables that were not loaded do not exist.
