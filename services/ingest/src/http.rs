@@ -20,6 +20,7 @@ use uuid::Uuid;
 use crate::{
     accept::{Accepted, Context, accept},
     body::{self, Bodies, Encoding, TURN, Whole},
+    conditional::Expected,
     head::{self, Options},
     metrics::{Metrics, Protocol},
     problem::Problem,
@@ -137,7 +138,7 @@ impl App {
         parts: Parts,
         body: Body,
     ) -> Result<Receipt, Problem> {
-        let (context, options, encoding) = match self.context(conversation, &parts) {
+        let (context, options, encoding, expected) = match self.context(conversation, &parts) {
             Ok(head) => head,
             Err(problem) => {
                 body::discard(body).await;
@@ -159,7 +160,7 @@ impl App {
             false => off_thread(decide).await?,
         };
         self.metrics.bytes(Protocol::Json, bytes);
-        self.append(accepted, options.receipts).await
+        self.append(accepted, options.receipts, expected).await
     }
 
     /// Everything that is decided before the body is read.
@@ -167,10 +168,14 @@ impl App {
         &self,
         conversation: Option<ConversationId>,
         parts: &Parts,
-    ) -> Result<(Context, Options, Encoding), Problem> {
+    ) -> Result<(Context, Options, Encoding, Option<Expected>), Problem> {
         let tenant = authenticate(parts);
         let options = Options::parse(parts.uri.query())?;
         let encoding = Encoding::from_headers(&parts.headers)?;
+        let expected = head::expected(&parts.headers)?;
+        let expected = expected
+            .map(|last| Expected::new(last, &tenant, conversation.as_ref(), self.partitions))
+            .transpose()?;
         let context = Context {
             tenant,
             conversation,
@@ -181,13 +186,24 @@ impl App {
             new_id: || EventId::from_uuid(Uuid::now_v7()),
             partitions: self.partitions,
         };
-        Ok((context, options, encoding))
+        Ok((context, options, encoding, expected))
     }
 
-    async fn append(&self, accepted: Accepted, receipts: bool) -> Result<Receipt, Problem> {
+    async fn append(
+        &self,
+        accepted: Accepted,
+        receipts: bool,
+        expected: Option<Expected>,
+    ) -> Result<Receipt, Problem> {
         let events = accepted.placed.len();
+        let published = async {
+            match expected {
+                None => publish(&self.log, &self.metrics, accepted, receipts).await,
+                Some(expected) => expected.publish(&self.log, accepted, receipts).await,
+            }
+        };
         let count = |result, events| self.metrics.events(Protocol::Json, result, events);
-        match publish(&self.log, &self.metrics, accepted, receipts).await {
+        match published.await {
             Ok(receipt) => {
                 count("acked", receipt.acked - receipt.duplicates);
                 count("duplicate", receipt.duplicates);

@@ -6,6 +6,7 @@
 
 mod accept;
 mod body;
+mod conditional;
 mod config;
 mod head;
 mod http;

@@ -27,6 +27,8 @@ pub(crate) struct Problem {
     pub(crate) items: Vec<BadItem>,
     /// How many items were refused, also those that are not listed.
     pub(crate) total: usize,
+    /// Where the conversation ends, when that is what is wrong.
+    pub(crate) current: Option<String>,
     /// Seconds after which the same request may succeed.
     pub(crate) retry_after: Option<u32>,
 }
@@ -39,6 +41,7 @@ impl Problem {
             detail: detail.into(),
             items: Vec::new(),
             total: 0,
+            current: None,
             retry_after: None,
         }
     }
@@ -97,6 +100,8 @@ struct Document<'a> {
     items: &'a [BadItem],
     #[serde(skip_serializing_if = "Option::is_none")]
     total: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    current: Option<&'a str>,
 }
 
 impl IntoResponse for Problem {
@@ -109,6 +114,7 @@ impl IntoResponse for Problem {
             detail: &self.detail,
             items: &self.items,
             total: (self.total > 0).then_some(self.total),
+            current: self.current.as_deref(),
         };
         let json = serde_json::to_vec(&document).expect("a problem always has a JSON form");
         let content_type = [(header::CONTENT_TYPE, "application/problem+json")];
