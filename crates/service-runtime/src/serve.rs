@@ -1,18 +1,27 @@
 //! Serving HTTP, with bounds that a slow or silent client cannot stretch.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+mod socket;
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicBool, atomic::Ordering},
+    time::Duration,
+};
 
 use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
+use hyper::{
+    server::conn::http1,
+    service::{Service as _, service_fn},
 };
+use hyper_util::{rt::TokioTimer, service::TowerToHyperService};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use self::socket::Socket;
 
 /// How long a client may take for the head of a request, and be silent between two.
 const HEAD: Duration = Duration::from_secs(30);
@@ -80,7 +89,14 @@ async fn connection(stream: TcpStream, router: Router, shutdown: CancellationTok
     let _ = stream.set_nodelay(true);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD);
-    let serving = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let understood = Arc::new(AtomicBool::new(false));
+    let socket = Socket::new(stream, Arc::clone(&understood));
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(|request| {
+        understood.store(true, Ordering::Relaxed);
+        router.call(request)
+    });
+    let serving = http.serve_connection(socket, service);
     let mut serving = std::pin::pin!(serving);
     let ended = tokio::select! {
         biased;

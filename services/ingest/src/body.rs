@@ -70,7 +70,8 @@ impl Encoding {
         let decoded = decoded.map_err(|_| {
             Problem::bad_request(
                 "malformed_encoding",
-                "the body is not what its content-encoding says, or it was cut off",
+                "the body is not what its content-encoding says, or it was cut off; pack it again, or send \
+                 it as it is",
             )
         })?;
         decoded.ok_or_else(too_large)

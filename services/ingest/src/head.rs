@@ -31,8 +31,12 @@ impl Options {
                 ("receipts", "all") => options.receipts = true,
                 ("receipts", "none") => options.receipts = false,
                 _ => {
+                    let code = match name {
+                        "partial" | "receipts" => "invalid_parameter",
+                        _ => "unknown_parameter",
+                    };
                     return Err(Problem::bad_request(
-                        "invalid_query",
+                        code,
                         format!(
                             "{pair:?} is no option; there are partial=true|false and \
                              receipts=all|none"
@@ -155,9 +159,10 @@ mod tests {
         let all = of("partial=true&receipts=all").unwrap();
         assert!(all.partial && all.receipts);
         assert_eq!(of("").unwrap(), Options::default());
-        for refused in ["partial=maybe", "receipts=some", "prtial=true"] {
-            assert_eq!(of(refused).unwrap_err().code, "invalid_query");
+        for refused in ["partial=maybe", "receipts=some"] {
+            assert_eq!(of(refused).unwrap_err().code, "invalid_parameter");
         }
+        assert_eq!(of("prtial=true").unwrap_err().code, "unknown_parameter");
     }
 
     #[test]

@@ -103,10 +103,7 @@ async fn conversation_events(
     };
     match parsed {
         Ok(conversation) => app.respond(Some(conversation), request).await,
-        Err(detail) => {
-            let status = StatusCode::UNPROCESSABLE_ENTITY;
-            Problem::new(status, "invalid_conversation_id", detail).into_response()
-        }
+        Err(detail) => Problem::bad_request("invalid_conversation_id", detail).into_response(),
     }
 }
 

@@ -5,6 +5,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use serde_json::json;
 
 /// Bad items listed in an answer; the rest is only counted.
 pub(crate) const MAX_LISTED: usize = 100;
@@ -89,36 +90,19 @@ impl Problem {
     }
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
-    r#type: String,
-    title: String,
-    status: u16,
-    code: &'a str,
-    detail: &'a str,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    items: &'a [BadItem],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    total: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    current: Option<&'a str>,
-}
-
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let document = Document {
-            r#type: format!("urn:isotherm:problem:{}", self.code),
-            title: self.code.replace('_', " "),
-            status: self.status.as_u16(),
-            code: self.code,
-            detail: &self.detail,
-            items: &self.items,
-            total: (self.total > 0).then_some(self.total),
-            current: self.current.as_deref(),
-        };
-        let json = serde_json::to_vec(&document).expect("a problem always has a JSON form");
-        let content_type = [(header::CONTENT_TYPE, "application/problem+json")];
-        let mut response = (self.status, content_type, json).into_response();
+        let mut document = service_runtime::problem(self.status, self.code, &self.detail);
+        if !self.items.is_empty() {
+            document.insert("items".to_owned(), json!(self.items));
+        }
+        if self.total > 0 {
+            document.insert("total".to_owned(), json!(self.total));
+        }
+        if let Some(current) = self.current {
+            document.insert("current".to_owned(), json!(current));
+        }
+        let mut response = service_runtime::problem_response(self.status, document);
         if let Some(seconds) = self.retry_after {
             let headers = response.headers_mut();
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));

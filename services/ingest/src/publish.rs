@@ -123,7 +123,9 @@ pub(crate) fn problem(error: &Error) -> Problem {
             Problem::new(status, "log_full", detail).retry_after(5)
         }
         Error::TooLarge(bytes) => {
-            let detail = format!("a message of {bytes} bytes is too large for the log");
+            let detail = format!(
+                "a message of {bytes} bytes is too large for the log; split the content of its events"
+            );
             Problem::too_large("event_too_large", detail)
         }
         Error::Unknown { .. } | Error::Unavailable { .. } => {

@@ -37,7 +37,7 @@ pub(super) fn only_statement(json: &str) -> Result<Value, SqlError> {
         if parsed["error_type"] == "not implemented" {
             return Err(refuse("only a single SELECT may be run here"));
         }
-        return Err(SqlError::Invalid(message.to_owned()));
+        return Err(SqlError::Invalid(plain(message)));
     }
     match parsed["statements"].as_array_mut().map(std::mem::take) {
         Some(mut statements) if statements.len() == 1 => Ok(statements.remove(0)["node"].take()),
@@ -48,6 +48,18 @@ pub(super) fn only_statement(json: &str) -> Result<Value, SqlError> {
             "one statement at a time: leave out what follows the first ;",
         )),
     }
+}
+
+/// What DuckDB said, without what nobody can do here: no setting may be changed.
+pub(super) fn plain(message: &str) -> String {
+    let depth = "expression depth";
+    if message.contains(depth) {
+        return "the statement is nested too deeply; make it of parts, by WITH".to_owned();
+    }
+    let advice = ["Use \"SET ", "Use 'SET ", "SET ", "PRAGMA "];
+    let sentences = message.split_inclusive(". ");
+    let kept = sentences.filter(|sentence| !advice.iter().any(|start| sentence.starts_with(start)));
+    kept.collect::<String>().trim().chars().take(500).collect()
 }
 
 fn refuse(sentence: impl Into<String>) -> SqlError {

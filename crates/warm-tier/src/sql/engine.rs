@@ -189,12 +189,7 @@ fn message(error: &duckdb::Error) -> String {
         duckdb::Error::DuckDBFailure(_, Some(text)) => text.clone(),
         other => other.to_string(),
     };
-    text.lines()
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .take(500)
-        .collect()
+    ast::plain(text.lines().next().unwrap_or_default())
 }
 
 fn engine(error: duckdb::Error) -> SqlError {

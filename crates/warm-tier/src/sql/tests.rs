@@ -244,6 +244,12 @@ fn statements_that_make_no_sense_are_invalid() {
         run(&deep),
         Err(SqlError::Invalid(_) | SqlError::NotAllowed(_))
     ));
+    let deep = format!("SELECT 1{}", " + 1".repeat(1100));
+    let error = run(&deep).unwrap_err().to_string();
+    assert!(
+        error.contains("nested too deeply") && !error.contains("SET"),
+        "{error}"
+    );
     let deep = format!("SELECT 1{}", " + 1".repeat(900));
     assert!(matches!(
         run(&deep),

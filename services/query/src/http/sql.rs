@@ -61,7 +61,8 @@ pub(super) async fn run(
 
 fn statement(body: std::result::Result<Bytes, BytesRejection>) -> Result<String> {
     let body = body.map_err(|_| {
-        let detail = format!("a statement has at most {MAX_STATEMENT_BYTES} bytes");
+        let detail =
+            format!("a statement has at most {MAX_STATEMENT_BYTES} bytes; make it shorter");
         Problem::refused(StatusCode::PAYLOAD_TOO_LARGE, "statement_too_large", detail)
     })?;
     String::from_utf8(body.into()).map_err(|_| {

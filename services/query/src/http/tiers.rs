@@ -76,7 +76,10 @@ async fn known(service: &Service) -> Result<(Vec<Watermark>, BTreeMap<PartitionI
 }
 
 fn down(_: event_log::Error) -> Problem {
-    Problem::unavailable("log_unavailable", "the event log does not answer now")
+    Problem::unavailable(
+        "log_unavailable",
+        "the event log does not answer now; ask again",
+    )
 }
 
 fn partitions(watermarks: &[Watermark], states: &BTreeMap<PartitionId, LogState>) -> Vec<Value> {
