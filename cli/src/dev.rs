@@ -39,7 +39,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL", hide = true)]
     s3_endpoint: Option<String>,
     /// How many partitions the log has. Fixed at the first start on a data folder.
-    #[arg(long, default_value = "4")]
+    #[arg(long, default_value = "4", value_parser = clap::value_parser!(u16).range(1..=1024))]
     partitions: u16,
     /// Ports are counted from here: ingest +1, query +2, NATS +22, Valkey +23.
     #[arg(long, value_name = "PORT", default_value = "7400")]
@@ -64,6 +64,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         .map(crate::policy::compile_file)
         .transpose()?;
     let ports = Ports::new(args.port_base)?;
+    check_cold(args.cold.as_deref())?;
     let data = data_folder(&args.data)?;
     let _lock = lock(&data)?;
     let setting = Setting {
@@ -171,8 +172,10 @@ impl Programs {
 
 /// Absolute, because the services may be started elsewhere.
 fn data_folder(dir: &Path) -> anyhow::Result<PathBuf> {
-    fs::create_dir_all(dir.join("logs"))
-        .with_context(|| format!("create the data folder {}", dir.display()))?;
+    fs::create_dir_all(dir.join("logs")).with_context(|| {
+        let dir = dir.display();
+        format!("create the data folder {dir}; choose another with --data")
+    })?;
     dir.canonicalize()
         .with_context(|| format!("open the data folder {}", dir.display()))
 }
@@ -189,6 +192,18 @@ fn lock(data: &Path) -> anyhow::Result<Flock<File>> {
         ),
         Err((_, error)) => Err(error).with_context(|| format!("lock {}", path.display())),
     }
+}
+
+fn check_cold(cold: Option<&str>) -> anyhow::Result<()> {
+    let scheme = cold.and_then(|url| Some(url.split_once("://")?.0));
+    if scheme.is_none_or(|scheme| matches!(scheme, "s3" | "file")) {
+        return Ok(());
+    }
+    let message = format!(
+        "--cold {}: the cold tier lies in a folder or at s3://bucket/prefix",
+        cold.unwrap_or_default()
+    );
+    Err(crate::exit::Usage(message).into())
 }
 
 /// A folder is made and made absolute; an s3 URL stays as it is.

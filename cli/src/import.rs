@@ -14,6 +14,7 @@ mod lines;
 mod post;
 mod progress;
 mod sqlite;
+mod store;
 mod verify;
 
 use std::path::PathBuf;
@@ -27,8 +28,8 @@ pub(crate) enum Command {
   isotherm import sqlite streams.db
   isotherm import sqlite streams.db --checkpoint /var/tmp/import.json
 
-Interrupted, it goes on where it was when it is called again. At the end it reads everything back
-and compares it with the database.")]
+Interrupted, it goes on where it was when it is called again; another store gets everything. At the
+end it reads everything back and compares it with the database.")]
     Sqlite(SqliteArgs),
     /// Import files of events, one JSON object a line, plain or .gz.
     #[command(after_help = "Examples:

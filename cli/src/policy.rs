@@ -80,7 +80,10 @@ fn compile_files(files: &[PathBuf]) -> anyhow::Result<RuleSet> {
     let mut policies = Vec::new();
     for file in files {
         let name = file.display();
-        let text = fs::read_to_string(file).with_context(|| format!("read {name}"))?;
+        let bytes = fs::read(file).with_context(|| format!("read {name}"))?;
+        let text = String::from_utf8(bytes).map_err(|_| {
+            anyhow!("{name} is no text: give files of RetentionPolicy objects, as YAML or JSON")
+        })?;
         let parsed = k8s_api::parse(&text).with_context(|| format!("read {name}"))?;
         anyhow::ensure!(!parsed.is_empty(), "{name} holds no RetentionPolicy");
         policies.extend(parsed);
@@ -94,7 +97,7 @@ pub(crate) async fn connect(nats_url: &str) -> anyhow::Result<EventLog> {
         .await
         .with_context(|| {
             format!(
-                "the event log at {nats_url} does not answer: start `isotherm dev`, or name another \
+                "no NATS server answers at {nats_url}: start `isotherm dev`, or name the event log \
                  with --nats-url"
             )
         })

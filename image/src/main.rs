@@ -4,7 +4,6 @@
 use std::{env, ffi::OsString, path::Path, process::ExitCode};
 
 use clap::Parser as _;
-use service_runtime::Runtime;
 
 fn main() -> ExitCode {
     let called = env::args_os().next().unwrap_or_default();
@@ -14,7 +13,7 @@ fn main() -> ExitCode {
         "hot-writer" => service_runtime::main(|| hot_writer::run(hot_writer::Args::parse())),
         "ingest" => service_runtime::main(|| ingest::run(ingest::Args::parse())),
         "operator" => service_runtime::main(|| operator::run(operator::Args::parse())),
-        "query" => service_runtime::main(query),
+        "query" => query::main(),
         // By its own name, or by none of ours.
         _ => isotherm::main(),
     }
@@ -23,13 +22,6 @@ fn main() -> ExitCode {
 fn name(called: &OsString) -> String {
     let file = Path::new(called).file_name().unwrap_or_default();
     file.to_string_lossy().into_owned()
-}
-
-async fn query() -> anyhow::Result<()> {
-    let args = query::config::Args::parse();
-    let config = args.validate()?;
-    let runtime = Runtime::start("query", args.runtime).await?;
-    query::run(config, runtime).await
 }
 
 #[cfg(test)]

@@ -189,6 +189,16 @@ impl Child {
     }
 
     fn obituary(&self, status: ExitStatus) -> anyhow::Error {
+        let log = String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned();
+        // What our programs say last is meant for people; the rest of their logs is not.
+        let said = log
+            .lines()
+            .last()
+            .and_then(|line| line.strip_prefix("error: "));
+        if let Some(said) = said {
+            let (name, log) = (self.name, self.log.display());
+            return anyhow!("{name} ended, so everything is stopped: {said} (its log is {log})");
+        }
         anyhow!(
             "{} ended ({status}), so everything is stopped; the end of {}:\n{}",
             self.name,

@@ -1,6 +1,7 @@
-//! How far an import is: a small file, replaced as a whole.
+//! How far an import is in each store that the source was sent to: a small file, replaced as a whole.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     fs::{self, File},
     io::Write as _,
@@ -9,19 +10,20 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
-/// Everything up to `state` is acknowledged.
 #[derive(Debug, Serialize, Deserialize)]
-struct Document<S> {
+struct Document {
     version: u32,
     /// What is imported.
     source: String,
-    state: S,
+    /// By the id of the store: everything up to here is acknowledged by it.
+    stores: BTreeMap<String, Box<RawValue>>,
 }
 
-/// What is read first, so that a newer one is known for what it is.
+/// What is read first, so that another version is known for what it is.
 #[derive(Debug, Deserialize)]
 struct Head {
     version: u32,
@@ -32,13 +34,16 @@ struct Head {
 pub(super) struct Checkpoint {
     path: PathBuf,
     source: String,
+    store: String,
 }
 
 impl Checkpoint {
-    pub(super) fn new(file: &Path, source: &str, path: Option<&Path>) -> Self {
+    /// Of the import of `file`, whose content is `source`, into `store`.
+    pub(super) fn new(file: &Path, source: &str, store: &str, path: Option<&Path>) -> Self {
         Self {
             path: path.map_or_else(|| beside(file, ".isotherm-import.json"), Path::to_owned),
             source: source.to_owned(),
+            store: store.to_owned(),
         }
     }
 
@@ -46,16 +51,39 @@ impl Checkpoint {
         &self.path
     }
 
-    /// The last state saved; `None` when nothing was imported yet.
+    /// The last state saved for this store; `None` when nothing was imported into it yet.
     pub(super) fn load<S: DeserializeOwned>(&self) -> anyhow::Result<Option<S>> {
+        let stores = self.stores()?;
+        let Some(state) = stores.get(&self.store) else {
+            if !stores.is_empty() {
+                let path = self.path.display();
+                crate::output::note(&format!(
+                    "{path} is about another store; this one gets everything"
+                ));
+            }
+            return Ok(None);
+        };
+        let state = serde_json::from_str(state.get()).with_context(|| self.not_ours())?;
+        Ok(Some(state))
+    }
+
+    fn stores(&self) -> anyhow::Result<BTreeMap<String, Box<RawValue>>> {
         let path = self.path.display();
         let json = match fs::read(&self.path) {
             Ok(json) => json,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(BTreeMap::new());
+            }
             Err(error) => return Err(error).with_context(|| format!("read {path}")),
         };
-        let context = || format!("{path} is no checkpoint of ours: remove it to begin anew");
-        let head: Head = serde_json::from_slice(&json).with_context(context)?;
+        let head: Head = serde_json::from_slice(&json).with_context(|| self.not_ours())?;
+        if head.version == 1 {
+            bail!(
+                "{path} does not say into which store it went, an earlier version wrote it: finish \
+                 that import with that version, and name another checkpoint with --checkpoint for \
+                 any other store"
+            );
+        }
         if head.version != VERSION {
             bail!(
                 "{path} was written by another version of isotherm: finish the import with that one"
@@ -64,16 +92,25 @@ impl Checkpoint {
         if head.source != self.source {
             bail!("{path} belongs to another file: name another checkpoint with --checkpoint");
         }
-        let document: Document<S> = serde_json::from_slice(&json).with_context(context)?;
-        Ok(Some(document.state))
+        let document: Document = serde_json::from_slice(&json).with_context(|| self.not_ours())?;
+        Ok(document.stores)
     }
 
-    /// Replaces what is there; a crash leaves the old or the new state, never half of one.
+    fn not_ours(&self) -> String {
+        let path = self.path.display();
+        format!("{path} is no checkpoint of ours: remove it to begin anew")
+    }
+
+    /// Replaces what is there for this store; a crash leaves the old or the new state, never half
+    /// of one.
     pub(super) fn save<S: Serialize>(&self, state: &S) -> anyhow::Result<()> {
+        let mut stores = self.stores()?;
+        let state = serde_json::value::to_raw_value(state).context("write the state as JSON")?;
+        stores.insert(self.store.clone(), state);
         let document = Document {
             version: VERSION,
             source: self.source.clone(),
-            state,
+            stores,
         };
         self.replace(&document).with_context(|| {
             let path = self.path.display();
@@ -81,7 +118,7 @@ impl Checkpoint {
         })
     }
 
-    fn replace<S: Serialize>(&self, document: &Document<S>) -> std::io::Result<()> {
+    fn replace(&self, document: &Document) -> std::io::Result<()> {
         let name = beside(&self.path, ".tmp");
         let mut file = File::create(&name)?;
         file.write_all(&serde_json::to_vec(document)?)?;
@@ -102,23 +139,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_state_comes_back_and_another_file_is_refused() {
+    fn each_store_has_a_state_and_another_file_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("a.db");
-        let ours = Checkpoint::new(&file, "one", None);
+        let ours = Checkpoint::new(&file, "one", "here", None);
         assert_eq!(ours.load::<u32>().unwrap(), None);
         ours.save(&7_u32).unwrap();
         ours.save(&8_u32).unwrap();
         assert_eq!(ours.load::<u32>().unwrap(), Some(8));
         assert_eq!(ours.path(), dir.path().join("a.db.isotherm-import.json"));
-        let other = Checkpoint::new(&file, "two", None)
-            .load::<u32>()
-            .unwrap_err();
+        let there = Checkpoint::new(&file, "one", "there", None);
+        assert_eq!(there.load::<u32>().unwrap(), None);
+        there.save(&1_u32).unwrap();
+        assert_eq!(ours.load::<u32>().unwrap(), Some(8));
+        assert_eq!(there.load::<u32>().unwrap(), Some(1));
+        let other = Checkpoint::new(&file, "two", "here", None);
+        let other = other.load::<u32>().unwrap_err();
         assert!(
             other.to_string().contains("belongs to another file"),
             "{other}"
         );
         fs::write(ours.path(), "{").unwrap();
         ours.load::<u32>().unwrap_err();
+    }
+
+    #[test]
+    fn a_checkpoint_that_names_no_store_is_not_trusted() {
+        let dir = tempfile::tempdir().unwrap();
+        let ours = Checkpoint::new(&dir.path().join("a.db"), "one", "here", None);
+        fs::write(ours.path(), r#"{"version":1,"source":"one","state":7}"#).unwrap();
+        let error = ours.load::<u32>().unwrap_err();
+        assert!(error.to_string().contains("into which store"), "{error}");
     }
 }

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use anyhow::Context as _;
-use rusqlite::{Connection, OpenFlags, Row, types::ValueRef};
+use anyhow::{Context as _, anyhow};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Row, types::ValueRef};
 
 use super::legacy::RawRow;
 
@@ -22,13 +22,36 @@ impl Database {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(file, flags);
         let database = Self(connection.with_context(|| format!("open {name}"))?);
-        database.page(i64::MAX, i64::MAX).with_context(|| {
+        let page = database.page(i64::MAX, i64::MAX);
+        if let Some(error) = page.as_ref().err().filter(|error| is_damage(error)) {
+            return Err(damaged(file, &error.root_cause().to_string()));
+        }
+        page.with_context(|| {
             format!(
                 "{name} has no table streams(id, conversation_id, chunk, parsed_data, timestamp): \
                  is it the right file?"
             )
         })?;
         Ok(database)
+    }
+
+    /// Refuses a file whose pages do not fit together: SQLite would read it as far as it goes, and
+    /// say nothing.
+    pub(super) fn check(&self, file: &Path) -> anyhow::Result<()> {
+        let sql = "PRAGMA quick_check(1)";
+        let said = self.0.query_row(sql, [], |row| row.get::<_, String>(0));
+        let what = match said {
+            Ok(said) if said == "ok" => return Ok(()),
+            Ok(said) => said.split_whitespace().collect::<Vec<_>>().join(" "),
+            Err(error) => {
+                let error = anyhow::Error::new(error);
+                if !is_damage(&error) {
+                    return Err(error.context(format!("check {}", file.display())));
+                }
+                error.to_string()
+            }
+        };
+        Err(damaged(file, &what))
     }
 
     /// Names the database by its schema and its first row, so that a copy, or one that has grown,
@@ -74,6 +97,24 @@ impl Database {
         let rows = statement.query_map([after, end], raw_row)?;
         rows.collect::<Result<_, _>>().context("read the database")
     }
+}
+
+fn is_damage(error: &anyhow::Error) -> bool {
+    let code = error
+        .downcast_ref()
+        .and_then(rusqlite::Error::sqlite_error_code);
+    matches!(
+        code,
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::SystemIoFailure)
+    )
+}
+
+fn damaged(file: &Path, what: &str) -> anyhow::Error {
+    let name = file.display();
+    anyhow!(
+        "{name} is damaged, nothing was sent ({what}): import a whole copy, or what \
+         `sqlite3 {name} .recover` saves of it"
+    )
 }
 
 fn raw_row(row: &Row<'_>) -> rusqlite::Result<RawRow> {

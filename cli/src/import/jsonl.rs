@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use flate2::read::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -18,6 +18,7 @@ use super::{
     lines::{self, BadLine, Defaults, Ready},
     post::{Item, Post, Posted},
     progress::Bar,
+    store,
     verify::{self, Expected},
 };
 use crate::{
@@ -58,7 +59,8 @@ struct Run<'a> {
 pub(super) async fn import(file: &Path, args: &JsonlArgs, common: &Common) -> anyhow::Result<()> {
     let is_stdin = file.as_os_str() == "-";
     let path = args.options.checkpoint.as_deref();
-    let checkpoint = (!is_stdin).then(|| Checkpoint::new(file, SOURCE, path));
+    let store = store::identity(common, !args.options.no_verify).await?;
+    let checkpoint = (!is_stdin).then(|| Checkpoint::new(file, SOURCE, &store, path));
     let loaded = checkpoint
         .as_ref()
         .map(Checkpoint::load)
@@ -99,7 +101,7 @@ impl Run<'_> {
         let mut hasher = blake3::Hasher::new();
         let mut number = 0;
         let mut line = Vec::new();
-        while next(&mut reader, &mut line).with_context(|| format!("read {}", self.name))? {
+        while next(&mut reader, &mut line).map_err(|error| self.unreadable(error, number))? {
             number += 1;
             hasher.update(&line);
             let ready = self.ready(&line, number, state)?;
@@ -163,6 +165,7 @@ impl Run<'_> {
         conversation.rows += 1;
         conversation.events += u64::from(conversation.ids.insert(ready.event_id));
     }
+
     /// The state moves only behind the acknowledgement.
     async fn flush(
         &mut self,
@@ -226,11 +229,24 @@ impl Run<'_> {
         )
     }
 
+    fn unreadable(&self, error: anyhow::Error, number: u64) -> anyhow::Error {
+        use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+        let name = &self.name;
+        let kind = error.downcast_ref().map(io::Error::kind);
+        if matches!(kind, Some(UnexpectedEof | InvalidData | InvalidInput)) {
+            return anyhow!(
+                "{name} is cut off or damaged behind line {number} ({error}): call the import again \
+                 with a whole copy in its place, and it goes on where it was"
+            );
+        }
+        error.context(format!("read {name}"))
+    }
+
     fn report(&self, state: &State, before: (u64, u64, u64), common: &Common) -> io::Result<()> {
         let name = &self.name;
         if state.lines == before.0 {
             output::note(&format!(
-                "everything in {name} was imported before; nothing was sent"
+                "everything in {name} was imported into this store before; nothing was sent"
             ));
         } else {
             let (events, duplicates) = (state.events - before.1, state.duplicates - before.2);

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use event::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,7 @@ use super::{
     legacy::LegacyRow,
     post::{Item, Post},
     progress::Bar,
+    store,
     verify::{self, Expected},
 };
 use crate::{args::Common, output};
@@ -49,6 +50,7 @@ impl State {
 }
 
 struct Run {
+    file: String,
     database: Database,
     source: String,
     checkpoint: Checkpoint,
@@ -58,9 +60,13 @@ struct Run {
 pub(super) async fn import(args: &SqliteArgs, common: &Common) -> anyhow::Result<()> {
     let file = args.file.display();
     let database = Database::open(&args.file)?;
+    database.check(&args.file)?;
     let source = database.identity()?;
+    let store = store::identity(common, !args.options.no_verify).await?;
+    let path = args.options.checkpoint.as_deref();
     let run = Run {
-        checkpoint: Checkpoint::new(&args.file, &source, args.options.checkpoint.as_deref()),
+        checkpoint: Checkpoint::new(&args.file, &source, &store, path),
+        file: file.to_string(),
         database,
         source,
         latest: Timestamp::now().plus(MAX_AHEAD),
@@ -69,7 +75,7 @@ pub(super) async fn import(args: &SqliteArgs, common: &Common) -> anyhow::Result
     run.extend(&mut state)?;
     if state.is_done() {
         output::note(&format!(
-            "everything in {file} was imported before; nothing was sent"
+            "everything in {file} was imported into this store before; nothing was sent"
         ));
     } else {
         let before = (state.events, state.duplicates);
@@ -95,6 +101,9 @@ impl Run {
     /// before anything is sent: a border that every later run keeps.
     fn extend(&self, state: &mut State) -> anyhow::Result<()> {
         let last = self.database.last_rowid()?;
+        if last < Some(state.end()) {
+            bail!(self.shortened());
+        }
         if let Some(last) = last.filter(|last| state.is_done() && *last > state.end()) {
             state.mark.ends.push(last);
             self.checkpoint.save(state)?;
@@ -105,7 +114,8 @@ impl Run {
     async fn send(&self, state: &mut State, common: &Common) -> anyhow::Result<()> {
         let end = state.end();
         let mut post = Post::new(common)?;
-        let mut bar = Bar::new("import", Some(self.database.count(state.mark.rowid, end)?));
+        let mut left = self.database.count(state.mark.rowid, end)?;
+        let mut bar = Bar::new("import", Some(left));
         let mut chunker = Chunker::new(&self.source, state.mark.clone());
         let mut after = state.mark.read_after();
         loop {
@@ -115,7 +125,8 @@ impl Run {
                 .iter()
                 .filter(|row| row.rowid <= state.mark.rowid)
                 .count();
-            let new = page.len() - old;
+            let new = (page.len() - old) as u64;
+            left = left.saturating_sub(new);
             after = last.rowid;
             for row in page {
                 let row = LegacyRow::new(row, self.latest)?;
@@ -126,7 +137,10 @@ impl Run {
                     self.flush(&mut post, chunker.mark(), state).await?;
                 }
             }
-            bar.advance(new as u64);
+            bar.advance(new);
+        }
+        if left > 0 {
+            bail!(self.shortened());
         }
         for planned in self.unchanged(chunker.finish(end))? {
             post.add(item(planned));
@@ -145,11 +159,19 @@ impl Run {
         self.checkpoint.save(state)
     }
 
+    fn shortened(&self) -> String {
+        format!(
+            "rows of {file} are gone that were there when the import began: import a copy that \
+             nobody changes (`sqlite3 {file} '.backup COPY'`)",
+            file = self.file
+        )
+    }
+
     fn unchanged<T>(&self, result: Result<T, chunker::Changed>) -> anyhow::Result<T> {
         result.map_err(|chunker::Changed| {
             anyhow!(
                 "rows that were imported have changed since {} was written: remove it to begin \
-                 anew; what is stored already is stored once",
+                 anew; what was stored more than 24 hours ago will be stored twice",
                 self.checkpoint.path().display()
             )
         })

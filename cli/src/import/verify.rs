@@ -132,7 +132,7 @@ pub(super) async fn verify(
     if wrong > 0 {
         bail!(
             "{wrong} of {} conversations differ from what was imported: see `isotherm tiers` and \
-             the logs of the services, then run the import again",
+             the logs of the services; the import called again compares again",
             expected.conversations.len()
         );
     }

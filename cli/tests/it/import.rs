@@ -1,11 +1,11 @@
-use std::{path::Path, time::Duration};
+use std::{io::Write as _, path::Path, time::Duration};
 
 use testkit::{Service, eventually};
 
 mod database;
 mod server;
 
-use database::Database;
+use database::{Damage, Database};
 use server::Server;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -175,4 +175,107 @@ async fn lines_are_sent_once_and_bad_ones_are_named_or_counted() {
         stderr.contains("does not begin with the lines that were imported"),
         "{stderr}"
     );
+}
+
+#[tokio::test]
+async fn each_store_gets_the_whole_file_and_each_only_once() {
+    let database = Database::new(700);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("runs.ndjson");
+    let line = |n: usize| format!("{{\"content\":\"line {n}\"}}\n");
+    std::fs::write(&file, (1..=30).map(line).collect::<String>()).unwrap();
+    let lines = [path(&file), "--conversation", "old", "--type", "log.line"];
+    let (here, there) = (Server::start(), Server::start());
+    for server in [&here, &there, &here, &there] {
+        for (kind, args) in [("sqlite", &[database.path()][..]), ("jsonl", &lines)] {
+            let (code, _, stderr) = run(server, kind, args).await;
+            assert_eq!(code, 0, "{stderr}");
+        }
+    }
+    assert_eq!(here.ids(), there.ids());
+    assert_eq!(here.requests(), there.requests());
+    let (_, _, stderr) = run(&there, "sqlite", &[database.path()]).await;
+    assert!(stderr.contains("nothing was sent"), "{stderr}");
+}
+
+#[tokio::test]
+async fn an_import_that_could_not_be_read_back_is_refused_before_anything_is_sent() {
+    let database = Database::new(10);
+    let (here, there) = (Server::start(), Server::start());
+    let (query, ingest) = (there.url(), here.url());
+    let args = |more: &[&'static str]| {
+        let head = ["--url", &query, "--ingest-url", &ingest, "import", "sqlite"];
+        let all = head.into_iter().chain([database.path()]);
+        let all = all.chain(more.iter().copied()).map(str::to_owned);
+        all.collect::<Vec<_>>()
+    };
+    let mut import = Service::start(env!("CARGO_BIN_EXE_isotherm"), args(&[]));
+    assert_eq!(import.wait(LIMIT).await.code(), Some(1));
+    let stderr = import.stderr();
+    assert!(
+        stderr.contains("another store") && stderr.contains("--no-verify"),
+        "{stderr}"
+    );
+    assert_eq!(here.requests(), 0);
+    let mut import = Service::start(env!("CARGO_BIN_EXE_isotherm"), args(&["--no-verify"]));
+    assert_eq!(
+        import.wait(LIMIT).await.code(),
+        Some(0),
+        "{}",
+        import.stderr()
+    );
+    assert_eq!(here.requests(), 1);
+}
+
+#[tokio::test]
+async fn a_database_with_damaged_pages_is_refused_before_anything_is_sent() {
+    let server = Server::start();
+    for damage in [Damage::ZeroedPage, Damage::CutOff] {
+        let database = Database::new(9000);
+        database.damage(damage);
+        let (code, stdout, stderr) = run(&server, "sqlite", &[database.path()]).await;
+        assert_eq!(code, 1, "{damage:?}: {stdout}");
+        assert!(stderr.contains("is damaged"), "{damage:?}: {stderr}");
+    }
+    assert_eq!(server.requests(), 0);
+}
+
+#[tokio::test]
+async fn a_database_that_loses_rows_under_the_import_is_no_success() {
+    let database = Database::new(9000);
+    let server = Server::start();
+    server.answer_until(0);
+    let mut import = start(&server, "sqlite", &[database.path(), "--no-verify"]);
+    eventually("the first batch", async || server.requests() == 1).await;
+    database.shorten(5000);
+    server.answer_until(usize::MAX);
+    assert_eq!(import.wait(LIMIT).await.code(), Some(1));
+    assert!(import.stderr().contains("rows of"), "{}", import.stderr());
+
+    let (code, _, stderr) = run(&server, "sqlite", &[database.path(), "--no-verify"]).await;
+    assert_eq!(code, 1);
+    assert!(stderr.contains("are gone"), "{stderr}");
+}
+
+#[tokio::test]
+async fn packed_lines_that_are_cut_off_are_no_success_until_they_are_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("runs.ndjson.gz");
+    let line = |n: usize| format!("{{\"content\":\"line {n}\",\"n\":{}}}\n", n * n % 7919);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let text: String = (1..=1200).map(line).collect();
+    gzip.write_all(text.as_bytes()).unwrap();
+    let whole = gzip.finish().unwrap();
+    let server = Server::start();
+    let args = [path(&file), "--conversation", "old", "--type", "log.line"];
+    for cut in [whole.len() - 1, whole.len() - 9, whole.len() / 2, 11] {
+        std::fs::write(&file, &whole[..cut]).unwrap();
+        let (code, _, stderr) = run(&server, "jsonl", &args).await;
+        assert_eq!(code, 1, "cut at {cut} of {}", whole.len());
+        assert!(stderr.contains("is cut off or damaged"), "{cut}: {stderr}");
+    }
+    std::fs::write(&file, &whole).unwrap();
+    let (code, stdout, stderr) = run(&server, "jsonl", &args).await;
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.contains(r#""events":1200,"found":1200"#), "{stdout}");
 }

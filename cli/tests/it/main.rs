@@ -3,3 +3,4 @@
 mod dev;
 mod import;
 mod run;
+mod usage;

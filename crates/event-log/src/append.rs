@@ -77,16 +77,51 @@ impl EventLog {
         payload: Bytes,
         headers: Vec<(String, String)>,
     ) -> Result<Appended> {
+        let message = || message(partition, message_id, payload.clone(), &headers);
+        let appended = self.append_message(partition, payload.len(), message);
+        let appended = appended.await?;
+        Ok(appended.expect("the log may end anywhere"))
+    }
+
+    /// Appends one message if the log of `partition` ends at `last`; `None` when it does not. Of
+    /// several that say the same `last`, one is appended. `None` is also what a message gets that
+    /// an earlier try, whose answer was lost, has appended: look for it behind `last`.
+    ///
+    /// # Errors
+    /// As [`EventLog::append`].
+    pub async fn append_behind(
+        &self,
+        partition: PartitionId,
+        last: Seq,
+        message_id: &str,
+        payload: Bytes,
+        headers: Vec<(String, String)>,
+    ) -> Result<Option<Appended>> {
+        let message = || {
+            let message = message(partition, message_id, payload.clone(), &headers);
+            message.expected_last_sequence(last)
+        };
+        self.append_message(partition, payload.len(), message).await
+    }
+
+    async fn append_message(
+        &self,
+        partition: PartitionId,
+        bytes: usize,
+        message: impl Fn() -> PublishMessage,
+    ) -> Result<Option<Appended>> {
         let deadline = Instant::now() + LIMIT;
         let (mut attempt, mut may_be_stored) = (0, false);
         loop {
             attempt += 1;
-            let message = message(partition, message_id, payload.clone(), &headers);
-            let error = match self.publish(partition, message).await {
-                Ok(outcome) => return outcome,
+            let error = match self.publish(partition, message()).await {
+                Ok(outcome) => return outcome.map(Some),
+                Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
+                    return Ok(None);
+                }
                 Err(error) => error,
             };
-            let after = match decide(partition, payload.len(), &error) {
+            let after = match decide(partition, bytes, &error) {
                 Next::GiveUp(error) => return Err(error),
                 Next::Again { after, stored } => {
                     may_be_stored |= stored;

@@ -17,6 +17,7 @@ mod names;
 mod policy;
 mod range;
 mod reader;
+mod store;
 mod streams;
 mod watermark;
 

@@ -46,6 +46,7 @@ impl EventLog {
             bucket.ensure(replicas).await?;
         }
         self.claim(count).await?;
+        self.name_store().await?;
         stream::iter(count.all())
             .map(|partition| self.ensure_stream(config(partition, replicas, max_bytes)))
             .buffer_unordered(AT_ONCE)

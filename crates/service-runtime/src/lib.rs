@@ -10,9 +10,11 @@ mod leash;
 mod memory;
 pub mod metrics;
 mod net;
+mod problem;
 pub mod propagation;
 mod readiness;
 mod retry;
+mod serve;
 mod tasks;
 mod telemetry;
 
@@ -26,8 +28,10 @@ pub use admin::AdminArgs;
 pub use entry::main;
 pub use memory::bound_memory;
 pub use net::bind;
+pub use problem::{problem, problem_response};
 pub use readiness::{Check, Readiness};
 pub use retry::Backoff;
+pub use serve::serve;
 pub use tasks::Tasks;
 pub use telemetry::{LogFormat, OtlpProtocol, TelemetryArgs};
 
@@ -66,6 +70,7 @@ impl Runtime {
             leash::die_with(parent).context("tie this process to its parent")?;
         }
         telemetry::init(service, &args.telemetry).context("start telemetry")?;
+        net::raise_descriptors();
         let shutdown = CancellationToken::new();
         tasks::cancel_on_signal(shutdown.clone()).context("install signal handlers")?;
 

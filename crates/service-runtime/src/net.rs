@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::anyhow;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 
 /// Binds now, so that a taken port fails the start: `bind <what> to <addr>: address in use`.
@@ -10,6 +11,16 @@ pub async fn bind(what: &str, addr: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(addr)
         .await
         .map_err(|error| anyhow!("bind {what} to {addr}: {}", error.kind()))
+}
+
+/// As many files and connections as the machine allows: the usual soft bound of 1024 is for programs
+/// that count in bits.
+pub(crate) fn raise_descriptors() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the bound of open files stays");
+    }
 }
 
 #[cfg(test)]

@@ -2,13 +2,17 @@
 //! that can reach nothing else.
 //!
 //! Three fences, each enough by itself for most attacks: the statement is read with DuckDB's own
-//! parser and only known tables and table functions pass; the instance has no external access, no
-//! extension loading and a locked configuration; memory, time, rows and bytes are bounded.
+//! parser and only known tables and functions pass; the instance has no external access, no
+//! extension loading and a locked configuration; memory, time, rows and bytes are bounded. One
+//! call of a function can be neither interrupted nor counted, so who serves strangers runs each
+//! statement in a process of its own ([`Job`], [`Received`]) and kills it when its time is over.
 
 mod ast;
 mod engine;
+mod functions;
 mod guard;
 mod pushdown;
+mod wire;
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -16,6 +20,7 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use event::Timestamp;
 
 pub use engine::Sandbox;
+pub use wire::{Job, Received, Rows};
 
 /// What one statement may use.
 #[derive(Clone, Copy, Debug)]
@@ -131,6 +136,12 @@ pub enum SqlError {
     Memory(u64),
     #[error("the answer has more than {rows} rows or {bytes} bytes; add a LIMIT or aggregate")]
     ResultTooLarge { rows: usize, bytes: usize },
+    /// The process that ran it is gone.
+    #[error(
+        "the statement ended the process that ran it, most likely by asking for too much memory at \
+         once; make its values or its rows fewer"
+    )]
+    Died,
     #[error("SQL engine: {0}")]
     Engine(String),
 }

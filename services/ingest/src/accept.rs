@@ -140,7 +140,7 @@ impl<'c> Request<'c> {
         if self.items > MAX_ITEMS {
             return Err(Problem::too_large(
                 "too_many_events",
-                format!("a request holds at most {MAX_ITEMS} events"),
+                format!("a request holds at most {MAX_ITEMS} events; send them in parts"),
             ));
         }
         if let Err(bad) = item.and_then(|item| self.pack(index, item)) {
@@ -156,7 +156,9 @@ impl<'c> Request<'c> {
         if bytes > MAX_EVENT_BYTES {
             return Err(Bad::new(
                 "event_too_large",
-                format!("the event has {bytes} bytes, at most {MAX_EVENT_BYTES} are allowed"),
+                format!(
+                    "the event has {bytes} bytes, at most {MAX_EVENT_BYTES} are allowed; split its content"
+                ),
             ));
         }
         self.packer.push(index, &event, encoded);

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Read},
+    sync::Arc,
     time::Duration,
 };
 
@@ -12,11 +13,20 @@ use axum::{
 use bytes::{Bytes, BytesMut};
 use flate2::read::MultiGzDecoder;
 use futures::StreamExt as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::problem::Problem;
 
 /// The largest body, before and after decompression.
 pub(crate) const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
+/// How long a body may take to arrive.
+const BODY: Duration = Duration::from_secs(30);
+/// How long it may pause on its way.
+const PROGRESS: Duration = Duration::from_secs(10);
+/// How long a request may wait for memory, or for its turn.
+pub(crate) const TURN: Duration = Duration::from_secs(5);
+/// In which memory for bodies is counted.
+const UNIT: usize = 4096;
 /// How much of a refused body is read, and for how long.
 const MAX_DISCARDED_BYTES: usize = 8 * MAX_BODY_BYTES;
 const DISCARD: Duration = Duration::from_secs(10);
@@ -60,7 +70,8 @@ impl Encoding {
         let decoded = decoded.map_err(|_| {
             Problem::bad_request(
                 "malformed_encoding",
-                "the body is not what its content-encoding says, or it was cut off",
+                "the body is not what its content-encoding says, or it was cut off; pack it again, or send \
+                 it as it is",
             )
         })?;
         decoded.ok_or_else(too_large)
@@ -81,27 +92,89 @@ fn read_limited(from: impl Read) -> io::Result<Option<Bytes>> {
     Ok((bytes.len() <= MAX_BODY_BYTES).then(|| bytes.into()))
 }
 
-/// Reads the body as it came.
-pub(crate) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
-    let announced = headers.get(header::CONTENT_LENGTH);
-    let announced = announced.and_then(|value| value.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|bytes: usize| bytes > MAX_BODY_BYTES) {
-        discard(body).await;
-        return Err(too_large());
+/// The memory for bodies that arrive: shared by all, taken as bytes come and not as they are
+/// announced, so that who sends nothing holds nothing.
+#[derive(Debug)]
+pub(crate) struct Bodies(Arc<Semaphore>);
+
+/// A body, and its part of the memory.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    pub(crate) bytes: Bytes,
+    pub(crate) held: Option<OwnedSemaphorePermit>,
+}
+
+impl Bodies {
+    /// Room for so many of the largest.
+    pub(crate) fn new(largest: usize) -> Self {
+        Self(Arc::new(Semaphore::new(largest * MAX_BODY_BYTES / UNIT)))
     }
-    let mut whole = BytesMut::with_capacity(announced.unwrap_or(0));
-    let mut chunks = body.into_data_stream();
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|_| {
-            Problem::bad_request("incomplete_body", "the body ended before it was complete")
-        })?;
-        if whole.len() + chunk.len() > MAX_BODY_BYTES {
-            discard_chunks(chunks).await;
+
+    /// Reads the body as it came, within [`BODY`] and without a pause of [`PROGRESS`].
+    pub(crate) async fn read(&self, headers: &HeaderMap, body: Body) -> Result<Whole, Problem> {
+        let announced = headers.get(header::CONTENT_LENGTH);
+        let announced = announced.and_then(|value| value.to_str().ok()?.parse().ok());
+        if announced.is_some_and(|bytes: usize| bytes > MAX_BODY_BYTES) {
+            discard(body).await;
             return Err(too_large());
         }
-        whole.extend_from_slice(&chunk);
+        let read = tokio::time::timeout(BODY, self.read_chunks(body.into_data_stream())).await;
+        read.unwrap_or_else(|_| Err(too_slow(format!("did not arrive within {BODY:?}"))))
     }
-    Ok(whole.freeze())
+
+    async fn read_chunks(&self, mut chunks: BodyDataStream) -> Result<Whole, Problem> {
+        let (mut whole, mut held) = (BytesMut::new(), None);
+        loop {
+            let chunk = tokio::time::timeout(PROGRESS, chunks.next()).await;
+            let chunk = chunk.map_err(|_| too_slow(format!("paused for {PROGRESS:?}")))?;
+            let Some(chunk) = chunk else { break };
+            let chunk = chunk.map_err(|_| {
+                let detail = "the body ended before it was complete; send it again";
+                Problem::bad_request("incomplete_body", detail)
+            })?;
+            if whole.len() + chunk.len() > MAX_BODY_BYTES {
+                discard_chunks(chunks).await;
+                return Err(too_large());
+            }
+            if let Err(problem) = self.take(whole.len() + chunk.len(), &mut held).await {
+                discard_chunks(chunks).await;
+                return Err(problem);
+            }
+            whole.extend_from_slice(&chunk);
+        }
+        Ok(Whole {
+            bytes: whole.freeze(),
+            held,
+        })
+    }
+
+    /// Makes `held` enough for `bytes`.
+    async fn take(
+        &self,
+        bytes: usize,
+        held: &mut Option<OwnedSemaphorePermit>,
+    ) -> Result<(), Problem> {
+        let has = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let more = bytes.div_ceil(UNIT).saturating_sub(has);
+        if more == 0 {
+            return Ok(());
+        }
+        let more = u32::try_from(more).expect("a body is small");
+        let more = Arc::clone(&self.0).acquire_many_owned(more);
+        let more = tokio::time::timeout(TURN, more).await;
+        let more = more.map_err(|_| Problem::too_many_requests())?;
+        let more = more.expect("the semaphore is never closed");
+        match held {
+            Some(held) => held.merge(more),
+            None => *held = Some(more),
+        }
+        Ok(())
+    }
+}
+
+fn too_slow(what: String) -> Problem {
+    let detail = format!("the body {what}; send it again, in smaller parts");
+    Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail)
 }
 
 /// Reads what a refused client still sends, within limits: one that is cut off while it writes

@@ -2,6 +2,8 @@
 
 use axum::http::{HeaderMap, header};
 
+use event::Position;
+
 use crate::{
     accept::{Format, Trace},
     problem::Problem,
@@ -29,8 +31,12 @@ impl Options {
                 ("receipts", "all") => options.receipts = true,
                 ("receipts", "none") => options.receipts = false,
                 _ => {
+                    let code = match name {
+                        "partial" | "receipts" => "invalid_parameter",
+                        _ => "unknown_parameter",
+                    };
                     return Err(Problem::bad_request(
-                        "invalid_query",
+                        code,
                         format!(
                             "{pair:?} is no option; there are partial=true|false and \
                              receipts=all|none"
@@ -76,6 +82,31 @@ pub(crate) fn format(headers: &HeaderMap) -> Result<Format, Problem> {
              application/x-ndjson in UTF-8"
         ))
     })
+}
+
+/// The position behind which alone the request may be appended, by its `If-Match`.
+pub(crate) fn expected(headers: &HeaderMap) -> Result<Option<Position>, Problem> {
+    let invalid = |detail: &str| Problem::bad_request("invalid_condition", detail);
+    if headers.contains_key(header::IF_NONE_MATCH) {
+        return Err(invalid(
+            "If-None-Match is not supported; If-Match with a position is",
+        ));
+    }
+    let mut values = headers.get_all(header::IF_MATCH).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    let text = value.to_str().unwrap_or_default().trim();
+    let bare = text
+        .strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'));
+    match (bare.unwrap_or(text).parse(), values.next()) {
+        (Ok(position), None) => Ok(Some(position)),
+        _ => Err(invalid(
+            "If-Match takes one position, as an earlier answer has it: \
+             If-Match: \"0001-0007-0001-00000000000000000042-0003\"",
+        )),
+    }
 }
 
 /// The trace of a W3C `traceparent` header; `None` when there is none or it is not valid.
@@ -128,9 +159,26 @@ mod tests {
         let all = of("partial=true&receipts=all").unwrap();
         assert!(all.partial && all.receipts);
         assert_eq!(of("").unwrap(), Options::default());
-        for refused in ["partial=maybe", "receipts=some", "prtial=true"] {
-            assert_eq!(of(refused).unwrap_err().code, "invalid_query");
+        for refused in ["partial=maybe", "receipts=some"] {
+            assert_eq!(of(refused).unwrap_err().code, "invalid_parameter");
         }
+        assert_eq!(of("prtial=true").unwrap_err().code, "unknown_parameter");
+    }
+
+    #[test]
+    fn a_condition_is_one_position_or_refused() {
+        let place = "0001-0007-0001-00000000000000000042-0003";
+        let of = |value: &str| expected(&with("if-match", value)).map_err(|problem| problem.code);
+        assert_eq!(expected(&HeaderMap::new()).unwrap(), None);
+        assert_eq!(
+            of(&format!("\"{place}\"")),
+            Ok(Some(place.parse().unwrap()))
+        );
+        assert_eq!(of(place), of(&format!("\"{place}\"")));
+        for wrong in ["*", "", "\"\"", "W/\"1\"", &format!("{place}, {place}")] {
+            assert_eq!(of(wrong), Err("invalid_condition"), "{wrong}");
+        }
+        expected(&with("if-none-match", "*")).unwrap_err();
     }
 
     #[test]

@@ -1,27 +1,26 @@
 //! The HTTP interface: requests in, receipts or problems out.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use axum::{
     Json, Router,
     body::Body,
     extract::{Path, Request, State, rejection::PathRejection},
-    http::{StatusCode, header, request::Parts},
+    http::{StatusCode, Uri, header, request::Parts},
     response::{IntoResponse as _, Response},
-    routing::post,
+    routing::{get, post},
 };
 use event::{ConversationId, EventId, PartitionCount, TenantId, Timestamp};
 use event_log::EventLog;
+use serde_json::{Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tracing::{Instrument as _, info_span};
+use tracing::{Instrument as _, info_span, warn};
 use uuid::Uuid;
 
 use crate::{
     accept::{Accepted, Context, accept},
-    body::{self, Encoding},
+    body::{self, Bodies, Encoding, TURN, Whole},
+    conditional::Expected,
     head::{self, Options},
     metrics::{Metrics, Protocol},
     problem::Problem,
@@ -30,10 +29,6 @@ use crate::{
 
 /// Bodies above this are parsed off the async threads.
 const INLINE_BYTES: usize = 64 * 1024;
-/// How long a request may wait for its turn.
-const TURN: Duration = Duration::from_secs(5);
-/// How long a body may take to arrive.
-const BODY: Duration = Duration::from_secs(30);
 
 /// What every request needs.
 #[derive(Debug)]
@@ -43,6 +38,8 @@ pub(crate) struct App {
     pub(crate) metrics: Metrics,
     /// How many requests are worked on at the same time: memory is bounded.
     pub(crate) turns: Semaphore,
+    /// What arrives, before its turn.
+    pub(crate) bodies: Bodies,
 }
 
 pub(crate) fn router(app: Arc<App>) -> Router {
@@ -52,22 +49,43 @@ pub(crate) fn router(app: Arc<App>) -> Router {
             "/v1/conversations/{conversation}/events",
             post(conversation_events),
         )
+        .route("/v1/store", get(store))
         .fallback(async || {
             let detail = "there is nothing here; events go to POST /v1/events";
             Problem::new(StatusCode::NOT_FOUND, "not_found", detail)
         })
-        .method_not_allowed_fallback(async || {
-            let mut response = Problem::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method_not_allowed",
-                "events are sent with POST; they are read from the query service",
-            )
-            .into_response();
-            let allow = header::HeaderValue::from_static("POST");
-            response.headers_mut().insert(header::ALLOW, allow);
-            response
-        })
+        .method_not_allowed_fallback(method_not_allowed)
         .with_state(app)
+}
+
+async fn method_not_allowed(uri: Uri) -> Response {
+    let (allow, detail) = match uri.path() {
+        "/v1/store" => ("GET", "this is only read, with GET"),
+        _ => (
+            "POST",
+            "events are sent with POST; they are read from the query service",
+        ),
+    };
+    let status = StatusCode::METHOD_NOT_ALLOWED;
+    let mut response = Problem::new(status, "method_not_allowed", detail).into_response();
+    let allow = header::HeaderValue::from_static(allow);
+    response.headers_mut().insert(header::ALLOW, allow);
+    response
+}
+
+/// Which store events go to: for a producer that keeps notes about what it has sent.
+async fn store(State(app): State<Arc<App>>) -> Result<Json<Value>, Problem> {
+    match app.log.store_id().await {
+        Ok(Some(id)) => Ok(Json(json!({"store": id}))),
+        known => {
+            if let Err(error) = known {
+                warn!(error = &error as &dyn std::error::Error, "store unknown");
+            }
+            let detail = "the log does not say which store it is now; ask again";
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            Err(Problem::new(status, "log_unavailable", detail).retry_after(1))
+        }
+    }
 }
 
 async fn events(State(app): State<Arc<App>>, request: Request) -> Response {
@@ -85,10 +103,7 @@ async fn conversation_events(
     };
     match parsed {
         Ok(conversation) => app.respond(Some(conversation), request).await,
-        Err(detail) => {
-            let status = StatusCode::UNPROCESSABLE_ENTITY;
-            Problem::new(status, "invalid_conversation_id", detail).into_response()
-        }
+        Err(detail) => Problem::bad_request("invalid_conversation_id", detail).into_response(),
     }
 }
 
@@ -120,19 +135,18 @@ impl App {
         parts: Parts,
         body: Body,
     ) -> Result<Receipt, Problem> {
-        let (context, options, encoding) = match self.context(conversation, &parts) {
+        let (context, options, encoding, expected) = match self.context(conversation, &parts) {
             Ok(head) => head,
             Err(problem) => {
                 body::discard(body).await;
                 return Err(problem);
             }
         };
+        let Whole {
+            bytes: raw,
+            held: _held,
+        } = self.bodies.read(&parts.headers, body).await?;
         let _turn = self.turn().await?;
-        let raw = tokio::time::timeout(BODY, body::read(&parts.headers, body)).await;
-        let raw = raw.map_err(|_| {
-            let detail = format!("the body did not arrive within {BODY:?}");
-            Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail)
-        })??;
         let inline = raw.len() <= INLINE_BYTES && encoding == Encoding::Identity;
         let decide = move || {
             let body = encoding.decode(raw)?;
@@ -143,7 +157,7 @@ impl App {
             false => off_thread(decide).await?,
         };
         self.metrics.bytes(Protocol::Json, bytes);
-        self.append(accepted, options.receipts).await
+        self.append(accepted, options.receipts, expected).await
     }
 
     /// Everything that is decided before the body is read.
@@ -151,10 +165,14 @@ impl App {
         &self,
         conversation: Option<ConversationId>,
         parts: &Parts,
-    ) -> Result<(Context, Options, Encoding), Problem> {
+    ) -> Result<(Context, Options, Encoding, Option<Expected>), Problem> {
         let tenant = authenticate(parts);
         let options = Options::parse(parts.uri.query())?;
         let encoding = Encoding::from_headers(&parts.headers)?;
+        let expected = head::expected(&parts.headers)?;
+        let expected = expected
+            .map(|last| Expected::new(last, &tenant, conversation.as_ref(), self.partitions))
+            .transpose()?;
         let context = Context {
             tenant,
             conversation,
@@ -165,13 +183,24 @@ impl App {
             new_id: || EventId::from_uuid(Uuid::now_v7()),
             partitions: self.partitions,
         };
-        Ok((context, options, encoding))
+        Ok((context, options, encoding, expected))
     }
 
-    async fn append(&self, accepted: Accepted, receipts: bool) -> Result<Receipt, Problem> {
+    async fn append(
+        &self,
+        accepted: Accepted,
+        receipts: bool,
+        expected: Option<Expected>,
+    ) -> Result<Receipt, Problem> {
         let events = accepted.placed.len();
+        let published = async {
+            match expected {
+                None => publish(&self.log, &self.metrics, accepted, receipts).await,
+                Some(expected) => expected.publish(&self.log, accepted, receipts).await,
+            }
+        };
         let count = |result, events| self.metrics.events(Protocol::Json, result, events);
-        match publish(&self.log, &self.metrics, accepted, receipts).await {
+        match published.await {
             Ok(receipt) => {
                 count("acked", receipt.acked - receipt.duplicates);
                 count("duplicate", receipt.duplicates);
@@ -188,11 +217,7 @@ impl App {
     async fn turn(&self) -> Result<SemaphorePermit<'_>, Problem> {
         match tokio::time::timeout(TURN, self.turns.acquire()).await {
             Ok(turn) => Ok(turn.expect("the semaphore is never closed")),
-            Err(_) => {
-                let detail = "too many requests are under way; retry with the same event ids";
-                let status = StatusCode::TOO_MANY_REQUESTS;
-                Err(Problem::new(status, "too_many_requests", detail).retry_after(1))
-            }
+            Err(_) => Err(Problem::too_many_requests()),
         }
     }
 }

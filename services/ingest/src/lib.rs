@@ -6,6 +6,7 @@
 
 mod accept;
 mod body;
+mod conditional;
 mod config;
 mod head;
 mod http;
@@ -19,13 +20,13 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context as _;
 use event_log::{Error, EventLog};
 use service_runtime::{Backoff, Check, Runtime};
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 pub use config::Args;
 
-use crate::{config::Config, http::App, metrics::Metrics};
+use crate::{body::Bodies, config::Config, http::App, metrics::Metrics};
 
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -46,12 +47,16 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         partitions: config.partitions,
         metrics,
         turns: Semaphore::new(config.max_requests),
+        bodies: Bodies::new(config.max_requests),
     });
+    let router = http::router(app);
     info!(addr = %listener.local_addr()?, partitions = config.partitions.get(), "taking events");
     runtime
         .tasks
         .spawn("nats check", watch(log, nats, shutdown.clone()));
-    runtime.tasks.spawn("http", serve(listener, app, shutdown));
+    runtime
+        .tasks
+        .spawn("http", service_runtime::serve(listener, router, shutdown));
     runtime.join().await
 }
 
@@ -66,17 +71,6 @@ async fn prepare(config: &Config, shutdown: &CancellationToken) -> anyhow::Resul
         .await
         .context("prepare the log")?;
     Ok(log)
-}
-
-async fn serve(
-    listener: TcpListener,
-    app: Arc<App>,
-    shutdown: CancellationToken,
-) -> anyhow::Result<()> {
-    axum::serve(listener, http::router(app))
-        .with_graceful_shutdown(shutdown.cancelled_owned())
-        .await
-        .context("serve http")
 }
 
 /// Ready means that the log can be reached.

@@ -5,6 +5,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use serde_json::json;
 
 /// Bad items listed in an answer; the rest is only counted.
 pub(crate) const MAX_LISTED: usize = 100;
@@ -27,6 +28,8 @@ pub(crate) struct Problem {
     pub(crate) items: Vec<BadItem>,
     /// How many items were refused, also those that are not listed.
     pub(crate) total: usize,
+    /// Where the conversation ends, when that is what is wrong.
+    pub(crate) current: Option<String>,
     /// Seconds after which the same request may succeed.
     pub(crate) retry_after: Option<u32>,
 }
@@ -39,6 +42,7 @@ impl Problem {
             detail: detail.into(),
             items: Vec::new(),
             total: 0,
+            current: None,
             retry_after: None,
         }
     }
@@ -49,6 +53,12 @@ impl Problem {
 
     pub(crate) fn too_large(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, code, detail)
+    }
+
+    pub(crate) fn too_many_requests() -> Self {
+        let detail = "too many requests are under way; retry with the same event ids";
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        Self::new(status, "too_many_requests", detail).retry_after(1)
     }
 
     pub(crate) fn unsupported(detail: impl Into<String>) -> Self {
@@ -80,33 +90,19 @@ impl Problem {
     }
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
-    r#type: String,
-    title: String,
-    status: u16,
-    code: &'a str,
-    detail: &'a str,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    items: &'a [BadItem],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    total: Option<usize>,
-}
-
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let document = Document {
-            r#type: format!("urn:isotherm:problem:{}", self.code),
-            title: self.code.replace('_', " "),
-            status: self.status.as_u16(),
-            code: self.code,
-            detail: &self.detail,
-            items: &self.items,
-            total: (self.total > 0).then_some(self.total),
-        };
-        let json = serde_json::to_vec(&document).expect("a problem always has a JSON form");
-        let content_type = [(header::CONTENT_TYPE, "application/problem+json")];
-        let mut response = (self.status, content_type, json).into_response();
+        let mut document = service_runtime::problem(self.status, self.code, &self.detail);
+        if !self.items.is_empty() {
+            document.insert("items".to_owned(), json!(self.items));
+        }
+        if self.total > 0 {
+            document.insert("total".to_owned(), json!(self.total));
+        }
+        if let Some(current) = self.current {
+            document.insert("current".to_owned(), json!(current));
+        }
+        let mut response = service_runtime::problem_response(self.status, document);
         if let Some(seconds) = self.retry_after {
             let headers = response.headers_mut();
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));

@@ -69,7 +69,7 @@ pub(crate) async fn publish(
     Ok(receipt(accepted, &appended, receipts))
 }
 
-fn receipt(accepted: Accepted, appended: &[Appended], receipts: bool) -> Receipt {
+pub(crate) fn receipt(accepted: Accepted, appended: &[Appended], receipts: bool) -> Receipt {
     let Accepted {
         frames,
         placed,
@@ -113,7 +113,7 @@ fn rank(error: &Error) -> u8 {
     }
 }
 
-fn problem(error: &Error) -> Problem {
+pub(crate) fn problem(error: &Error) -> Problem {
     let unavailable = StatusCode::SERVICE_UNAVAILABLE;
     match error {
         Error::Full(_) => {
@@ -123,7 +123,9 @@ fn problem(error: &Error) -> Problem {
             Problem::new(status, "log_full", detail).retry_after(5)
         }
         Error::TooLarge(bytes) => {
-            let detail = format!("a message of {bytes} bytes is too large for the log");
+            let detail = format!(
+                "a message of {bytes} bytes is too large for the log; split the content of its events"
+            );
             Problem::too_large("event_too_large", detail)
         }
         Error::Unknown { .. } | Error::Unavailable { .. } => {

@@ -54,8 +54,9 @@ pub struct Args {
     /// Most memory of one SQL statement.
     #[arg(long, env = "ISOTHERM_SQL_MEMORY_BYTES", default_value_t = 2 << 30)]
     pub sql_memory_bytes: u64,
-    /// Most memory of the whole process; what would take more fails. Enough for all statements at
-    /// once and 4 GiB when it is left out.
+    /// Most memory of the service's own process; what would take more fails. Each statement runs in
+    /// a process of its own, which may take twice its memory and 1 GiB. Enough for all statements
+    /// at once and 4 GiB when it is left out.
     #[arg(long, env = "ISOTHERM_MEMORY_BYTES")]
     pub memory_bytes: Option<u64>,
     /// Longest run of one SQL statement, unless it asks for less.

@@ -2,12 +2,10 @@
 //! code and a sentence, never a chain of causes.
 
 use axum::{
-    Json,
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use event::{IdError, ParsePositionError, ParseTimestampError};
-use serde_json::json;
 use warm_tier::sql::SqlError;
 
 pub(crate) type Result<T, E = Problem> = std::result::Result<T, E>;
@@ -75,21 +73,13 @@ impl IntoResponse for Problem {
             Self::Unavailable { code, detail } => (StatusCode::SERVICE_UNAVAILABLE, code, detail),
             Self::Internal(error) => {
                 tracing::error!(error = format!("{error:#}"), "request failed");
-                let detail = "the server failed; the log has the details".to_owned();
+                let detail = "the server failed; its log has the details; if it fails again, tell who runs it".to_owned();
                 (StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
             }
         };
-        let body = json!({
-            "type": format!("https://isotherm.dev/problems/{code}"),
-            "title": status.canonical_reason(),
-            "status": status.as_u16(),
-            "code": code,
-            "detail": detail,
-        });
-        let mut response = (status, Json(body)).into_response();
+        let document = service_runtime::problem(status, code, &detail);
+        let mut response = service_runtime::problem_response(status, document);
         let headers = response.headers_mut();
-        let problem = HeaderValue::from_static("application/problem+json");
-        headers.insert(header::CONTENT_TYPE, problem);
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS);
         }
@@ -105,7 +95,7 @@ impl From<anyhow::Error> for Problem {
 
 impl From<IdError> for Problem {
     fn from(error: IdError) -> Self {
-        Self::bad_request("invalid_id", error.to_string())
+        Self::bad_request("invalid_conversation_id", error.to_string())
     }
 }
 
@@ -126,10 +116,14 @@ impl From<SqlError> for Problem {
         let detail = error.to_string();
         let code = match error {
             SqlError::NotAllowed(_) => return Self::bad_request("sql_not_allowed", detail),
+            SqlError::Timeout(_) => {
+                let detail = format!("{detail}; narrow it by time, conversation or type");
+                let status = StatusCode::UNPROCESSABLE_ENTITY;
+                return Self::refused(status, "sql_timeout", detail);
+            }
             SqlError::Invalid(_) => return Self::bad_request("sql_invalid", detail),
             SqlError::Engine(_) => return Self::Internal(error.into()),
-            SqlError::Timeout(_) => "sql_timeout",
-            SqlError::Memory(_) => "sql_memory",
+            SqlError::Memory(_) | SqlError::Died => "sql_memory",
             SqlError::ResultTooLarge { .. } => "result_too_large",
         };
         Self::refused(StatusCode::UNPROCESSABLE_ENTITY, code, detail)

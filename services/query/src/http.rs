@@ -53,11 +53,11 @@ pub(crate) fn router(service: Shared) -> Router {
             Problem::refused(
                 StatusCode::NOT_FOUND,
                 "not_found",
-                "there is nothing at this path",
+                "there is nothing at this path; events are read from /v1/conversations/{id}/events",
             )
         })
         .method_not_allowed_fallback(async || {
-            let detail = "this path does not take this method";
+            let detail = "this path does not take this method; statements are sent with POST, all else is read with GET";
             Problem::refused(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
         })
         .layer(DefaultBodyLimit::max(MAX_STATEMENT_BYTES))

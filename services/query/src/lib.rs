@@ -28,9 +28,10 @@ mod sql;
 mod tail;
 mod watch;
 
-use std::{sync::Arc, time::Duration};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use clap::Parser as _;
 use cold_tier::{ColdOptions, ColdTier, ObjectCache, S3Options};
 use event::PartitionCount;
 use event_log::EventLog;
@@ -41,12 +42,26 @@ use tokio_util::sync::CancellationToken;
 use warm_tier::remote::Client;
 
 use crate::{
-    cold::Cold, config::Config, live::Live, metrics::Metrics, service::Service, settling::Settling,
-    sources::Sources, sources::Warm,
+    cold::Cold, config::Args, config::Config, live::Live, metrics::Metrics, service::Service,
+    settling::Settling, sources::Sources, sources::Warm,
 };
 
 /// How often the partition count, which the first ingest makes, is looked for.
 const POLL: Duration = Duration::from_millis(200);
+
+/// The program: the service, or the process of one of its statements.
+#[must_use]
+pub fn main() -> ExitCode {
+    if sql::is_process() {
+        return sql::serve_process();
+    }
+    let args = Args::parse();
+    service_runtime::main(|| async move {
+        let config = args.validate()?;
+        let runtime = Runtime::start("query", args.runtime).await?;
+        run(config, runtime).await
+    })
+}
 
 /// Serves until the process is told to stop.
 pub async fn run(config: Config, mut runtime: Runtime) -> anyhow::Result<()> {
@@ -77,30 +92,20 @@ pub async fn run(config: Config, mut runtime: Runtime) -> anyhow::Result<()> {
         sources: Arc::clone(&sources),
         partitions,
         sql: config.sql,
-        sql_slots: Semaphore::new(config.sql.at_once),
+        sql_slots: Arc::new(Semaphore::new(config.sql.at_once)),
         tail_slots: Arc::new(Semaphore::new(config.max_tail_clients)),
         shutdown: shutdown.clone(),
     });
     checks.nats.set(true, "");
     tracing::info!(listen = %listener.local_addr()?, partitions = partitions.get(), "serving");
-    let serving = serve(listener, service, shutdown.clone());
+    let router = http::router(service);
+    let serving = service_runtime::serve(listener, router, shutdown.clone());
     runtime.tasks.spawn("rules", follow_rules);
     runtime
         .tasks
         .spawn("checks", watch::check(sources, checks, shutdown));
     runtime.tasks.spawn("http", serving);
     runtime.join().await
-}
-
-async fn serve(
-    listener: tokio::net::TcpListener,
-    service: service::Shared,
-    shutdown: CancellationToken,
-) -> anyhow::Result<()> {
-    axum::serve(listener, http::router(service))
-        .with_graceful_shutdown(shutdown.cancelled_owned())
-        .await
-        .context("serve http")
 }
 
 /// `None` when the process must stop before anybody made the partitions.

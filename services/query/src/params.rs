@@ -108,7 +108,9 @@ impl Params {
         match self.0.first() {
             None => Ok(()),
             Some((name, _)) => {
-                let detail = format!("there is no parameter {name:?} here");
+                let detail = format!(
+                    "there is no parameter {name:?} here; leave it out, or look how it is spelt"
+                );
                 Err(Problem::bad_request("unknown_parameter", detail))
             }
         }
@@ -120,7 +122,7 @@ pub(crate) fn offset_in(partition: PartitionId, position: Position) -> Result<(S
     if position.partition == partition {
         return Ok(position.offset());
     }
-    let detail = "the position is one of another conversation";
+    let detail = "the position is one of another conversation; take one of this";
     Err(Problem::bad_request("invalid_position", detail))
 }
 

@@ -25,7 +25,7 @@ pub(crate) struct Service {
     pub(crate) partitions: PartitionCount,
     pub(crate) sql: SqlConfig,
     /// Statements that run now.
-    pub(crate) sql_slots: Semaphore,
+    pub(crate) sql_slots: Arc<Semaphore>,
     /// Clients that follow now.
     pub(crate) tail_slots: Arc<Semaphore>,
     pub(crate) shutdown: CancellationToken,

@@ -1,4 +1,6 @@
-//! One statement: read it, scan what it needs, run it in a sandbox of its own.
+//! One statement: read it, scan what it needs, run it in a sandbox and a process of its own.
+
+mod process;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -6,7 +8,9 @@ use anyhow::Context as _;
 use arrow::datatypes::{Schema, SchemaRef};
 use event::{PartitionId, TenantId};
 use tokio::time::Instant;
-use warm_tier::sql::{Answer, Columns, Limits, Pushdown, Sandbox, Select, SqlError, Table};
+use warm_tier::sql::{
+    Answer, Columns, Job, Limits, Pushdown, Rows, Sandbox, Select, SqlError, Table,
+};
 
 use crate::{
     error::{Problem, Result},
@@ -15,6 +19,8 @@ use crate::{
     scan::{Budget, Request, judged},
     service::Service,
 };
+
+pub(crate) use process::{is_one as is_process, serve as serve_process};
 
 /// No statement that a person wrote is longer.
 pub(crate) const MAX_STATEMENT_BYTES: usize = 64 * 1024;
@@ -38,21 +44,33 @@ impl Service {
     ) -> Result<Ran> {
         let deadline = Instant::now() + timeout;
         let late = |_| Problem::from(SqlError::Timeout(timeout));
-        let slot = tokio::time::timeout_at(deadline, self.sql_slots.acquire()).await;
-        let Ok(Ok(_slot)) = slot else {
+        let slot = tokio::time::timeout_at(deadline, Arc::clone(&self.sql_slots).acquire_owned());
+        let Ok(Ok(slot)) = slot.await else {
             let detail = "other statements are running; come back later";
             return Err(Problem::unavailable("too_many_statements", detail));
         };
         let limits = self.sql.limits;
-        let (sandbox, select) = blocking(move || parse(limits, &sql)).await?;
+        let (sql, select) = blocking(move || parse(limits, sql)).await?;
         let scans = self.scan_tables(&tenant, &select, max_scan_bytes);
         let (tables, sources, missing) = tokio::time::timeout_at(deadline, scans)
             .await
             .map_err(late)??;
         let left = deadline.saturating_duration_since(Instant::now());
-        let answer = blocking(move || run(sandbox.within(left), &select, tables)).await?;
+        let job = Job {
+            sql,
+            limits: Limits {
+                timeout: left,
+                ..limits
+            },
+            tables,
+        };
+        let answer = process::run(job, slot, deadline).await;
+        let answer = answer.map_err(|error| match error {
+            SqlError::Timeout(_) => SqlError::Timeout(timeout),
+            error => error,
+        });
         Ok(Ran {
-            answer,
+            answer: answer?,
             sources,
             missing,
         })
@@ -63,7 +81,7 @@ impl Service {
         tenant: &TenantId,
         select: &Select,
         max_bytes: u64,
-    ) -> Result<(Vec<Loaded>, BTreeSet<Source>, Vec<(PartitionId, Missing)>)> {
+    ) -> Result<(Vec<Rows>, BTreeSet<Source>, Vec<(PartitionId, Missing)>)> {
         let (mut tables, mut sources, mut missing) = (Vec::new(), BTreeSet::new(), Vec::new());
         let mut budget = Budget::new(max_bytes);
         for table in select.tables.iter().copied() {
@@ -80,7 +98,7 @@ impl Service {
             let scanned = self.scan(&request).await?;
             sources.extend(scanned.sources);
             missing.extend(scanned.missing);
-            tables.push(Loaded {
+            tables.push(Rows {
                 table,
                 schema: request.schema,
                 batches: scanned.batches,
@@ -104,29 +122,9 @@ impl Service {
     }
 }
 
-/// The rows of one table.
-struct Loaded {
-    table: Table,
-    schema: SchemaRef,
-    batches: Vec<arrow::record_batch::RecordBatch>,
-}
-
-fn parse(limits: Limits, sql: &str) -> Result<(Sandbox, Select), SqlError> {
-    let sandbox = Sandbox::open(limits)?;
-    let select = sandbox.parse(sql)?;
-    Ok((sandbox, select))
-}
-
-fn run(sandbox: Sandbox, select: &Select, tables: Vec<Loaded>) -> Result<Answer, SqlError> {
-    for Loaded {
-        table,
-        schema,
-        batches,
-    } in tables
-    {
-        sandbox.load(table, &schema, batches)?;
-    }
-    sandbox.run(select)
+fn parse(limits: Limits, sql: String) -> Result<(String, Select), SqlError> {
+    let select = Sandbox::open(limits)?.parse(&sql)?;
+    Ok((sql, select))
 }
 
 async fn blocking<T: Send + 'static>(

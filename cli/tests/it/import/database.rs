@@ -11,6 +11,12 @@ pub(crate) struct Database {
     _dir: TempDir,
 }
 
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Damage {
+    ZeroedPage,
+    CutOff,
+}
+
 impl Database {
     pub(crate) fn new(rows: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -53,6 +59,24 @@ impl Database {
                      CASE WHEN i % 5 = 0 THEN '{\"type\":\"tool.call\",\"step\":' || i || '.50}' END,
                      strftime('%Y-%m-%d %H:%M:%f', 1767225600 + i / 100.0, 'unixepoch') FROM n";
         self.connection.execute(sql, [rows]).unwrap();
+    }
+
+    /// Takes the newest rows away.
+    pub(crate) fn shorten(&self, rows: usize) {
+        let sql = "DELETE FROM streams WHERE rowid > (SELECT max(rowid) - ?1 FROM streams)";
+        self.connection.execute(sql, [rows]).unwrap();
+    }
+
+    /// Breaks the file beneath SQLite.
+    pub(crate) fn damage(&self, damage: Damage) {
+        const PAGE: usize = 4096;
+        let mut bytes = std::fs::read(&self.path).unwrap();
+        let pages = bytes.len() / PAGE;
+        match damage {
+            Damage::ZeroedPage => bytes[pages / 2 * PAGE..][..PAGE].fill(0),
+            Damage::CutOff => bytes.truncate(pages * 2 / 3 * PAGE),
+        }
+        std::fs::write(&self.path, bytes).unwrap();
     }
 
     /// The text of each conversation as SQLite itself joins it.

@@ -112,3 +112,44 @@ async fn a_log_that_does_not_answer_leaves_the_outcome_unknown() {
 fn appended(seq: u64, duplicate: bool) -> Appended {
     Appended { seq, duplicate }
 }
+
+#[tokio::test]
+async fn of_many_that_append_behind_one_place_exactly_one_does() {
+    let world = World::start().await;
+    world.append_many(1..=3).await;
+    let behind = async |last: u64, id: &str| {
+        let payload = Bytes::from(format!("payload of {id}"));
+        let log = world.log.clone();
+        let appended = log.append_behind(PARTITION, last, id, payload, Vec::new());
+        appended.await.unwrap()
+    };
+    assert_eq!(behind(2, "early").await, None);
+    let all = (0..20).map(|n| behind(3, ["a", "b", "c", "d"][n % 4]));
+    let all = futures::future::join_all(all).await;
+    let new = all.iter().flatten().filter(|appended| !appended.duplicate);
+    assert_eq!(new.collect::<Vec<_>>(), [&appended(4, false)]);
+    assert_eq!(world.log.last_seq(PARTITION).await.unwrap(), 4);
+}
+
+#[tokio::test]
+async fn what_was_appended_behind_a_place_is_not_appended_again() {
+    let mut world = World::start().await;
+    let behind = async |world: &World| {
+        let (payload, headers) = (Bytes::from("x"), Vec::new());
+        let appended = world.log.append_behind(PARTITION, 0, "x", payload, headers);
+        appended.await.unwrap()
+    };
+    assert_eq!(behind(&world).await, Some(appended(1, false)));
+    for restart in [false, true] {
+        if restart {
+            world.nats.restart().await;
+        }
+        // Which of the two the server says depends on its version.
+        let again = behind(&world).await;
+        assert!(
+            [None, Some(appended(1, true))].contains(&again),
+            "{again:?}"
+        );
+        assert_eq!(world.log.last_seq(PARTITION).await.unwrap(), 1);
+    }
+}

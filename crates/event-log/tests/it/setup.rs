@@ -67,3 +67,25 @@ async fn a_server_that_is_not_there_is_a_clear_error_after_a_while() {
     assert!(error.is_transient());
     assert!(error.to_string().contains("connect to nats"), "{error}");
 }
+
+#[tokio::test]
+async fn a_store_is_named_once_and_no_two_alike() {
+    let mut world = World::start().await;
+    let name = world.log.store_id().await.unwrap();
+    assert!(name.is_some());
+
+    world.nats.restart().await;
+    let log = EventLog::connect(&world.nats.url, "test").await.unwrap();
+    log.ensure_streams(count(2), 1, None).await.unwrap();
+    assert_eq!(log.store_id().await.unwrap(), name);
+
+    let other = World::start().await;
+    assert_ne!(other.log.store_id().await.unwrap(), name);
+}
+
+#[tokio::test]
+async fn before_ingest_a_store_has_no_name() {
+    let nats = Nats::start().await;
+    let log = EventLog::connect(&nats.url, "test").await.unwrap();
+    assert_eq!(log.store_id().await.unwrap(), None);
+}

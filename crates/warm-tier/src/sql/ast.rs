@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::{Columns, SqlError, Table};
+use super::{
+    Columns, SqlError, Table,
+    functions::{self, Known},
+};
 
 /// Table functions that make rows out of nothing but their arguments.
 const TABLE_FUNCTIONS: &[&str] = &[
@@ -16,20 +19,6 @@ const TABLE_FUNCTIONS: &[&str] = &[
     "range",
     "repeat_row",
     "unnest",
-];
-
-/// Functions that make one value larger than any budget, or that look out of the sandbox.
-const REFUSED_FUNCTIONS: &[&str] = &[
-    "array_resize",
-    "generate_series",
-    "getenv",
-    "list_resize",
-    "lpad",
-    "parse_duckdb_log_message",
-    "range",
-    "repeat",
-    "rpad",
-    "write_log",
 ];
 
 /// What [`inspect`] finds.
@@ -48,7 +37,7 @@ pub(super) fn only_statement(json: &str) -> Result<Value, SqlError> {
         if parsed["error_type"] == "not implemented" {
             return Err(refuse("only a single SELECT may be run here"));
         }
-        return Err(SqlError::Invalid(message.to_owned()));
+        return Err(SqlError::Invalid(plain(message)));
     }
     match parsed["statements"].as_array_mut().map(std::mem::take) {
         Some(mut statements) if statements.len() == 1 => Ok(statements.remove(0)["node"].take()),
@@ -59,6 +48,18 @@ pub(super) fn only_statement(json: &str) -> Result<Value, SqlError> {
             "one statement at a time: leave out what follows the first ;",
         )),
     }
+}
+
+/// What DuckDB said, without what nobody can do here: no setting may be changed.
+pub(super) fn plain(message: &str) -> String {
+    let depth = "expression depth";
+    if message.contains(depth) {
+        return "the statement is nested too deeply; make it of parts, by WITH".to_owned();
+    }
+    let advice = ["Use \"SET ", "Use 'SET ", "SET ", "PRAGMA "];
+    let sentences = message.split_inclusive(". ");
+    let kept = sentences.filter(|sentence| !advice.iter().any(|start| sentence.starts_with(start)));
+    kept.collect::<String>().trim().chars().take(500).collect()
 }
 
 fn refuse(sentence: impl Into<String>) -> SqlError {
@@ -140,7 +141,7 @@ impl Found {
             self.ctes.extend(names.map(|cte| lower(cte, "key")));
         }
         if node.contains_key("function_name") {
-            refused_function(&lower(node, "function_name"))?;
+            function(&lower(node, "function_name"))?;
         }
         match text(node, "type") {
             "BASE_TABLE" => self.base_table(node),
@@ -188,18 +189,15 @@ impl Found {
     }
 }
 
-fn refused_function(name: &str) -> Result<(), SqlError> {
-    if REFUSED_FUNCTIONS.contains(&name) {
-        let rows = if TABLE_FUNCTIONS.contains(&name) {
-            "; as a table (FROM) it is"
-        } else {
-            ""
-        };
-        return Err(refuse(format!(
-            "the function {name} is not allowed here{rows}"
-        )));
+fn function(name: &str) -> Result<(), SqlError> {
+    match functions::known(name) {
+        Known::Pure => Ok(()),
+        Known::Refused => Err(refuse(format!("the function {name} is not allowed here"))),
+        Known::Not => Err(SqlError::Invalid(format!(
+            "there is no function {name} here; there are those of DuckDB 1.5 that read nothing \
+             but their arguments"
+        ))),
     }
-    Ok(())
 }
 
 fn table_function(node: &Map<String, Value>) -> Result<(), SqlError> {

@@ -1,6 +1,6 @@
 //! The in-memory DuckDB that one statement runs in.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use arrow::{
     array::RecordBatch,
@@ -117,13 +117,6 @@ impl Sandbox {
             .map_err(engine)
     }
 
-    /// The same world, with `timeout` left for the statement.
-    #[must_use]
-    pub fn within(mut self, timeout: Duration) -> Self {
-        self.limits.timeout = timeout;
-        self
-    }
-
     /// Runs the statement on what was loaded. Tables that were not loaded do not exist.
     pub fn run(self, select: &Select) -> Result<Answer, SqlError> {
         let Limits {
@@ -196,12 +189,7 @@ fn message(error: &duckdb::Error) -> String {
         duckdb::Error::DuckDBFailure(_, Some(text)) => text.clone(),
         other => other.to_string(),
     };
-    text.lines()
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .take(500)
-        .collect()
+    ast::plain(text.lines().next().unwrap_or_default())
 }
 
 fn engine(error: duckdb::Error) -> SqlError {

@@ -8,6 +8,9 @@ use event::Timestamp;
 
 use super::*;
 
+mod functions;
+mod wire;
+
 const START: i64 = 1_763_629_200_000_000; // 2025-11-20T09:00:00Z
 
 fn events() -> RecordBatch {
@@ -172,9 +175,6 @@ fn what_is_no_single_select_over_the_tables_is_refused() {
         "WITH x AS (SELECT * FROM read_text('/etc/hostname')) SELECT * FROM x",
         "WITH x AS (INSERT INTO events_rows VALUES (1) RETURNING *) SELECT * FROM x",
         "SELECT 1 WHERE EXISTS (FROM glob('*'))",
-        "SELECT repeat('x', 4000000000)",
-        "SELECT range(1000000000)",
-        "SELECT * FROM unnest(generate_series(1, 1000000000))",
         "SELECT getenv('HOME')",
     ] {
         let error = parse(sql).unwrap_err();
@@ -244,6 +244,12 @@ fn statements_that_make_no_sense_are_invalid() {
         run(&deep),
         Err(SqlError::Invalid(_) | SqlError::NotAllowed(_))
     ));
+    let deep = format!("SELECT 1{}", " + 1".repeat(1100));
+    let error = run(&deep).unwrap_err().to_string();
+    assert!(
+        error.contains("nested too deeply") && !error.contains("SET"),
+        "{error}"
+    );
     let deep = format!("SELECT 1{}", " + 1".repeat(900));
     assert!(matches!(
         run(&deep),

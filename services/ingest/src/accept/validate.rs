@@ -59,7 +59,7 @@ fn check_whole(fields: &Fields<'_>) -> Result<(), Bad> {
     if fields.tenant {
         return Err(Bad::new(
             "tenant_not_allowed",
-            "the tenant comes from the credential, never from the body",
+            "the tenant comes from the credential, never from the body; leave it out",
         ));
     }
     if let Some(name) = fields.repeated {
@@ -107,14 +107,14 @@ fn conversation(context: &Context, value: Value<'_>) -> Result<ConversationId, B
     match (text(NAME, value)?, &context.conversation) {
         (None, None) => Err(Bad::new(
             "missing_conversation",
-            "conversation_id is required",
+            "conversation_id is required; name the conversation in each event or in the path",
         )),
         (None, Some(path)) => Ok(path.clone()),
         (Some(own), None) => ConversationId::new(&own).map_err(not_an_id(NAME)),
         (Some(own), Some(path)) if own == path.as_str() => Ok(path.clone()),
         (Some(_), Some(path)) => Err(Bad::new(
             "conversation_mismatch",
-            format!("conversation_id is not that of the path, {path}"),
+            format!("conversation_id is not that of the path, {path}; leave it out of the event"),
         )),
     }
 }
@@ -135,7 +135,10 @@ fn event_id<'a>(
 
 fn event_type(value: Value<'_>) -> Result<EventType, Bad> {
     let Some(text) = text(Name::Type, value)? else {
-        return Err(Bad::new("missing_type", "type is required"));
+        return Err(Bad::new(
+            "missing_type",
+            "type is required; name what it is, for example output.chunk",
+        ));
     };
     EventType::new(&text).map_err(not_an_id(Name::Type))
 }

@@ -169,3 +169,17 @@ async fn what_was_done_is_counted() {
     }
     assert!(ingest.stop().await.success());
 }
+
+#[tokio::test]
+async fn the_store_has_the_same_name_whenever_it_is_asked() {
+    let (world, ingest) = World::start().await;
+    let ask = async || {
+        let url = format!("http://127.0.0.1:{}/v1/store", world.port);
+        ok(world.client.get(url).send().await.unwrap()).await
+    };
+    let name = ask().await;
+    assert!(name["store"].is_string(), "{name}");
+    ingest.kill().await;
+    let _ingest = world.ingest(&[]).await;
+    assert_eq!(ask().await, name);
+}

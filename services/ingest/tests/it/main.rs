@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails must panic")]
 
 mod answers;
+mod conditional;
 mod crash;
 mod refusals;
+mod slow;
 mod start;
 mod world;

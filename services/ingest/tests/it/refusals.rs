@@ -137,24 +137,24 @@ async fn another_path_method_or_option_is_a_problem_too() {
             Method::POST,
             "/v1/events?partial=perhaps",
             400,
-            "invalid_query",
+            "invalid_parameter",
         ),
         (
             Method::POST,
             "/v1/conversations/%F0%9F%98%80/events",
-            422,
+            400,
             "invalid_conversation_id",
         ),
         (
             Method::POST,
             "/v1/conversations/..%2Fx/events",
-            422,
+            400,
             "invalid_conversation_id",
         ),
         (
             Method::POST,
             "/v1/conversations/%FF/events",
-            422,
+            400,
             "invalid_conversation_id",
         ),
     ] {
@@ -201,4 +201,48 @@ async fn a_full_log_asks_to_come_back_later() {
         (status, problem["code"].as_str().unwrap()),
         (429, "log_full")
     );
+}
+
+#[tokio::test]
+async fn a_head_that_nobody_understands_is_a_problem_too() {
+    let (world, _ingest) = World::start().await;
+    let many: String = (0..300).map(|n| format!("x-{n}: 1\r\n")).collect();
+    for (head, status, code) in [
+        (
+            "POST /v1/events HTTP/1.1\r\ncontent-length: abc\r\n",
+            "400",
+            "malformed_request",
+        ),
+        (
+            "POST /v1/events HTTP/1.1\r\nbad header: 1\r\n",
+            "400",
+            "malformed_request",
+        ),
+        ("P\u{1}ST / HTTP/1.1\r\n", "400", "malformed_request"),
+        (
+            &format!("POST / HTTP/1.1\r\n{many}"),
+            "431",
+            "head_too_large",
+        ),
+    ] {
+        let mut stream = TcpStream::connect(("127.0.0.1", world.port)).await.unwrap();
+        stream
+            .write_all(format!("{head}\r\n").as_bytes())
+            .await
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{answer}"
+        );
+        assert!(
+            answer.contains("content-type: application/problem+json"),
+            "{answer}"
+        );
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        let problem: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(problem["code"], code);
+        assert_eq!(problem["type"], format!("urn:isotherm:problem:{code}"));
+    }
 }

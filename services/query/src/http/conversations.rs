@@ -70,7 +70,7 @@ fn cursor(text: &str) -> Result<(Timestamp, ConversationId)> {
         .split_once('/')
         .and_then(|(time, id)| Some((time.parse().ok()?, ConversationId::new(id).ok()?)));
     parsed.ok_or_else(|| {
-        let detail = "after is not the next of an earlier answer";
+        let detail = "after is not the next of an earlier answer; begin again without it";
         Problem::bad_request("invalid_cursor", detail)
     })
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::{
     body::Bytes,
-    extract::{RawQuery, State, rejection::BytesRejection},
+    extract::{FromRequest as _, RawQuery, Request, State, rejection::BytesRejection},
     http::{HeaderMap, StatusCode},
     response::Response,
 };
@@ -21,11 +21,14 @@ use crate::{
     sql::{MAX_STATEMENT_BYTES, Ran},
 };
 
+/// How long a statement may take to arrive.
+const BODY: Duration = Duration::from_secs(10);
+
 pub(super) async fn run(
     State(service): State<Shared>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
-    body: std::result::Result<Bytes, BytesRejection>,
+    request: Request,
 ) -> Result<Response> {
     let format = Format::accepted(&headers)?;
     let mut params = Params::parse(query.as_deref());
@@ -33,7 +36,11 @@ pub(super) async fn run(
     let max_bytes = params.number("max_bytes", own.max_scan_bytes)?;
     let timeout = timeout(&mut params, own.limits.timeout)?;
     params.end()?;
-    let sql = statement(body)?;
+    let body = tokio::time::timeout(BODY, Bytes::from_request(request, &()));
+    let sql = statement(body.await.map_err(|_| {
+        let detail = format!("the statement did not arrive within {BODY:?}; send it again");
+        Problem::refused(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail)
+    })?)?;
     let ran = service.run_sql(
         TenantId::default_tenant(),
         sql,
@@ -54,7 +61,8 @@ pub(super) async fn run(
 
 fn statement(body: std::result::Result<Bytes, BytesRejection>) -> Result<String> {
     let body = body.map_err(|_| {
-        let detail = format!("a statement has at most {MAX_STATEMENT_BYTES} bytes");
+        let detail =
+            format!("a statement has at most {MAX_STATEMENT_BYTES} bytes; make it shorter");
         Problem::refused(StatusCode::PAYLOAD_TOO_LARGE, "statement_too_large", detail)
     })?;
     String::from_utf8(body.into()).map_err(|_| {

@@ -56,14 +56,15 @@ pub(super) async fn tiers(State(service): State<Shared>) -> Result<Json<Value>> 
 
 pub(super) async fn watermarks(State(service): State<Shared>) -> Result<Json<Value>> {
     let (watermarks, states) = service.bounded(known(&service)).await?;
-    Ok(Json(
-        json!({"partitions": partitions(&watermarks, &states)}),
-    ))
+    let store = service.sources.log.store_id().await.map_err(down)?;
+    Ok(Json(json!({
+        "store": store.map(|id| id.to_string()),
+        "partitions": partitions(&watermarks, &states),
+    })))
 }
 
 async fn known(service: &Service) -> Result<(Vec<Watermark>, BTreeMap<PartitionId, LogState>)> {
     let log = &service.sources.log;
-    let down = |_| Problem::unavailable("log_unavailable", "the event log does not answer now");
     let watermarks = log.watermarks().await.map_err(down)?;
     let states = stream::iter(service.partitions.all())
         .map(async |partition| Ok((partition, log.state(partition).await.map_err(down)?)))
@@ -72,6 +73,13 @@ async fn known(service: &Service) -> Result<(Vec<Watermark>, BTreeMap<PartitionI
         .await;
     let states = states.into_iter().collect::<Result<_>>()?;
     Ok((watermarks, states))
+}
+
+fn down(_: event_log::Error) -> Problem {
+    Problem::unavailable(
+        "log_unavailable",
+        "the event log does not answer now; ask again",
+    )
 }
 
 fn partitions(watermarks: &[Watermark], states: &BTreeMap<PartitionId, LogState>) -> Vec<Value> {

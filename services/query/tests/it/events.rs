@@ -178,14 +178,18 @@ async fn bad_requests_are_refused_with_a_code_and_a_sentence() {
         (
             "/v1/conversations/..%2F..%2Fetc/events".into(),
             400,
-            "invalid_id",
+            "invalid_conversation_id",
         ),
         (
             "/v1/conversations/%F0%9F%98%80/events".into(),
             400,
-            "invalid_id",
+            "invalid_conversation_id",
         ),
-        ("/v1/conversations/a%00b/events".into(), 400, "invalid_id"),
+        (
+            "/v1/conversations/a%00b/events".into(),
+            400,
+            "invalid_conversation_id",
+        ),
         (
             "/v1/conversations?after=nonsense".into(),
             400,

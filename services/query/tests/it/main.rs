@@ -5,6 +5,7 @@
 
 mod cold;
 mod events;
+mod hogs;
 mod preview;
 mod repeats;
 mod sql;

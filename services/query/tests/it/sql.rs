@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use crate::world::{World, id};
 
-fn cell(answer: &(u16, Value)) -> Value {
+pub(crate) fn cell(answer: &(u16, Value)) -> Value {
     assert_eq!(answer.0, 200, "{}", answer.1);
     answer.1["rows"][0][0].clone()
 }
@@ -160,27 +160,4 @@ async fn hostile_statements_are_refused_and_the_service_lives() {
         (400, Some("invalid_parameter"))
     );
     assert_eq!(cell(&world.sql("SELECT count(*) FROM events").await), 30);
-}
-
-#[tokio::test]
-async fn values_beyond_all_memory_end_their_statement_and_not_the_service() {
-    let memory = [
-        "--memory-bytes",
-        "1000000000",
-        "--sql-memory-bytes",
-        "100000000",
-    ];
-    let world = World::start_with(&memory).await;
-    let (from, to) = ("a".repeat(20_000), "b".repeat(20_000));
-    for hog in [
-        // Made by one call, which nothing can interrupt and DuckDB does not count.
-        "SELECT sum(length(printf('%400000000d', i))) FROM range(40) t(i)".to_owned(),
-        format!("SELECT length(replace(replace('{from}', 'a', '{to}'), 'b', 'cc'))"),
-        format!("SELECT sum(length(replace('{from}', 'a', '{to}' || i))) FROM range(99) t(i)"),
-    ] {
-        let (status, answer) = world.sql(hog.clone()).await;
-        assert_eq!(status, 422, "{hog}: {answer}");
-        assert!(world.is_ready().await, "{hog}");
-    }
-    assert_eq!(cell(&world.sql("SELECT 42").await), 42);
 }

@@ -111,6 +111,9 @@ async fn tiers_and_watermarks_say_what_lies_where() {
     assert!(tiers["tiers"][0]["bytes_per_event"].as_f64().unwrap() > 1.0);
     let partitions = tiers["partitions"].as_array().unwrap().len();
     assert_eq!(partitions, usize::from(count().get()));
+    let (_, watermarks) = world.json("/v1/watermarks").await;
+    let name = world.log.store_id().await.unwrap().unwrap().to_string();
+    assert_eq!(watermarks["store"], name, "{watermarks}");
     let metrics = world.metrics().await;
     assert!(
         metrics.contains("isotherm_query_duration_seconds_count{api=\"tiers\"}"),

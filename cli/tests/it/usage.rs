@@ -1,0 +1,59 @@
+//! Calls that cannot work end at once, with what to do instead.
+
+use std::{net::TcpListener, time::Duration};
+
+use testkit::Service;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+async fn refused(args: &[&str]) -> (i32, String) {
+    let mut isotherm = Service::start(env!("CARGO_BIN_EXE_isotherm"), args);
+    let status = isotherm.wait(LIMIT).await;
+    (status.code().unwrap(), isotherm.stderr())
+}
+
+#[tokio::test]
+async fn what_can_never_start_is_a_usage_error_before_anything_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let data_text = data.to_str().unwrap();
+    for (args, word) in [
+        (["--partitions", "0"], "1..=1024"),
+        (["--partitions", "1025"], "1..=1024"),
+        (["--cold", "ftp://x"], "s3://bucket/prefix"),
+    ] {
+        let (code, stderr) = refused(&[&["dev", "--data", data_text], &args[..]].concat()).await;
+        assert_eq!(code, 2, "{args:?}: {stderr}");
+        assert!(stderr.contains(word), "{args:?}: {stderr}");
+        assert!(!data.exists());
+    }
+}
+
+#[tokio::test]
+async fn a_policy_that_is_no_text_is_refused_with_what_to_give() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), [0xff, 0xfe, 0x00]).unwrap();
+    let (code, stderr) = refused(&["policy", "apply", file.path().to_str().unwrap()]).await;
+    assert_eq!(code, 1);
+    assert!(
+        stderr.contains("give files of RetentionPolicy objects"),
+        "{stderr}"
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_nats_is_named_with_the_flag() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("nats://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let _ = std::io::Write::write_all(&mut stream.unwrap(), b"HTTP/1.1 400 x\r\n\r\n");
+        }
+    });
+    let (code, stderr) = refused(&["policy", "show", "--nats-url", &url]).await;
+    assert_eq!(code, 1);
+    assert!(
+        stderr.contains("no NATS server answers") && stderr.contains("--nats-url"),
+        "{stderr}"
+    );
+}

@@ -1,0 +1,134 @@
+//! `If-Match` on a conversation.
+
+use reqwest::Response;
+use serde_json::{Value, json};
+
+use crate::world::{World, lines, ok, problem};
+
+/// Appends the event `id` to `conversation`, behind `last` when that is given.
+async fn append(world: &World, conversation: &str, id: &str, last: Option<&str>) -> Response {
+    let path = format!("/v1/conversations/{conversation}/events?receipts=all");
+    let mut request = world.post(&path);
+    if let Some(last) = last {
+        request = request.header("if-match", format!("\"{last}\""));
+    }
+    let event = json!({"event_id": id, "type": "output.chunk", "content": "1"});
+    request.body(event.to_string()).send().await.unwrap()
+}
+
+fn position(receipt: &Value) -> String {
+    receipt["receipts"][0]["position"]
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
+
+#[tokio::test]
+async fn who_knows_the_end_of_a_conversation_appends_and_others_are_told_it() {
+    let (world, _ingest) = World::start().await;
+    let first = position(&ok(append(&world, "c", "a", None).await).await);
+    // Others write to the same partition meanwhile.
+    world.append(lines(0..50)).await;
+    let second = ok(append(&world, "c", "b", Some(&first)).await).await;
+    assert_eq!(
+        (&second["acked"], &second["duplicates"]),
+        (&json!(1), &json!(0))
+    );
+    let second = position(&second);
+
+    let refused = append(&world, "c", "x", Some(&first)).await;
+    let (status, refused) = problem(refused).await;
+    assert_eq!(
+        (status, &refused["code"]),
+        (412, &json!("position_mismatch"))
+    );
+    assert_eq!(refused["current"], json!(second));
+    ok(append(&world, "c", "c", Some(&second)).await).await;
+
+    let contents = world.stored().await.into_iter();
+    let of_it = contents.filter(|(_, event)| event.conversation_id.as_str() == "c");
+    assert_eq!(of_it.count(), 3);
+}
+
+#[tokio::test]
+async fn of_many_writers_with_one_position_one_wins_while_others_write_elsewhere() {
+    let (world, _ingest) = World::start().await;
+    let mut last = position(&ok(append(&world, "c", "start", None).await).await);
+    for round in 0..10 {
+        let noise = world.append(lines(round * 100..round * 100 + 100));
+        let ids: Vec<String> = (0..8).map(|n| format!("r{round}w{n}")).collect();
+        let writers = ids.iter().map(|id| append(&world, "c", id, Some(&last)));
+        let (_, answers) = tokio::join!(noise, futures::future::join_all(writers));
+        let mut won = Vec::new();
+        for answer in answers {
+            if answer.status() == 412 {
+                continue;
+            }
+            won.push(position(&ok(answer).await));
+        }
+        assert_eq!(won.len(), 1, "round {round}: {won:?}");
+        last = won.remove(0);
+    }
+    let stored = world.stored().await.into_iter();
+    let of_it = stored.filter(|(_, event)| event.conversation_id.as_str() == "c");
+    assert_eq!(of_it.count(), 11);
+}
+
+#[tokio::test]
+async fn a_retry_of_what_was_stored_is_success_whatever_came_behind() {
+    let (world, _ingest) = World::start().await;
+    let first = position(&ok(append(&world, "c", "a", None).await).await);
+    let second = position(&ok(append(&world, "c", "b", Some(&first)).await).await);
+    ok(append(&world, "c", "later", None).await).await;
+    let again = ok(append(&world, "c", "b", Some(&first)).await).await;
+    assert_eq!(again["duplicates"], 1);
+    assert_eq!(position(&again), second);
+}
+
+#[tokio::test]
+async fn conditions_that_cannot_be_checked_are_refused_and_not_passed_over() {
+    let (world, _ingest) = World::start().await;
+    let first = position(&ok(append(&world, "c", "a", None).await).await);
+    let send = async |path: &str, last: &str, body: String| {
+        let request = world.post(path).header("if-match", format!("\"{last}\""));
+        let (status, problem) = problem(request.body(body).send().await.unwrap()).await;
+        (status, problem["code"].as_str().unwrap().to_owned())
+    };
+    let event = || r#"{"type":"t"}"#.to_owned();
+    let refused = |status, code: &str| (status, code.to_owned());
+    let path = "/v1/conversations/c/events";
+    assert_eq!(
+        send("/v1/events", &first, lines(0..1)).await,
+        refused(400, "invalid_condition")
+    );
+    assert_eq!(
+        send(path, "*", event()).await,
+        refused(400, "invalid_condition")
+    );
+    let elsewhere = "0001-0009-0001-00000000000000000001-0000";
+    assert_eq!(
+        send(path, elsewhere, event()).await,
+        refused(400, "invalid_condition")
+    );
+    let many = event().repeat(501);
+    assert_eq!(
+        send(path, &first, many).await,
+        refused(413, "condition_too_large")
+    );
+    let nowhere = format!("{}-0007", &first[..first.len() - 5]);
+    assert_eq!(
+        send(path, &nowhere, event()).await,
+        refused(412, "position_mismatch")
+    );
+
+    let log = event_log::EventLog::connect(&world.nats.url, "test")
+        .await
+        .unwrap();
+    ok(append(&world, "c", "b", None).await).await;
+    let place: event::Position = first.parse().unwrap();
+    log.purge_through(place.partition, place.seq).await.unwrap();
+    assert_eq!(
+        send(path, &first, event()).await,
+        refused(409, "position_out_of_reach")
+    );
+}

@@ -1,0 +1,89 @@
+//! Statements that take all they can get.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use testkit::eventually;
+
+use crate::{sql::cell, world::World};
+
+/// Each level makes what it is given ten times as long, in one call.
+fn bomb(levels: usize) -> String {
+    let open = "regexp_replace(".repeat(levels);
+    let close = ", '.', 'xxxxxxxxxx', 'g')".repeat(levels);
+    format!("SELECT length({open}'xxxxxxxxxx'{close})")
+}
+
+#[tokio::test]
+async fn values_beyond_all_memory_end_their_statement_and_not_the_service() {
+    let memory = [
+        "--memory-bytes",
+        "1000000000",
+        "--sql-memory-bytes",
+        "100000000",
+        "--sql-timeout",
+        "3s",
+    ];
+    let world = World::start_with(&memory).await;
+    let (from, to) = ("a".repeat(20_000), "b".repeat(20_000));
+    for hog in [
+        // Made by one call, which nothing can interrupt and DuckDB does not count.
+        "SELECT sum(length(printf('%400000000d', i))) FROM range(40) t(i)".to_owned(),
+        format!("SELECT length(replace(replace('{from}', 'a', '{to}'), 'b', 'cc'))"),
+        format!("SELECT sum(length(replace('{from}', 'a', '{to}' || i))) FROM range(99) t(i)"),
+        "SELECT length(repeat('x', 4000000000))".to_owned(),
+        "SELECT length(lpad('x', 2000000000, 'y') || rpad('x', 2000000000, 'y'))".to_owned(),
+        "SELECT len(range(1000000000)) + len(list_resize([1], 2000000000))".to_owned(),
+    ] {
+        let (status, answer) = world.sql(hog.clone()).await;
+        assert_eq!(status, 422, "{hog}: {answer}");
+        assert!(world.is_ready().await, "{hog}");
+    }
+    assert_eq!(cell(&world.sql("SELECT 42").await), 42);
+}
+
+#[tokio::test]
+async fn a_call_that_nothing_interrupts_ends_at_its_limit_and_leaves_its_place() {
+    let world = World::start_with(&["--sql-timeout", "2s", "--sql-at-once", "2"]).await;
+    world.publish(0..30, 3).await;
+    for _ in 0..2 {
+        let began = Instant::now();
+        let (one, two, three) = tokio::join!(
+            world.sql(bomb(7)),
+            world.sql(bomb(8)),
+            world.sql("SELECT sum(length(printf('%900000000d', i))) FROM range(900) t(i)"),
+        );
+        assert!(began.elapsed() < Duration::from_secs(4), "{began:?}");
+        for (status, problem) in [one, two, three] {
+            let code = problem["code"].as_str().unwrap();
+            let codes = ["sql_timeout", "sql_memory", "too_many_statements"];
+            assert!(codes.contains(&code), "{status} {problem}");
+        }
+        let began = Instant::now();
+        assert_eq!(cell(&world.sql("SELECT count(*) FROM events").await), 30);
+        assert!(began.elapsed() < Duration::from_secs(1), "{began:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_statement_whose_client_left_gives_its_place_to_the_next() {
+    let world = World::start_with(&["--sql-at-once", "1"]).await;
+    let gone = tokio::time::timeout(Duration::from_secs(1), world.sql(bomb(9))).await;
+    assert!(gone.is_err(), "{gone:?}");
+    let began = Instant::now();
+    assert_eq!(cell(&world.sql("SELECT 42").await), json!(42));
+    assert!(began.elapsed() < Duration::from_secs(5), "{began:?}");
+    eventually("its process is gone", async || {
+        children(world.query.pid()) == 0
+    })
+    .await;
+}
+
+/// How many processes `parent` has started that are still there.
+fn children(parent: u32) -> usize {
+    let processes = std::fs::read_dir("/proc").unwrap();
+    let status = processes
+        .filter_map(|entry| std::fs::read_to_string(entry.ok()?.path().join("status")).ok());
+    let of_it = format!("\nPPid:\t{parent}\n");
+    status.filter(|status| status.contains(&of_it)).count()
+}
