@@ -2,4 +2,5 @@
 
 mod dev;
 mod import;
+mod policy;
 mod run;
