@@ -2,7 +2,7 @@
 //! that it needs every right that it has.
 
 use crate::{
-    policy::policy,
+    policy::{IN_FORCE, Policy, policy},
     rights::assert_every_right_is_used,
     world::{LONG, RELEASE, World},
 };
@@ -12,68 +12,60 @@ const ENUM: &str =
     "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/enforcement/enum";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_operator_takes_up_where_it_stopped_and_needs_every_right_that_it_has() {
+async fn the_operator_takes_up_where_it_stopped_passes_over_what_it_cannot_read_and_needs_all_its_rights()
+ {
     let world = World::install("operator").await;
     world.enforce("good", "tiers: {hot: {maxAge: 1h}}").await;
-
-    // The replica that writes dies, and somebody writes nonsense meanwhile.
-    let before = until_holder(&world, |_| true).await;
-    world.kubectl(&format!("delete pod {before} --grace-period 0 --force"));
-    let nonsense = r#"{"status": {"conditions": [], "matchedStreams": 77}}"#;
-    world.kubectl_with(
-        "patch retentionpolicy good --subresource status --type merge --patch",
-        &[nonsense],
-    );
-    world
-        .until_condition("good", "Ready", ("True", "Enforcing"))
-        .await;
-    world
-        .until_policy("good", "is counted again", |own| {
-            own.status()["matchedStreams"] != 77
-        })
-        .await;
-    until_holder(&world, |holder| holder != before).await;
-
-    // What is edited while it is away is done when it is back.
-    scale(&world, 0).await;
-    world.edit("good", r#"{"spec": {"tiers": {"hot": {"maxAge": "2h"}}}}"#);
-    world.apply(&policy(
-        "new",
-        "priority: 7, archive: {suspend: true}, tiers: {warm: {maxAge: 3d}}",
-    ));
-    scale(&world, 2).await;
-    for (name, tier, age) in [
-        ("good", "hotSeconds", 2 * 3600),
-        ("new", "warmSeconds", 3 * 86400),
-    ] {
-        let seen = world
-            .until_condition(name, "Ready", ("True", "Enforcing"))
-            .await;
-        assert_eq!(seen.status()["effective"][tier], age);
-    }
-    world.until_scheduled("*/5 * * * *", true).await;
+    lose_the_leader(&world).await;
+    edit_while_it_is_away(&world).await;
 
     apply_unreadable(&world, "broken");
+    let unreadable = ("False", "Unreadable");
     let seen = world
-        .until_condition("broken", "Accepted", ("False", "Unreadable"))
+        .until_condition("broken", "Accepted", unreadable)
         .await;
-    assert!(
-        seen.message("Accepted").contains("Later"),
-        "{}",
-        seen.message("Accepted")
-    );
+    let message = seen.message("Accepted");
+    assert!(message.contains("Later"), "{message}");
     for age in ["3h", "4h"] {
-        world.edit(
-            "good",
-            &format!(r#"{{"spec": {{"tiers": {{"hot": {{"maxAge": "{age}"}}}}}}}}"#),
-        );
-        world
-            .until_condition("good", "Ready", ("True", "Enforcing"))
-            .await;
+        let patch = format!(r#"{{"spec": {{"tiers": {{"hot": {{"maxAge": "{age}"}}}}}}}}"#);
+        world.edit("good", &patch);
+        world.until_condition("good", "Ready", IN_FORCE).await;
     }
     world.edit("new", r#"{"spec": {"archive": {"suspend": false}}}"#);
     world.until_scheduled("*/5 * * * *", false).await;
     assert_every_right_is_used(&world, &format!("{RELEASE}-operator")).await;
+}
+
+/// The replica that writes dies, and somebody writes nonsense into a status meanwhile.
+async fn lose_the_leader(world: &World) {
+    let before = until_holder(world, |_| true).await;
+    world.kubectl(&format!("delete pod {before} --grace-period 0 --force"));
+    let nonsense = r#"{"status": {"conditions": [], "matchedStreams": 77}}"#;
+    let line = "patch retentionpolicy good --subresource status --type merge --patch";
+    world.kubectl_with(line, &[nonsense]);
+    world.until_condition("good", "Ready", IN_FORCE).await;
+    let counted = |own: &Policy| own.status()["matchedStreams"] != 77;
+    world
+        .until_policy("good", "is counted again", counted)
+        .await;
+    until_holder(world, |holder| holder != before).await;
+}
+
+/// What is edited while no operator runs is done when one is back.
+async fn edit_while_it_is_away(world: &World) {
+    scale(world, 0).await;
+    world.edit("good", r#"{"spec": {"tiers": {"hot": {"maxAge": "2h"}}}}"#);
+    let new = "priority: 7, archive: {suspend: true}, tiers: {warm: {maxAge: 3d}}";
+    world.apply(&policy("new", new));
+    scale(world, 2).await;
+    for (name, tier, age) in [
+        ("good", "hotSeconds", 2 * 3600),
+        ("new", "warmSeconds", 3 * 86400),
+    ] {
+        let seen = world.until_condition(name, "Ready", IN_FORCE).await;
+        assert_eq!(seen.status()["effective"][tier], age);
+    }
+    world.until_scheduled("*/5 * * * *", true).await;
 }
 
 /// Waits until the Lease is held by one of these pods.

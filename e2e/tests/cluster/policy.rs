@@ -5,6 +5,8 @@ use testkit::eventually_within;
 
 use crate::world::{LONG, World};
 
+/// Of the condition Ready: every service follows the policy, and events go as it says.
+pub(crate) const IN_FORCE: (&str, &str) = ("True", "Enforcing");
 const GROUP: &str = "apis/isotherm.dev/v1alpha1";
 
 /// A policy as the API server has it.
@@ -63,8 +65,7 @@ impl World {
     /// Applies a policy, and waits until it is accepted and every service follows it.
     pub(crate) async fn enforce(&self, name: &str, spec: &str) -> Policy {
         self.apply(&policy(name, spec));
-        self.until_condition(name, "Ready", ("True", "Enforcing"))
-            .await
+        self.until_condition(name, "Ready", IN_FORCE).await
     }
 
     pub(crate) async fn policy(&self, name: &str) -> Policy {

@@ -2,7 +2,7 @@
 
 use crate::{
     events::{ids, lines},
-    policy::{Policy, policy},
+    policy::{IN_FORCE, Policy, policy},
     world::World,
 };
 
@@ -59,10 +59,8 @@ async fn a_dry_run_shows_what_enforcing_the_policy_then_does() {
     world.client.until_sealed().await;
     let clock = format!("{MINUTE}, priority: 0, tiers: {{cold: {{maxAge: Forever}}}}");
     world.enforce("clock", &clock).await;
-    let spec = format!(
-        "archive: {{suspend: true}}, priority: 500, selector: {{streams: [gone]}}, \
-         tiers: {{hot: {{maxAge: 2s}}, warm: {{maxAge: 4s}}, cold: {{maxAge: 6s}}}}"
-    );
+    let spec = "archive: {suspend: true}, priority: 500, selector: {streams: [gone]}, \
+                tiers: {hot: {maxAge: 2s}, warm: {maxAge: 4s}, cold: {maxAge: 6s}}";
     world.apply(&policy("short", &format!("enforcement: DryRun, {spec}")));
     world
         .until_condition("short", "Ready", ("True", "DryRun"))
@@ -86,9 +84,7 @@ async fn a_dry_run_shows_what_enforcing_the_policy_then_does() {
 
     let enforce = r#"{"spec": {"enforcement": "Enforce", "archive": null}}"#;
     world.edit("short", enforce);
-    world
-        .until_condition("short", "Ready", ("True", "Enforcing"))
-        .await;
+    world.until_condition("short", "Ready", IN_FORCE).await;
     world.client.until_gone("gone").await;
     world.client.assert_holds("stays", &ids(300..400)).await;
     let seen = world

@@ -9,60 +9,50 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rivals_are_named_tiers_are_inherited_whole_and_one_broken_policy_stops_no_other() {
+async fn rivals_of_one_rank_are_named_and_a_tier_is_inherited_whole() {
     let world = World::install("rules").await;
     let base =
         "priority: 1, tiers: {hot: {maxAge: 2h, maxEventsPerStream: 100}, warm: {maxAge: 3d}}";
     world.enforce("base", base).await;
 
-    // Two of one rank: the older one wins, and both say so.
     let rival = |age: &str| {
         format!("selector: {{streams: ['case-*']}}, tiers: {{warm: {{maxAge: {age}}}}}")
     };
     world.enforce("first", &rival("1d")).await;
     world.enforce("second", &rival("2d")).await;
-    for (name, other) in [("first", "second"), ("second", "first")] {
-        let seen = world
-            .until_condition(name, "Conflicted", ("True", "SamePriority"))
-            .await;
-        let namespace = &world.namespace;
-        let message = seen.message("Conflicted");
-        for part in [
-            &format!("{namespace}/{other}"),
-            "spec.tiers.warm",
-            &format!("{namespace}/first wins"),
-        ] {
-            assert!(message.contains(part), "{part}: {message}");
-        }
-    }
+    assert_rivals(&world, "first", "second").await;
+    assert_rivals(&world, "second", "first").await;
     world.edit("second", r#"{"spec": {"priority": 99}}"#);
-    world
-        .until_condition("first", "Conflicted", ("False", "NoOverlap"))
-        .await;
+    let none = ("False", "NoOverlap");
+    world.until_condition("first", "Conflicted", none).await;
 
-    // Of the policy that wins a tier comes all of it or nothing.
-    let seen = world
-        .enforce(
-            "long",
-            "priority: 200, selector: {streams: [case-1]}, tiers: {hot: {maxAge: 3h}}",
-        )
-        .await;
-    let inherited = &seen.status()["effective"];
-    assert_eq!(inherited["hotSeconds"], 3 * 3600);
-    assert_eq!(inherited["warmSeconds"], 24 * 3600);
-    assert_eq!(
-        inherited["inheritedFrom"]["warm"],
-        format!("{}/first", world.namespace)
-    );
+    let long = "priority: 200, selector: {streams: [case-1]}, tiers: {hot: {maxAge: 3h}}";
+    let seen = world.enforce("long", long).await;
+    let ages = &seen.status()["effective"];
+    assert_eq!(ages["hotSeconds"], 3 * 3600);
+    assert_eq!(ages["warmSeconds"], 24 * 3600);
+    let first = format!("{}/first", world.namespace);
+    assert_eq!(ages["inheritedFrom"]["warm"], first);
+    // The limit of base goes with its age, and comes without it to nobody.
+    let inherited = "2h at most 100 events of a conversation base";
     assert_eq!(explain(&world, "case-1").await, ["3h  long", "1d  first"]);
-    assert_eq!(
-        explain(&world, "case-2").await,
-        ["2h at most 100 events of a conversation base", "1d  first"]
+    assert_eq!(explain(&world, "case-2").await, [inherited, "1d  first"]);
+    assert_eq!(explain(&world, "other").await, [inherited, "3d  base"]);
+}
+
+/// Of two of one rank the older one wins, and both say so.
+async fn assert_rivals(world: &World, name: &str, other: &str) {
+    let rivals = ("True", "SamePriority");
+    let seen = world.until_condition(name, "Conflicted", rivals).await;
+    let namespace = &world.namespace;
+    let (rival, winner) = (
+        format!("{namespace}/{other} "),
+        format!("{namespace}/first wins"),
     );
-    assert_eq!(
-        explain(&world, "other").await,
-        ["2h at most 100 events of a conversation base", "3d  base"]
-    );
+    let message = seen.message("Conflicted");
+    for part in [rival.as_str(), "spec.tiers.warm", &winner] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

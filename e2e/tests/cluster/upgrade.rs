@@ -10,7 +10,7 @@ use crate::{
     client::Client,
     events::{ids, lines},
     kubectl::{helm, run},
-    policy::policy,
+    policy::{IN_FORCE, policy},
     world::{RELEASE, World},
 };
 
@@ -54,9 +54,7 @@ async fn an_upgrade_under_load_costs_no_event_and_an_uninstall_keeps_policies_an
     world.helm("install", &world.chart(), &[]);
     world.until_ready().await;
     world.client.assert_holds("case", &ids(0..posted)).await;
-    let kept = world
-        .until_condition("kept", "Ready", ("True", "Enforcing"))
-        .await;
+    let kept = world.until_condition("kept", "Ready", IN_FORCE).await;
     assert_eq!(kept.status()["effective"]["warmSeconds"], 3 * 86400);
 }
 
