@@ -4,30 +4,33 @@ use std::ops::Range;
 
 use crate::{
     events::{ids, lines},
+    load::Load,
     world::{RELEASE, World},
 };
 
 /// Conversations of which each takes another way: one stays in hot and warm, one is in cold soon.
 const WAYS: [&str; 2] = ["stays", "leaves"];
+/// In the order in which they die.
+const PODS: [&str; 8] = [
+    "ingest",
+    "hot-writer",
+    "compactor",
+    "query",
+    "operator",
+    "nats",
+    "valkey",
+    "seaweedfs",
+];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_acknowledged_is_lost_when_pods_servers_and_the_valkey_volume_die() {
+async fn nothing_acknowledged_is_lost_when_pods_servers_and_volumes_die() {
     let world = World::install("faults").await;
     let spec = "archive: {schedule: '* * * * *'}, selector: {streams: [leaves]}, \
                 tiers: {hot: {maxAge: 3s}, warm: {maxAge: 6s}}";
     world.enforce("quick", spec).await;
+    let load = Load::start(&world.client, "load");
     let mut posted = 0;
-
-    for component in [
-        "ingest",
-        "hot-writer",
-        "compactor",
-        "query",
-        "operator",
-        "nats",
-        "valkey",
-        "seaweedfs",
-    ] {
+    for component in PODS {
         post(&world, posted..posted + 50).await;
         world.kubectl(&format!(
             "delete pod --selector app.kubernetes.io/component={component} --grace-period 0 --force --wait=false"
@@ -38,10 +41,15 @@ async fn nothing_acknowledged_is_lost_when_pods_servers_and_the_valkey_volume_di
         assert_holds(&world, posted).await;
     }
 
-    lose_volume(&world, "valkey");
-    post(&world, posted..posted + 50).await;
-    world.until_ready().await;
-    assert_holds(&world, posted + 50).await;
+    for server in ["valkey", "compactor"] {
+        lose_volume(&world, server);
+        post(&world, posted..posted + 50).await;
+        posted += 50;
+        world.until_ready().await;
+        assert_holds(&world, posted).await;
+    }
+    let loaded = load.stop().await;
+    world.client.assert_holds("load", &loaded).await;
     world.client.until_from("leaves", &["cold"]).await;
 }
 

@@ -10,6 +10,7 @@ mod events;
 mod faults;
 mod install;
 mod kubectl;
+mod load;
 mod operator;
 mod policy;
 mod refusals;
