@@ -34,7 +34,10 @@ async fn nothing_acknowledged_is_lost_while_the_warm_volume_is_full() {
     world.client.until_sealed().await;
     world.client.post(&lines("case", 3500..4000)).await;
     world.client.until_sealed().await;
-    world.client.assert_holds("case", &ids(0..4000)).await;
+    // All of it is on the volume, and not only in the hot tier.
+    world.enforce("warm", "tiers: {hot: {maxAge: 1s}}").await;
+    let answer = world.client.until_from("case", &["warm"]).await;
+    assert_eq!(answer.ids, ids(0..4000));
 }
 
 /// Runs a shell in the folder that is the only volume of class `small`.
