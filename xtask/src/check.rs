@@ -17,6 +17,9 @@ pub(crate) fn clippy() -> anyhow::Result<()> {
         "clippy",
         "--workspace",
         "--all-targets",
+        // Which are all tests, too.
+        "--features",
+        "e2e/cluster,cold-tier/external-s3",
         "--",
         "-D",
         "warnings",

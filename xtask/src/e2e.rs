@@ -4,6 +4,7 @@
 pub(crate) mod buildah;
 mod cgroup;
 mod kind;
+mod machine;
 pub(crate) mod node;
 mod own;
 mod programs;
@@ -13,7 +14,7 @@ use std::path::PathBuf;
 
 use anyhow::ensure;
 
-use crate::{image, run::step, setup};
+use crate::{image, run::step, setup, test::Summary};
 use kind::Kind;
 use own::OwnCluster;
 
@@ -38,12 +39,34 @@ pub(crate) enum Cluster {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    require(args)?;
+    crate::test::conclude(all(args)?)
+}
+
+/// Says at once what would be found out late.
+pub(crate) fn require(args: &Args) -> anyhow::Result<()> {
+    if std::env::var_os("KUBECONFIG").is_some() {
+        ensure!(
+            args.image.is_some(),
+            "KUBECONFIG names a cluster: push an image that it can pull and name it with --image"
+        );
+        return Ok(());
+    }
+    match Kind::is_possible() {
+        true => machine::require_for_images(),
+        false => machine::require(),
+    }
+}
+
+/// Finds or starts a cluster, and runs the scenarios on it.
+pub(crate) fn all(args: &Args) -> anyhow::Result<Summary> {
     step("setup", || {
         setup::run()?;
         setup::for_clusters()
     })?;
+    let scenarios = step("build the programs and the scenarios", suite::build)?;
     let cluster = Cluster::find(args)?;
-    let result = suite::run(args, &cluster);
+    let result = suite::run(args, &cluster, &scenarios);
     match cluster {
         Cluster::Own(cluster) if args.keep => cluster.leave(),
         Cluster::Kind(cluster) if args.keep => cluster.leave(),
@@ -53,16 +76,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             Ok(())
         })?,
     }
-    crate::test::conclude(result?)
+    result
 }
 
 impl Cluster {
     fn find(args: &Args) -> anyhow::Result<Self> {
         if std::env::var_os("KUBECONFIG").is_some() {
-            ensure!(
-                args.image.is_some(),
-                "KUBECONFIG names a cluster: push an image that it can pull and name it with --image"
-            );
             return Ok(Self::Given);
         }
         own::sweep()?;
@@ -85,6 +104,6 @@ impl Cluster {
 /// The folder has to live as long as the archives are wanted.
 fn images() -> anyhow::Result<(image::Scratch, Vec<PathBuf>)> {
     let scratch = image::Scratch::new()?;
-    let archives = image::all(&scratch, "image")?;
+    let archives = image::all(&scratch)?;
     Ok((scratch, archives))
 }

@@ -53,6 +53,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     step("setup", setup::run)?;
     let scratch = Scratch::new()?;
     let output = run::root().join(&args.output);
+    step("build the programs of the image", || {
+        let mut build = run::cargo(&["build", "--locked", "--bins"]);
+        build.args(["--profile", &args.profile, "-p", "image"]);
+        run::check(build)
+    })?;
     build(&scratch, &args.profile, &output)?;
     run::say(&format!(
         "{} is in {}",
@@ -62,10 +67,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The image of the product, and those of the servers that `profile: dev` starts.
-pub(crate) fn all(scratch: &Scratch, profile: &str) -> anyhow::Result<Vec<PathBuf>> {
+/// The image of the product, of programs that cargo has built in its usual profile, and those of
+/// the servers that the chart's `profile: dev` starts.
+pub(crate) fn all(scratch: &Scratch) -> anyhow::Result<Vec<PathBuf>> {
     let archive = scratch.dir.join("isotherm.tar");
-    build(scratch, profile, &archive)?;
+    build(scratch, "dev", &archive)?;
     let mut archives = vec![archive];
     for (name, program) in SERVERS {
         archives.push(server(scratch, name, program)?);
@@ -97,12 +103,7 @@ impl Drop for Scratch {
 
 fn build(scratch: &Scratch, profile: &str, archive: &Path) -> anyhow::Result<()> {
     let programs = scratch.dir.join("programs");
-    step("build the programs of the image", || {
-        let mut build = run::cargo(&["build", "--locked", "--bins", "--profile", profile]);
-        build.args(["-p", "image"]);
-        run::check(build)?;
-        lay_out(&programs, profile)
-    })?;
+    lay_out(&programs, profile)?;
     let linking = [
         programs.join("bin").join(PROGRAM),
         programs.join("lib/libduckdb.so"),

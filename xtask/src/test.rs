@@ -84,6 +84,23 @@ pub(crate) fn conclude(summary: Summary) -> anyhow::Result<()> {
 }
 
 impl Summary {
+    /// Of something that should have run tests and could not.
+    pub(crate) fn of_nothing(error: &anyhow::Error) -> Self {
+        run::say(&format!("error: {error:#}"));
+        Self {
+            failed: 1,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            passed: self.passed + other.passed,
+            failed: self.failed + other.failed,
+            success: self.success && other.success,
+        }
+    }
+
     /// Counts `test result: ok. 22 passed; 1 failed; …`; any other line is none of ours.
     fn add(&mut self, line: &str) {
         let Some((_, counts)) = line

@@ -2,5 +2,6 @@
 
 mod dev;
 mod import;
+mod policy;
 mod run;
 mod usage;

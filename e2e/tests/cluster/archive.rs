@@ -1,5 +1,6 @@
 //! The archiver as a CronJob.
 
+use serde_json::Value;
 use testkit::eventually_within;
 
 use crate::{
@@ -8,13 +9,16 @@ use crate::{
 };
 
 impl World {
-    /// Makes the CronJob of the chart's template, as the operator does.
-    pub(crate) fn schedule(&self, schedule: &str, suspend: bool) {
-        let template = self.kubectl(&format!(
-            "get configmap {RELEASE}-archiver --output jsonpath={{.data.cronjob\\.yaml}}"
-        ));
-        let spec = format!("\nspec:\n  schedule: \"{schedule}\"\n  suspend: {suspend}\n");
-        self.apply(&template.replacen("\nspec:\n", &spec, 1));
+    /// Waits until the operator has made the archiver's CronJob, with this schedule.
+    pub(crate) async fn until_scheduled(&self, schedule: &str, suspended: bool) {
+        let name = format!("cronjobs/{RELEASE}-archiver");
+        let what = format!("the archiver runs at {schedule}, suspended: {suspended}");
+        eventually_within(LONG, &what, async || {
+            let job = self.api.get("apis/batch/v1", &name).await;
+            let spec = job.map(|job| job["spec"].clone()).unwrap_or_default();
+            spec["schedule"] == schedule && spec["suspend"] == suspended
+        })
+        .await;
     }
 
     /// Starts one run of the archiver beside its schedule.
@@ -24,38 +28,58 @@ impl World {
         ));
     }
 
-    pub(crate) async fn until_archived(&self, job: &str) {
+    /// Waits for the end of a run; what it says it did.
+    pub(crate) async fn until_archived(&self, job: &str) -> Value {
         eventually_within(LONG, &format!("job {job} is done"), async || {
-            let status = "{.status.succeeded}/{.status.failed}";
-            let status = self.kubectl(&format!("get job {job} --output jsonpath={status}"));
-            status.starts_with('1')
+            let job = self.api.get("apis/batch/v1", &format!("jobs/{job}")).await;
+            job.is_some_and(|job| job["status"]["succeeded"] == 1)
         })
         .await;
+        let said = self.kubectl(&format!("logs job/{job}"));
+        let summary = said.lines().find_map(|line| {
+            let summary: Value = serde_json::from_str(line).ok()?;
+            summary["archived"].is_u64().then_some(summary)
+        });
+        summary.unwrap_or_else(|| panic!("no summary of {job}: {said}"))
+    }
+
+    /// The names of the Jobs that the schedule has made.
+    pub(crate) async fn scheduled_jobs(&self) -> Vec<String> {
+        let jobs = self.api.list("apis/batch/v1", "jobs").await;
+        let names = jobs
+            .iter()
+            .filter_map(|job| job["metadata"]["name"].as_str());
+        let scheduled = names.filter(|name| name.starts_with(&format!("{RELEASE}-archiver-")));
+        scheduled.map(ToOwned::to_owned).collect()
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_archiver_runs_on_its_schedule_and_overlapping_runs_archive_every_range_once() {
+async fn overlapping_runs_archive_every_event_once_and_the_policy_says_when_the_next_one_is() {
     let world = World::install("archiver").await;
-    world
-        .set_policy("keep", include_str!("policies/quick.yaml"))
-        .await;
+    let tiers = "tiers: {hot: {maxAge: 5s}, warm: {maxAge: 10s}, cold: {maxAge: Forever}}";
+    let suspended = format!("archive: {{schedule: '* * * * *', suspend: true}}, {tiers}");
+    world.enforce("quick", &suspended).await;
+    world.until_scheduled("* * * * *", true).await;
     world.client.post(&lines("case", 0..500)).await;
-    world.schedule("* * * * *", true);
     world.client.until_sealed().await;
 
-    for run in ["first", "second", "third"] {
-        world.start_archiver(run);
+    let runs = ["first", "second", "third"];
+    runs.iter().for_each(|run| world.start_archiver(run));
+    let mut archived = 0;
+    for run in runs {
+        archived += world.until_archived(run).await["archived"]
+            .as_u64()
+            .unwrap();
     }
-    for run in ["first", "second", "third"] {
-        world.until_archived(run).await;
-    }
-    world.client.post(&lines("case", 500..600)).await;
-    world.schedule("* * * * *", false);
+    assert_eq!(archived, 500, "what all runs say that they archived");
+    assert_eq!(world.scheduled_jobs().await, [""; 0], "it is suspended");
 
+    world.client.post(&lines("case", 500..600)).await;
+    let running = format!("archive: {{schedule: '* * * * *'}}, {tiers}");
+    world.enforce("quick", &running).await;
+    world.until_scheduled("* * * * *", false).await;
     let answer = world.client.until_from("case", &["cold"]).await;
     assert_eq!(answer.ids, ids(0..600));
-    let jobs = world.kubectl("get jobs --output name");
-    let scheduled = |job: &str| job.contains(&format!("{RELEASE}-archiver-"));
-    assert!(jobs.lines().any(scheduled), "a Job of the schedule: {jobs}");
+    assert!(!world.scheduled_jobs().await.is_empty());
 }

@@ -10,7 +10,7 @@ use crate::world::{LONG, RELEASE};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
-    http: reqwest::Client,
+    pub(crate) http: reqwest::Client,
     ingest: String,
     query: String,
 }
@@ -122,6 +122,15 @@ impl Client {
         )
         .await;
         seen.unwrap()
+    }
+
+    /// Waits until nothing is left of the conversation.
+    pub(crate) async fn until_gone(&self, conversation: &str) {
+        eventually_within(LONG, &format!("{conversation} is gone"), async || {
+            let answer = self.read(conversation).await;
+            answer.is_some_and(|answer| answer.complete && answer.ids.is_empty())
+        })
+        .await;
     }
 
     /// Waits until the conversation is answered completely; then it has just these events, in order.

@@ -1,43 +1,71 @@
 //! What dies, and that nothing acknowledged is missing afterwards.
 
+use std::ops::Range;
+
 use crate::{
     events::{ids, lines},
+    load::Load,
     world::{RELEASE, World},
 };
 
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_acknowledged_is_lost_when_pods_servers_and_the_valkey_volume_die() {
-    let world = World::install("faults").await;
-    let mut posted = 0;
+/// Conversations of which each takes another way: one stays in hot and warm, one is in cold soon.
+const WAYS: [&str; 2] = ["stays", "leaves"];
+/// In the order in which they die.
+const PODS: [&str; 8] = [
+    "ingest",
+    "hot-writer",
+    "compactor",
+    "query",
+    "operator",
+    "nats",
+    "valkey",
+    "seaweedfs",
+];
 
-    for component in [
-        "ingest",
-        "hot-writer",
-        "compactor",
-        "query",
-        "nats",
-        "valkey",
-    ] {
-        world.client.post(&lines("case", posted..posted + 50)).await;
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_acknowledged_is_lost_when_pods_servers_and_volumes_die() {
+    let world = World::install("faults").await;
+    let spec = "archive: {schedule: '* * * * *'}, selector: {streams: [leaves]}, \
+                tiers: {hot: {maxAge: 3s}, warm: {maxAge: 6s}}";
+    world.enforce("quick", spec).await;
+    let load = Load::start(&world.client, "load");
+    let mut posted = 0;
+    for component in PODS {
+        post(&world, posted..posted + 50).await;
         world.kubectl(&format!(
             "delete pod --selector app.kubernetes.io/component={component} --grace-period 0 --force --wait=false"
         ));
-        world
-            .client
-            .post(&lines("case", posted + 50..posted + 100))
-            .await;
+        post(&world, posted + 50..posted + 100).await;
         posted += 100;
         world.until_ready().await;
-        world.client.assert_holds("case", &ids(0..posted)).await;
+        assert_holds(&world, posted).await;
     }
 
-    lose_volume(&world, "valkey");
-    world.client.post(&lines("case", posted..posted + 50)).await;
-    world.until_ready().await;
-    world
-        .client
-        .assert_holds("case", &ids(0..posted + 50))
-        .await;
+    for server in ["valkey", "compactor"] {
+        lose_volume(&world, server);
+        post(&world, posted..posted + 50).await;
+        posted += 50;
+        world.until_ready().await;
+        assert_holds(&world, posted).await;
+    }
+    let loaded = load.stop().await;
+    world.client.assert_holds("load", &loaded).await;
+    world.client.until_from("leaves", &["cold"]).await;
+}
+
+async fn post(world: &World, range: Range<usize>) {
+    for conversation in WAYS {
+        world.client.post(&lines(conversation, range.clone())).await;
+    }
+}
+
+async fn assert_holds(world: &World, posted: usize) {
+    for conversation in WAYS {
+        world
+            .client
+            .assert_holds(conversation, &ids(0..posted))
+            .await;
+    }
 }
 
 /// The claim goes as soon as no pod uses it, and the StatefulSet makes an empty one.

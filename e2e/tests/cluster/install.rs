@@ -9,10 +9,10 @@ use crate::{
 #[tokio::test(flavor = "multi_thread")]
 async fn an_installed_chart_answers_one_conversation_from_three_tiers() {
     let world = World::install("install").await;
-    world
-        .set_policy("tiers", include_str!("policies/tiers.yaml"))
-        .await;
-    world.schedule("0 0 1 1 *", true);
+    let archive = "archive: {schedule: '0 0 1 1 *'}";
+    let tiers = "tiers: {hot: {maxAge: 10s}, warm: {maxAge: 40s}, cold: {maxAge: Forever}}";
+    world.enforce("tiers", &format!("{archive}, {tiers}")).await;
+    world.until_scheduled("0 0 1 1 *", false).await;
 
     world.client.post(&lines("case", 0..100)).await;
     world.client.until_sealed().await;
@@ -36,7 +36,8 @@ async fn an_installed_chart_answers_one_conversation_from_three_tiers() {
         &[],
     );
     // And as a pod of the namespace sees it, through the Services and their names.
-    world.apply(&world.cli_pod("reader", "test", r#"["get", "case", "-o", "ndjson"]"#));
-    world.until_succeeded("reader").await;
-    assert_eq!(world.kubectl("logs reader").lines().count(), 300);
+    let read = world
+        .run_cli("reader", r#"["get", "case", "-o", "ndjson"]"#)
+        .await;
+    assert_eq!(read.lines().count(), 300);
 }

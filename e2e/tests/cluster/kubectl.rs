@@ -33,16 +33,10 @@ pub(crate) fn helm(line: &str, rest: &[&str]) -> String {
     run("helm", line, rest)
 }
 
-pub(crate) fn apply(namespace: &str, objects: &str) -> Result<(), String> {
+/// `kubectl` with the words of `line`, fed with objects.
+pub(crate) fn feed(line: &str, objects: &str) -> Result<(), String> {
     let mut command = Command::new("kubectl");
-    command.args([
-        "--namespace",
-        namespace,
-        "apply",
-        "--server-side",
-        "-f",
-        "-",
-    ]);
+    command.args(line.split_whitespace()).args(["-f", "-"]);
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

@@ -3,12 +3,21 @@
 
 #![allow(clippy::unwrap_used, reason = "a scenario that fails must panic")]
 
+mod api;
 mod archive;
 mod client;
 mod events;
 mod faults;
 mod install;
 mod kubectl;
+mod load;
+mod operator;
+mod policy;
+mod refusals;
+mod retention;
+mod rights;
+mod rules;
 mod setting;
 mod upgrade;
+mod volume;
 mod world;

@@ -11,6 +11,10 @@ pub(crate) struct Setting {
     /// Whether namespaces stay when a scenario is done.
     pub(crate) keep: bool,
     pub(crate) root: PathBuf,
+    /// The API server's, where it can be read.
+    pub(crate) audit_log: Option<PathBuf>,
+    /// The process in whose mount namespace the only volume of class `small` lies, and where.
+    pub(crate) small_volume: Option<(String, String)>,
 }
 
 #[allow(
@@ -27,5 +31,10 @@ pub(crate) fn setting() -> Setting {
         local_servers: variable("ISOTHERM_E2E_LOCAL_SERVERS").is_some(),
         keep: variable("ISOTHERM_E2E_KEEP").is_some(),
         root: variable("ISOTHERM_E2E_ROOT").unwrap().into(),
+        audit_log: variable("ISOTHERM_E2E_AUDIT_LOG").map(PathBuf::from),
+        small_volume: variable("ISOTHERM_E2E_SMALL_VOLUME").map(|volume| {
+            let (process, folder) = volume.split_once(':').expect("a process and a folder");
+            (process.to_owned(), folder.to_owned())
+        }),
     }
 }

@@ -1,77 +1,64 @@
 //! Upgrades and the end.
 
-use std::{fs, path::Path};
-
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tempfile::TempDir;
 
 use crate::{
-    client::Client,
-    events::{ids, lines},
     kubectl::{helm, run},
+    load::Load,
+    policy::{IN_FORCE, policy},
     world::{RELEASE, World},
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upgrade_under_load_costs_no_event_and_an_uninstall_keeps_the_data() {
+async fn an_upgrade_under_load_costs_no_event_and_an_uninstall_keeps_policies_and_data() {
     let world = World::empty("upgrade");
-    let before = previous_chart(&world);
+    let folder = TempDir::new().unwrap();
+    let before = previous_chart(&world, folder.path().to_str().unwrap());
     world.helm("install", &before, &[]);
     world.until_ready().await;
+    world.apply(&policy("kept", "tiers: {warm: {maxAge: 3d}}"));
 
-    let stop = CancellationToken::new();
-    let load = load(world.client.clone(), stop.clone());
-    let chart = world.setting.root.join("charts/isotherm");
+    let load = Load::start(&world.client, "case");
     let restart = ["--set", "podAnnotations.example\\.com/upgraded=yes"];
-    world.helm("upgrade", chart.to_str().unwrap(), &restart);
+    world.helm("upgrade", &world.chart(), &restart);
     world.until_ready().await;
-    stop.cancel();
-    let posted = load.await.unwrap();
-    world.client.assert_holds("case", &ids(0..posted)).await;
+    let posted = load.stop().await;
+    world.client.assert_holds("case", &posted).await;
 
-    helm(
-        &format!("uninstall {RELEASE} --namespace {} --wait", world.namespace),
-        &[],
+    let claims = "get pvc --output jsonpath={.items[*].metadata['name','uid']}";
+    let volumes = world.kubectl(claims);
+    let uninstall = |release: &str, namespace: &str| {
+        helm(
+            &format!("uninstall {release} --namespace {namespace} --wait"),
+            &[],
+        );
+    };
+    uninstall(RELEASE, &world.namespace);
+    uninstall("isotherm-crds", "default");
+    world.install_definitions();
+    assert!(
+        volumes.contains(&format!("data-{RELEASE}-compactor-0")),
+        "{volumes}"
     );
-    world.helm("install", chart.to_str().unwrap(), &[]);
+    world.helm("install", &world.chart(), &[]);
     world.until_ready().await;
-    world.client.assert_holds("case", &ids(0..posted)).await;
-}
-
-/// Posts until it is told to stop; how many events were acknowledged.
-fn load(client: Client, stop: CancellationToken) -> JoinHandle<usize> {
-    tokio::spawn(async move {
-        let mut posted = 0;
-        while !stop.is_cancelled() {
-            if client.try_post(&lines("case", posted..posted + 10)).await {
-                posted += 10;
-            }
-        }
-        posted
-    })
+    world.client.assert_holds("case", &posted).await;
+    assert_eq!(world.kubectl(claims), volumes);
+    let kept = world.until_condition("kept", "Ready", IN_FORCE).await;
+    assert_eq!(kept.status()["effective"]["warmSeconds"], 3 * 86400);
 }
 
 /// The chart of the last commit that changed it, or this tree's where there was none before.
-fn previous_chart(world: &World) -> String {
+fn previous_chart(world: &World, folder: &str) -> String {
     let root = world.setting.root.to_str().unwrap();
     let log = format!("-C {root} log --format=%H --max-count=2 -- charts/isotherm");
     let commits = run("git", &log, &[]);
     let Some(commit) = commits.lines().nth(1) else {
-        return format!("{root}/charts/isotherm");
+        return world.chart();
     };
-    let dir = std::env::temp_dir().join(format!("{}-chart", world.namespace));
-    let archive = dir.join("chart.tar");
-    fs::create_dir_all(&dir).unwrap();
-    let (dir, archive) = (text(&dir), text(&archive));
-    run(
-        "git",
-        &format!("-C {root} archive --output {archive} {commit} charts/isotherm"),
-        &[],
-    );
-    run("tar", &format!("-xf {archive} -C {dir}"), &[]);
-    format!("{dir}/charts/isotherm")
-}
-
-fn text(path: &Path) -> String {
-    path.to_str().unwrap().to_owned()
+    let archive = format!("{folder}/chart.tar");
+    let line = format!("-C {root} archive --output {archive} {commit} charts/isotherm");
+    run("git", &line, &[]);
+    run("tar", &format!("-xf {archive} -C {folder}"), &[]);
+    format!("{folder}/charts/isotherm")
 }

@@ -1,10 +1,12 @@
 //! One release in a namespace of its own, where only restricted pods may run.
 
-use std::{thread, time::Duration};
+use std::{sync::Once, thread, time::Duration};
 
+use serde_json::Value;
 use testkit::eventually_within;
 
 use crate::{
+    api::Api,
     client::Client,
     kubectl::{self, Proxy, helm, kubectl},
     setting::{Setting, setting},
@@ -17,20 +19,25 @@ pub(crate) struct World {
     pub(crate) namespace: String,
     pub(crate) setting: Setting,
     pub(crate) client: Client,
+    pub(crate) api: Api,
     _proxy: Proxy,
 }
 
 impl World {
     /// The chart of this tree, ready.
     pub(crate) async fn install(name: &str) -> Self {
+        Self::install_with(name, &[]).await
+    }
+
+    /// Likewise, with more arguments of helm.
+    pub(crate) async fn install_with(name: &str, more: &[&str]) -> Self {
         let world = Self::empty(name);
-        let chart = world.setting.root.join("charts/isotherm");
-        world.helm("install", chart.to_str().unwrap(), &[]);
+        world.helm("install", &world.chart(), more);
         world.until_ready().await;
         world
     }
 
-    /// A namespace with nothing in it.
+    /// A namespace with nothing in it, on a cluster that knows policies.
     pub(crate) fn empty(name: &str) -> Self {
         let setting = setting();
         let namespace = format!("e2e-{name}");
@@ -40,12 +47,30 @@ impl World {
              pod-security.kubernetes.io/enforce-version=latest"
         ));
         let proxy = Proxy::start();
-        Self {
-            client: Client::new(&proxy.url, &namespace),
+        let client = Client::new(&proxy.url, &namespace);
+        let world = Self {
+            api: Api::new(client.http.clone(), &proxy.url, &namespace),
+            client,
             _proxy: proxy,
             namespace,
             setting,
-        }
+        };
+        // They are the whole cluster's, and so all scenarios'.
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| world.install_definitions());
+        world
+    }
+
+    pub(crate) fn install_definitions(&self) {
+        let chart = self.setting.root.join("charts/isotherm-crds");
+        let args = ["isotherm-crds", chart.to_str().unwrap()];
+        helm("upgrade --install --namespace default", &args);
+    }
+
+    /// The chart of this tree.
+    pub(crate) fn chart(&self) -> String {
+        let chart = self.setting.root.join("charts/isotherm");
+        chart.to_str().unwrap().to_owned()
     }
 
     /// `helm install` or `helm upgrade` of `chart` with the values of the scenarios.
@@ -70,6 +95,12 @@ impl World {
         kubectl(&format!("--namespace {} {line}", self.namespace))
     }
 
+    /// With words that have spaces.
+    pub(crate) fn kubectl_with(&self, line: &str, rest: &[&str]) -> String {
+        let line = format!("--namespace {} {line}", self.namespace);
+        kubectl::run("kubectl", &line, rest)
+    }
+
     pub(crate) fn try_kubectl(&self, line: &str) -> Result<String, String> {
         kubectl::try_run(
             "kubectl",
@@ -79,39 +110,40 @@ impl World {
     }
 
     pub(crate) fn apply(&self, objects: &str) {
-        kubectl::apply(&self.namespace, objects).unwrap();
+        self.feed("apply --server-side", objects).unwrap();
+    }
+
+    /// What kubectl complains about, if it does.
+    pub(crate) fn feed(&self, line: &str, objects: &str) -> Result<(), String> {
+        kubectl::feed(&format!("--namespace {} {line}", self.namespace), objects)
     }
 
     /// Every Deployment and StatefulSet has all the pods that it wants, as it wants them now.
     pub(crate) async fn until_ready(&self) {
         eventually_within(LONG, "everything is ready", async || {
-            let names = self.kubectl("get deployments,statefulsets --output name");
-            names.lines().all(|name| {
-                self.try_kubectl(&format!("rollout status {name} --timeout 1s"))
-                    .is_ok()
-            })
+            let mut sets = self.api.list("apis/apps/v1", "deployments").await;
+            sets.extend(self.api.list("apis/apps/v1", "statefulsets").await);
+            sets.iter().all(is_rolled_out)
         })
         .await;
     }
 
-    /// Puts the policies of a file in force, by the CLI in the cluster.
-    pub(crate) async fn set_policy(&self, name: &str, policy: &str) {
-        let policy = policy.replace('\n', "\n    ");
-        self.apply(&format!(
-            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata:\n  policy.yaml: |\n    {policy}\n"
-        ));
-        // Of all pods only the operator writes policies, as the network policies have it.
-        let args = r#"["policy", "apply", "/policy/policy.yaml"]"#;
-        let mut pod = self.cli_pod(name, "operator", args);
-        pod.push_str(&format!(
-            "      volumeMounts: [{{name: policy, mountPath: /policy}}]\n  volumes: [{{name: policy, configMap: {{name: {name}}}}}]\n"
-        ));
-        self.apply(&pod);
-        self.until_succeeded(name).await;
+    /// Runs the CLI of our image in a pod that may call what the operator may call; what it says.
+    pub(crate) async fn run_cli(&self, name: &str, args: &str) -> String {
+        self.apply(&self.cli_pod(name, args));
+        eventually_within(LONG, &format!("pod {name} succeeds"), async || {
+            let pod = self.api.get("api/v1", &format!("pods/{name}")).await;
+            let phase = pod.map(|pod| pod["status"]["phase"].clone());
+            phase.is_some_and(|phase| phase == "Succeeded")
+        })
+        .await;
+        self.kubectl(&format!("logs {name}"))
     }
 
-    /// A pod that runs the CLI of our image once, and may call what this component may call.
-    pub(crate) fn cli_pod(&self, name: &str, component: &str, args: &str) -> String {
+    fn cli_pod(&self, name: &str, args: &str) -> String {
+        let Setting {
+            repository, tag, ..
+        } = &self.setting;
         format!(
             r#"apiVersion: v1
 kind: Pod
@@ -120,7 +152,7 @@ metadata:
   labels:
     app.kubernetes.io/name: isotherm
     app.kubernetes.io/instance: {RELEASE}
-    app.kubernetes.io/component: {component}
+    app.kubernetes.io/component: operator
 spec:
   restartPolicy: OnFailure
   automountServiceAccountToken: false
@@ -135,28 +167,16 @@ spec:
         - {{name: ISOTHERM_INGEST_URL, value: "http://{RELEASE}-ingest:7401"}}
         - {{name: ISOTHERM_NATS_URL, value: "nats://{RELEASE}-nats:4222"}}
       securityContext: {{allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {{drop: [ALL]}}}}
-"#,
-            repository = self.setting.repository,
-            tag = self.setting.tag,
+"#
         )
-    }
-
-    pub(crate) async fn until_succeeded(&self, pod: &str) {
-        eventually_within(LONG, &format!("pod {pod} succeeds"), async || {
-            let phase = self.kubectl(&format!(
-                "get pod {pod} --output jsonpath={{.status.phase}}"
-            ));
-            assert_ne!(phase, "Failed", "{}", self.kubectl(&format!("logs {pod}")));
-            phase == "Succeeded"
-        })
-        .await;
     }
 
     /// What a person would look at first.
     fn diagnose(&self) {
         let mut report = format!("\n---- namespace {}\n", self.namespace);
         for line in [
-            "get pods,jobs,pvc --output wide",
+            "get pods,jobs,cronjobs,pvc --output wide",
+            "get retentionpolicies --output yaml",
             "get events --sort-by .lastTimestamp",
             "logs --selector app.kubernetes.io/instance --all-containers --prefix --tail 30 --ignore-errors",
         ] {
@@ -166,6 +186,20 @@ spec:
         // In one piece: other scenarios write too.
         let _ = std::io::Write::write_all(&mut std::io::stderr(), report.as_bytes());
     }
+}
+
+/// As `kubectl rollout status` has it.
+fn is_rolled_out(set: &Value) -> bool {
+    let (status, wanted) = (&set["status"], set["spec"]["replicas"].as_i64());
+    let count = |name: &str| status[name].as_i64().or(Some(0));
+    let current = match status["updateRevision"].as_str() {
+        Some(updated) => status["currentRevision"] == updated,
+        None => count("updatedReplicas") == wanted,
+    };
+    status["observedGeneration"] == set["metadata"]["generation"]
+        && current
+        && count("replicas") == wanted
+        && count("readyReplicas") == wanted
 }
 
 impl Drop for World {

@@ -21,6 +21,10 @@ use parts::Part;
 const ADDRESS: &str = "192.0.2.10";
 const PODS: &str = "10.244.0.0/16";
 const SERVICES: &str = "10.96.0.0/16";
+/// Below the folder of the node.
+pub(super) const AUDIT_LOG: &str = "log/audit.log";
+pub(super) const SMALL_VOLUME: &str = "small";
+const SMALL: &str = "192m";
 const PATIENCE: Duration = Duration::from_secs(90);
 const POLL: Duration = Duration::from_millis(200);
 
@@ -50,6 +54,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     network().context("make the network")?;
+    small_volume(&args.dir).context("make a small volume")?;
     let mut node = Node {
         args,
         running: BTreeMap::new(),
@@ -70,6 +75,17 @@ fn network() -> anyhow::Result<()> {
     run::check(words("ip link set node0 up"))?;
     run::check(words("ip route add default dev node0"))?;
     fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("forward packets")
+}
+
+/// One that scenarios can fill, without filling the disk that it is on.
+fn small_volume(dir: &Path) -> anyhow::Result<()> {
+    let volume = dir.join(SMALL_VOLUME);
+    fs::create_dir_all(&volume)?;
+    let mut mount = words(&format!("mount -t tmpfs -o size={SMALL},mode=777 small"));
+    run::check({
+        mount.arg(volume);
+        mount
+    })
 }
 
 fn words(line: &str) -> Command {
@@ -99,6 +115,7 @@ impl Node<'_> {
             ("network.conflist", "cni/network.conflist"),
             ("kubelet.yaml", "kubelet.yaml"),
             ("proxy.yaml", "proxy.yaml"),
+            ("audit.yaml", "audit.yaml"),
         ] {
             let text = fs::read_to_string(run::root().join("e2e/cluster").join(template))?;
             fs::write(dir.join(target), self.fill(&text)?)?;

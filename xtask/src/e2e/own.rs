@@ -11,7 +11,11 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 
-use super::{cgroup, programs};
+use super::{
+    cgroup,
+    node::{AUDIT_LOG, SMALL_VOLUME},
+    programs,
+};
 use crate::{process::Process, run, run::say};
 
 const START_LIMIT: Duration = Duration::from_secs(120);
@@ -51,6 +55,9 @@ impl OwnCluster {
     }
 
     fn unshare(&self, programs: &Path, keep: bool) -> anyhow::Result<Process> {
+        // Cargo may have put another one into our place meanwhile.
+        let ourselves = self.dir.join("xtask");
+        fs::copy("/proc/self/exe", &ourselves)?;
         let mut command = match keep {
             true => Command::new("setsid"),
             false => Command::new("setpriv"),
@@ -68,7 +75,7 @@ impl OwnCluster {
                 "--kill-child",
             ])
             .arg("--mount-proc")
-            .arg(std::env::current_exe()?)
+            .arg(&ourselves)
             .args(["node", "--cgroup", &self.cgroup])
             .arg("--dir")
             .arg(&self.dir)
@@ -135,15 +142,24 @@ impl OwnCluster {
                 let path = self.dir.join("volumes").join(&name);
                 fs::create_dir_all(&path)?;
                 fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o777))?;
-                objects.push_str(&format!(
-                    "---\napiVersion: v1\nkind: PersistentVolume\nmetadata: {{name: {name}}}\n\
-                     spec: {{capacity: {{storage: 20Gi}}, accessModes: [{mode}], storageClassName: standard, \
-                     persistentVolumeReclaimPolicy: Retain, hostPath: {{path: \"{}\"}}}}\n",
-                    path.display()
-                ));
+                objects.push_str(&volume(&name, "standard", mode, &path));
             }
         }
+        let small = self.dir.join(SMALL_VOLUME);
+        objects.push_str(&volume("small", "small", "ReadWriteOncePod", &small));
         Ok(objects)
+    }
+
+    /// What the scenarios look at from outside.
+    pub(crate) fn environment(&self) -> [(&'static str, String); 2] {
+        let namespaces = self.namespaces.as_ref().expect("it was started");
+        let volume = self.dir.join(SMALL_VOLUME);
+        let volume = format!("{}:{}", namespaces.id(), volume.display());
+        let audit_log = self.dir.join(AUDIT_LOG).display().to_string();
+        [
+            ("ISOTHERM_E2E_AUDIT_LOG", audit_log),
+            ("ISOTHERM_E2E_SMALL_VOLUME", volume),
+        ]
     }
 
     fn apply(&self, objects: &str) -> anyhow::Result<()> {
@@ -222,6 +238,15 @@ impl Drop for OwnCluster {
             say(&format!("warning: the cluster is not gone: {error:#}"));
         }
     }
+}
+
+fn volume(name: &str, class: &str, mode: &str, path: &Path) -> String {
+    let path = path.display();
+    format!(
+        "---\napiVersion: v1\nkind: PersistentVolume\nmetadata: {{name: {name}}}\n\
+         spec: {{capacity: {{storage: 20Gi}}, accessModes: [{mode}], storageClassName: {class}, \
+         persistentVolumeReclaimPolicy: Retain, hostPath: {{path: \"{path}\"}}}}\n"
+    )
 }
 
 /// What runs left behind that were killed.

@@ -3,31 +3,15 @@
 
 use std::{
     fs,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
 
 use super::buildah;
 use crate::run::{self, step};
-
-/// A program to look for, and the Debian package that has it.
-const NEEDED: [(&str, &str); 10] = [
-    ("go", "golang (1.24 or later)"),
-    ("containerd", "containerd"),
-    ("runc", "runc"),
-    ("ip", "iproute2"),
-    ("iptables", "iptables"),
-    ("conntrack", "conntrack"),
-    ("buildah", "buildah"),
-    ("openssl", "openssl"),
-    ("unshare", "util-linux"),
-    ("mount", "mount"),
-];
-const PLUGINS: [&str; 2] = ["/usr/lib/cni/ptp", "/opt/cni/bin/ptp"];
 
 const VERSION: &str = "v1.34.4";
 
@@ -40,38 +24,8 @@ pub(super) fn image(name: &str) -> PathBuf {
     dir().join(format!("{name}.tar"))
 }
 
-/// All that is missing, at once.
-pub(super) fn require() -> anyhow::Result<()> {
-    let mut missing: Vec<_> = NEEDED
-        .iter()
-        .filter(|(program, _)| !is_on_path(program))
-        .map(|(_, package)| *package)
-        .collect();
-    if !PLUGINS.iter().any(|plugin| Path::new(plugin).exists()) {
-        missing.push("containernetworking-plugins");
-    }
-    ensure!(
-        missing.is_empty(),
-        "to start a cluster here, these are missing: {0} (Debian and Ubuntu: `apt install {1}`); or \
-         set KUBECONFIG, or install Docker and kind",
-        missing.join(", "),
-        missing.join(" ")
-    );
-    ensure!(
-        fs::metadata("/proc/self")?.uid() == 0,
-        "to start a cluster here takes root: run it with sudo, set KUBECONFIG, or install Docker \
-         and kind"
-    );
-    Ok(())
-}
-
-fn is_on_path(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
-}
-
+/// Where they are, built if they have to be.
 pub(super) fn build() -> anyhow::Result<PathBuf> {
-    require()?;
     let (dir, stamp) = (dir(), stamp()?);
     let stamp_file = dir.join("stamp");
     if fs::read_to_string(&stamp_file).is_ok_and(|found| found == stamp) {

@@ -1,12 +1,13 @@
 //! The archiver's CronJob: the chart says what runs, the policies say when.
 
-use k8s_api::{Archive, ArchiveStatus, RetentionPolicy};
+use k8s_api::{Archive, ArchiveStatus, Enforcement, RetentionPolicy};
 use serde_json::{Value, json};
 
-/// What the highest ranked policy that speaks of it says.
+/// What the highest ranked policy that speaks of it says; one that runs dry has no say.
 pub(crate) fn decide(ranked: &[&RetentionPolicy]) -> ArchiveStatus {
     let says = ranked
         .iter()
+        .filter(|policy| policy.spec.enforcement == Enforcement::Enforce)
         .find_map(|policy| Some((policy, policy.spec.archive.clone()?)));
     let (decided_by, archive) = match says {
         Some((policy, archive)) => (Some(policy.full_name()), archive),
@@ -58,6 +59,10 @@ mod tests {
                 "priority: 1, archive: {suspend: true}, tiers: {hot: {maxAge: 1h}}",
             ),
             policy("high", "priority: 2, tiers: {hot: {maxAge: 1h}}"),
+            policy(
+                "dry",
+                "priority: 3, enforcement: DryRun, archive: {schedule: '0 * * * *'}, tiers: {hot: {maxAge: 1h}}",
+            ),
         ];
         let decided = decide(&k8s_api::ranked(&policies));
         assert!(decided.suspend && decided.schedule == "*/5 * * * *");

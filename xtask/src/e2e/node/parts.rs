@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{ADDRESS, PODS, SERVICES};
+use super::{ADDRESS, AUDIT_LOG, PODS, SERVICES};
 
 const ETCD: &str = "http://127.0.0.1:2379";
 const LOCAL: &str = "127.0.0.1";
@@ -55,6 +55,8 @@ pub(super) fn api_server(dir: &Path) -> Part {
         ("service-account-issuer", "https://kubernetes.default.svc"),
         ("service-cluster-ip-range", SERVICES),
         ("kubelet-preferred-address-types", "InternalIP"),
+        ("audit-policy-file", &*path(dir, "audit.yaml")),
+        ("audit-log-path", &*path(dir, AUDIT_LOG)),
         ("profiling", "false"),
     ];
     Part::new("apiserver", "kube-apiserver", &flags)

@@ -1,0 +1,40 @@
+//! The API server over HTTP, for what is looked at again and again: a kubectl for each look would
+//! take the cores that the cluster needs.
+
+use reqwest::StatusCode;
+use serde_json::Value;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Api {
+    http: reqwest::Client,
+    proxy: String,
+    namespace: String,
+}
+
+impl Api {
+    pub(crate) fn new(http: reqwest::Client, proxy: &str, namespace: &str) -> Self {
+        Self {
+            http,
+            proxy: proxy.to_owned(),
+            namespace: namespace.to_owned(),
+        }
+    }
+
+    /// One object, or a list, of `group` (`api/v1`, `apis/apps/v1`); `None` when it is not there.
+    pub(crate) async fn get(&self, group: &str, what: &str) -> Option<Value> {
+        let (proxy, namespace) = (&self.proxy, &self.namespace);
+        let url = format!("{proxy}/{group}/namespaces/{namespace}/{what}");
+        let answer = self.http.get(&url).send().await.unwrap();
+        if answer.status() == StatusCode::NOT_FOUND {
+            return None;
+        }
+        let answer = answer.error_for_status().unwrap();
+        Some(answer.json().await.unwrap())
+    }
+
+    /// What a list holds.
+    pub(crate) async fn list(&self, group: &str, what: &str) -> Vec<Value> {
+        let list = self.get(group, what).await.unwrap();
+        list["items"].as_array().unwrap().clone()
+    }
+}
