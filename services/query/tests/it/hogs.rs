@@ -48,17 +48,18 @@ async fn a_call_that_nothing_interrupts_ends_at_its_limit_and_leaves_its_place()
     world.publish(0..30, 3).await;
     for _ in 0..2 {
         let began = Instant::now();
-        let (one, two, three) = tokio::join!(
-            world.sql(bomb(7)),
-            world.sql(bomb(8)),
-            world.sql("SELECT sum(length(printf('%900000000d', i))) FROM range(900) t(i)"),
-        );
+        let (one, two, three) =
+            tokio::join!(world.sql(bomb(7)), world.sql(bomb(7)), world.sql(bomb(7)));
         assert!(began.elapsed() < Duration::from_secs(4), "{began:?}");
-        for (status, problem) in [one, two, three] {
-            let code = problem["code"].as_str().unwrap();
-            let codes = ["sql_timeout", "sql_memory", "too_many_statements"];
-            assert!(codes.contains(&code), "{status} {problem}");
-        }
+        let codes = [one, two, three].map(|(_, problem)| problem["code"].clone());
+        let of = |code: &str| codes.iter().filter(|found| **found == code).count();
+        // The third waits for a place as long as it may run.
+        assert!(of("sql_timeout") >= 2, "{codes:?}");
+        assert_eq!(
+            of("sql_timeout") + of("too_many_statements"),
+            3,
+            "{codes:?}"
+        );
         let began = Instant::now();
         assert_eq!(cell(&world.sql("SELECT count(*) FROM events").await), 30);
         assert!(began.elapsed() < Duration::from_secs(1), "{began:?}");
