@@ -13,6 +13,7 @@ use axum::{
 };
 use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
 use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
 
 use crate::{Readiness, net};
 
@@ -52,7 +53,9 @@ pub(crate) async fn start(
 }
 
 async fn serve(listener: TcpListener, router: Router) {
-    if let Err(error) = axum::serve(listener, router).await {
+    // Ended by being dropped.
+    let never = CancellationToken::new();
+    if let Err(error) = crate::serve(listener, router, never).await {
         tracing::error!(%error, "admin server ended");
     }
 }

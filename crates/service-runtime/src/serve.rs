@@ -23,8 +23,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::socket::Socket;
 
-/// How long a client may take for the head of a request, and be silent between two.
-const HEAD: Duration = Duration::from_secs(30);
+/// How long a client may take for the head of a request, and be silent between two. Shorter than
+/// a service may drain.
+const HEAD: Duration = Duration::from_secs(15);
+/// How long a first request may still take to arrive when the service stops.
+const LAST_CALL: Duration = Duration::from_millis(500);
 /// Connections at the same time; more wait to be taken.
 const MAX_CONNECTIONS: usize = 16 * 1024;
 /// What happens on a lack of file descriptors passes.
@@ -103,6 +106,10 @@ async fn connection(stream: TcpStream, router: Router, shutdown: CancellationTok
         ended = serving.as_mut() => ended,
         () = shutdown.cancelled() => {
             serving.as_mut().graceful_shutdown();
+            let last = tokio::time::timeout(LAST_CALL, serving.as_mut()).await;
+            if last.is_ok() || !understood.load(Ordering::Relaxed) {
+                return;
+            }
             serving.await
         }
     };

@@ -83,3 +83,20 @@ async fn heads_that_never_end_are_sent_away() {
         rest(stream, Duration::from_secs(40)).await;
     }
 }
+
+#[tokio::test]
+async fn heads_that_never_end_do_not_hold_up_the_stop() {
+    let (world, ingest) = World::start().await;
+    let mut halves = Vec::new();
+    for head in [
+        "",
+        "POST /v1/ev",
+        "POST /v1/events HTTP/1.1\r\nhost: x\r\nx-",
+    ] {
+        halves.push(silent(&world, head).await);
+    }
+    assert_eq!(world.append(lines(0..1)).await["acked"], 1);
+    let began = Instant::now();
+    assert!(ingest.stop().await.success());
+    assert!(began.elapsed() < Duration::from_secs(5), "{began:?}");
+}

@@ -153,3 +153,42 @@ async fn a_tenants_tail_begins_now_and_resumes_in_every_partition() {
     world.publish(90..94, 4).await;
     assert_eq!(errors.next().await.1["type"], event(90).event_type.as_str());
 }
+
+#[tokio::test]
+async fn a_last_event_id_that_is_no_place_is_refused_with_what_one_looks_like() {
+    let world = World::start().await;
+    let url = |path: &str| format!("{}{path}", world.url());
+    for path in ["/v1/conversations/c/tail", "/v1/tail"] {
+        for last in ["garbage", "0001-0000-0001", "%ff", &"a".repeat(5000)] {
+            let request = world.http.get(url(path)).header("last-event-id", last);
+            let answer = request.send().await.unwrap();
+            assert_eq!(answer.status(), 400, "{path} {last}");
+            let problem: Value = answer.json().await.unwrap();
+            assert_eq!(problem["code"], "invalid_position", "{problem}");
+            assert_eq!(problem["type"], "urn:isotherm:problem:invalid_position");
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_hundred_clients_follow_one_conversation_without_gap_or_repeat() {
+    let world = World::start().await;
+    let _writer = world.hot_writer();
+    let path = format!("/v1/conversations/{}/tail", id(0));
+    let mut tails = Vec::new();
+    for _ in 0..200 {
+        tails.push(Tail::new(world.tail(&path, None).await));
+    }
+    world.publish(0..60, 3).await;
+    let follow = tails.iter_mut().map(async |tail| {
+        let mut found = Vec::new();
+        while found.len() < 20 {
+            found.push(number(&tail.next().await.1));
+        }
+        found
+    });
+    let expected: Vec<u64> = (0..60).step_by(3).collect();
+    for found in futures::future::join_all(follow).await {
+        assert_eq!(found, expected);
+    }
+}

@@ -167,6 +167,10 @@ impl World {
         .await;
     }
 
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Response {
         self.http
             .get(format!("{}{path}", self.url))
