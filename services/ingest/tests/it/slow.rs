@@ -7,6 +7,8 @@ use tokio::{
     net::TcpStream,
 };
 
+use testkit::eventually;
+
 use crate::world::{World, lines};
 
 /// A connection that has said `head` and nothing since.
@@ -23,6 +25,15 @@ async fn rest(mut stream: TcpStream, limit: Duration) -> String {
     let read = tokio::time::timeout(limit, read).await;
     let _ = read.expect("the other side hangs up");
     String::from_utf8(said).unwrap()
+}
+
+/// How many ends of the connection from `port` have bytes waiting.
+fn unread(port: u16) -> usize {
+    let connections = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let of_it = format!(":{port:04X} ");
+    let both = connections.lines().filter(|line| line.contains(&of_it));
+    both.filter(|line| !line.contains(" 00000000:00000000 "))
+        .count()
 }
 
 #[tokio::test]
@@ -56,6 +67,8 @@ async fn bodies_that_stop_half_way_hold_their_bytes_no_longer_than_a_pause() {
     );
     let mut stalled = silent(&world, &head).await;
     stalled.write_all(&vec![b' '; bytes]).await.unwrap();
+    let port = stalled.local_addr().unwrap().port();
+    eventually("ingest has read it", async || unread(port) == 0).await;
     let large = format!("{}{}", lines(0..1), " ".repeat(3 << 20));
     let full = world.post("/v1/events").body(large.clone());
     let full = full.send().await.unwrap();
