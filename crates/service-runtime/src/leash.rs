@@ -8,7 +8,7 @@ use anyhow::bail;
 /// The kernel watches the *thread* that started us: a program that starts services keeps that
 /// thread for as long as they shall live.
 #[cfg(target_os = "linux")]
-pub(crate) fn die_with(parent: i32) -> anyhow::Result<()> {
+pub fn die_with(parent: i32) -> anyhow::Result<()> {
     use nix::{
         sys::{prctl::set_pdeathsig, signal::Signal},
         unistd::getppid,
@@ -28,6 +28,6 @@ pub(crate) fn die_with(parent: i32) -> anyhow::Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn die_with(_parent: i32) -> anyhow::Result<()> {
+pub fn die_with(_parent: i32) -> anyhow::Result<()> {
     bail!("--die-with-parent works on Linux only");
 }

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use admin::AdminArgs;
 pub use entry::main;
+pub use leash::die_with;
 pub use memory::bound_memory;
 pub use net::bind;
 pub use problem::{problem, problem_response};

@@ -36,6 +36,7 @@ pub(crate) fn is_one() -> bool {
 /// Reads a job from stdin, runs it, answers on stdout.
 pub(crate) fn serve() -> ExitCode {
     let serve = || -> anyhow::Result<()> {
+        service_runtime::die_with(0)?;
         let received = Received::read(io::stdin().lock())?;
         let limits = received.limits();
         let bytes = limits.memory_bytes.saturating_mul(2) + UNCOUNTED_BYTES;

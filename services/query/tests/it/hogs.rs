@@ -77,16 +77,37 @@ async fn a_statement_whose_client_left_gives_its_place_to_the_next() {
     assert!(gone.is_err(), "{gone:?}");
     assert_eq!(cell(&world.sql("SELECT 42").await), json!(42));
     eventually("its process is gone", async || {
-        children(world.query.pid()) == 0
+        children(world.query.pid()).is_empty()
     })
     .await;
 }
 
-/// How many processes `parent` has started that are still there.
-fn children(parent: u32) -> usize {
-    let processes = std::fs::read_dir("/proc").unwrap();
-    let status = processes
-        .filter_map(|entry| std::fs::read_to_string(entry.ok()?.path().join("status")).ok());
+#[tokio::test]
+async fn a_statement_ends_with_its_service() {
+    let world = World::start().await;
+    let pid = world.query.pid();
+    let (url, http) = (format!("{}/v1/sql", world.url), world.http.clone());
+    let asked = tokio::spawn(async move { http.post(url).body(bomb(9)).send().await });
+    eventually("it runs", async || children(pid).len() == 1).await;
+    let statement = children(pid)[0];
+    world.query.kill().await;
+    eventually("its process is gone", async || {
+        let stat = std::fs::read_to_string(format!("/proc/{statement}/stat"));
+        stat.map_or(true, |stat| stat.contains(") Z"))
+    })
+    .await;
+    assert!(asked.await.unwrap().is_err());
+}
+
+/// The processes that `parent` has started and that are still there.
+fn children(parent: u32) -> Vec<u32> {
     let of_it = format!("\nPPid:\t{parent}\n");
-    status.filter(|status| status.contains(&of_it)).count()
+    let processes = std::fs::read_dir("/proc").unwrap();
+    let children = processes.filter_map(|entry| {
+        let entry = entry.ok()?;
+        let status = std::fs::read_to_string(entry.path().join("status")).ok()?;
+        let pid = entry.file_name().to_string_lossy().parse().ok()?;
+        status.contains(&of_it).then_some(pid)
+    });
+    children.collect()
 }

@@ -22,7 +22,7 @@ pub(crate) struct World {
     pub(crate) log: EventLog,
     pub(crate) http: Client,
     pub(crate) query: Service,
-    url: String,
+    pub(crate) url: String,
     admin_url: String,
     flight_port: u16,
     dir: TempDir,
