@@ -12,7 +12,7 @@ use crate::{
     setting::{Setting, setting},
 };
 
-pub(crate) const LONG: Duration = Duration::from_secs(180);
+pub(crate) const LONG: Duration = Duration::from_secs(400);
 pub(crate) const RELEASE: &str = "isotherm";
 
 pub(crate) struct World {
