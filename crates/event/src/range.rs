@@ -121,10 +121,26 @@ impl RangeSet {
 impl FromIterator<SeqRange> for RangeSet {
     fn from_iter<I: IntoIterator<Item = SeqRange>>(ranges: I) -> Self {
         let mut set = Self::new();
-        for range in ranges {
-            set.insert(range);
-        }
+        set.extend(ranges);
         set
+    }
+}
+
+impl Extend<SeqRange> for RangeSet {
+    fn extend<I: IntoIterator<Item = SeqRange>>(&mut self, ranges: I) {
+        for range in ranges {
+            self.insert(range);
+        }
+    }
+}
+
+impl IntoIterator for RangeSet {
+    type Item = SeqRange;
+    type IntoIter = std::vec::IntoIter<SeqRange>;
+
+    /// Ascending.
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
     }
 }
 

@@ -75,11 +75,7 @@ impl Missing {
     }
 
     pub(crate) fn add(&mut self, other: &Self) {
-        other
-            .ranges
-            .ranges()
-            .iter()
-            .for_each(|range| self.ranges.insert(*range));
+        self.ranges.extend(other.ranges.clone());
         self.from = self.from.or(other.from);
     }
 }

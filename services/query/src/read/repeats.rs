@@ -128,8 +128,7 @@ impl Sources {
         while ids.len() < count {
             let span = self.span(&earlier, super::CHUNK).await?;
             ids.extend(span.rows.iter().map(|row| row.event.event_id));
-            let unseen = span.missing.ranges.ranges();
-            unseen.iter().for_each(|range| page.unseen.insert(*range));
+            page.unseen.extend(span.missing.ranges);
             let Some(reached) = span.reached else {
                 break;
             };
@@ -148,8 +147,7 @@ impl Page {
         self.next = more.next;
         self.dropped = more.dropped;
         self.missing.add(&more.missing);
-        let unseen = more.unseen.ranges();
-        unseen.iter().for_each(|range| self.unseen.insert(*range));
+        self.unseen.extend(more.unseen);
         self.sources.extend(more.sources);
     }
 }

@@ -143,11 +143,7 @@ impl<'a> Job<'a> {
         match self.request.table {
             Table::Events => self.events(&plan).await?,
             Table::HourlyStats | Table::ConversationSummary => {
-                let uncovered = self.rollups(&plan).await?;
-                uncovered
-                    .ranges()
-                    .iter()
-                    .for_each(|range| missing.ranges.insert(*range));
+                missing.ranges.extend(self.rollups(&plan).await?);
             }
         }
         if !missing.is_empty() {
@@ -264,9 +260,7 @@ impl<'a> Job<'a> {
         let mut held: HashMap<_, RangeSet> = HashMap::new();
         for slice in slices {
             let own = held.entry((self.partition, slice.class)).or_default();
-            for range in asked.intersect(slice.range()).ranges() {
-                own.insert(*range);
-            }
+            own.extend(asked.intersect(slice.range()));
         }
         held
     }
