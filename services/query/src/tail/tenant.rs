@@ -206,7 +206,11 @@ impl Follow {
                 && self.types.matches(row.event.event_type.as_str())
         });
         let settled = self.service.sources.settle(partition, lo - 1, hi).await;
-        let mut repeats = self.repeats(partition, &rows).await;
+        let told_all = (settled.of_log()).is_some_and(|told| told.lo <= lo && hi <= told.hi);
+        let mut repeats = match told_all {
+            true => HashSet::new(),
+            false => self.repeats(partition, &rows).await,
+        };
         let told = rows.iter().map(|row| row.position);
         repeats.extend(told.filter(|position| settled.is_repeat(position)));
         for row in rows {
