@@ -47,7 +47,7 @@ pub(crate) async fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode
     command.args(["--output", output, "--log", logs]);
     command
         .arg("--once")
-        .args(["--nats-url", &common.nats_url])
+        .args(["--nats-url", &common.log.nats_url])
         .args(["--cold-url", &args.cold_url])
         .args(["--compactor-url", &args.compactor_url])
         .args(["--admin-addr", "127.0.0.1:0"])

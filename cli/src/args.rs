@@ -1,6 +1,7 @@
 //! Everything that can be typed. The help texts are the documentation.
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+use event_log::NatsArgs;
 use url::Url;
 
 use crate::{append, archive, bench, dev, import, output::Format, policy, read, run, simulate};
@@ -47,14 +48,8 @@ pub(crate) struct Common {
         default_value = "http://127.0.0.1:7401"
     )]
     pub(crate) ingest_url: Url,
-    /// The event log, which also keeps the policies.
-    #[arg(
-        long,
-        global = true,
-        env = "ISOTHERM_NATS_URL",
-        default_value = "nats://127.0.0.1:7422"
-    )]
-    pub(crate) nats_url: String,
+    #[command(flatten)]
+    pub(crate) log: NatsArgs,
 }
 
 #[derive(Debug, Subcommand)]

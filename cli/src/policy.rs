@@ -66,7 +66,7 @@ pub(crate) async fn run(command: Command, common: &Common) -> anyhow::Result<()>
         Command::Explain(args) => explain::run(&args, common).await,
         Command::Preview(args) => preview::run(&args, common).await,
         Command::Show => {
-            let rules = connect(&common.nats_url).await?.policy().await?;
+            let rules = connect(&common.log.nats_url).await?.policy().await?;
             show(&rules, common)
         }
     }
@@ -104,7 +104,7 @@ pub(crate) async fn connect(nats_url: &str) -> anyhow::Result<EventLog> {
 }
 
 async fn apply(rules: &RuleSet, common: &Common) -> anyhow::Result<()> {
-    let log = connect(&common.nats_url).await?;
+    let log = connect(&common.log.nats_url).await?;
     log.publish_policy(rules)
         .await
         .context("store the policies")?;

@@ -38,7 +38,7 @@ impl SubjectLabels for Labels {
 pub(super) async fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
     let rules = match &args.file {
         Some(file) => compile_file(file)?,
-        None => connect(&common.nats_url).await?.policy().await?,
+        None => connect(&common.log.nats_url).await?.policy().await?,
     };
     let labels = Labels(args.labels.iter().cloned().collect());
     let subject = Subject {

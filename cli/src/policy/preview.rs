@@ -31,7 +31,7 @@ pub(super) async fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
     }
     let before = match args.against_default {
         true => RuleSet::default(),
-        false => connect(&common.nats_url).await?.policy().await?,
+        false => connect(&common.log.nats_url).await?.policy().await?,
     };
     let now = event::Timestamp::now().as_micros();
     let sql = retention::preview_sql(&before, &after, u64::try_from(now).unwrap_or_default());

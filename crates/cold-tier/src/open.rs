@@ -17,14 +17,28 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRIES: usize = 3;
 const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How to reach an S3.
-#[derive(Clone, Debug, Default)]
+/// How to reach an S3. Flags of every program that does.
+#[derive(Clone, Debug, Default, clap::Args)]
 pub struct S3Options {
-    /// `http://127.0.0.1:9000`; AWS itself when absent.
+    /// An S3 service that is not Amazon's, as http://127.0.0.1:9000.
+    #[arg(long = "s3-endpoint", env = "AWS_ENDPOINT_URL")]
     pub endpoint: Option<String>,
+    #[arg(
+        long = "s3-access-key",
+        env = "AWS_ACCESS_KEY_ID",
+        hide_env_values = true
+    )]
     pub access_key: Option<String>,
+    #[arg(
+        long = "s3-secret-key",
+        env = "AWS_SECRET_ACCESS_KEY",
+        hide_env_values = true
+    )]
     pub secret_key: Option<String>,
+    #[arg(long = "s3-region", env = "AWS_REGION")]
     pub region: Option<String>,
+    /// Allow an endpoint without TLS.
+    #[arg(long = "s3-allow-http", env = "AWS_ALLOW_HTTP")]
     pub allow_http: bool,
 }
 

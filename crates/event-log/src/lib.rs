@@ -10,6 +10,7 @@
 //! always stays.
 
 mod append;
+mod args;
 mod bucket;
 mod error;
 mod log;
@@ -22,6 +23,7 @@ mod streams;
 mod watermark;
 
 pub use append::Appended;
+pub use args::NatsArgs;
 pub use error::{Error, Result};
 pub use log::EventLog;
 pub use policy::DEFAULT_TIME_SCALE;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cold_tier::{ColdOptions, S3Options};
+use event_log::NatsArgs;
 use service_runtime::RuntimeArgs;
 
 /// Copies sealed ranges from the warm to the cold tier; then samples, expires, joins and vacuums
@@ -10,13 +11,8 @@ use service_runtime::RuntimeArgs;
 #[derive(Debug, clap::Parser)]
 #[command(version)]
 pub struct Args {
-    /// The event log: rules and watermarks.
-    #[arg(
-        long,
-        env = "ISOTHERM_NATS_URL",
-        default_value = "nats://127.0.0.1:7422"
-    )]
-    pub nats_url: String,
+    #[command(flatten)]
+    pub log: NatsArgs,
     /// The compactor's Arrow Flight address. May be given again, once per compactor.
     #[arg(
         long,
@@ -29,7 +25,7 @@ pub struct Args {
     #[arg(long, env = "ISOTHERM_COLD_URL")]
     pub cold_url: String,
     #[command(flatten)]
-    pub s3: S3Args,
+    pub s3: S3Options,
     /// Run once and end. This is the default; the flag says it aloud.
     #[arg(long, conflicts_with = "every")]
     pub once: bool,
@@ -52,23 +48,6 @@ pub enum Output {
     Json,
 }
 
-/// How to reach a bucket.
-#[derive(Debug, clap::Args)]
-pub struct S3Args {
-    /// The endpoint of an S3 service that is not Amazon's.
-    #[arg(long, env = "AWS_ENDPOINT_URL")]
-    pub s3_endpoint: Option<String>,
-    #[arg(long, env = "AWS_ACCESS_KEY_ID", hide_env_values = true)]
-    pub s3_access_key: Option<String>,
-    #[arg(long, env = "AWS_SECRET_ACCESS_KEY", hide_env_values = true)]
-    pub s3_secret_key: Option<String>,
-    #[arg(long, env = "AWS_REGION")]
-    pub s3_region: Option<String>,
-    /// Allow an endpoint without TLS.
-    #[arg(long)]
-    pub s3_allow_http: bool,
-}
-
 /// Valid, without clap.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -88,17 +67,11 @@ impl Args {
             "--every must not be zero"
         );
         Ok(Config {
-            nats_url: self.nats_url.clone(),
+            nats_url: self.log.nats_url.clone(),
             compactor_urls: self.compactor_url.clone(),
             cold_url: self.cold_url.clone(),
             cold: ColdOptions {
-                s3: S3Options {
-                    endpoint: self.s3.s3_endpoint.clone(),
-                    access_key: self.s3.s3_access_key.clone(),
-                    secret_key: self.s3.s3_secret_key.clone(),
-                    region: self.s3.s3_region.clone(),
-                    allow_http: self.s3.s3_allow_http,
-                },
+                s3: self.s3.clone(),
                 cache: None,
             },
             every: self.every.map(Into::into),

@@ -27,7 +27,7 @@ use service_runtime::{Backoff, Check, Runtime};
 use tokio_util::sync::CancellationToken;
 use warm_tier::remote::Client;
 
-pub use config::{Args, Output, S3Args};
+pub use config::{Args, Output};
 
 use config::Config;
 use metrics::Metrics;

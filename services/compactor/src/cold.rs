@@ -1,7 +1,6 @@
 //! The compactor's own look at the cold tier: nothing goes from here that is not there.
 
-use crate::config::S3Args;
-use cold_tier::{ColdOptions, ColdTier, S3Options, Table, TableSnapshot};
+use cold_tier::{ColdOptions, ColdTier, Table, TableSnapshot};
 
 /// The cold tier, opened when it is first needed: the archiver may make it later.
 pub(crate) struct Cold {
@@ -26,20 +25,5 @@ impl Cold {
             None => self.tier.insert(ColdTier::open(&self.url, &self.options)?),
         };
         Ok(tier.table_snapshot(Table::Events).await?)
-    }
-}
-
-impl S3Args {
-    pub(crate) fn options(&self) -> ColdOptions {
-        ColdOptions {
-            s3: S3Options {
-                endpoint: self.s3_endpoint.clone(),
-                access_key: self.s3_access_key.clone(),
-                secret_key: self.s3_secret_key.clone(),
-                region: self.s3_region.clone(),
-                allow_http: self.s3_allow_http,
-            },
-            cache: None,
-        }
     }
 }

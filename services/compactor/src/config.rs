@@ -8,20 +8,16 @@ use std::{
     time::Duration,
 };
 
-use cold_tier::ColdOptions;
+use cold_tier::{ColdOptions, S3Options};
+use event_log::NatsArgs;
 use service_runtime::RuntimeArgs;
 
 /// Keeps the warm tier: appends the log to DuckDB segments, seals, merges, serves and drops them.
 #[derive(Debug, clap::Parser)]
 #[command(version)]
 pub struct Args {
-    /// The event log.
-    #[arg(
-        long,
-        env = "ISOTHERM_NATS_URL",
-        default_value = "nats://127.0.0.1:7422"
-    )]
-    pub nats_url: String,
+    #[command(flatten)]
+    pub log: NatsArgs,
     /// The hot tier, to be told of duplicates. Without it readers drop them themselves.
     #[arg(long, env = "ISOTHERM_REDIS_URL")]
     pub redis_url: Option<String>,
@@ -29,7 +25,7 @@ pub struct Args {
     #[arg(long, env = "ISOTHERM_COLD_URL")]
     pub cold_url: Option<String>,
     #[command(flatten)]
-    pub s3: S3Args,
+    pub s3: S3Options,
     /// Where the segments lie. One compactor owns it.
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
@@ -59,23 +55,6 @@ pub struct Args {
     pub upkeep_interval: humantime::Duration,
     #[command(flatten)]
     pub runtime: RuntimeArgs,
-}
-
-/// How to reach a bucket.
-#[derive(Debug, clap::Args)]
-pub struct S3Args {
-    /// The endpoint of an S3 service that is not Amazon's.
-    #[arg(long, env = "AWS_ENDPOINT_URL")]
-    pub s3_endpoint: Option<String>,
-    #[arg(long, env = "AWS_ACCESS_KEY_ID", hide_env_values = true)]
-    pub s3_access_key: Option<String>,
-    #[arg(long, env = "AWS_SECRET_ACCESS_KEY", hide_env_values = true)]
-    pub s3_secret_key: Option<String>,
-    #[arg(long, env = "AWS_REGION")]
-    pub s3_region: Option<String>,
-    /// Allow an endpoint without TLS.
-    #[arg(long)]
-    pub s3_allow_http: bool,
 }
 
 /// Valid, without clap.
@@ -114,10 +93,14 @@ impl Args {
             !self.upkeep_interval.is_zero() && self.seal_bytes.0 > 0,
             "--upkeep-interval and --seal-bytes must not be zero"
         );
+        let cold = ColdOptions {
+            s3: self.s3.clone(),
+            cache: None,
+        };
         Ok(Config {
-            nats_url: self.nats_url.clone(),
+            nats_url: self.log.nats_url.clone(),
             redis_url: self.redis_url.clone(),
-            cold: self.cold_url.clone().map(|url| (url, self.s3.options())),
+            cold: self.cold_url.clone().map(|url| (url, cold.clone())),
             warm: warm_tier::Options {
                 data: absolute(&self.data)?,
                 memory_limit: self.memory_limit.0,

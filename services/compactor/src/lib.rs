@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use warm_tier::{Partition, WarmTier, remote::Server};
 
 use config::Config;
-pub use config::{Args, ByteSize, S3Args};
+pub use config::{Args, ByteSize};
 use metrics::Metrics;
 use upkeep::Upkeep;
 use worker::{Shared, Worker};

@@ -3,19 +3,15 @@
 use std::time::Duration;
 
 use anyhow::ensure;
+use event_log::NatsArgs;
 use service_runtime::RuntimeArgs;
 
 /// Copies the event log to the hot tier and trims it there.
 #[derive(Debug, clap::Parser)]
 #[command(name = "hot-writer", version)]
 pub struct Args {
-    /// The NATS server, or servers separated by commas.
-    #[arg(
-        long,
-        env = "ISOTHERM_NATS_URL",
-        default_value = "nats://127.0.0.1:7422"
-    )]
-    nats_url: String,
+    #[command(flatten)]
+    log: NatsArgs,
     /// The hot tier: Redis 7 or later, or Valkey.
     #[arg(
         long,
@@ -47,7 +43,7 @@ impl Args {
             self.trim_interval
         );
         let config = Config {
-            nats_url: self.nats_url,
+            nats_url: self.log.nats_url,
             redis_url: self.redis_url,
             trim_interval,
         };

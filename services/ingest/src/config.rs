@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use event::PartitionCount;
+use event_log::NatsArgs;
 use service_runtime::RuntimeArgs;
 
 /// Takes events over HTTP and answers when the log has them.
@@ -12,13 +13,8 @@ pub struct Args {
     /// Address of the HTTP interface.
     #[arg(long, env = "ISOTHERM_LISTEN", default_value = "0.0.0.0:7401")]
     listen: SocketAddr,
-    /// The NATS server, or servers separated by commas.
-    #[arg(
-        long,
-        env = "ISOTHERM_NATS_URL",
-        default_value = "nats://127.0.0.1:4222"
-    )]
-    nats_url: String,
+    #[command(flatten)]
+    log: NatsArgs,
     /// Where each nats-server answers /varz, separated by commas: ingest starts only when it has
     /// seen that every write is synced.
     #[arg(long, env = "ISOTHERM_NATS_MONITOR_URL", value_delimiter = ',')]
@@ -65,7 +61,7 @@ impl Args {
         );
         let config = Config {
             listen: self.listen,
-            nats_url: self.nats_url,
+            nats_url: self.log.nats_url,
             monitor_urls: self.nats_monitor_url,
             partitions: PartitionCount::new(self.partitions).expect("the range was checked"),
             log_replicas: self.log_replicas.into(),

@@ -1,6 +1,7 @@
 //! What was typed, and the configuration made of it.
 
 use anyhow::{Context as _, ensure};
+use event_log::NatsArgs;
 use reqwest::Url;
 use service_runtime::RuntimeArgs;
 
@@ -8,13 +9,8 @@ use service_runtime::RuntimeArgs;
 #[derive(Debug, clap::Parser)]
 #[command(name = "operator", version)]
 pub struct Args {
-    /// The NATS server, or servers separated by commas.
-    #[arg(
-        long,
-        env = "ISOTHERM_NATS_URL",
-        default_value = "nats://127.0.0.1:7422"
-    )]
-    nats_url: String,
+    #[command(flatten)]
+    log: NatsArgs,
     /// The query service: the figures of a policy's status come from there.
     #[arg(
         long,
@@ -68,7 +64,7 @@ impl Args {
         let sql_url =
             sql_url.with_context(|| format!("--query-url {} is no http URL", self.query_url))?;
         let config = Config {
-            nats_url: self.nats_url,
+            nats_url: self.log.nats_url,
             sql_url,
             namespace: self.namespace,
             identity: self.identity,

@@ -3,6 +3,8 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::ensure;
+use cold_tier::S3Options;
+use event_log::NatsArgs;
 use service_runtime::RuntimeArgs;
 use warm_tier::sql;
 
@@ -18,16 +20,12 @@ pub struct Args {
     /// Address of the HTTP API.
     #[arg(long, env = "ISOTHERM_QUERY_LISTEN", default_value = "0.0.0.0:7402")]
     pub listen: SocketAddr,
-    #[arg(
-        long,
-        env = "ISOTHERM_NATS_URL",
-        default_value = "nats://127.0.0.1:4222"
-    )]
-    pub nats_url: String,
+    #[command(flatten)]
+    pub log: NatsArgs,
     #[arg(
         long,
         env = "ISOTHERM_REDIS_URL",
-        default_value = "redis://127.0.0.1:6379"
+        default_value = "redis://127.0.0.1:7423"
     )]
     pub redis_url: String,
     /// Where the compactor serves the warm tier.
@@ -41,7 +39,7 @@ pub struct Args {
     #[arg(long, env = "ISOTHERM_COLD_URL")]
     pub cold_url: Option<String>,
     #[command(flatten)]
-    pub s3: S3Args,
+    pub s3: S3Options,
     /// Where objects of the cold tier are kept once they were read; without it every read downloads.
     #[arg(long, env = "ISOTHERM_CACHE_DIR")]
     pub cache_dir: Option<PathBuf>,
@@ -54,11 +52,11 @@ pub struct Args {
     /// Most memory of one SQL statement.
     #[arg(long, env = "ISOTHERM_SQL_MEMORY_BYTES", default_value_t = 2 << 30)]
     pub sql_memory_bytes: u64,
-    /// Most memory of the service's own process; what would take more fails. Each statement runs in
-    /// a process of its own, which may take twice its memory and 1 GiB. Enough for all statements
-    /// at once and 4 GiB when it is left out.
-    #[arg(long, env = "ISOTHERM_MEMORY_BYTES")]
-    pub memory_bytes: Option<u64>,
+    /// Most memory of the service's own process: pages, caches, and the rows that statements read.
+    /// What would take more fails. Each statement runs in a process of its own, which may take
+    /// twice --sql-memory-bytes and 1 GiB.
+    #[arg(long, env = "ISOTHERM_MEMORY_BYTES", default_value_t = 4 << 30)]
+    pub memory_bytes: u64,
     /// Longest run of one SQL statement, unless it asks for less.
     #[arg(long, env = "ISOTHERM_SQL_TIMEOUT", default_value = "30s")]
     pub sql_timeout: humantime::Duration,
@@ -70,21 +68,6 @@ pub struct Args {
     pub max_tail_clients: usize,
 }
 
-/// How to reach an S3 that is not AWS itself.
-#[derive(Clone, Debug, clap::Args)]
-pub struct S3Args {
-    #[arg(long, env = "AWS_ENDPOINT_URL")]
-    pub s3_endpoint: Option<String>,
-    #[arg(long, env = "AWS_ACCESS_KEY_ID")]
-    pub s3_access_key: Option<String>,
-    #[arg(long, env = "AWS_SECRET_ACCESS_KEY", hide_env_values = true)]
-    pub s3_secret_key: Option<String>,
-    #[arg(long, env = "AWS_REGION")]
-    pub s3_region: Option<String>,
-    #[arg(long, env = "AWS_ALLOW_HTTP")]
-    pub s3_allow_http: bool,
-}
-
 /// Validated configuration. Built only by [`Args::validate`].
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -93,7 +76,7 @@ pub struct Config {
     pub redis_url: String,
     pub compactor_url: String,
     pub cold_url: Option<String>,
-    pub s3: S3Args,
+    pub s3: S3Options,
     pub cache: Option<(PathBuf, u64)>,
     pub sql: SqlConfig,
     pub memory_bytes: u64,
@@ -108,8 +91,8 @@ pub struct SqlConfig {
     pub limits: sql::Limits,
 }
 
-/// For everything but SQL: pages, caches, threads.
-const BESIDE_SQL: u64 = 4 << 30;
+/// Less is not enough for threads, caches and a page.
+const LEAST_MEMORY: u64 = 512 << 20;
 
 impl Args {
     pub fn validate(&self) -> anyhow::Result<Config> {
@@ -127,16 +110,13 @@ impl Args {
             self.sql_max_scan_bytes > 0 && self.max_tail_clients > 0,
             "--sql-max-scan-bytes and --max-tail-clients must be at least 1"
         );
-        let at_once = u64::try_from(self.sql_at_once).unwrap_or(u64::MAX);
-        let statements = (self.sql_memory_bytes.saturating_mul(2)).saturating_mul(at_once);
-        let memory_bytes = (self.memory_bytes).unwrap_or(statements.saturating_add(BESIDE_SQL));
         ensure!(
-            memory_bytes >= BESIDE_SQL / 8,
+            self.memory_bytes >= LEAST_MEMORY,
             "--memory-bytes must be at least 512 MiB (536870912)"
         );
         Ok(Config {
             listen: self.listen,
-            nats_url: self.nats_url.clone(),
+            nats_url: self.log.nats_url.clone(),
             redis_url: self.redis_url.clone(),
             compactor_url: self.compactor_url.clone(),
             cold_url: self.cold_url.clone(),
@@ -154,7 +134,7 @@ impl Args {
                     ..sql::Limits::default()
                 },
             },
-            memory_bytes,
+            memory_bytes: self.memory_bytes,
             max_tail_clients: self.max_tail_clients,
         })
     }

@@ -32,7 +32,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use cold_tier::{ColdOptions, ColdTier, ObjectCache, S3Options};
+use cold_tier::{ColdOptions, ColdTier, ObjectCache};
 use event::PartitionCount;
 use event_log::EventLog;
 use hot_tier::HotReader;
@@ -141,15 +141,8 @@ fn cold_tier(config: &Config) -> anyhow::Result<Option<ColdTier>> {
         }
         None => None,
     };
-    let s3 = config.s3.clone();
     let options = ColdOptions {
-        s3: S3Options {
-            endpoint: s3.s3_endpoint,
-            access_key: s3.s3_access_key,
-            secret_key: s3.s3_secret_key,
-            region: s3.s3_region,
-            allow_http: s3.s3_allow_http,
-        },
+        s3: config.s3.clone(),
         cache,
     };
     Ok(Some(ColdTier::open(url, &options)?))

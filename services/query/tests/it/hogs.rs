@@ -46,6 +46,13 @@ async fn values_beyond_all_memory_end_their_statement_and_not_the_service() {
 }
 
 #[tokio::test]
+async fn a_statement_may_take_more_memory_than_the_service_itself() {
+    let world = World::start_with(&["--memory-bytes", "600000000"]).await;
+    let statement = "SELECT length(repeat('x', 1000000000))";
+    assert_eq!(cell(&world.sql(statement).await), 1_000_000_000);
+}
+
+#[tokio::test]
 async fn a_call_that_nothing_interrupts_ends_at_its_limit_and_leaves_its_place() {
     let world = World::start_with(&["--sql-timeout", "2s", "--sql-at-once", "2"]).await;
     let _compactor = world.compactor(&[]);

@@ -1,0 +1,15 @@
+//! How every program is told where the log is.
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct NatsArgs {
+    /// The event log, which also keeps the policies: the NATS server, or servers separated by commas.
+    // It may hold a password.
+    #[arg(
+        long,
+        global = true,
+        env = "ISOTHERM_NATS_URL",
+        hide_env_values = true,
+        default_value = "nats://127.0.0.1:7422"
+    )]
+    pub nats_url: String,
+}
