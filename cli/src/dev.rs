@@ -15,6 +15,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use event::PartitionCount;
 use nix::fcntl::{Flock, FlockArg};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -22,7 +23,7 @@ use crate::output;
 use children::{Children, Layer};
 use clock::Clock;
 use ports::Ports;
-use services::{Service, Setting};
+use services::Setting;
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 
@@ -38,9 +39,10 @@ pub(crate) struct Args {
     /// An S3 service that is not Amazon's; the services read it from the environment too.
     #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL", hide = true)]
     s3_endpoint: Option<String>,
-    /// How many partitions the log has. Fixed at the first start on a data folder.
-    #[arg(long, default_value = "4", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    partitions: u16,
+    /// How many partitions the log has. Fixed at the first start on a data folder, where it is 1:
+    /// each request is synced to disk once per partition, so one is the fastest on one machine.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    partitions: Option<u16>,
     /// Ports are counted from here: ingest +1, query +2, NATS +22, Valkey +23.
     #[arg(long, value_name = "PORT", default_value = "7400")]
     port_base: u16,
@@ -74,21 +76,24 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
             .is_some_and(|url| url.starts_with("http://")),
         data,
         ports,
-        partitions: args.partitions,
         archive_every: args.archive_every.into(),
         clock: args.accelerate,
     };
-    let programs = Programs::find(&setting)?;
+    let programs = Programs::find()?;
     ports.check().await?;
 
     let mut children = Children::new(setting.data.join("logs"));
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    let first = First {
+        rules,
+        partitions: args.partitions,
+    };
     let result = tokio::select! {
         biased;
         _ = interrupt.recv() => Ok(()),
         _ = terminate.recv() => Ok(()),
-        result = serve(&mut children, &programs, &setting, rules, started) => result,
+        result = serve(&mut children, &programs, &setting, first, started) => result,
     };
     output::note("stopping");
     children.stop().await;
@@ -99,7 +104,7 @@ async fn serve(
     children: &mut Children,
     programs: &Programs,
     setting: &Setting,
-    rules: Option<retention::RuleSet>,
+    first: First,
     started: Instant,
 ) -> anyhow::Result<()> {
     let http = reqwest::Client::builder().no_proxy().build()?;
@@ -107,12 +112,14 @@ async fn serve(
     children.start(
         "nats",
         Layer::Server,
+        0,
         &programs.nats,
         servers::nats(data, ports)?,
     )?;
     children.start(
         "valkey",
         Layer::Server,
+        0,
         &programs.valkey,
         servers::valkey(data, ports)?,
     )?;
@@ -126,11 +133,13 @@ async fn serve(
             servers::valkey_answers(ports.valkey()).await
         })
         .await?;
-    set_policy(setting, rules).await?;
-    for (service, program) in &programs.services {
-        children.start(service.name, Layer::Service, program, service.args.clone())?;
+    let partitions = prepare(setting, first).await?;
+    let services = services::all(setting, partitions);
+    for (service, program) in services.iter().zip(&programs.services) {
+        let args = service.args.clone();
+        children.start(service.name, Layer::Service, service.nice, program, args)?;
     }
-    for (service, _) in &programs.services {
+    for service in &services {
         children
             .until(service.name, START_LIMIT, async || {
                 servers::http_ok(&http, service.admin_port, "/readyz").await
@@ -141,27 +150,37 @@ async fn serve(
     children.watch().await
 }
 
+/// What the command line says of the log.
+struct First {
+    rules: Option<retention::RuleSet>,
+    partitions: Option<u16>,
+}
+
 /// Puts the policy of the command line and the time scale in force before any service reads them.
-async fn set_policy(setting: &Setting, rules: Option<retention::RuleSet>) -> anyhow::Result<()> {
-    let url = services::nats_url(setting.ports);
-    crate::policy::start_with(&url, rules, setting.clock.factor()).await
+/// Returns how many partitions there are, or shall be.
+async fn prepare(setting: &Setting, first: First) -> anyhow::Result<u16> {
+    let log = crate::policy::connect(&services::nats_url(setting.ports)).await?;
+    crate::policy::start_with(&log, first.rules, setting.clock.factor()).await?;
+    let known = log.partition_count().await?;
+    Ok(first
+        .partitions
+        .or(known.map(PartitionCount::get))
+        .unwrap_or(1))
 }
 
 #[derive(Debug)]
 struct Programs {
     nats: PathBuf,
     valkey: PathBuf,
-    services: Vec<(Service, PathBuf)>,
+    /// In the order of [`services::NAMES`].
+    services: Vec<PathBuf>,
 }
 
 impl Programs {
     /// All of them, before the first is started.
-    fn find(setting: &Setting) -> anyhow::Result<Self> {
-        let services = services::all(setting).into_iter();
-        let services = services.map(|service| {
-            let program = programs::service(service.name)?;
-            Ok((service, program))
-        });
+    fn find() -> anyhow::Result<Self> {
+        let services = services::NAMES.iter();
+        let services = services.map(|name| programs::service(name));
         Ok(Self {
             nats: programs::server(&["nats-server"])?,
             valkey: programs::server(&["valkey-server", "redis-server"])?,

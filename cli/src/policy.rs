@@ -124,11 +124,10 @@ async fn apply(rules: &RuleSet, common: &Common) -> anyhow::Result<()> {
 
 /// Sets the time scale, and the rules when there are some, before any service has started.
 pub(crate) async fn start_with(
-    nats_url: &str,
+    log: &EventLog,
     rules: Option<RuleSet>,
     time_scale: u32,
 ) -> anyhow::Result<()> {
-    let log = connect(nats_url).await?;
     if log.time_scale().await? != time_scale {
         log.publish_time_scale(time_scale).await?;
     }

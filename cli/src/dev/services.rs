@@ -11,7 +11,6 @@ pub(crate) struct Setting {
     pub(crate) cold_url: String,
     pub(crate) s3_allow_http: bool,
     pub(crate) ports: Ports,
-    pub(crate) partitions: u16,
     pub(crate) archive_every: Duration,
     pub(crate) clock: Clock,
 }
@@ -20,6 +19,7 @@ pub(crate) struct Setting {
 pub(crate) struct Service {
     pub(crate) name: &'static str,
     pub(crate) admin_port: u16,
+    pub(crate) nice: u8,
     pub(crate) args: Vec<OsString>,
 }
 
@@ -30,39 +30,44 @@ const TRIM_INTERVAL: Duration = Duration::from_secs(10);
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(10);
 const LOG_GRACE: Duration = Duration::from_secs(3600);
 
+/// On a busy machine, events in hot come before events in warm and cold.
+const IN_BACKGROUND: [&str; 2] = ["compactor", "archiver"];
 const USE_COLD: [&str; 3] = ["compactor", "query", "archiver"];
 
 /// In the order in which they start: ingest makes the streams, the others wait for them.
-pub(crate) fn all(setting: &Setting) -> Vec<Service> {
+pub(crate) const NAMES: [&str; 5] = ["ingest", "hot-writer", "compactor", "query", "archiver"];
+
+/// All of them, for a log of so many partitions.
+pub(crate) fn all(setting: &Setting, partitions: u16) -> Vec<Service> {
     let ports = setting.ports;
-    let names = ["ingest", "hot-writer", "compactor", "query", "archiver"];
-    let services = (0..).zip(names).map(|(n, name)| {
+    let services = (0..).zip(NAMES).map(|(n, name)| {
         let mut flags = Flags::default();
         flags
             .add("--nats-url", nats_url(ports))
             .add("--admin-addr", local(ports.admin(n)))
             .add("--shutdown-grace", "4s");
-        own_flags(name, setting, &mut flags);
+        own_flags(name, setting, partitions, &mut flags);
         if setting.s3_allow_http && USE_COLD.contains(&name) {
             flags.0.push("--s3-allow-http".into());
         }
         Service {
             name,
             admin_port: ports.admin(n),
+            nice: if IN_BACKGROUND.contains(&name) { 10 } else { 0 },
             args: flags.0,
         }
     });
     services.collect()
 }
 
-fn own_flags(name: &str, setting: &Setting, flags: &mut Flags) {
+fn own_flags(name: &str, setting: &Setting, partitions: u16, flags: &mut Flags) {
     let (ports, clock) = (setting.ports, setting.clock);
     let flight = local(ports.flight());
     let compactor_url = format!("http://{flight}");
     match name {
         "ingest" => flags
             .add("--listen", local(ports.ingest()))
-            .add("--partitions", setting.partitions.to_string())
+            .add("--partitions", partitions.to_string())
             .add("--log-replicas", "1")
             .add(
                 "--nats-monitor-url",
@@ -126,12 +131,14 @@ mod tests {
             cold_url: "/data/cold".into(),
             s3_allow_http: false,
             ports: Ports::new(7400).unwrap(),
-            partitions: 4,
             archive_every: Duration::from_secs(300),
             clock: Clock::new(60),
         };
         let flags = |name: &str| {
-            let service = all(&setting).into_iter().find(|s| s.name == name).unwrap();
+            let service = all(&setting, 4)
+                .into_iter()
+                .find(|s| s.name == name)
+                .unwrap();
             let args: Vec<_> = service.args.iter().map(|a| a.to_string_lossy()).collect();
             args.join(" ")
         };

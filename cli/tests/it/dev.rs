@@ -185,6 +185,7 @@ async fn a_second_start_on_the_same_data_a_taken_port_and_other_partitions_are_r
 
     let said = refused(dir.path(), base, &["--partitions", "3"]);
     assert!(said.contains("start with --partitions 2"), "{said}");
+    Dev::start(dir.path(), base, &[]).await.stop().await;
 }
 
 #[tokio::test]

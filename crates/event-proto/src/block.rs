@@ -16,8 +16,11 @@ pub(crate) struct Block {
     pub(crate) events: Bytes,
 }
 
-pub(crate) fn encode<'a>(events: impl Iterator<Item = &'a EncodedEvent>) -> Block {
-    let (mut crc32c, mut lengths, mut raw) = (Vec::new(), Vec::new(), BytesMut::new());
+pub(crate) fn encode<'a>(events: impl Iterator<Item = &'a EncodedEvent> + Clone) -> Block {
+    let bytes = events.clone().map(|event| event.bytes.len()).sum();
+    let count = events.clone().count();
+    let (mut crc32c, mut lengths) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    let mut raw = BytesMut::with_capacity(bytes);
     for event in events {
         crc32c.push(event.crc32c);
         lengths.push(u32::try_from(event.bytes.len()).expect("an event is at most 256 KiB"));

@@ -13,29 +13,35 @@ pub struct EncodedEvent {
     pub crc32c: u32,
 }
 
-impl EncodedEvent {
-    #[must_use]
-    pub fn encode(event: &Event) -> Self {
+impl From<Event> for EncodedEvent {
+    fn from(event: Event) -> Self {
         let message = wire::Event {
             event_id: Bytes::copy_from_slice(event.event_id.as_bytes()),
-            conversation_id: event.conversation_id.as_str().to_owned(),
-            task_id: event.task_id.clone(),
-            r#type: event.event_type.as_str().to_owned(),
+            conversation_id: event.conversation_id.into(),
+            task_id: event.task_id,
+            r#type: event.event_type.into(),
             timestamp_us: event.timestamp.as_micros(),
-            content: event.content.clone(),
+            content: event.content,
             content_encoding: match event.content_encoding {
                 ContentEncoding::Utf8 => wire::ContentEncoding::Utf8,
                 ContentEncoding::Base64 => wire::ContentEncoding::Base64,
             }
             .into(),
-            metadata: event.metadata.clone(),
-            correlation_id: event.correlation_id.clone(),
-            trace_id: event.trace_id.clone(),
-            span_id: event.span_id.clone(),
+            metadata: event.metadata,
+            correlation_id: event.correlation_id,
+            trace_id: event.trace_id,
+            span_id: event.span_id,
         };
         let bytes = Bytes::from(message.encode_to_vec());
         let crc32c = crc32c::crc32c(&bytes);
         Self { bytes, crc32c }
+    }
+}
+
+impl EncodedEvent {
+    #[must_use]
+    pub fn encode(event: &Event) -> Self {
+        event.clone().into()
     }
 
     /// Checks the checksum, then every field.

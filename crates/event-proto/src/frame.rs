@@ -1,9 +1,8 @@
 //! Frames: the events of one request and one partition, one message of the log.
 
-use std::collections::HashMap;
-
+use ahash::HashMap;
 use bytes::Bytes;
-use event::{ConversationId, Event, PartitionId, TenantId};
+use event::{ConversationId, Event, EventId, PartitionId, TenantId};
 use prost::Message as _;
 
 use crate::{
@@ -101,7 +100,7 @@ impl FrameBuilder {
             tenant,
             identity,
             conversations: Vec::new(),
-            index: HashMap::new(),
+            index: HashMap::default(),
             conversation_index: Vec::new(),
             events: Vec::new(),
             bytes: 0,
@@ -117,13 +116,23 @@ impl FrameBuilder {
 
     /// Adds `event`, whose canonical form is `encoded`; returns its index in the frame.
     pub fn push(&mut self, event: &Event, encoded: EncodedEvent) -> u16 {
-        self.identity.update(event.event_id.as_bytes());
+        self.push_encoded(event.event_id, &event.conversation_id, encoded)
+    }
+
+    /// Adds the event `id` of a conversation; returns its index in the frame.
+    pub fn push_encoded(
+        &mut self,
+        id: EventId,
+        conversation: &ConversationId,
+        encoded: EncodedEvent,
+    ) -> u16 {
+        self.identity.update(id.as_bytes());
         self.identity.update(&encoded.crc32c.to_le_bytes());
-        let known = self.index.get(&event.conversation_id).copied();
+        let known = self.index.get(conversation).copied();
         let conversation = known.unwrap_or_else(|| {
             let next = u32::try_from(self.conversations.len()).expect("at most 500");
-            self.conversations.push(event.conversation_id.clone());
-            self.index.insert(event.conversation_id.clone(), next);
+            self.conversations.push(conversation.clone());
+            self.index.insert(conversation.clone(), next);
             next
         });
         self.conversation_index.push(conversation);

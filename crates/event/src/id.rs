@@ -1,6 +1,6 @@
 //! Identifiers: parsed at the edge, valid ever after.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use uuid::Uuid;
 
@@ -29,10 +29,11 @@ pub enum IdError {
 }
 
 macro_rules! text_id {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $max:literal, $extra:literal, $allowed:literal) => {
+    ($(#[$doc:meta])* $name:ident($text:ty), $what:literal, $max:literal, $extra:literal,
+     $allowed:literal) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Box<str>);
+        pub struct $name($text);
 
         impl $name {
             /// The longest text allowed, in bytes.
@@ -40,7 +41,8 @@ macro_rules! text_id {
 
             /// Parses `text`.
             pub fn new(text: &str) -> Result<Self, IdError> {
-                check(text, $what, $max, $extra, $allowed)?;
+                const ACCEPTED: [bool; 128] = accepted($extra);
+                check(text, $what, $max, &ACCEPTED, $allowed)?;
                 Ok(Self(text.into()))
             }
 
@@ -67,18 +69,31 @@ macro_rules! text_id {
 }
 
 text_id!(
-    /// Who owns an event. Comes from the credential, never from a body.
-    TenantId, "tenant", 63, "-_.", "ASCII letters, digits and - _ ."
+    /// Who owns an event. Comes from the credential, never from a body. Every event has a copy of
+    /// the same few, so copies share the text.
+    TenantId(Arc<str>), "tenant", 63, "-_.", "ASCII letters, digits and - _ ."
 );
 text_id!(
     /// The conversation (stream) that an event belongs to.
-    ConversationId, "conversation_id", 256, "-_.:@/+=~",
+    ConversationId(Box<str>), "conversation_id", 256, "-_.:@/+=~",
     "ASCII letters, digits and - _ . : @ / + = ~"
 );
 text_id!(
     /// The dotted type of an event, for example `output.chunk`.
-    EventType, "type", 128, "-_.:/", "ASCII letters, digits and - _ . : /"
+    EventType(Box<str>), "type", 128, "-_.:/", "ASCII letters, digits and - _ . : /"
 );
+
+impl From<ConversationId> for String {
+    fn from(id: ConversationId) -> Self {
+        id.0.into()
+    }
+}
+
+impl From<EventType> for String {
+    fn from(event_type: EventType) -> Self {
+        event_type.0.into()
+    }
+}
 
 impl TenantId {
     /// The tenant of a server that asks for no credentials.
@@ -88,11 +103,27 @@ impl TenantId {
     }
 }
 
+/// Which ASCII characters may be in an identifier.
+const fn accepted(extra: &str) -> [bool; 128] {
+    let mut table = [false; 128];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let (extra, mut at) = (extra.as_bytes(), 0);
+    while at < extra.len() {
+        table[extra[at] as usize] = true;
+        at += 1;
+    }
+    table
+}
+
 fn check(
     text: &str,
     what: &'static str,
     max: usize,
-    extra: &str,
+    accepted: &[bool; 128],
     allowed: &'static str,
 ) -> Result<(), IdError> {
     if text.is_empty() {
@@ -102,13 +133,16 @@ fn check(
         let len = text.len();
         return Err(IdError::TooLong { what, len, max });
     }
-    let refused = |c: &char| !(c.is_ascii_alphanumeric() || extra.contains(*c));
+    let refused = |c: &char| !accepted.get(*c as usize).is_some_and(|yes| *yes);
     if let Some(found) = text.chars().find(refused) {
         return Err(IdError::Character {
             what,
             found,
             allowed,
         });
+    }
+    if !text.contains('.') {
+        return Ok(());
     }
     match text.split('/').find(|part| matches!(*part, "." | "..")) {
         Some(".") => Err(IdError::Segment { what, segment: "." }),
@@ -173,16 +207,15 @@ impl EventId {
                 max: Self::MAX_TEXT_BYTES,
             });
         }
+        if let Some(uuid) = canonical_uuid(text) {
+            return Ok((Self(uuid), false));
+        }
         if let Some(found) = text.chars().find(|c| c.is_control()) {
             return Err(IdError::Character {
                 what: WHAT,
                 found,
                 allowed: "a UUID, or any text without control characters",
             });
-        }
-        if is_canonical_uuid(text) {
-            let uuid = Uuid::try_parse(text).expect("36 characters in the form of a UUID");
-            return Ok((Self(uuid), false));
         }
         let mut hasher = blake3::Hasher::new();
         for part in [tenant.as_str(), conversation.as_str(), text] {
@@ -194,11 +227,10 @@ impl EventId {
     }
 }
 
-/// Whether `text` is a UUID exactly as it would be written back, so that nothing is lost.
-fn is_canonical_uuid(text: &str) -> bool {
-    text.len() == 36
-        && Uuid::try_parse(text).is_ok()
-        && !text.bytes().any(|byte| byte.is_ascii_uppercase())
+/// The UUID that `text` spells exactly as it would be written back, so that nothing is lost.
+fn canonical_uuid(text: &str) -> Option<Uuid> {
+    let canonical = text.len() == 36 && !text.bytes().any(|byte| byte.is_ascii_uppercase());
+    canonical.then(|| Uuid::try_parse(text).ok()).flatten()
 }
 
 impl fmt::Display for EventId {

@@ -30,6 +30,9 @@ use crate::{
 const MAX_CHUNK: usize = 256;
 /// How often to look whether it is time to seal.
 const TICK: Duration = Duration::from_millis(200);
+/// The worker rests as long as it has worked: under load more messages gather meanwhile, and a
+/// transaction, which costs the same for one event and for thousands, takes them all.
+const MAX_REST: Duration = Duration::from_millis(50);
 /// Causes that a batch's span is linked to.
 const MAX_LINKS: usize = 32;
 
@@ -95,8 +98,12 @@ impl Worker {
             };
             match chunk {
                 Some(chunk) => {
+                    let (full, began) = (chunk.len() == MAX_CHUNK, Instant::now());
                     let chunk = chunk.into_iter().collect::<Result<Vec<_>, _>>();
                     self.append(chunk.context("read the log")?).await?;
+                    if !full {
+                        time::sleep(began.elapsed().min(MAX_REST)).await;
+                    }
                 }
                 None => self.tick().await?,
             }

@@ -3,6 +3,8 @@
 //! Progress lives in the hot tier, in the same script as the events. There is nothing to
 //! acknowledge; a writer that dies, or is not alone, starts again behind the last event written.
 
+use std::time::{Duration, Instant};
+
 use anyhow::Context as _;
 use event::{PartitionId, Seq};
 use event_log::{LogMessage, Watermark};
@@ -22,6 +24,11 @@ use crate::{
 
 /// Messages in one drain: at most 16,000 events, and 8 MiB before compression.
 const DRAIN_MESSAGES: usize = 32;
+
+/// After each drain the worker rests so many times as long as the drain took: under load more
+/// messages gather meanwhile, and an entry of the tier holds more events of its conversation.
+const REST: u32 = 2;
+const MAX_REST: Duration = Duration::from_millis(20);
 
 type Messages = ReadyChunks<BoxStream<'static, event_log::Result<LogMessage>>>;
 
@@ -70,9 +77,13 @@ impl Worker {
                 };
                 let batch: Result<Vec<_>, _> = batch.into_iter().collect();
                 let batch = batch.context("read the log")?;
+                let (full, began) = (batch.len() == DRAIN_MESSAGES, Instant::now());
                 match self.write_all(batch, last, shutdown).await? {
                     Written::Through(seq) => last = seq,
                     Written::WentBack => break,
+                }
+                if !full {
+                    tokio::time::sleep((began.elapsed() * REST).min(MAX_REST)).await;
                 }
             }
         }

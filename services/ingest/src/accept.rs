@@ -151,7 +151,8 @@ impl<'c> Request<'c> {
 
     fn pack(&mut self, index: usize, item: item::Item<'_>) -> Result<(), Bad> {
         let event = validate::event(self.context, item)?;
-        let encoded = EncodedEvent::encode(&event);
+        let (id, conversation) = (event.event_id, event.conversation_id.clone());
+        let encoded = EncodedEvent::from(event);
         let bytes = encoded.bytes.len();
         if bytes > MAX_EVENT_BYTES {
             return Err(Bad::new(
@@ -161,7 +162,7 @@ impl<'c> Request<'c> {
                 ),
             ));
         }
-        self.packer.push(index, &event, encoded);
+        self.packer.push(index, id, &conversation, encoded);
         Ok(())
     }
 

@@ -27,6 +27,8 @@ const PROGRESS: Duration = Duration::from_secs(10);
 pub(crate) const TURN: Duration = Duration::from_secs(5);
 /// In which memory for bodies is counted.
 const UNIT: usize = 4096;
+/// For how many times of its first bytes a body gets memory at once, when it says it is so long.
+const AHEAD: usize = 64;
 /// How much of a refused body is read, and for how long.
 const MAX_DISCARDED_BYTES: usize = 8 * MAX_BODY_BYTES;
 const DISCARD: Duration = Duration::from_secs(10);
@@ -118,11 +120,17 @@ impl Bodies {
             discard(body).await;
             return Err(too_large());
         }
-        let read = tokio::time::timeout(BODY, self.read_chunks(body.into_data_stream())).await;
+        let chunks = body.into_data_stream();
+        let read = self.read_chunks(chunks, announced.unwrap_or_default());
+        let read = tokio::time::timeout(BODY, read).await;
         read.unwrap_or_else(|_| Err(too_slow(format!("did not arrive within {BODY:?}"))))
     }
 
-    async fn read_chunks(&self, mut chunks: BodyDataStream) -> Result<Whole, Problem> {
+    async fn read_chunks(
+        &self,
+        mut chunks: BodyDataStream,
+        announced: usize,
+    ) -> Result<Whole, Problem> {
         let (mut whole, mut held) = (BytesMut::new(), None);
         loop {
             let chunk = tokio::time::timeout(PROGRESS, chunks.next()).await;
@@ -139,6 +147,10 @@ impl Bodies {
             if let Err(problem) = self.take(whole.len() + chunk.len(), &mut held).await {
                 discard_chunks(chunks).await;
                 return Err(problem);
+            }
+            if whole.is_empty() {
+                // Not copied again as it grows; and no memory for mere announcements.
+                whole.reserve(announced.min(chunk.len() * AHEAD));
             }
             whole.extend_from_slice(&chunk);
         }

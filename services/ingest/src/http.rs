@@ -27,8 +27,8 @@ use crate::{
     publish::{Receipt, publish},
 };
 
-/// Bodies above this are parsed off the async threads.
-const INLINE_BYTES: usize = 64 * 1024;
+/// Bodies above this, some milliseconds of work, are parsed off the async threads.
+const INLINE_BYTES: usize = 512 * 1024;
 
 /// What every request needs.
 #[derive(Debug)]

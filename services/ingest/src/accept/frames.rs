@@ -1,8 +1,7 @@
 //! The events of a request become frames: per partition, in order, each event once.
 
-use std::collections::HashMap;
-
-use event::{ConversationId, Event, EventId, PartitionCount, PartitionId, TenantId};
+use ahash::HashMap;
+use event::{ConversationId, EventId, PartitionCount, PartitionId, TenantId};
 use event_proto::{EncodedEvent, FrameBuilder};
 
 use super::{Frame, Placed};
@@ -22,18 +21,24 @@ impl Packer {
         Self {
             tenant,
             partitions,
-            conversations: HashMap::new(),
-            seen: HashMap::new(),
-            open: HashMap::new(),
+            conversations: HashMap::default(),
+            seen: HashMap::default(),
+            open: HashMap::default(),
             frames: Vec::new(),
             placed: Vec::new(),
         }
     }
 
     /// Takes the item `index`; an event that the request had already stays where it is.
-    pub(super) fn push(&mut self, index: usize, event: &Event, encoded: EncodedEvent) {
-        let (conversation, partition) = self.conversation(&event.conversation_id);
-        let identity = (event.event_id, conversation);
+    pub(super) fn push(
+        &mut self,
+        index: usize,
+        event_id: EventId,
+        conversation_id: &ConversationId,
+        encoded: EncodedEvent,
+    ) {
+        let (conversation, partition) = self.conversation(conversation_id);
+        let identity = (event_id, conversation);
         if let Some(first) = self.seen.get(&identity) {
             self.placed.push(Placed {
                 index,
@@ -45,10 +50,10 @@ impl Packer {
         self.seen.insert(identity, self.placed.len());
         let (frame, builder) = self.builder(partition, encoded.bytes.len());
         let frame = *frame;
-        let idx = builder.push(event, encoded);
+        let idx = builder.push_encoded(event_id, conversation_id, encoded);
         self.placed.push(Placed {
             index,
-            event_id: event.event_id,
+            event_id,
             frame,
             idx,
             repeated: false,
