@@ -65,12 +65,15 @@ fn statement(body: std::result::Result<Bytes, BytesRejection>) -> Result<String>
             format!("a statement has at most {MAX_STATEMENT_BYTES} bytes; make it shorter");
         Problem::refused(StatusCode::PAYLOAD_TOO_LARGE, "statement_too_large", detail)
     })?;
-    String::from_utf8(body.into()).map_err(|_| {
-        Problem::bad_request(
-            "sql_invalid",
-            "the body must be the statement as UTF-8 text",
-        )
-    })
+    let invalid = |detail| Problem::bad_request("sql_invalid", detail);
+    let sql = String::from_utf8(body.into())
+        .map_err(|_| invalid("the body must be the statement as UTF-8 text"))?;
+    if sql.trim_ascii_start().starts_with('{') {
+        let detail = "the body is the statement itself, not JSON; send for example \
+                      SELECT type, count(*) FROM events GROUP BY type";
+        return Err(invalid(detail));
+    }
+    Ok(sql)
 }
 
 /// `timeout=5s`; a bare number is seconds.

@@ -122,6 +122,7 @@ async fn hostile_statements_are_refused_and_the_service_lives() {
         ("SELECT * FROM '/etc/passwd'", 400, "sql_not_allowed"),
         ("SELECT * FROM glob('/*')", 400, "sql_not_allowed"),
         ("", 400, "sql_invalid"),
+        (r#"{"sql": "SELECT 1"}"#, 400, "sql_invalid"),
         ("SELECT nothing FROM events", 400, "sql_invalid"),
         ("SELECT error('x')", 400, "sql_invalid"),
         (&deep, 400, "sql_invalid"),
