@@ -112,14 +112,12 @@ async fn serve(
     children.start(
         "nats",
         Layer::Server,
-        0,
         &programs.nats,
         servers::nats(data, ports)?,
     )?;
     children.start(
         "valkey",
         Layer::Server,
-        0,
         &programs.valkey,
         servers::valkey(data, ports)?,
     )?;
@@ -137,7 +135,7 @@ async fn serve(
     let services = services::all(setting, partitions);
     for (service, program) in services.iter().zip(&programs.services) {
         let args = service.args.clone();
-        children.start(service.name, Layer::Service, service.nice, program, args)?;
+        children.start(service.name, Layer::Service, program, args)?;
     }
     for service in &services {
         children

@@ -61,14 +61,12 @@ impl Children {
         }
     }
 
-    /// Starts `program` so that it dies when this process does, whatever kills it, and lets others
-    /// go first as `nice` says, from 0 to 19. Must be called on a thread that lives as long as the
-    /// process.
+    /// Starts `program` so that it dies when this process does, whatever kills it. Must be called
+    /// on a thread that lives as long as the process.
     pub(crate) fn start(
         &mut self,
         name: &'static str,
         layer: Layer,
-        nice: u8,
         program: &Path,
         args: Vec<OsString>,
     ) -> anyhow::Result<()> {
@@ -80,8 +78,7 @@ impl Children {
             command.env("LD_LIBRARY_PATH", path);
         }
         let process = command
-            .args(["__exec", "--parent", &process::id().to_string()])
-            .args(["--nice", &nice.to_string(), "--"])
+            .args(["__exec", "--parent", &process::id().to_string(), "--"])
             .arg(program)
             .args(args)
             .stdin(Stdio::null())

@@ -9,9 +9,6 @@ pub(crate) struct Args {
     /// Who must be the parent; the program is killed when it ends.
     #[arg(long)]
     parent: i32,
-    /// How much it lets other programs go first: 0 is as any other, 19 is last.
-    #[arg(long, default_value = "0", value_parser = clap::value_parser!(i32).range(0..=19))]
-    nice: i32,
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
 }
@@ -21,8 +18,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Error {
     if let Err(error) = die_with(args.parent) {
         return error;
     }
-    // Where it is not allowed, it is only less polite.
-    let _ = rustix::process::nice(args.nice);
     let (program, rest) = args
         .command
         .split_first()

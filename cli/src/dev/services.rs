@@ -19,7 +19,6 @@ pub(crate) struct Setting {
 pub(crate) struct Service {
     pub(crate) name: &'static str,
     pub(crate) admin_port: u16,
-    pub(crate) nice: u8,
     pub(crate) args: Vec<OsString>,
 }
 
@@ -30,8 +29,6 @@ const TRIM_INTERVAL: Duration = Duration::from_secs(10);
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(10);
 const LOG_GRACE: Duration = Duration::from_secs(3600);
 
-/// On a busy machine, events in hot come before events in warm and cold.
-const IN_BACKGROUND: [&str; 2] = ["compactor", "archiver"];
 const USE_COLD: [&str; 3] = ["compactor", "query", "archiver"];
 
 /// In the order in which they start: ingest makes the streams, the others wait for them.
@@ -53,7 +50,6 @@ pub(crate) fn all(setting: &Setting, partitions: u16) -> Vec<Service> {
         Service {
             name,
             admin_port: ports.admin(n),
-            nice: if IN_BACKGROUND.contains(&name) { 10 } else { 0 },
             args: flags.0,
         }
     });
