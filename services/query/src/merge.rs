@@ -41,4 +41,4 @@ fn drop_repeats(rows: &mut Vec<StoredEvent>, checked: Seq) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

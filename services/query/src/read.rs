@@ -50,6 +50,15 @@ pub(crate) struct Page {
 }
 
 impl Page {
+    /// Adds rows that were read when repeats were known up to `checked`: a row that was unchecked
+    /// when it was read stays so, whatever is known by now.
+    fn take(&mut self, more: Vec<StoredEvent>, checked: Seq, order: Order) {
+        self.checked = self.checked.min(checked);
+        let mut rows = std::mem::take(&mut self.rows);
+        rows.extend(more);
+        self.rows = merge(rows, self.checked, order);
+    }
+
     /// What nobody had, be it to give it or to compare with it.
     pub(crate) fn gaps(&self) -> Missing {
         let mut gaps = self.missing.clone();
@@ -113,17 +122,15 @@ impl Sources {
             page.sources.extend(&span.sources);
             page.last = page.last.or(span.last);
             let checked = settled.checked(span.checked);
-            page.checked = page.checked.min(checked);
             let visible = span.rows.into_iter().filter(|row| {
                 wanted.types.matches(row.event.event_type.as_str())
                     && !settled.is_repeat(&row.position)
                     && (!hides || hide::is_visible(&rules, row, now))
             });
-            for row in visible {
-                bytes += row.event.content.len() + row.event.metadata.len();
-                page.rows.push(row);
-            }
-            page.rows = merge(page.rows, checked, wanted.order);
+            let visible: Vec<_> = visible.collect();
+            let size = |row: &StoredEvent| row.event.content.len() + row.event.metadata.len();
+            bytes += visible.iter().map(size).sum::<usize>();
+            page.take(visible, checked, wanted.order);
             let cut = page.rows.len() > limit;
             page.rows.truncate(limit);
             page.next = match (cut || page.rows.len() == limit, span.reached) {
@@ -156,3 +163,6 @@ impl Sources {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

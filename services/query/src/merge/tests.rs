@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn row(seq: Seq, idx: u16, id: u128) -> StoredEvent {
+pub(crate) fn row(seq: Seq, idx: u16, id: u128) -> StoredEvent {
     let event = Event {
         event_id: EventId::from_u128(id),
         tenant: TenantId::default_tenant(),

@@ -7,12 +7,7 @@ use event::{EventId, Position, Seq, StoredEvent};
 
 use super::Page;
 use crate::{
-    error::Result,
-    merge::{Order, merge},
-    params::Types,
-    rows::Wanted,
-    settling::Settled,
-    sources::Sources,
+    error::Result, merge::Order, params::Types, rows::Wanted, settling::Settled, sources::Sources,
 };
 
 /// Rows before the page that are compared with it: of the newest page, which waits for nobody, and
@@ -140,10 +135,7 @@ impl Sources {
 
 impl Page {
     fn continue_with(&mut self, more: Self, order: Order) {
-        self.checked = self.checked.min(more.checked);
-        let mut rows = std::mem::take(&mut self.rows);
-        rows.extend(more.rows);
-        self.rows = merge(rows, self.checked, order);
+        self.take(more.rows, more.checked, order);
         self.next = more.next;
         self.dropped = more.dropped;
         self.missing.add(&more.missing);
