@@ -41,6 +41,7 @@ async fn nothing_acknowledged_is_lost_when_pods_servers_and_volumes_die() {
         world.until_ready().await;
         assert_holds(&world, posted).await;
     }
+    lose_log_and_ingest(&world).await;
 
     for server in ["valkey", "compactor"] {
         lose_volume(&world, server);
@@ -67,6 +68,25 @@ async fn assert_holds(world: &World, posted: usize) {
             .assert_holds(conversation, &ids(0..posted))
             .await;
     }
+}
+
+/// The log is away for longer than ingest waits for it, and ingest dies with what it still has for
+/// the log. The one event whose outcome is unknown is posted again.
+async fn lose_log_and_ingest(world: &World) {
+    let scale = format!("scale statefulset {RELEASE}-nats --replicas");
+    let event = |n| lines("cut", n..n + 1);
+    world.kubectl(&format!("{scale} 0"));
+    let mut acknowledged = 0;
+    while world.client.try_post(&event(acknowledged)).await {
+        acknowledged += 1;
+    }
+    // It returns when they have ended: a log that is back would get what they have for it.
+    world.kubectl("delete pod --selector app.kubernetes.io/component=ingest --grace-period 1");
+    world.kubectl(&format!("{scale} 1"));
+    world.client.post(&event(acknowledged)).await;
+    world.until_ready().await;
+    let all = ids(0..acknowledged + 1);
+    world.client.assert_holds("cut", &all).await;
 }
 
 /// The claim goes as soon as no pod uses it, and the StatefulSet makes an empty one.
