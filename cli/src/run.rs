@@ -15,7 +15,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use event::Timestamp;
+use event::{ConversationId, Timestamp};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -39,6 +39,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, common: &Common) -> anyhow::Result<ExitCode> {
+    // Before the program runs: its output could not be stored.
+    ConversationId::new(&args.conversation).context("--conversation")?;
     let sender = Sender::new(Client::ingest(common)?, None);
     let mut events = Events::new(args.conversation, args.task);
     let mut child = match start(&args.command) {

@@ -73,6 +73,10 @@ pub(super) async fn import(args: &SqliteArgs, common: &Common) -> anyhow::Result
     };
     let mut state = run.checkpoint.load()?.unwrap_or_else(State::start);
     run.extend(&mut state)?;
+    if state.mark.ends.is_empty() {
+        output::note(&format!("{file} has no rows; nothing was sent"));
+        return Ok(());
+    }
     if state.is_done() {
         output::note(&format!(
             "everything in {file} was imported into this store before; nothing was sent"
@@ -101,7 +105,7 @@ impl Run {
     /// before anything is sent: a border that every later run keeps.
     fn extend(&self, state: &mut State) -> anyhow::Result<()> {
         let last = self.database.last_rowid()?;
-        if last < Some(state.end()) {
+        if last < Some(state.end()) && !state.mark.ends.is_empty() {
             bail!(self.shortened());
         }
         if let Some(last) = last.filter(|last| state.is_done() && *last > state.end()) {

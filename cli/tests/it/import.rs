@@ -241,6 +241,15 @@ async fn a_database_with_damaged_pages_is_refused_before_anything_is_sent() {
 }
 
 #[tokio::test]
+async fn an_empty_table_is_imported_by_sending_nothing() {
+    let (database, server) = (Database::new(0), Server::start());
+    let (code, _, stderr) = run(&server, "sqlite", &[database.path()]).await;
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains("has no rows"), "{stderr}");
+    assert_eq!(server.requests(), 0);
+}
+
+#[tokio::test]
 async fn a_database_that_loses_rows_under_the_import_is_no_success() {
     let database = Database::new(9000);
     let server = Server::start();

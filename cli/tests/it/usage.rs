@@ -30,6 +30,17 @@ async fn what_can_never_start_is_a_usage_error_before_anything_is_written() {
 }
 
 #[tokio::test]
+async fn a_program_whose_output_could_not_be_stored_is_not_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = dir.path().join("made");
+    let touch = ["--", "touch", made.to_str().unwrap()];
+    let (code, stderr) = refused(&[&["run", "--conversation", "a b"], &touch[..]].concat()).await;
+    assert_eq!(code, 1, "{stderr}");
+    assert!(stderr.contains("conversation_id contains ' '"), "{stderr}");
+    assert!(!made.exists());
+}
+
+#[tokio::test]
 async fn a_policy_that_is_no_text_is_refused_with_what_to_give() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), [0xff, 0xfe, 0x00]).unwrap();

@@ -76,6 +76,14 @@ impl Frame {
     }
 }
 
+/// What says that two tries sent the same event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub id: EventId,
+    /// The crc32c of the event as its producer sent it.
+    pub checksum: u32,
+}
+
 /// Collects the events of one request and one partition into frames.
 #[derive(Debug)]
 pub struct FrameBuilder {
@@ -116,18 +124,22 @@ impl FrameBuilder {
 
     /// Adds `event`, whose canonical form is `encoded`; returns its index in the frame.
     pub fn push(&mut self, event: &Event, encoded: EncodedEvent) -> u16 {
-        self.push_encoded(event.event_id, &event.conversation_id, encoded)
+        let identity = Identity {
+            id: event.event_id,
+            checksum: encoded.crc32c,
+        };
+        self.push_encoded(identity, &event.conversation_id, encoded)
     }
 
-    /// Adds the event `id` of a conversation; returns its index in the frame.
+    /// Adds an event of a conversation; returns its index in the frame.
     pub fn push_encoded(
         &mut self,
-        id: EventId,
+        identity: Identity,
         conversation: &ConversationId,
         encoded: EncodedEvent,
     ) -> u16 {
-        self.identity.update(id.as_bytes());
-        self.identity.update(&encoded.crc32c.to_le_bytes());
+        self.identity.update(identity.id.as_bytes());
+        self.identity.update(&identity.checksum.to_le_bytes());
         let known = self.index.get(conversation).copied();
         let conversation = known.unwrap_or_else(|| {
             let next = u32::try_from(self.conversations.len()).expect("at most 500");
@@ -152,7 +164,7 @@ impl FrameBuilder {
     }
 
     /// The identity of the frame, for the log's own deduplication: blake3 over the tenant, the
-    /// partition and each event's id and checksum, in order. The same request gives the same.
+    /// partition and each event's identity, in order. The same request gives the same.
     #[must_use]
     pub fn message_id(&self) -> String {
         self.identity.finalize().to_hex().to_string()

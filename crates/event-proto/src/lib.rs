@@ -11,7 +11,7 @@ pub mod json;
 mod pack;
 
 pub use canonical::EncodedEvent;
-pub use frame::{Frame, FrameBuilder, FramedEvent, MAX_FRAME_BYTES, MAX_FRAME_EVENTS};
+pub use frame::{Frame, FrameBuilder, FramedEvent, Identity, MAX_FRAME_BYTES, MAX_FRAME_EVENTS};
 pub use pack::{Pack, PackedEvent};
 
 /// Generated from `proto/isotherm/v1`.

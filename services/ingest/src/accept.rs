@@ -12,7 +12,7 @@ use bytes::Bytes;
 use event::{
     ConversationId, EventId, MAX_EVENT_BYTES, PartitionCount, PartitionId, TenantId, Timestamp,
 };
-use event_proto::EncodedEvent;
+use event_proto::{EncodedEvent, Identity};
 
 use crate::problem::{BadItem, MAX_LISTED, Problem};
 
@@ -150,7 +150,9 @@ impl<'c> Request<'c> {
     }
 
     fn pack(&mut self, index: usize, item: item::Item<'_>) -> Result<(), Bad> {
-        let event = validate::event(self.context, item)?;
+        let valid = validate::event(self.context, item)?;
+        let sent = valid.as_sent().map(EncodedEvent::from);
+        let event = valid.event;
         let (id, conversation) = (event.event_id, event.conversation_id.clone());
         let encoded = EncodedEvent::from(event);
         let bytes = encoded.bytes.len();
@@ -162,7 +164,9 @@ impl<'c> Request<'c> {
                 ),
             ));
         }
-        self.packer.push(index, id, &conversation, encoded);
+        let checksum = sent.map_or(encoded.crc32c, |sent| sent.crc32c);
+        let identity = Identity { id, checksum };
+        self.packer.push(index, identity, &conversation, encoded);
         Ok(())
     }
 

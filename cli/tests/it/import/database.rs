@@ -34,8 +34,10 @@ impl Database {
             path: path.to_str().unwrap().to_owned(),
             _dir: dir,
         };
-        database.insert(&format!("first of {rows}"), "a", "x", "2026-01-01 00:00:00");
-        database.grow(rows - 1);
+        if rows > 0 {
+            database.insert(&format!("first of {rows}"), "a", "x", "2026-01-01 00:00:00");
+            database.grow(rows - 1);
+        }
         database
     }
 

@@ -2,7 +2,7 @@
 
 use ahash::HashMap;
 use event::{ConversationId, EventId, PartitionCount, PartitionId, TenantId};
-use event_proto::{EncodedEvent, FrameBuilder};
+use event_proto::{EncodedEvent, FrameBuilder, Identity};
 
 use super::{Frame, Placed};
 
@@ -33,13 +33,14 @@ impl Packer {
     pub(super) fn push(
         &mut self,
         index: usize,
-        event_id: EventId,
+        identity: Identity,
         conversation_id: &ConversationId,
         encoded: EncodedEvent,
     ) {
         let (conversation, partition) = self.conversation(conversation_id);
-        let identity = (event_id, conversation);
-        if let Some(first) = self.seen.get(&identity) {
+        let event_id = identity.id;
+        let once = (event_id, conversation);
+        if let Some(first) = self.seen.get(&once) {
             self.placed.push(Placed {
                 index,
                 repeated: true,
@@ -47,10 +48,10 @@ impl Packer {
             });
             return;
         }
-        self.seen.insert(identity, self.placed.len());
+        self.seen.insert(once, self.placed.len());
         let (frame, builder) = self.builder(partition, encoded.bytes.len());
         let frame = *frame;
-        let idx = builder.push_encoded(event_id, conversation_id, encoded);
+        let idx = builder.push_encoded(identity, conversation_id, encoded);
         self.placed.push(Placed {
             index,
             event_id,

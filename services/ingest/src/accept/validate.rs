@@ -16,7 +16,37 @@ const MAX_AHEAD: Duration = Duration::from_secs(5 * 60);
 const MAX_CORRELATION_BYTES: usize = 128;
 const MAX_TASK_BYTES: usize = 256;
 
-pub(super) fn event(context: &Context, item: Item<'_>) -> Result<Event, Bad> {
+/// An event, and what of it the producer did not say.
+pub(super) struct Valid {
+    pub(super) event: Event,
+    filled: Filled,
+}
+
+/// Which fields the server filled in. They differ from try to try.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Filled {
+    timestamp: bool,
+    trace: bool,
+}
+
+impl Valid {
+    /// The event as it was sent, when that is not the event itself: every try sends the same.
+    pub(super) fn as_sent(&self) -> Option<Event> {
+        if self.filled == Filled::default() {
+            return None;
+        }
+        let mut event = self.event.clone();
+        if self.filled.timestamp {
+            event.timestamp = Timestamp::from_micros(0);
+        }
+        if self.filled.trace {
+            (event.trace_id, event.span_id) = (None, None);
+        }
+        Some(event)
+    }
+}
+
+pub(super) fn event(context: &Context, item: Item<'_>) -> Result<Valid, Bad> {
     let mut fields = match item {
         Item::Object(fields) => fields,
         Item::Other(what) => {
@@ -29,6 +59,10 @@ pub(super) fn event(context: &Context, item: Item<'_>) -> Result<Event, Bad> {
     let (event_id, original) = event_id(context, &conversation_id, fields.take(Name::EventId))?;
     let event_type = event_type(fields.take(Name::Type))?;
     let timestamp = timestamp(context.now, fields.take(Name::Timestamp))?;
+    let mut filled = Filled {
+        timestamp: timestamp.is_none(),
+        trace: false,
+    };
     let (content, content_encoding) = content(&mut fields)?;
     let metadata = metadata::merge(fields.metadata, &fields.unknown, original.as_deref())?;
     let mut optional = |name, max| optional(&mut fields, name, max);
@@ -37,21 +71,23 @@ pub(super) fn event(context: &Context, item: Item<'_>) -> Result<Event, Bad> {
     if let (None, None, Some(trace)) = (&trace_id, &span_id, &context.trace) {
         trace_id = Some(trace.trace_id.clone());
         span_id = Some(trace.span_id.clone());
+        filled.trace = true;
     }
-    Ok(Event {
+    let event = Event {
         event_id,
         tenant: context.tenant.clone(),
         conversation_id,
         task_id: optional(Name::TaskId, MAX_TASK_BYTES)?,
         event_type,
-        timestamp,
+        timestamp: timestamp.unwrap_or(context.now),
         content,
         content_encoding,
         metadata,
         correlation_id: optional(Name::CorrelationId, MAX_CORRELATION_BYTES)?,
         trace_id,
         span_id,
-    })
+    };
+    Ok(Valid { event, filled })
 }
 
 /// What can be wrong without looking at a single field.
@@ -143,9 +179,9 @@ fn event_type(value: Value<'_>) -> Result<EventType, Bad> {
     EventType::new(&text).map_err(not_an_id(Name::Type))
 }
 
-fn timestamp(now: Timestamp, value: Value<'_>) -> Result<Timestamp, Bad> {
+fn timestamp(now: Timestamp, value: Value<'_>) -> Result<Option<Timestamp>, Bad> {
     let Some(text) = text(Name::Timestamp, value)? else {
-        return Ok(now);
+        return Ok(None);
     };
     let time: Timestamp = text
         .parse()
@@ -156,7 +192,7 @@ fn timestamp(now: Timestamp, value: Value<'_>) -> Result<Timestamp, Bad> {
             format!("timestamp {time} is more than 5 minutes ahead of this server, {now}"),
         ));
     }
-    Ok(time)
+    Ok(Some(time))
 }
 
 fn content(fields: &mut Fields<'_>) -> Result<(String, ContentEncoding), Bad> {

@@ -129,6 +129,28 @@ fn an_id_that_comes_twice_in_a_request_is_stored_once_per_conversation() {
 }
 
 #[test]
+fn a_retry_is_known_although_the_server_fills_in_another_time_and_trace() {
+    let body = r#"{"conversation_id":"c","type":"t","event_id":"x","content":"hi"}"#;
+    let tried = |now: &str, trace: &str| {
+        let context = Context {
+            now: now.parse().unwrap(),
+            trace: Some(Trace {
+                trace_id: trace.to_owned(),
+                span_id: trace.to_owned(),
+            }),
+            ..context()
+        };
+        let accepted = accept(&context, body.as_bytes()).unwrap();
+        accepted.frames[0].message_id.clone()
+    };
+    let first = tried("2026-11-23T12:00:00Z", "a");
+    assert_eq!(tried("2026-11-23T12:00:01Z", "b"), first);
+    let other = body.replace("hi", "ho");
+    let other = accept(&context(), other.as_bytes()).unwrap();
+    assert_ne!(other.frames[0].message_id, first);
+}
+
+#[test]
 fn frames_hold_one_partition_in_order_within_their_limits() {
     let line = |n: usize| {
         format!(
