@@ -1,8 +1,8 @@
 //! Many encoded events as one block of bytes, compressed when that pays.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
-use crate::{DecodeError, EncodedEvent, wire::Compression};
+use crate::{DecodeError, Encoded, EncodedEvent, wire::Compression};
 
 /// No block that we write is larger before compression; a length beyond it is damage, not data.
 const MAX_BLOCK_BYTES: usize = 64 * 1024 * 1024;
@@ -16,27 +16,51 @@ pub(crate) struct Block {
     pub(crate) events: Bytes,
 }
 
-pub(crate) fn encode<'a>(events: impl Iterator<Item = &'a EncodedEvent> + Clone) -> Block {
-    let bytes = events.clone().map(|event| event.bytes.len()).sum();
-    let count = events.clone().count();
-    let (mut crc32c, mut lengths) = (Vec::with_capacity(count), Vec::with_capacity(count));
-    let mut raw = BytesMut::with_capacity(bytes);
-    for event in events {
-        crc32c.push(event.crc32c);
-        lengths.push(u32::try_from(event.bytes.len()).expect("an event is at most 256 KiB"));
-        raw.extend_from_slice(&event.bytes);
+/// Events, one behind the other, on their way into a block.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Events {
+    crc32c: Vec<u32>,
+    lengths: Vec<u32>,
+    raw: Vec<u8>,
+}
+
+impl Events {
+    pub(crate) fn with_capacity(events: usize, bytes: usize) -> Self {
+        Self {
+            crc32c: Vec::with_capacity(events),
+            lengths: Vec::with_capacity(events),
+            raw: Vec::with_capacity(bytes),
+        }
     }
-    let raw = raw.freeze();
-    let packed = (raw.len() >= WORTH_COMPRESSING).then(|| lz4_flex::block::compress(&raw));
-    let (compression, events) = match packed {
-        Some(packed) if packed.len() < raw.len() => (Compression::Lz4, Bytes::from(packed)),
-        _ => (Compression::None, raw),
-    };
-    Block {
-        crc32c,
-        lengths,
-        compression,
-        events,
+
+    pub(crate) fn push(&mut self, event: Encoded<'_>) {
+        self.crc32c.push(event.crc32c);
+        let length = u32::try_from(event.bytes.len()).expect("an event is at most 256 KiB");
+        self.lengths.push(length);
+        self.raw.extend_from_slice(event.bytes);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.lengths.len()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.raw.len()
+    }
+
+    pub(crate) fn into_block(self) -> Block {
+        let raw = self.raw;
+        let packed = (raw.len() >= WORTH_COMPRESSING).then(|| lz4_flex::block::compress(&raw));
+        let (compression, events) = match packed {
+            Some(packed) if packed.len() < raw.len() => (Compression::Lz4, packed),
+            _ => (Compression::None, raw),
+        };
+        Block {
+            crc32c: self.crc32c,
+            lengths: self.lengths,
+            compression,
+            events: events.into(),
+        }
     }
 }
 

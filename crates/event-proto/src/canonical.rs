@@ -1,10 +1,66 @@
 //! An event as its canonical bytes and their checksum.
 
+mod encode;
+
 use bytes::Bytes;
 use event::{ContentEncoding, ConversationId, Event, EventId, EventType, TenantId, Timestamp};
 use prost::Message as _;
 
-use crate::{DecodeError, wire};
+use crate::{DecodeError, Identity, wire};
+
+/// What the canonical bytes of an event hold, borrowed from wherever it lies. The tenant is not
+/// among it: the frame names it once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventRef<'a> {
+    pub event_id: EventId,
+    pub conversation_id: &'a str,
+    pub task_id: Option<&'a str>,
+    pub event_type: &'a str,
+    pub timestamp: Timestamp,
+    pub content: &'a str,
+    pub content_encoding: ContentEncoding,
+    pub metadata: &'a str,
+    pub correlation_id: Option<&'a str>,
+    pub trace_id: Option<&'a str>,
+    pub span_id: Option<&'a str>,
+}
+
+impl<'a> From<&'a Event> for EventRef<'a> {
+    fn from(event: &'a Event) -> Self {
+        Self {
+            event_id: event.event_id,
+            conversation_id: event.conversation_id.as_str(),
+            task_id: event.task_id.as_deref(),
+            event_type: event.event_type.as_str(),
+            timestamp: event.timestamp,
+            content: &event.content,
+            content_encoding: event.content_encoding,
+            metadata: &event.metadata,
+            correlation_id: event.correlation_id.as_deref(),
+            trace_id: event.trace_id.as_deref(),
+            span_id: event.span_id.as_deref(),
+        }
+    }
+}
+
+impl EventRef<'_> {
+    /// Encodes the event into `buffer`, in place of what is there.
+    pub fn encode_into<'b>(&self, buffer: &'b mut Vec<u8>) -> Encoded<'b> {
+        buffer.clear();
+        encode::event(self, buffer);
+        Encoded {
+            crc32c: crc32c::crc32c(buffer),
+            bytes: buffer,
+        }
+    }
+}
+
+/// The canonical bytes of one event and their crc32c, borrowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Encoded<'a> {
+    pub bytes: &'a [u8],
+    pub crc32c: u32,
+}
 
 /// The canonical bytes of one event and their crc32c.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,35 +69,30 @@ pub struct EncodedEvent {
     pub crc32c: u32,
 }
 
-impl From<Event> for EncodedEvent {
-    fn from(event: Event) -> Self {
-        let message = wire::Event {
-            event_id: Bytes::copy_from_slice(event.event_id.as_bytes()),
-            conversation_id: event.conversation_id.into(),
-            task_id: event.task_id,
-            r#type: event.event_type.into(),
-            timestamp_us: event.timestamp.as_micros(),
-            content: event.content,
-            content_encoding: match event.content_encoding {
-                ContentEncoding::Utf8 => wire::ContentEncoding::Utf8,
-                ContentEncoding::Base64 => wire::ContentEncoding::Base64,
-            }
-            .into(),
-            metadata: event.metadata,
-            correlation_id: event.correlation_id,
-            trace_id: event.trace_id,
-            span_id: event.span_id,
-        };
-        let bytes = Bytes::from(message.encode_to_vec());
-        let crc32c = crc32c::crc32c(&bytes);
-        Self { bytes, crc32c }
-    }
-}
-
 impl EncodedEvent {
     #[must_use]
     pub fn encode(event: &Event) -> Self {
-        event.clone().into()
+        let mut bytes = Vec::new();
+        let crc32c = EventRef::from(event).encode_into(&mut bytes).crc32c;
+        let bytes = bytes.into();
+        Self { bytes, crc32c }
+    }
+
+    #[must_use]
+    pub fn as_encoded(&self) -> Encoded<'_> {
+        Encoded {
+            bytes: &self.bytes,
+            crc32c: self.crc32c,
+        }
+    }
+
+    /// The identity of this event, `id`, if its producer sent it just so.
+    #[must_use]
+    pub fn identity(&self, id: EventId) -> Identity {
+        Identity {
+            id,
+            checksum: self.crc32c,
+        }
     }
 
     /// Checks the checksum, then every field.

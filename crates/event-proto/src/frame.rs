@@ -2,12 +2,12 @@
 
 use ahash::HashMap;
 use bytes::Bytes;
-use event::{ConversationId, Event, EventId, PartitionId, TenantId};
+use event::{ConversationId, EventId, PartitionId, TenantId};
 use prost::Message as _;
 
 use crate::{
-    DecodeError, EncodedEvent,
-    block::{self, Block},
+    DecodeError, Encoded, EncodedEvent,
+    block::{self, Block, Events},
     wire,
 };
 
@@ -92,13 +92,18 @@ pub struct FrameBuilder {
     conversations: Vec<ConversationId>,
     index: HashMap<ConversationId, u32>,
     conversation_index: Vec<u32>,
-    events: Vec<EncodedEvent>,
-    bytes: usize,
+    events: Events,
 }
 
 impl FrameBuilder {
     #[must_use]
     pub fn new(tenant: TenantId, partition: PartitionId) -> Self {
+        Self::with_room(tenant, partition, 0)
+    }
+
+    /// With memory for events of `bytes` together, or for a full frame if that is less.
+    #[must_use]
+    pub fn with_room(tenant: TenantId, partition: PartitionId, bytes: usize) -> Self {
         let mut identity = blake3::Hasher::new();
         identity.update(tenant.as_str().as_bytes()).update(&[0]);
         identity
@@ -110,33 +115,23 @@ impl FrameBuilder {
             conversations: Vec::new(),
             index: HashMap::default(),
             conversation_index: Vec::new(),
-            events: Vec::new(),
-            bytes: 0,
+            events: Events::with_capacity(0, bytes.min(MAX_FRAME_BYTES)),
         }
     }
 
     /// Whether an event of `bytes` still goes into this frame. An empty frame takes any event.
     #[must_use]
     pub fn has_room_for(&self, bytes: usize) -> bool {
-        self.events.is_empty()
-            || (self.events.len() < MAX_FRAME_EVENTS && self.bytes + bytes <= MAX_FRAME_BYTES)
-    }
-
-    /// Adds `event`, whose canonical form is `encoded`; returns its index in the frame.
-    pub fn push(&mut self, event: &Event, encoded: EncodedEvent) -> u16 {
-        let identity = Identity {
-            id: event.event_id,
-            checksum: encoded.crc32c,
-        };
-        self.push_encoded(identity, &event.conversation_id, encoded)
+        self.is_empty()
+            || (self.len() < MAX_FRAME_EVENTS && self.events.bytes() + bytes <= MAX_FRAME_BYTES)
     }
 
     /// Adds an event of a conversation; returns its index in the frame.
-    pub fn push_encoded(
+    pub fn push(
         &mut self,
         identity: Identity,
         conversation: &ConversationId,
-        encoded: EncodedEvent,
+        event: Encoded<'_>,
     ) -> u16 {
         self.identity.update(identity.id.as_bytes());
         self.identity.update(&identity.checksum.to_le_bytes());
@@ -148,9 +143,8 @@ impl FrameBuilder {
             next
         });
         self.conversation_index.push(conversation);
-        self.bytes += encoded.bytes.len();
-        self.events.push(encoded);
-        u16::try_from(self.events.len() - 1).expect("at most 500")
+        self.events.push(event);
+        u16::try_from(self.len() - 1).expect("at most 500")
     }
 
     #[must_use]
@@ -160,7 +154,7 @@ impl FrameBuilder {
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.events.is_empty()
+        self.len() == 0
     }
 
     /// The identity of the frame, for the log's own deduplication: blake3 over the tenant, the
@@ -173,7 +167,7 @@ impl FrameBuilder {
     /// The message for the log.
     #[must_use]
     pub fn encode(self) -> Bytes {
-        let block = block::encode(self.events.iter());
+        let block = self.events.into_block();
         let message = wire::Frame {
             version: VERSION,
             tenant: self.tenant.as_str().to_owned(),

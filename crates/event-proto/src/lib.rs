@@ -10,7 +10,7 @@ mod frame;
 pub mod json;
 mod pack;
 
-pub use canonical::EncodedEvent;
+pub use canonical::{Encoded, EncodedEvent, EventRef};
 pub use frame::{Frame, FrameBuilder, FramedEvent, Identity, MAX_FRAME_BYTES, MAX_FRAME_EVENTS};
 pub use pack::{Pack, PackedEvent};
 

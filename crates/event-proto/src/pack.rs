@@ -6,7 +6,7 @@ use prost::Message as _;
 
 use crate::{
     DecodeError, EncodedEvent,
-    block::{self, Block},
+    block::{self, Block, Events},
     wire,
 };
 
@@ -30,7 +30,12 @@ pub struct Pack {
 impl Pack {
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        let block = block::encode(self.events.iter().map(|event| &event.encoded));
+        let bytes = self.events.iter().map(|event| event.encoded.bytes.len());
+        let mut events = Events::with_capacity(self.events.len(), bytes.sum());
+        for event in &self.events {
+            events.push(event.encoded.as_encoded());
+        }
+        let block = events.into_block();
         let message = wire::Pack {
             version: VERSION,
             seq: self.events.iter().map(|event| event.seq).collect(),

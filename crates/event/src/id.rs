@@ -41,9 +41,14 @@ macro_rules! text_id {
 
             /// Parses `text`.
             pub fn new(text: &str) -> Result<Self, IdError> {
-                const ACCEPTED: [bool; 128] = accepted($extra);
-                check(text, $what, $max, &ACCEPTED, $allowed)?;
+                Self::check(text)?;
                 Ok(Self(text.into()))
+            }
+
+            /// Says why `text` is none.
+            pub fn check(text: &str) -> Result<(), IdError> {
+                const ACCEPTED: [bool; 128] = accepted($extra);
+                check(text, $what, $max, &ACCEPTED, $allowed)
             }
 
             #[must_use]
@@ -74,8 +79,8 @@ text_id!(
     TenantId(Arc<str>), "tenant", 63, "-_.", "ASCII letters, digits and - _ ."
 );
 text_id!(
-    /// The conversation (stream) that an event belongs to.
-    ConversationId(Box<str>), "conversation_id", 256, "-_.:@/+=~",
+    /// The conversation (stream) that an event belongs to. Copies share the text.
+    ConversationId(Arc<str>), "conversation_id", 256, "-_.:@/+=~",
     "ASCII letters, digits and - _ . : @ / + = ~"
 );
 text_id!(
@@ -85,7 +90,7 @@ text_id!(
 
 impl From<ConversationId> for String {
     fn from(id: ConversationId) -> Self {
-        id.0.into()
+        id.as_str().to_owned()
     }
 }
 

@@ -111,7 +111,8 @@ mod tests {
             if damaged == Some(number) {
                 encoded.crc32c ^= 1;
             }
-            builder.push(&event, encoded);
+            let identity = encoded.identity(event.event_id);
+            builder.push(identity, &event.conversation_id, encoded.as_encoded());
         }
         builder.encode()
     }

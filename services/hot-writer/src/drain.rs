@@ -2,8 +2,7 @@
 //!
 //! An event is never decoded here: its encoded bytes are copied, after its checksum was checked.
 
-use std::collections::HashMap;
-
+use ahash::HashMap;
 use event::{ConversationId, Seq, TenantId};
 use event_log::LogMessage;
 use event_proto::{DecodeError, Frame, PackedEvent};
@@ -87,7 +86,7 @@ impl Packs {
     /// The index of the pack that takes the conversation's events of one frame.
     fn pack_of(&mut self, tenant: &TenantId, conversation: ConversationId) -> usize {
         if !self.open.contains_key(tenant) {
-            self.open.insert(tenant.clone(), HashMap::new());
+            self.open.insert(tenant.clone(), HashMap::default());
         }
         let open = self.open.get_mut(tenant).expect("it was inserted");
         if let Some(pack) = open.get(&conversation).copied()

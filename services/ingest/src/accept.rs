@@ -12,7 +12,7 @@ use bytes::Bytes;
 use event::{
     ConversationId, EventId, MAX_EVENT_BYTES, PartitionCount, PartitionId, TenantId, Timestamp,
 };
-use event_proto::{EncodedEvent, Identity};
+use event_proto::Identity;
 
 use crate::problem::{BadItem, MAX_LISTED, Problem};
 
@@ -108,7 +108,7 @@ pub(crate) fn accept(context: &Context, body: &[u8]) -> Result<Accepted, Problem
             "the body is empty; send a JSON object, an array of them, or one per line",
         ));
     }
-    let mut request = Request::new(context);
+    let mut request = Request::new(context, text.len());
     split::each_item(context.format, context.partial, text, &mut |item| {
         request.add(item)
     })?;
@@ -118,16 +118,20 @@ pub(crate) fn accept(context: &Context, body: &[u8]) -> Result<Accepted, Problem
 struct Request<'c> {
     context: &'c Context,
     packer: frames::Packer,
+    /// For one event at a time.
+    buffer: Vec<u8>,
     items: usize,
     rejected: Vec<BadItem>,
     rejected_total: usize,
 }
 
 impl<'c> Request<'c> {
-    fn new(context: &'c Context) -> Self {
+    /// For a body of `bytes`.
+    fn new(context: &'c Context, bytes: usize) -> Self {
         Self {
             context,
-            packer: frames::Packer::new(context.tenant.clone(), context.partitions),
+            packer: frames::Packer::new(context.tenant.clone(), context.partitions, bytes),
+            buffer: Vec::new(),
             items: 0,
             rejected: Vec::new(),
             rejected_total: 0,
@@ -151,10 +155,15 @@ impl<'c> Request<'c> {
 
     fn pack(&mut self, index: usize, item: item::Item<'_>) -> Result<(), Bad> {
         let valid = validate::event(self.context, item)?;
-        let sent = valid.as_sent().map(EncodedEvent::from);
-        let event = valid.event;
-        let (id, conversation) = (event.event_id, event.conversation_id.clone());
-        let encoded = EncodedEvent::from(event);
+        let sent = valid.as_sent().encode_into(&mut self.buffer);
+        let identity = Identity {
+            id: valid.event_id,
+            checksum: sent.crc32c,
+        };
+        let encoded = match valid.filled_in(self.context) {
+            None => sent,
+            Some(event) => event.encode_into(&mut self.buffer),
+        };
         let bytes = encoded.bytes.len();
         if bytes > MAX_EVENT_BYTES {
             return Err(Bad::new(
@@ -164,9 +173,8 @@ impl<'c> Request<'c> {
                 ),
             ));
         }
-        let checksum = sent.map_or(encoded.crc32c, |sent| sent.crc32c);
-        let identity = Identity { id, checksum };
-        self.packer.push(index, identity, &conversation, encoded);
+        let conversation = &valid.conversation_id;
+        self.packer.push(index, identity, conversation, encoded);
         Ok(())
     }
 

@@ -3,8 +3,10 @@ use event::{
 };
 use proptest::prelude::*;
 
+use prost::Message as _;
+
 use super::{Frame, FrameBuilder};
-use crate::{DecodeError, EncodedEvent, Pack, PackedEvent};
+use crate::{DecodeError, EncodedEvent, Pack, PackedEvent, wire};
 
 fn any_event() -> impl Strategy<Value = Event> {
     let text = prop::option::of(".{0,20}");
@@ -15,7 +17,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         "[a-z]{1,9}(\\.[a-z]{1,9})?",
     );
     let body = (
-        0..4_000_000_000_000_000_i64,
+        -4_000_000_000_000_000..4_000_000_000_000_000_i64,
         ".{0,200}",
         any::<bool>(),
         "(\\{\\})?",
@@ -45,12 +47,41 @@ fn any_event() -> impl Strategy<Value = Event> {
 fn build(events: &[Event]) -> FrameBuilder {
     let mut builder = FrameBuilder::new(TenantId::default_tenant(), PartitionId::first(7));
     for event in events {
-        builder.push(event, EncodedEvent::encode(event));
+        let encoded = EncodedEvent::encode(event);
+        let identity = encoded.identity(event.event_id);
+        builder.push(identity, &event.conversation_id, encoded.as_encoded());
     }
     builder
 }
 
+/// The event as the generated code knows it.
+fn message(event: &Event) -> wire::Event {
+    let event = event.clone();
+    wire::Event {
+        event_id: event.event_id.as_bytes().to_vec().into(),
+        conversation_id: event.conversation_id.into(),
+        task_id: event.task_id,
+        r#type: event.event_type.into(),
+        timestamp_us: event.timestamp.as_micros(),
+        content: event.content,
+        content_encoding: match event.content_encoding {
+            ContentEncoding::Utf8 => wire::ContentEncoding::Utf8,
+            ContentEncoding::Base64 => wire::ContentEncoding::Base64,
+        }
+        .into(),
+        metadata: event.metadata,
+        correlation_id: event.correlation_id,
+        trace_id: event.trace_id,
+        span_id: event.span_id,
+    }
+}
+
 proptest! {
+    #[test]
+    fn the_canonical_bytes_are_what_the_generated_code_writes(event in any_event()) {
+        prop_assert_eq!(&EncodedEvent::encode(&event).bytes[..], message(&event).encode_to_vec());
+    }
+
     #[test]
     fn a_frame_gives_back_its_events_in_order(events in prop::collection::vec(any_event(), 1..20)) {
         let frame = Frame::decode(build(&events).encode()).unwrap();

@@ -31,7 +31,9 @@ fn message(seq: Seq, tenant: &str, conversations: &[&str], content: &str) -> Log
     let mut frame = FrameBuilder::new(TenantId::new(tenant).unwrap(), PARTITION);
     for conversation in conversations {
         let event = event(tenant, conversation, content);
-        frame.push(&event, EncodedEvent::encode(&event));
+        let encoded = EncodedEvent::encode(&event);
+        let identity = encoded.identity(event.event_id);
+        frame.push(identity, &event.conversation_id, encoded.as_encoded());
     }
     LogMessage {
         partition: PARTITION,

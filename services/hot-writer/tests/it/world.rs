@@ -72,7 +72,9 @@ impl World {
             let mut frame = FrameBuilder::new(TenantId::default_tenant(), PARTITION);
             for (idx, name) in (0..).zip(FRAME) {
                 let event = event(name, seq, idx);
-                frame.push(&event, EncodedEvent::encode(&event));
+                let encoded = EncodedEvent::encode(&event);
+                let identity = encoded.identity(event.event_id);
+                frame.push(identity, &event.conversation_id, encoded.as_encoded());
             }
             let id = frame.message_id();
             let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";

@@ -2,13 +2,15 @@
 
 use ahash::HashMap;
 use event::{ConversationId, EventId, PartitionCount, PartitionId, TenantId};
-use event_proto::{EncodedEvent, FrameBuilder, Identity};
+use event_proto::{Encoded, FrameBuilder, Identity};
 
 use super::{Frame, Placed};
 
 pub(super) struct Packer {
     tenant: TenantId,
     partitions: PartitionCount,
+    /// What each partition gets of the body when all get the same.
+    share: usize,
     conversations: HashMap<ConversationId, (usize, PartitionId)>,
     seen: HashMap<(EventId, usize), usize>,
     open: HashMap<PartitionId, (usize, FrameBuilder)>,
@@ -17,10 +19,12 @@ pub(super) struct Packer {
 }
 
 impl Packer {
-    pub(super) fn new(tenant: TenantId, partitions: PartitionCount) -> Self {
+    /// For a body of `bytes`.
+    pub(super) fn new(tenant: TenantId, partitions: PartitionCount, bytes: usize) -> Self {
         Self {
             tenant,
             partitions,
+            share: bytes / usize::from(partitions.get()),
             conversations: HashMap::default(),
             seen: HashMap::default(),
             open: HashMap::default(),
@@ -35,7 +39,7 @@ impl Packer {
         index: usize,
         identity: Identity,
         conversation_id: &ConversationId,
-        encoded: EncodedEvent,
+        encoded: Encoded<'_>,
     ) {
         let (conversation, partition) = self.conversation(conversation_id);
         let event_id = identity.id;
@@ -51,7 +55,7 @@ impl Packer {
         self.seen.insert(once, self.placed.len());
         let (frame, builder) = self.builder(partition, encoded.bytes.len());
         let frame = *frame;
-        let idx = builder.push_encoded(identity, conversation_id, encoded);
+        let idx = builder.push(identity, conversation_id, encoded);
         self.placed.push(Placed {
             index,
             event_id,
@@ -80,7 +84,7 @@ impl Packer {
         }
         self.open.entry(partition).or_insert_with(|| {
             self.frames.push(None);
-            let builder = FrameBuilder::new(self.tenant.clone(), partition);
+            let builder = FrameBuilder::with_room(self.tenant.clone(), partition, self.share);
             (self.frames.len() - 1, builder)
         })
     }

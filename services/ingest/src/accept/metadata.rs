@@ -15,22 +15,22 @@ use super::Bad;
 const MAX_DEPTH: usize = 64;
 
 /// `metadata` with `more` behind its members. Empty when there is neither.
-pub(super) fn merge(
-    metadata: Option<&RawValue>,
+pub(super) fn merge<'a>(
+    metadata: Option<&'a RawValue>,
     more: &[(Cow<'_, str>, &RawValue)],
     event_id: Option<&str>,
-) -> Result<String, Bad> {
+) -> Result<Cow<'a, str>, Bad> {
     let own = metadata.map(RawValue::get);
     if own.is_some_and(|own| !own.starts_with('{')) {
         return Err(Bad::new("invalid_metadata", "metadata must be an object"));
     }
     let merged = match (own, more.is_empty() && event_id.is_none()) {
-        (None, true) => return Ok(String::new()),
-        (Some(own), true) => own.to_owned(),
+        (None, true) => return Ok(Cow::Borrowed("")),
+        (Some(own), true) => Cow::Borrowed(own),
         (own, false) => {
             let own = own.unwrap_or("{}");
             refuse_repeated(own, more, event_id)?;
-            append(own, more, event_id)
+            Cow::Owned(append(own, more, event_id))
         }
     };
     scan(&merged)?;

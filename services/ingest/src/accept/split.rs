@@ -46,14 +46,17 @@ pub(super) fn each_item<'a>(
 }
 
 fn each_line<'a>(lenient: bool, text: &'a str, sink: &mut Sink<'_, 'a>) -> Result<(), Problem> {
-    for (before, line) in text.split('\n').enumerate() {
+    let taken = each_alone(text, sink)?;
+    let (before, rest) = text.split_at(taken);
+    let before = before.matches('\n').count();
+    for (nth, line) in rest.split('\n').enumerate() {
         if line.trim_ascii().is_empty() {
             continue;
         }
         match serde_json::from_str(line) {
             Ok(item) => sink(Ok(item))?,
             Err(error) => {
-                let problem = malformed(&error, before);
+                let problem = malformed(&error, before + nth);
                 if !lenient {
                     return Err(problem);
                 }
@@ -62,6 +65,26 @@ fn each_line<'a>(lenient: bool, text: &'a str, sink: &mut Sink<'_, 'a>) -> Resul
         }
     }
     Ok(())
+}
+
+/// Hands on the items that `text` begins with as long as each is alone on its line; returns where
+/// the rest begins. One parser reads them all: it has a buffer for texts with escapes, which
+/// would else be made anew for each line.
+fn each_alone<'a>(text: &'a str, sink: &mut Sink<'_, 'a>) -> Result<usize, Problem> {
+    let mut items = Deserializer::from_str(text).into_iter();
+    let mut taken = 0;
+    while let Some(Ok(item)) = items.next() {
+        let end = items.byte_offset();
+        let start = end - text[taken..end].trim_ascii_start().len();
+        let newline = memchr::memchr(b'\n', &text.as_bytes()[start..]);
+        let newline = newline.map_or(text.len(), |at| start + at);
+        if newline < end || !text[end..newline].trim_ascii().is_empty() {
+            break;
+        }
+        sink(Ok(item))?;
+        taken = text.len().min(newline + 1);
+    }
+    Ok(taken)
 }
 
 fn each_value<'a>(text: &'a str, sink: &mut Sink<'_, 'a>) -> Result<(), Problem> {

@@ -3,7 +3,8 @@
 use std::{borrow::Cow, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use event::{ContentEncoding, ConversationId, Event, EventId, EventType, IdError, Timestamp};
+use event::{ContentEncoding, ConversationId, EventId, EventType, IdError, Timestamp};
+use event_proto::EventRef;
 
 use super::{
     Bad, Context,
@@ -16,37 +17,58 @@ const MAX_AHEAD: Duration = Duration::from_secs(5 * 60);
 const MAX_CORRELATION_BYTES: usize = 128;
 const MAX_TASK_BYTES: usize = 256;
 
-/// An event, and what of it the producer did not say.
-pub(super) struct Valid {
-    pub(super) event: Event,
-    filled: Filled,
+/// An event as its producer sent it, every field checked.
+pub(super) struct Valid<'a> {
+    pub(super) event_id: EventId,
+    pub(super) conversation_id: ConversationId,
+    task_id: Option<Cow<'a, str>>,
+    event_type: Cow<'a, str>,
+    timestamp: Option<Timestamp>,
+    content: Cow<'a, str>,
+    content_encoding: ContentEncoding,
+    metadata: Cow<'a, str>,
+    correlation_id: Option<Cow<'a, str>>,
+    trace_id: Option<Cow<'a, str>>,
+    span_id: Option<Cow<'a, str>>,
 }
 
-/// Which fields the server filled in. They differ from try to try.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Filled {
-    timestamp: bool,
-    trace: bool,
-}
+impl Valid<'_> {
+    /// The event as it was sent: every try sends the same.
+    pub(super) fn as_sent(&self) -> EventRef<'_> {
+        EventRef {
+            event_id: self.event_id,
+            conversation_id: self.conversation_id.as_str(),
+            task_id: self.task_id.as_deref(),
+            event_type: &self.event_type,
+            timestamp: self.timestamp.unwrap_or(Timestamp::from_micros(0)),
+            content: &self.content,
+            content_encoding: self.content_encoding,
+            metadata: &self.metadata,
+            correlation_id: self.correlation_id.as_deref(),
+            trace_id: self.trace_id.as_deref(),
+            span_id: self.span_id.as_deref(),
+        }
+    }
 
-impl Valid {
-    /// The event as it was sent, when that is not the event itself: every try sends the same.
-    pub(super) fn as_sent(&self) -> Option<Event> {
-        if self.filled == Filled::default() {
+    /// The event as it is stored, when that is not as it was sent: with the time and the trace of
+    /// the request, which differ from try to try, where the producer gave none.
+    pub(super) fn filled_in<'c>(&'c self, context: &'c Context) -> Option<EventRef<'c>> {
+        let traced = self.trace_id.is_some() || self.span_id.is_some();
+        let trace = context.trace.as_ref().filter(|_| !traced);
+        if self.timestamp.is_some() && trace.is_none() {
             return None;
         }
-        let mut event = self.event.clone();
-        if self.filled.timestamp {
-            event.timestamp = Timestamp::from_micros(0);
-        }
-        if self.filled.trace {
-            (event.trace_id, event.span_id) = (None, None);
+        let mut event = self.as_sent();
+        event.timestamp = self.timestamp.unwrap_or(context.now);
+        if let Some(trace) = trace {
+            event.trace_id = Some(&trace.trace_id);
+            event.span_id = Some(&trace.span_id);
         }
         Some(event)
     }
 }
 
-pub(super) fn event(context: &Context, item: Item<'_>) -> Result<Valid, Bad> {
+pub(super) fn event<'a>(context: &Context, item: Item<'a>) -> Result<Valid<'a>, Bad> {
     let mut fields = match item {
         Item::Object(fields) => fields,
         Item::Other(what) => {
@@ -59,35 +81,22 @@ pub(super) fn event(context: &Context, item: Item<'_>) -> Result<Valid, Bad> {
     let (event_id, original) = event_id(context, &conversation_id, fields.take(Name::EventId))?;
     let event_type = event_type(fields.take(Name::Type))?;
     let timestamp = timestamp(context.now, fields.take(Name::Timestamp))?;
-    let mut filled = Filled {
-        timestamp: timestamp.is_none(),
-        trace: false,
-    };
     let (content, content_encoding) = content(&mut fields)?;
     let metadata = metadata::merge(fields.metadata, &fields.unknown, original.as_deref())?;
     let mut optional = |name, max| optional(&mut fields, name, max);
-    let mut trace_id = optional(Name::TraceId, MAX_CORRELATION_BYTES)?;
-    let mut span_id = optional(Name::SpanId, MAX_CORRELATION_BYTES)?;
-    if let (None, None, Some(trace)) = (&trace_id, &span_id, &context.trace) {
-        trace_id = Some(trace.trace_id.clone());
-        span_id = Some(trace.span_id.clone());
-        filled.trace = true;
-    }
-    let event = Event {
+    Ok(Valid {
         event_id,
-        tenant: context.tenant.clone(),
         conversation_id,
+        trace_id: optional(Name::TraceId, MAX_CORRELATION_BYTES)?,
+        span_id: optional(Name::SpanId, MAX_CORRELATION_BYTES)?,
         task_id: optional(Name::TaskId, MAX_TASK_BYTES)?,
         event_type,
-        timestamp: timestamp.unwrap_or(context.now),
+        timestamp,
         content,
         content_encoding,
         metadata,
         correlation_id: optional(Name::CorrelationId, MAX_CORRELATION_BYTES)?,
-        trace_id,
-        span_id,
-    };
-    Ok(Valid { event, filled })
+    })
 }
 
 /// What can be wrong without looking at a single field.
@@ -169,14 +178,15 @@ fn event_id<'a>(
     Ok((id, hashed.then_some(text)))
 }
 
-fn event_type(value: Value<'_>) -> Result<EventType, Bad> {
+fn event_type(value: Value<'_>) -> Result<Cow<'_, str>, Bad> {
     let Some(text) = text(Name::Type, value)? else {
         return Err(Bad::new(
             "missing_type",
             "type is required; name what it is, for example output.chunk",
         ));
     };
-    EventType::new(&text).map_err(not_an_id(Name::Type))
+    EventType::check(&text).map_err(not_an_id(Name::Type))?;
+    Ok(text)
 }
 
 fn timestamp(now: Timestamp, value: Value<'_>) -> Result<Option<Timestamp>, Bad> {
@@ -195,7 +205,7 @@ fn timestamp(now: Timestamp, value: Value<'_>) -> Result<Option<Timestamp>, Bad>
     Ok(Some(time))
 }
 
-fn content(fields: &mut Fields<'_>) -> Result<(String, ContentEncoding), Bad> {
+fn content<'a>(fields: &mut Fields<'a>) -> Result<(Cow<'a, str>, ContentEncoding), Bad> {
     let content = text(Name::Content, fields.take(Name::Content))?.unwrap_or_default();
     let encoding = text(Name::ContentEncoding, fields.take(Name::ContentEncoding))?;
     let encoding = match encoding.as_deref() {
@@ -212,10 +222,14 @@ fn content(fields: &mut Fields<'_>) -> Result<(String, ContentEncoding), Bad> {
         let detail = format!("content is not standard base64: {error}");
         return Err(invalid(Name::Content, detail));
     }
-    Ok((content.into_owned(), encoding))
+    Ok((content, encoding))
 }
 
-fn optional(fields: &mut Fields<'_>, name: Name, max: usize) -> Result<Option<String>, Bad> {
+fn optional<'a>(
+    fields: &mut Fields<'a>,
+    name: Name,
+    max: usize,
+) -> Result<Option<Cow<'a, str>>, Bad> {
     let Some(text) = text(name, fields.take(name))? else {
         return Ok(None);
     };
@@ -224,5 +238,5 @@ fn optional(fields: &mut Fields<'_>, name: Name, max: usize) -> Result<Option<St
         let detail = format!("{what} is {len} bytes long, at most {max} are allowed");
         return Err(invalid(name, detail));
     }
-    Ok(Some(text.into_owned()))
+    Ok(Some(text))
 }

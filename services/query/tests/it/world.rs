@@ -133,7 +133,9 @@ impl World {
             for chunk in events.chunks(per_frame) {
                 let mut frame = FrameBuilder::new(TenantId::default_tenant(), partition);
                 for event in chunk {
-                    frame.push(event, EncodedEvent::encode(event));
+                    let encoded = EncodedEvent::encode(event);
+                    let identity = encoded.identity(event.event_id);
+                    frame.push(identity, &event.conversation_id, encoded.as_encoded());
                 }
                 let id = frame.message_id();
                 let appended = self.log.append(partition, &id, frame.encode(), Vec::new());

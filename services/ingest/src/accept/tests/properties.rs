@@ -32,7 +32,37 @@ fn any_json() -> impl Strategy<Value = String> {
     })
 }
 
+/// A good line, or one of the many that are none.
+fn any_line() -> impl Strategy<Value = String> {
+    let good = (0..4_u8).prop_map(|n| event(&format!(r#","content":"{n}\\n""#)));
+    let odd = [
+        "", " \t\r", "\u{c}", "{}", "{} {}", "[", "null", "1", "1 2", "\"a\"", "[1,", "1]",
+        "\r{}\r",
+    ];
+    let odd = prop::sample::select(odd.map(str::to_owned).to_vec());
+    let halves = prop::sample::select(["{", "}"].map(str::to_owned).to_vec());
+    prop_oneof![good, odd, halves]
+}
+
+/// What the items of `text` are, with those that are bad.
+fn items(text: &str) -> Vec<String> {
+    let mut seen = Vec::new();
+    let mut sink = |item: Result<item::Item<'_>, Bad>| {
+        seen.push(format!("{item:?}"));
+        Ok(())
+    };
+    split::each_item(Format::Lines, true, text, &mut sink).unwrap();
+    seen
+}
+
 proptest! {
+    #[test]
+    fn each_line_is_read_as_if_it_came_alone(lines in prop::collection::vec(any_line(), 0..8)) {
+        // As many lines before it, so that it is named by the same number.
+        let alone = lines.iter().enumerate().flat_map(|(n, line)| items(&("\n".repeat(n) + line)));
+        prop_assert_eq!(items(&lines.join("\n")), alone.collect::<Vec<_>>());
+    }
+
     #[test]
     fn no_bytes_panic(body in prop::collection::vec(any::<u8>(), 0..200), partial: bool) {
         let mut context = context();
