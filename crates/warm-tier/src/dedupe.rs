@@ -4,11 +4,12 @@
 //! The log's order decides: the least position of an id stays, whatever comes later is dropped.
 
 use std::{
-    collections::{HashMap, HashSet, hash_map::RandomState},
+    collections::hash_map::RandomState,
     hash::BuildHasher as _,
     path::{Path, PathBuf},
 };
 
+use ahash::{HashMap, HashSet};
 use duckdb::Connection;
 use event::{ConversationId, EventId, StoredEvent, TenantId};
 use xorf::{BinaryFuse16, Filter as _};
@@ -65,7 +66,7 @@ impl Dedupe {
             engine: engine.clone(),
             dir: dir.to_owned(),
             seed: RandomState::new().hash_one(0_u8),
-            open: HashSet::new(),
+            open: HashSet::default(),
             sealed: Vec::new(),
             budget,
         };
@@ -140,7 +141,7 @@ impl Dedupe {
 
     /// Which of `keys` a sealed range has.
     fn in_sealed(&self, events: &[StoredEvent], keys: &[Key]) -> Result<HashSet<Key>> {
-        let mut found = HashSet::new();
+        let mut found = HashSet::default();
         let hashes: Vec<u64> = keys.iter().map(|key| self.hash(*key)).collect();
         for sealed in &self.sealed {
             let maybe = |hash: &u64| sealed.filter.as_ref().is_none_or(|f| f.contains(hash));

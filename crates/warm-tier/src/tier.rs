@@ -29,7 +29,9 @@ pub struct WarmTier {
     catalog: Catalog,
 }
 
-const WRITER_THREADS: i64 = 2;
+/// Batches are small: a second thread of DuckDB's would cost more in waiting than it brings. Seals,
+/// of which one runs at a time, take a core and leave the others alone.
+const WRITER_THREADS: i64 = 1;
 
 impl WarmTier {
     /// # Errors
