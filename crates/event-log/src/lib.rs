@@ -26,6 +26,7 @@ pub use append::Appended;
 pub use args::NatsArgs;
 pub use error::{Error, Result};
 pub use log::EventLog;
+pub use names::stream as stream_name;
 pub use policy::DEFAULT_TIME_SCALE;
 pub use reader::LogMessage;
 pub use streams::{LogState, MAX_MESSAGE_BYTES};

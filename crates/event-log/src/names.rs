@@ -2,8 +2,9 @@
 
 use event::PartitionId;
 
-/// `EV_g1_p07_e1`.
-pub(crate) fn stream(partition: PartitionId) -> String {
+/// The stream of a partition: `EV_g1_p07_e1`.
+#[must_use]
+pub fn stream(partition: PartitionId) -> String {
     let PartitionId {
         generation,
         partition,

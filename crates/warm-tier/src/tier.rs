@@ -56,6 +56,13 @@ impl WarmTier {
         })
     }
 
+    /// Whether the folder knows of the partition; if not, [`WarmTier::partition`] makes a new one.
+    #[must_use]
+    pub fn has(&self, partition: PartitionId) -> bool {
+        let dir = layout::partition_dir(&self.options.data, partition);
+        dir.join(layout::MANIFEST).is_file()
+    }
+
     /// Opens a partition; a new one begins at `first`, the first sequence that the log has.
     pub fn partition(&self, partition: PartitionId, first: Seq) -> Result<Partition> {
         let dir = layout::partition_dir(&self.options.data, partition);

@@ -18,12 +18,15 @@ impl Cold {
         }
     }
 
+    pub(crate) fn tier(&mut self) -> cold_tier::Result<&ColdTier> {
+        match &mut self.tier {
+            Some(tier) => Ok(tier),
+            none => Ok(none.insert(ColdTier::open(&self.url, &self.options)?)),
+        }
+    }
+
     /// What is committed; ask it partition by partition.
-    pub(crate) async fn events(&mut self) -> anyhow::Result<TableSnapshot> {
-        let tier = match &self.tier {
-            Some(tier) => tier,
-            None => self.tier.insert(ColdTier::open(&self.url, &self.options)?),
-        };
-        Ok(tier.table_snapshot(Table::Events).await?)
+    pub(crate) async fn events(&mut self) -> cold_tier::Result<TableSnapshot> {
+        self.tier()?.table_snapshot(Table::Events).await
     }
 }

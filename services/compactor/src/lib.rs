@@ -9,6 +9,7 @@ mod cold;
 mod config;
 mod decode;
 mod duplicates;
+mod fence;
 mod lag;
 mod metrics;
 mod policy;
@@ -32,6 +33,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use warm_tier::{Partition, WarmTier, remote::Server};
 
+use cold::Cold;
 use config::Config;
 pub use config::{Args, ByteSize};
 use metrics::Metrics;
@@ -76,9 +78,19 @@ impl Service {
         let Some((log, count)) = self.wait_for_log().await? else {
             return Ok(());
         };
-        let mut tasks = Tasks::new(shutdown);
+        let mut tasks = Tasks::new(shutdown.clone());
         let shared = self.share(&log, &listener, &mut tasks).await?;
+        let mut cold = self.cold();
         for partition in count.all() {
+            if let Some(cold) = cold.as_mut().filter(|_| !self.tier.has(partition)) {
+                let waits = format!("{partition} waits for the cold tier");
+                self.partitions.set(false, waits);
+                let checked = fence::check(cold, &log, partition, &shutdown).await;
+                if shutdown.is_cancelled() {
+                    return Ok(());
+                }
+                checked?;
+            }
             let first = log
                 .first_seq(partition)
                 .await
@@ -149,6 +161,11 @@ impl Service {
         })
     }
 
+    fn cold(&self) -> Option<Cold> {
+        let (url, options) = self.config.cold.clone()?;
+        Some(Cold::new(url, options))
+    }
+
     async fn start_worker(
         &self,
         shared: &Shared,
@@ -191,11 +208,7 @@ impl Service {
             shared,
             tier: Arc::clone(&self.tier),
             scanner,
-            cold: self
-                .config
-                .cold
-                .clone()
-                .map(|(url, options)| cold::Cold::new(url, options)),
+            cold: self.cold(),
             interval: self.config.upkeep_interval,
             log_grace: self.config.log_grace,
             expiry: Arc::default(),

@@ -5,5 +5,6 @@
 mod crash;
 mod duplicates;
 mod lifecycle;
+mod restored;
 mod tiering;
 mod world;

@@ -1,0 +1,120 @@
+//! The log was restored, or was another one all along, and the warm volume is empty.
+
+use std::time::Duration;
+
+use cold_tier::{Change, ColdOptions, ColdTier, Draft, Landed, Table};
+use event::{PartitionId, SeqRange, StoredEvent, TenantId, Timestamp};
+use testkit::eventually;
+
+use crate::world::{World, assert_once};
+
+const PARTITION: PartitionId = PartitionId::first(0);
+
+struct Cold {
+    url: String,
+    tier: ColdTier,
+}
+
+impl Cold {
+    async fn start(world: &World) -> Self {
+        let url = world.dir.path().join("cold").display().to_string();
+        let tier = ColdTier::open_for_writing(&url, &ColdOptions::default()).await;
+        let tier = tier.unwrap();
+        Self { url, tier }
+    }
+
+    /// Takes `rows`, which are all that the partition's log has up to `hi`.
+    async fn archive(&self, rows: &[StoredEvent], hi: u64) {
+        let range = (PARTITION, SeqRange { lo: 1, hi });
+        let mut change = Change {
+            range: Some(range),
+            ..Change::default()
+        };
+        if let Some(first) = rows.first() {
+            let draft = Draft {
+                table: Table::Events,
+                tenant: Some(TenantId::default_tenant()),
+                dt: Some(first.event.timestamp.date()),
+                rows: segment::encode(rows),
+                class: Some("w604800000-cforever".parse().unwrap()),
+                ranges: vec![range],
+                sampled: None,
+                received_max: first.received_at,
+            };
+            change.adds.push(self.tier.stage(draft).await.unwrap());
+        }
+        let now = Timestamp::from_micros(1);
+        let landed = self.tier.commit(Table::Events, &change, now).await;
+        assert!(matches!(landed.unwrap(), Landed::Now(_)));
+    }
+}
+
+/// What a compactor says that ends by itself.
+async fn refusal(world: &World, cold: &Cold) -> String {
+    let mut compactor = world.compactor(&["--cold-url", &cold.url]);
+    let status = compactor.wait(Duration::from_secs(20)).await;
+    assert_eq!(status.code(), Some(1));
+    assert!(!world.data().join("g1/p00/e1/manifest.json").exists());
+    compactor.stderr()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_folder_is_begun_when_the_log_ends_before_the_cold_tier() {
+    let world = World::start().await;
+    world.publish(0..100, 10).await;
+    let last = world.last().await[&PARTITION];
+    let cold = Cold::start(&world).await;
+    cold.archive(&[], last + 3).await;
+
+    let refusal = refusal(&world, &cold).await;
+
+    let ends = format!(
+        "partition g1p00e1 ends at {last}, but the cold tier has it up to {}",
+        last + 3
+    );
+    assert!(refusal.contains(&ends), "{refusal}");
+    let command = format!(
+        "`nats stream purge EV_g1_p00_e1 --seq {} --force`",
+        last + 4
+    );
+    assert!(refusal.contains(&command), "{refusal}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_folder_is_begun_only_with_the_log_that_the_cold_tier_comes_from() {
+    let world = World::start().await;
+    let compactor = world.compactor(&["--seal-after", "200ms"]);
+    world.publish(0..300, 10).await;
+    world.until_sealed().await;
+    let stored = world.stored().await;
+    let archived = stored
+        .iter()
+        .filter(|row| row.position.partition == PARTITION);
+    let archived: Vec<_> = archived.cloned().collect();
+    let cold = Cold::start(&world).await;
+    let last = world.last().await[&PARTITION];
+    cold.archive(&archived, last).await;
+    assert!(compactor.stop().await.success());
+    std::fs::remove_dir_all(world.data()).unwrap();
+
+    let compactor = world.compactor(&["--seal-after", "200ms", "--cold-url", &cold.url]);
+    eventually("it is ready", async || world.is_ready().await).await;
+    world.until_sealed().await;
+    assert_once(&world.stored().await, 300);
+    assert!(compactor.stop().await.success());
+
+    let other = World::start().await;
+    other.publish(300..700, 10).await;
+    assert!(other.last().await[&PARTITION] >= last);
+    let refusal = refusal(&other, &cold).await;
+    let newest = archived
+        .iter()
+        .map(|row| row.position.offset())
+        .max()
+        .unwrap();
+    let place = format!(
+        "another event at {}-{} than the cold tier",
+        newest.0, newest.1
+    );
+    assert!(refusal.contains(&place), "{refusal}");
+}
