@@ -50,6 +50,12 @@ pub struct ColdOptions {
     pub cache: Option<Arc<ObjectCache>>,
 }
 
+impl From<S3Options> for ColdOptions {
+    fn from(s3: S3Options) -> Self {
+        Self { s3, cache: None }
+    }
+}
+
 /// A store, where in it the cold tier lies, and what that place is called.
 #[derive(Clone, Debug)]
 pub(crate) struct Location {

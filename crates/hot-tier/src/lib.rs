@@ -8,6 +8,7 @@
 //! Invariant: everything from a conversation's floor to the cursor's `last` is in the tier. What
 //! is below the floor is not returned, even while it is still there.
 
+mod args;
 mod connection;
 mod cursor;
 mod entry;
@@ -20,6 +21,7 @@ mod script;
 mod trim;
 mod writer;
 
+pub use args::RedisArgs;
 pub use cursor::{HotCursor, Stats};
 pub use error::{Error, Result};
 pub use page::{Bounds, Order};

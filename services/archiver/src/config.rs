@@ -70,10 +70,7 @@ impl Args {
             nats_url: self.log.nats_url.clone(),
             compactor_urls: self.compactor_url.clone(),
             cold_url: self.cold_url.clone(),
-            cold: ColdOptions {
-                s3: self.s3.clone(),
-                cache: None,
-            },
+            cold: self.s3.clone().into(),
             every: self.every.map(Into::into),
             vacuum_after: self.vacuum_after.into(),
             output: self.output,

@@ -93,14 +93,11 @@ impl Args {
             !self.upkeep_interval.is_zero() && self.seal_bytes.0 > 0,
             "--upkeep-interval and --seal-bytes must not be zero"
         );
-        let cold = ColdOptions {
-            s3: self.s3.clone(),
-            cache: None,
-        };
+        let cold = ColdOptions::from(self.s3.clone());
         Ok(Config {
             nats_url: self.log.nats_url.clone(),
             redis_url: self.redis_url.clone(),
-            cold: self.cold_url.clone().map(|url| (url, cold.clone())),
+            cold: self.cold_url.clone().map(|url| (url, cold)),
             warm: warm_tier::Options {
                 data: absolute(&self.data)?,
                 memory_limit: self.memory_limit.0,

@@ -10,7 +10,7 @@ use event::{Seq, Timestamp};
 use event_log::{EventLog, LogMessage, Watermark};
 use futures::StreamExt as _;
 use retention::RuleSet;
-use service_runtime::propagation;
+use service_runtime::{Rest, propagation};
 use tokio::{
     sync::{Semaphore, watch},
     task, time,
@@ -30,9 +30,11 @@ use crate::{
 const MAX_CHUNK: usize = 256;
 /// How often to look whether it is time to seal.
 const TICK: Duration = Duration::from_millis(200);
-/// The worker rests as long as it has worked: under load more messages gather meanwhile, and a
-/// transaction, which costs the same for one event and for thousands, takes them all.
-const MAX_REST: Duration = Duration::from_millis(50);
+/// Under load a transaction takes more events.
+const REST: Rest = Rest {
+    times: 1,
+    max: Duration::from_millis(50),
+};
 /// Causes that a batch's span is linked to.
 const MAX_LINKS: usize = 32;
 
@@ -98,11 +100,11 @@ impl Worker {
             };
             match chunk {
                 Some(chunk) => {
-                    let (full, began) = (chunk.len() == MAX_CHUNK, Instant::now());
+                    let (full, began) = (chunk.len() == MAX_CHUNK, time::Instant::now());
                     let chunk = chunk.into_iter().collect::<Result<Vec<_>, _>>();
                     self.append(chunk.context("read the log")?).await?;
                     if !full {
-                        time::sleep(began.elapsed().min(MAX_REST)).await;
+                        REST.after(began).await;
                     }
                 }
                 None => self.tick().await?,

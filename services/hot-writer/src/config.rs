@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use event_log::NatsArgs;
+use hot_tier::RedisArgs;
 use service_runtime::RuntimeArgs;
 
 /// Copies the event log to the hot tier and trims it there.
@@ -12,13 +13,8 @@ use service_runtime::RuntimeArgs;
 pub struct Args {
     #[command(flatten)]
     log: NatsArgs,
-    /// The hot tier: Redis 7 or later, or Valkey.
-    #[arg(
-        long,
-        env = "ISOTHERM_REDIS_URL",
-        default_value = "redis://127.0.0.1:7423"
-    )]
-    redis_url: String,
+    #[command(flatten)]
+    hot: RedisArgs,
     /// How often to look for what may be trimmed.
     #[arg(long, env = "ISOTHERM_TRIM_INTERVAL", default_value = "10s")]
     trim_interval: humantime::Duration,
@@ -44,7 +40,7 @@ impl Args {
         );
         let config = Config {
             nats_url: self.log.nats_url,
-            redis_url: self.redis_url,
+            redis_url: self.hot.redis_url,
             trim_interval,
         };
         Ok((config, self.runtime))

@@ -3,7 +3,7 @@
 //! Progress lives in the hot tier, in the same script as the events. There is nothing to
 //! acknowledge; a writer that dies, or is not alone, starts again behind the last event written.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use event::{PartitionId, Seq};
@@ -13,7 +13,8 @@ use futures::{
     stream::{BoxStream, ReadyChunks},
 };
 use hot_tier::{Appended, HotCursor};
-use service_runtime::{Backoff, propagation};
+use service_runtime::{Backoff, Rest, propagation};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, error, info, info_span, warn};
 
@@ -25,10 +26,11 @@ use crate::{
 /// Messages in one drain: at most 16,000 events, and 8 MiB before compression.
 const DRAIN_MESSAGES: usize = 32;
 
-/// After each drain the worker rests so many times as long as the drain took: under load more
-/// messages gather meanwhile, and an entry of the tier holds more events of its conversation.
-const REST: u32 = 2;
-const MAX_REST: Duration = Duration::from_millis(20);
+/// Under load an entry of the tier holds more events of its conversation.
+const REST: Rest = Rest {
+    times: 2,
+    max: Duration::from_millis(20),
+};
 
 type Messages = ReadyChunks<BoxStream<'static, event_log::Result<LogMessage>>>;
 
@@ -83,7 +85,7 @@ impl Worker {
                     Written::WentBack => break,
                 }
                 if !full {
-                    tokio::time::sleep((began.elapsed() * REST).min(MAX_REST)).await;
+                    REST.after(began).await;
                 }
             }
         }

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use anyhow::ensure;
 use cold_tier::S3Options;
 use event_log::NatsArgs;
+use hot_tier::RedisArgs;
 use service_runtime::RuntimeArgs;
 use warm_tier::sql;
 
@@ -22,12 +23,8 @@ pub struct Args {
     pub listen: SocketAddr,
     #[command(flatten)]
     pub log: NatsArgs,
-    #[arg(
-        long,
-        env = "ISOTHERM_REDIS_URL",
-        default_value = "redis://127.0.0.1:7423"
-    )]
-    pub redis_url: String,
+    #[command(flatten)]
+    pub hot: RedisArgs,
     /// Where the compactor serves the warm tier.
     #[arg(
         long,
@@ -117,7 +114,7 @@ impl Args {
         Ok(Config {
             listen: self.listen,
             nats_url: self.log.nats_url.clone(),
-            redis_url: self.redis_url.clone(),
+            redis_url: self.hot.redis_url.clone(),
             compactor_url: self.compactor_url.clone(),
             cold_url: self.cold_url.clone(),
             s3: self.s3.clone(),

@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Instant};
 use axum::{
     Router,
     extract::{DefaultBodyLimit, Request, State},
-    http::StatusCode,
+    http::{StatusCode, Uri, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse as _, Response},
     routing::{MethodRouter, get, post},
@@ -56,12 +56,22 @@ pub(crate) fn router(service: Shared) -> Router {
                 "there is nothing at this path; events are read from /v1/conversations/{id}/events",
             )
         })
-        .method_not_allowed_fallback(async || {
-            let detail = "this path does not take this method; statements are sent with POST, all else is read with GET";
-            Problem::refused(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
-        })
+        .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_STATEMENT_BYTES))
         .with_state(service)
+}
+
+async fn method_not_allowed(uri: Uri) -> Response {
+    let allow = match uri.path() {
+        "/v1/sql" => "POST",
+        _ => "GET, HEAD",
+    };
+    let detail = format!(
+        "this path takes {allow}; statements are sent with POST, all else is read with GET"
+    );
+    let status = StatusCode::METHOD_NOT_ALLOWED;
+    let problem = Problem::refused(status, "method_not_allowed", detail);
+    ([(header::ALLOW, allow)], problem).into_response()
 }
 
 /// One span and one measurement per request.

@@ -74,10 +74,7 @@ async fn an_event_whose_original_is_sealed_is_counted_once() {
         world.publish(0..60, 4 + round).await;
         let (status, answer) = world.sql("SELECT count(*) FROM events").await;
         assert_eq!((status, &answer["rows"]), (200, &json!([[60]])), "{answer}");
-        let (_, hours) = world.json("/v1/stats/hourly").await;
-        let hours = hours["hours"].as_array().unwrap().clone();
-        let events: i64 = hours.iter().map(|h| h["events"].as_i64().unwrap()).sum();
-        assert_eq!(events, 60);
+        assert_eq!(world.hourly_events().await, 60);
     }
 }
 
@@ -191,9 +188,7 @@ async fn counts_are_exact_while_writers_repeat_themselves() {
                 !complete || row[0].as_u64().unwrap() >= before,
                 "{before}: {answer}"
             );
-            let (_, hours) = world.json("/v1/stats/hourly").await;
-            let hours = hours["hours"].as_array().unwrap().clone();
-            let events: u64 = hours.iter().map(|h| h["events"].as_u64().unwrap()).sum();
+            let events = world.hourly_events().await;
             let after = sent.load(Ordering::SeqCst);
             assert!(events <= after + 60, "{events} of {after}");
         }

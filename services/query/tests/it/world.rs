@@ -196,6 +196,16 @@ impl World {
         )
     }
 
+    /// The sum of the hourly statistics.
+    pub(crate) async fn hourly_events(&self) -> u64 {
+        let (_, answer) = self.json("/v1/stats/hourly").await;
+        let hours = answer["hours"].as_array().unwrap();
+        hours
+            .iter()
+            .map(|hour| hour["events"].as_u64().unwrap())
+            .sum()
+    }
+
     pub(crate) async fn sql(&self, sql: impl Into<reqwest::Body>) -> (u16, Value) {
         self.sql_with("", sql).await
     }
