@@ -15,7 +15,7 @@ use crate::{
     open_segment::{self, Batch, Duplicate, OpenSegment},
     seal::{self, Seal, Sealed},
     shelf::Shelf,
-    slice_file,
+    slice_file::{self, Place},
 };
 
 /// How long an event id is remembered.
@@ -120,6 +120,26 @@ impl Partition {
             file_bytes: disk::bytes(&open.path),
             is_empty: open.range().is_none(),
         }
+    }
+
+    /// The last event that is open or, when none is, one of the last sealed; `None` when there is
+    /// none.
+    pub fn newest(&self) -> Result<Option<Place>> {
+        let open = self.segment();
+        let connection = self.engine.connect()?;
+        if let Some(place) = slice_file::newest(&connection, &open.alias)? {
+            return Ok(Some(place));
+        }
+        let (_, files) = self.shelf.snapshot();
+        let last = files.iter().filter(|file| file.slice.rows > 0);
+        let Some(last) = last.max_by_key(|file| file.slice.hi) else {
+            return Ok(None);
+        };
+        let alias = slice_file::alias("newest");
+        engine::attach_read_only(&connection, &self.shelf.dir.join(&last.slice.file), &alias)?;
+        let place = slice_file::newest(&connection, &alias);
+        engine::detach(&connection, &alias)?;
+        place
     }
 
     /// Stores what of `frames` is new, durably, together with how far it is.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use duckdb::Connection;
-use event::{PartitionId, SeqRange};
+use event::{PartitionId, Seq, SeqRange};
 use retention::Class;
 
 use crate::{
@@ -42,6 +42,27 @@ pub(crate) struct Sums {
 pub(crate) fn alias(what: &str) -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     format!("{what}_{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Where an event lies in its partition, and its checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub seq: Seq,
+    pub idx: u16,
+    pub crc32c: u32,
+}
+
+/// The last event of the attached file `alias`, by position.
+pub(crate) fn newest(connection: &Connection, alias: &str) -> Result<Option<Place>> {
+    let sql =
+        format!("SELECT seq, idx, crc32c FROM {alias}.events ORDER BY seq DESC, idx DESC LIMIT 1");
+    let mut statement = connection.prepare(&sql)?;
+    let mut rows = statement.query([])?;
+    let Some(row) = rows.next()? else {
+        return Ok(None);
+    };
+    let (seq, idx, crc32c) = (row.get(0)?, row.get(1)?, row.get(2)?);
+    Ok(Some(Place { seq, idx, crc32c }))
 }
 
 /// The sums over what `source` selects; `None` when it selects nothing.

@@ -1,10 +1,10 @@
-//! Before a partition of the warm tier begins anew: its log must be the one that the cold tier was
-//! filled from. One that was restored from an older copy gives positions out a second time; events
-//! there would be taken for those that the cold tier has.
+//! A log must be the one that the tiers were filled from. One that was restored from an older copy,
+//! or a new one, gives positions out a second time; events there would be taken for those that the
+//! tiers have. It shows by its end, and by what it has where a tier has an event.
 
 use anyhow::Context as _;
 use cold_tier::{ColdScan, ColdTier, Order, Table};
-use event::{PartitionId, Seq, SeqRange, StoredEvent};
+use event::{PartitionId, Position, Seq, SeqRange, StoredEvent};
 use event_log::{EventLog, LogMessage, LogState, stream_name};
 use event_proto::Frame;
 use futures::TryStreamExt as _;
@@ -17,61 +17,107 @@ use crate::cold::Cold;
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Foreign {
     #[error(
-        "the log of partition {partition} ends at {last}, but the cold tier has it up to {cold}: this is an older \
+        "the log of partition {partition} ends at {last}, but the {tier} tier has it up to {known}: this is an older \
          copy of the log, or a new one, and new events would get positions that others have; give it an empty \
-         cold tier, or stop ingest and let the log go on behind this one with `nats stream purge {} --seq {} \
+         {tier} tier, or stop ingest and let the log go on behind this one with `nats stream purge {} --seq {} \
          --force` (see \"Back up and restore\" in docs/operations.md)",
-        stream_name(*partition), cold + 1
+        stream_name(*partition), known + 1
     )]
     Older {
+        tier: &'static str,
         partition: PartitionId,
         last: Seq,
-        cold: Seq,
+        known: Seq,
     },
     #[error(
-        "the log of partition {partition} has another event at {seq}-{idx} than the cold tier: this is an older \
-         copy of the log, or a new one, in which events have got positions that others have; give it an empty \
-         cold tier, or stop ingest and see \"Back up and restore\" in docs/operations.md"
+        "the log has another event at {position} than the {tier} tier: this is an older copy of the log, or a new \
+         one, in which events have got positions that others have; give it an empty {tier} tier, or stop ingest and \
+         see \"Back up and restore\" in docs/operations.md"
     )]
     Other {
-        partition: PartitionId,
-        seq: Seq,
-        idx: u16,
+        tier: &'static str,
+        position: Position,
     },
 }
 
-/// The log must reach as far as the cold tier, `cold`; 0 is nowhere.
-fn reaches(partition: PartitionId, log: LogState, cold: Seq) -> Result<(), Foreign> {
-    if log.last >= cold {
+/// An event that a tier has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Mark {
+    position: Position,
+    crc32c: u32,
+}
+
+/// `log` must reach as far as the tier, `known`; 0 is nowhere.
+fn reaches(
+    tier: &'static str,
+    partition: PartitionId,
+    log: LogState,
+    known: Seq,
+) -> Result<(), Foreign> {
+    if log.last >= known {
         return Ok(());
     }
     let last = log.last;
     Err(Foreign::Older {
+        tier,
         partition,
         last,
-        cold,
+        known,
     })
 }
 
-/// `row` of the cold tier must be in the message of its sequence.
-fn compare(row: &StoredEvent, message: &LogMessage) -> Result<(), Foreign> {
-    let (seq, idx) = row.position.offset();
+/// The event of `mark` must be in the message of its sequence.
+fn compare(tier: &'static str, mark: Mark, message: &LogMessage) -> Result<(), Foreign> {
+    let Mark { position, crc32c } = mark;
     let frame = Frame::decode(message.payload.clone()).ok();
-    let event = frame.and_then(|frame| frame.events.into_iter().nth(idx.into()));
-    if event.is_some_and(|event| event.encoded.crc32c == row.crc32c) {
+    let event = frame.and_then(|frame| frame.events.into_iter().nth(position.idx.into()));
+    if event.is_some_and(|event| event.encoded.crc32c == crc32c) {
         return Ok(());
     }
-    let partition = row.position.partition;
-    Err(Foreign::Other {
-        partition,
-        seq,
-        idx,
-    })
+    Err(Foreign::Other { tier, position })
+}
+
+/// Fails when the log is not that of the warm tier, which has all of it up to `known` and, of
+/// what is still there, last of all `newest`.
+pub(crate) async fn check_warm(
+    log: &EventLog,
+    partition: PartitionId,
+    known: Seq,
+    newest: Option<warm_tier::Place>,
+) -> anyhow::Result<LogState> {
+    let state = log.state(partition).await.context("read the log's state")?;
+    reaches("warm", partition, state, known)?;
+    let mark = newest.map(|place| Mark {
+        position: Position::new(partition, place.seq, place.idx),
+        crc32c: place.crc32c,
+    });
+    agree("warm", log, state, mark).await?;
+    Ok(state)
+}
+
+/// The log must have the event of `mark`, unless it was purged.
+async fn agree(
+    tier: &'static str,
+    log: &EventLog,
+    state: LogState,
+    mark: Option<Mark>,
+) -> anyhow::Result<()> {
+    let Some(mark) = mark.filter(|mark| mark.position.seq >= state.first) else {
+        return Ok(());
+    };
+    let seq = mark.position.seq;
+    let range = SeqRange { lo: seq, hi: seq };
+    let messages = log.read_range(mark.position.partition, range).await;
+    let messages: Vec<LogMessage> = messages?.try_collect().await.context("read the log")?;
+    // There is none when it was purged just now.
+    messages
+        .first()
+        .map_or(Ok(()), |message| Ok(compare(tier, mark, message)?))
 }
 
 /// Fails when the log of `partition` is not that of the cold tier. Waits while the cold tier does
 /// not answer.
-pub(crate) async fn check(
+pub(crate) async fn check_cold(
     cold: &mut Cold,
     log: &EventLog,
     partition: PartitionId,
@@ -86,18 +132,12 @@ pub(crate) async fn check(
         .await
         .context("look at the cold tier")?;
     let state = log.state(partition).await.context("read the log's state")?;
-    reaches(partition, state, committed)?;
-    let Some(row) = newest.filter(|row| row.position.seq >= state.first) else {
-        return Ok(());
-    };
-    let seq = row.position.seq;
-    let range = SeqRange { lo: seq, hi: seq };
-    let messages = log.read_range(partition, range).await;
-    let messages: Vec<LogMessage> = messages?.try_collect().await.context("read the log")?;
-    // There is none when it was purged just now.
-    messages
-        .first()
-        .map_or(Ok(()), |message| Ok(compare(&row, message)?))
+    reaches("cold", partition, state, committed)?;
+    let mark = newest.map(|row| Mark {
+        position: row.position,
+        crc32c: row.crc32c,
+    });
+    agree("cold", log, state, mark).await
 }
 
 /// How far the cold tier has the partition, and the last event that is left of it there.

@@ -85,7 +85,7 @@ impl Service {
             if let Some(cold) = cold.as_mut().filter(|_| !self.tier.has(partition)) {
                 let waits = format!("{partition} waits for the cold tier");
                 self.partitions.set(false, waits);
-                let checked = fence::check(cold, &log, partition, &shutdown).await;
+                let checked = fence::check_cold(cold, &log, partition, &shutdown).await;
                 if shutdown.is_cancelled() {
                     return Ok(());
                 }

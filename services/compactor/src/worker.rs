@@ -23,6 +23,7 @@ use crate::{
     config::SealRules,
     decode,
     duplicates::{Report, Reporter},
+    fence,
     metrics::{Held, Metrics},
 };
 
@@ -114,15 +115,10 @@ impl Worker {
 
     /// The log must hold what follows; where it does not, something was lost, and is said so.
     async fn skip_what_is_gone(&mut self) -> anyhow::Result<()> {
-        let state = self.shared.log.state(self.partition().id()).await?;
-        let next = self.partition().next_seq();
-        anyhow::ensure!(
-            state.last + 1 >= next,
-            "the log of partition {} went back: it ends at {}, {} was taken",
-            self.partition().id(),
-            state.last,
-            next - 1
-        );
+        let newest = self.blocking(|partition| partition.newest()).await?;
+        let (id, next) = (self.partition().id(), self.partition().next_seq());
+        let known = next - 1;
+        let state = fence::check_warm(&self.shared.log, id, known, newest).await?;
         if state.first <= next {
             return Ok(());
         }

@@ -50,12 +50,18 @@ impl Cold {
 }
 
 /// What a compactor says that ends by itself.
-async fn refusal(world: &World, cold: &Cold) -> String {
-    let mut compactor = world.compactor(&["--cold-url", &cold.url]);
+async fn refusal(world: &World, args: &[&str]) -> String {
+    let mut compactor = world.compactor(args);
     let status = compactor.wait(Duration::from_secs(20)).await;
     assert_eq!(status.code(), Some(1));
-    assert!(!world.data().join("g1/p00/e1/manifest.json").exists());
     compactor.stderr()
+}
+
+/// What it says beside a cold tier, having begun nothing.
+async fn refusal_beside(cold: &Cold, world: &World) -> String {
+    let refusal = refusal(world, &["--cold-url", &cold.url]).await;
+    assert!(!world.data().join("g1/p00/e1/manifest.json").exists());
+    refusal
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,7 +72,7 @@ async fn no_folder_is_begun_when_the_log_ends_before_the_cold_tier() {
     let cold = Cold::start(&world).await;
     cold.archive(&[], last + 3).await;
 
-    let refusal = refusal(&world, &cold).await;
+    let refusal = refusal_beside(&cold, &world).await;
 
     let ends = format!(
         "partition g1p00e1 ends at {last}, but the cold tier has it up to {}",
@@ -106,15 +112,35 @@ async fn a_new_folder_is_begun_only_with_the_log_that_the_cold_tier_comes_from()
     let other = World::start().await;
     other.publish(300..700, 10).await;
     assert!(other.last().await[&PARTITION] >= last);
-    let refusal = refusal(&other, &cold).await;
-    let newest = archived
-        .iter()
-        .map(|row| row.position.offset())
-        .max()
-        .unwrap();
-    let place = format!(
-        "another event at {}-{} than the cold tier",
-        newest.0, newest.1
-    );
+    let refusal = refusal_beside(&cold, &other).await;
+    let newest = archived.iter().map(|row| row.position).max().unwrap();
+    let place = format!("another event at {newest} than the cold tier");
     assert!(refusal.contains(&place), "{refusal}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_goes_on_only_with_the_log_that_it_comes_from() {
+    let world = World::start().await;
+    let compactor = world.compactor(&["--seal-after", "200ms"]);
+    world.publish(0..300, 10).await;
+    world.until_sealed().await;
+    assert!(compactor.stop().await.success());
+    let last = world.last().await[&PARTITION];
+
+    // One that is shorter, then one that is as long.
+    for (first, said) in [
+        (0, format!("g1p00e1 ends at {}", last - 1)),
+        (300, "another event at".into()),
+    ] {
+        let other = World::start().await;
+        let count = if first == 0 { 290 } else { 400 };
+        other.publish(first..first + count, 10).await;
+        std::fs::rename(world.data(), other.data()).unwrap();
+
+        let refusal = refusal(&other, &[]).await;
+
+        assert!(refusal.contains(&said), "{said}: {refusal}");
+        assert!(refusal.contains("than the warm tier") || refusal.contains("but the warm tier"));
+        std::fs::rename(other.data(), world.data()).unwrap();
+    }
 }
