@@ -3,13 +3,17 @@
 mod socket;
 
 use std::{
+    convert::Infallible,
     io,
     net::SocketAddr,
     sync::{Arc, atomic::AtomicBool, atomic::Ordering},
     time::Duration,
 };
 
-use axum::Router;
+use axum::{
+    Router,
+    http::{HeaderName, HeaderValue},
+};
 use hyper::{
     server::conn::http1,
     service::{Service as _, service_fn},
@@ -26,6 +30,10 @@ use self::socket::Socket;
 /// How long a client may take for the head of a request, and be silent between two. Shorter than
 /// a service may drain.
 const HEAD: Duration = Duration::from_secs(15);
+/// What clients are told of it, a second less: one that minds it does not send into a connection
+/// that is just being closed.
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const TOLD: HeaderValue = HeaderValue::from_static("timeout=14");
 /// How long a first request may still take to arrive when the service stops.
 const LAST_CALL: Duration = Duration::from_millis(500);
 /// Connections at the same time; more wait to be taken.
@@ -97,7 +105,12 @@ async fn connection(stream: TcpStream, router: Router, shutdown: CancellationTok
     let router = TowerToHyperService::new(router);
     let service = service_fn(|request| {
         understood.store(true, Ordering::Relaxed);
-        router.call(request)
+        let answer = router.call(request);
+        async {
+            let mut response = answer.await?;
+            response.headers_mut().insert(KEEP_ALIVE, TOLD);
+            Ok::<_, Infallible>(response)
+        }
     });
     let serving = http.serve_connection(socket, service);
     let mut serving = std::pin::pin!(serving);

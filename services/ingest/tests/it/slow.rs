@@ -37,6 +37,19 @@ fn unread(port: u16) -> usize {
 }
 
 #[tokio::test]
+async fn a_client_is_told_how_long_its_connection_waits_for_another_request() {
+    let (world, _ingest) = World::start().await;
+    let began = Instant::now();
+    let stream = silent(&world, "GET /v1/store HTTP/1.1\r\nhost: x\r\n\r\n").await;
+
+    let said = rest(stream, Duration::from_secs(30)).await;
+
+    let told = said.split("keep-alive: timeout=").nth(1).unwrap();
+    let told = told.split("\r\n").next().unwrap().parse().unwrap();
+    assert!(began.elapsed() > Duration::from_secs(told), "{said}");
+}
+
+#[tokio::test]
 async fn clients_that_send_no_body_keep_nobody_out_and_are_sent_away() {
     let (world, _ingest) = World::start_with(&["--max-requests=4"]).await;
     let head = "POST /v1/events HTTP/1.1\r\nhost: x\r\ncontent-length: 16000000\r\n\r\n{";
