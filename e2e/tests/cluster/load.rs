@@ -40,16 +40,19 @@ impl Load {
 /// How many events were acknowledged until it was stopped.
 async fn post(client: Client, conversation: &str, stop: CancellationToken) -> usize {
     let (mut posted, mut pace) = (0, time::interval(PACE));
+    pace.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
     while !stop.is_cancelled() {
         pace.tick().await;
         let batch = lines(conversation, posted..posted + 5);
         let started = Instant::now();
         while !client.try_post(&batch).await {
             assert!(started.elapsed() < PATIENCE, "a batch is not acknowledged");
+            pace.tick().await;
         }
         posted += 5;
         while client.read(conversation).await.is_none() {
             assert!(started.elapsed() < PATIENCE, "nothing is answered");
+            pace.tick().await;
         }
     }
     posted
