@@ -4,6 +4,7 @@
 //! that a second run, or one that resumes, sends the same events again, which are stored once. A
 //! checkpoint moves only behind the acknowledgement of ingest.
 
+mod bad;
 mod checkpoint;
 mod chunker;
 mod database;
@@ -45,6 +46,9 @@ pub(crate) struct SqliteArgs {
     /// The database. It is only read.
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// Leave bad rows out and count them, instead of stopping at the first.
+    #[arg(long)]
+    skip_bad: bool,
     #[command(flatten)]
     options: Options,
 }

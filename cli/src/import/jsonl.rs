@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::{
     JsonlArgs,
+    bad::{self, Bad},
     checkpoint::Checkpoint,
     lines::{self, BadLine, Defaults, Ready},
     post::{Item, Post, Posted},
@@ -21,10 +22,7 @@ use super::{
     store,
     verify::{self, Expected},
 };
-use crate::{
-    args::Common,
-    output::{self, Row},
-};
+use crate::{args::Common, output};
 
 /// Lines of a file are told from those of another by what was read of them, not by its name.
 const SOURCE: &str = "jsonl";
@@ -41,7 +39,7 @@ struct State {
     events: u64,
     duplicates: u64,
     /// The bad lines that were left out, and why.
-    bad: BTreeMap<u64, String>,
+    bad: Bad<u64>,
 }
 
 struct Run<'a> {
@@ -254,18 +252,11 @@ impl Run<'_> {
                 "{events} events of {name} are stored, {duplicates} of them were known before"
             ));
         }
-        let mut codes: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
-        for (line, code) in &state.bad {
-            codes.entry(code).or_insert((0, *line)).0 += 1;
-        }
-        if codes.is_empty() {
+        if state.bad.is_empty() {
             return Ok(());
         }
-        let rows = codes.into_iter().map(|(code, (lines, first))| {
-            let row = Row::default().with("bad", code).with("lines", lines);
-            row.with("first", format!("{name}:{first}"))
-        });
-        output::rows(common.output, &rows.collect::<Vec<_>>())
+        let rows = bad::rows(&state.bad, "lines", |line| format!("{name}:{line}"));
+        output::rows(common.output, &rows)
     }
 }
 

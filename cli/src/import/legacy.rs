@@ -42,12 +42,16 @@ pub(super) struct LegacyRow {
 pub(super) struct BadRow {
     rowid: i64,
     id: String,
+    /// What kind of badness it is, in the words of ingest.
+    pub(super) code: &'static str,
     reason: String,
 }
 
 impl fmt::Display for BadRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rowid, id, reason } = self;
+        let Self {
+            rowid, id, reason, ..
+        } = self;
         write!(f, "row {id:?} (rowid {rowid}): {reason}")
     }
 }
@@ -71,9 +75,10 @@ impl LegacyRow {
     /// `latest` is the last moment that is not in the future.
     pub(super) fn new(raw: RawRow, latest: Timestamp) -> Result<Self, BadRow> {
         let checked = check(&raw, latest);
-        let (at, conversation) = checked.map_err(|reason| BadRow {
+        let (at, conversation) = checked.map_err(|(code, reason)| BadRow {
             rowid: raw.rowid,
             id: raw.id.chars().take(64).collect(),
+            code,
             reason,
         })?;
         let said = |text: &String| !matches!(text.trim(), "" | "null");
@@ -88,20 +93,27 @@ impl LegacyRow {
     }
 }
 
-fn check(raw: &RawRow, latest: Timestamp) -> Result<(Timestamp, ConversationId), String> {
+/// The time and the conversation, or the code and the sentence of what is wrong.
+fn check(
+    raw: &RawRow,
+    latest: Timestamp,
+) -> Result<(Timestamp, ConversationId), (&'static str, String)> {
     if raw.id.is_empty() {
-        return Err("it has no id".to_owned());
+        return Err(("missing_id", "it has no id".to_owned()));
     }
-    let conversation = ConversationId::new(&raw.conversation).map_err(|error| error.to_string())?;
+    let conversation = ConversationId::new(&raw.conversation)
+        .map_err(|error| ("invalid_conversation_id", error.to_string()))?;
     let at = time(&raw.timestamp).ok_or_else(|| {
         let shown: String = raw.timestamp.chars().take(64).collect();
-        format!(
+        let sentence = format!(
             "the timestamp {shown:?} is no time; write it as 2026-11-20T09:00:00.021384Z or \
              2026-11-20 09:00:00.021 (UTC)"
-        )
+        );
+        ("invalid_timestamp", sentence)
     })?;
     if at > latest {
-        return Err(format!("the timestamp {at} is in the future"));
+        let sentence = format!("the timestamp {at} is in the future");
+        return Err(("timestamp_in_future", sentence));
     }
     Ok((at, conversation))
 }

@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     SqliteArgs,
+    bad::{self, Bad},
     checkpoint::Checkpoint,
     chunker::{self, Chunker, Mark},
     database::Database,
-    legacy::LegacyRow,
+    legacy::{LegacyRow, RawRow},
     post::{Item, Post},
     progress::Bar,
     store,
@@ -28,6 +29,12 @@ struct State {
     mark: Mark,
     events: u64,
     duplicates: u64,
+    /// The bad rows that were left out, and why.
+    #[serde(default, skip_serializing_if = "Bad::is_empty")]
+    bad: Bad<i64>,
+    /// Whether the checkpoint does not know all of them.
+    #[serde(skip)]
+    has_new_bad: bool,
 }
 
 impl State {
@@ -36,6 +43,8 @@ impl State {
             mark: Mark::start(),
             events: 0,
             duplicates: 0,
+            bad: Bad::new(),
+            has_new_bad: false,
         }
     }
 
@@ -55,6 +64,7 @@ struct Run {
     source: String,
     checkpoint: Checkpoint,
     latest: Timestamp,
+    skip_bad: bool,
 }
 
 pub(super) async fn import(args: &SqliteArgs, common: &Common) -> anyhow::Result<()> {
@@ -70,6 +80,7 @@ pub(super) async fn import(args: &SqliteArgs, common: &Common) -> anyhow::Result
         database,
         source,
         latest: Timestamp::now().plus(MAX_AHEAD),
+        skip_bad: args.skip_bad,
     };
     let mut state = run.checkpoint.load()?.unwrap_or_else(State::start);
     run.extend(&mut state)?;
@@ -89,15 +100,15 @@ pub(super) async fn import(args: &SqliteArgs, common: &Common) -> anyhow::Result
             "{events} events of {file} are stored, {duplicates} of them were known before"
         ));
     }
+    run.report(&state, common)?;
     if args.options.no_verify {
         return Ok(());
     }
-    verify::verify(
-        &run.expected(&state)?,
-        args.options.verify_within.into(),
-        common,
-    )
-    .await
+    let expected = run.expected(&state)?;
+    if expected.conversations.is_empty() {
+        return Ok(());
+    }
+    verify::verify(&expected, args.options.verify_within.into(), common).await
 }
 
 impl Run {
@@ -133,7 +144,9 @@ impl Run {
             left = left.saturating_sub(new);
             after = last.rowid;
             for row in page {
-                let row = LegacyRow::new(row, self.latest)?;
+                let Some(row) = self.usable(row, state)? else {
+                    continue;
+                };
                 for planned in self.unchanged(chunker.push(&row))? {
                     post.add(item(planned));
                 }
@@ -154,13 +167,44 @@ impl Run {
         Ok(())
     }
 
-    /// The mark moves only behind the acknowledgement.
+    /// The row, or nothing when it is bad and may be left out.
+    fn usable(&self, row: RawRow, state: &mut State) -> anyhow::Result<Option<LegacyRow>> {
+        let rowid = row.rowid;
+        if state.bad.contains_key(&rowid) {
+            return Ok(None);
+        }
+        match LegacyRow::new(row, self.latest) {
+            Ok(row) => Ok(Some(row)),
+            Err(bad) if self.skip_bad => {
+                state.bad.insert(rowid, bad.code.to_owned());
+                state.has_new_bad = true;
+                Ok(None)
+            }
+            Err(bad) => bail!("{bad}; leave bad rows out with --skip-bad"),
+        }
+    }
+
+    /// The mark moves only behind the acknowledgement. What was left out is written down before:
+    /// every later run must cut the rows around it in the same way.
     async fn flush(&self, post: &mut Post, mark: Mark, state: &mut State) -> anyhow::Result<()> {
+        if std::mem::take(&mut state.has_new_bad) {
+            self.checkpoint.save(state)?;
+        }
         let posted = post.flush(false).await?;
         state.mark = mark;
         state.events += posted.acked;
         state.duplicates += posted.duplicates;
         self.checkpoint.save(state)
+    }
+
+    fn report(&self, state: &State, common: &Common) -> std::io::Result<()> {
+        if state.bad.is_empty() {
+            return Ok(());
+        }
+        let rows = bad::rows(&state.bad, "rows", |rowid| {
+            format!("{}: rowid {rowid}", self.file)
+        });
+        output::rows(common.output, &rows)
     }
 
     fn shortened(&self) -> String {
@@ -199,6 +243,9 @@ impl Run {
             let Some(last) = page.last() else { break };
             after = last.rowid;
             for row in page {
+                if state.bad.contains_key(&row.rowid) {
+                    continue;
+                }
                 let row = LegacyRow::new(row, self.latest)?;
                 let name = row.conversation.to_string();
                 let conversation = expected.conversations.entry(name).or_default();

@@ -4,6 +4,7 @@ use testkit::{Service, eventually};
 
 mod database;
 mod server;
+mod skip;
 
 use database::{Damage, Database};
 use server::Server;
