@@ -14,6 +14,7 @@ mod legacy;
 mod lines;
 mod post;
 mod progress;
+mod source;
 mod sqlite;
 mod store;
 mod verify;

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, anyhow};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, types::ValueRef};
 
-use super::legacy::RawRow;
+use super::{legacy::RawRow, source};
 
 /// Rows read at a time.
 const PAGE_ROWS: u32 = 1000;
@@ -19,6 +19,7 @@ impl Database {
     pub(super) fn open(file: &Path) -> anyhow::Result<Self> {
         let name = file.display();
         anyhow::ensure!(file.is_file(), "there is no file {name}");
+        source::check_database(file)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(file, flags);
         let database = Self(connection.with_context(|| format!("open {name}"))?);

@@ -2,13 +2,11 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
-    io::{self, BufRead, BufReader},
+    io::{self, BufRead},
     path::Path,
 };
 
 use anyhow::{Context as _, anyhow, bail};
-use flate2::read::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -19,7 +17,7 @@ use super::{
     lines::{self, BadLine, Defaults, Ready},
     post::{Item, Post, Posted},
     progress::Bar,
-    store,
+    source, store,
     verify::{self, Expected},
 };
 use crate::{args::Common, output};
@@ -28,7 +26,6 @@ use crate::{args::Common, output};
 const SOURCE: &str = "jsonl";
 /// A longer one is no event: ingest takes 16 MiB at most.
 const MAX_LINE: u64 = 16 * 1024 * 1024;
-const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct State {
@@ -56,6 +53,7 @@ struct Run<'a> {
 
 pub(super) async fn import(file: &Path, args: &JsonlArgs, common: &Common) -> anyhow::Result<()> {
     let is_stdin = file.as_os_str() == "-";
+    let reader = source::open_lines(file)?;
     let path = args.options.checkpoint.as_deref();
     let store = store::identity(common, !args.options.no_verify).await?;
     let checkpoint = (!is_stdin).then(|| Checkpoint::new(file, SOURCE, &store, path));
@@ -85,7 +83,7 @@ pub(super) async fn import(file: &Path, args: &JsonlArgs, common: &Common) -> an
         },
     };
     let before = (state.lines, state.events, state.duplicates);
-    run.send(open(file)?, &mut state).await?;
+    run.send(reader, &mut state).await?;
     run.report(&state, before, common)?;
     if args.options.no_verify || run.expected.conversations.is_empty() {
         return Ok(());
@@ -258,23 +256,6 @@ impl Run<'_> {
         let rows = bad::rows(&state.bad, "lines", |line| format!("{name}:{line}"));
         output::rows(common.output, &rows)
     }
-}
-
-/// Plain, or packed when it begins as gzip does.
-fn open(file: &Path) -> anyhow::Result<Box<dyn BufRead>> {
-    let mut reader: Box<dyn BufRead> = if file.as_os_str() == "-" {
-        Box::new(BufReader::new(io::stdin()))
-    } else {
-        let opened = File::open(file).with_context(|| format!("read {}", file.display()))?;
-        Box::new(BufReader::new(opened))
-    };
-    if reader
-        .fill_buf()
-        .is_ok_and(|bytes| bytes.starts_with(&GZIP))
-    {
-        reader = Box::new(BufReader::new(MultiGzDecoder::new(reader)));
-    }
-    Ok(reader)
 }
 
 /// The next line with its end; false when there is none.
