@@ -102,7 +102,7 @@ program goes on and its output waits.")]
     /// Copy what is sealed to the cold tier now.
     Archive(archive::Args),
     /// Bring in what other systems kept.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = import::formats::BOTH)]
     Import(import::Command),
     /// Be a number of agents: what they would say, at their pace.
     #[command(hide = true)]

@@ -8,6 +8,7 @@ mod bad;
 mod checkpoint;
 mod chunker;
 mod database;
+pub(crate) mod formats;
 mod ids;
 mod jsonl;
 mod legacy;
@@ -26,19 +27,10 @@ use crate::{args::Common, exit::Usage};
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// Import the legacy database: streams(id, conversation_id, chunk, parsed_data, timestamp).
-    #[command(after_help = "Examples:
-  isotherm import sqlite streams.db
-  isotherm import sqlite streams.db --checkpoint /var/tmp/import.json
-
-Interrupted, it goes on where it was when it is called again; another store gets everything. At the
-end it reads everything back and compares it with the database.")]
+    #[command(after_help = formats::SQLITE)]
     Sqlite(SqliteArgs),
     /// Import files of events, one JSON object a line, plain or .gz.
-    #[command(after_help = "Examples:
-  isotherm import jsonl runs-1.ndjson runs-2.ndjson.gz
-  zcat old.gz | isotherm import jsonl --conversation old --type log.line -
-
-A line without an event_id gets one from its text and its number, so the file may be imported again.")]
+    #[command(after_help = formats::JSONL)]
     Jsonl(JsonlArgs),
 }
 
