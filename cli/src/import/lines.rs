@@ -57,6 +57,13 @@ pub(super) fn ready(
         fill(&mut row, "type", event_type),
         fill(&mut row, "event_id", Some(&own_id)),
     ];
+    require(
+        &row,
+        "conversation_id",
+        "missing_conversation",
+        "--conversation",
+    )?;
+    require(&row, "type", "missing_type", "--type")?;
     let conversation = ConversationId::new(&row.text("conversation_id"))
         .map_err(|error| bad("invalid_conversation_id", error))?;
     let event_id = EventId::from_text(
@@ -76,10 +83,23 @@ pub(super) fn ready(
     }))
 }
 
+fn is_absent(row: &Row, name: &str) -> bool {
+    row.get(name).is_none_or(|value| value.get() == "null")
+}
+
+fn require(row: &Row, name: &str, code: &str, flag: &str) -> Result<(), BadLine> {
+    if !is_absent(row, name) {
+        return Ok(());
+    }
+    let detail = format!(
+        "{name} is missing: write it in the line, or give one for all lines without it with {flag}"
+    );
+    Err(bad(code, detail))
+}
+
 /// Adds a field that is not there, or null; says whether it did.
 fn fill(row: &mut Row, name: &str, value: Option<&str>) -> bool {
-    let is_absent = row.get(name).is_none_or(|value| value.get() == "null");
-    let Some(value) = value.filter(|_| is_absent) else {
+    let Some(value) = value.filter(|_| is_absent(row, name)) else {
         return false;
     };
     row.remove(name);
@@ -136,9 +156,28 @@ mod tests {
         ] {
             assert_eq!(ready(line, 1, &defaults()).unwrap_err().code, code);
         }
-        assert_eq!(
-            ready(b"{}", 1, &Defaults::default()).unwrap_err().code,
-            "invalid_conversation_id"
-        );
+    }
+
+    #[test]
+    fn a_missing_field_is_named_with_the_flag_that_gives_it() {
+        for (line, code, field, flag) in [
+            (
+                r#"{"conversation_id":null,"type":"t"}"#,
+                "missing_conversation",
+                "conversation_id is missing",
+                "--conversation",
+            ),
+            (
+                r#"{"conversation_id":"a"}"#,
+                "missing_type",
+                "type is missing",
+                "--type",
+            ),
+        ] {
+            let bad = ready(line.as_bytes(), 1, &Defaults::default()).unwrap_err();
+            assert_eq!(bad.code, code);
+            assert!(bad.detail.contains(field), "{}", bad.detail);
+            assert!(bad.detail.contains(flag), "{}", bad.detail);
+        }
     }
 }
