@@ -46,7 +46,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, common: &Common) -> anyhow::Result<()> {
-    let sender = Sender::new(Client::ingest(common)?, Some(PATIENCE));
+    let sender = Sender::new(Client::ingest(common)?, Some(PATIENCE)).eager();
     let receipt = match &args.conversation {
         Some(conversation) => sender.send(&[one(&args, conversation)?]).await?,
         None => many(&sender).await?,

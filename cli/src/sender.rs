@@ -1,6 +1,9 @@
 //! Events on their way to ingest: the same bytes again and again until they are acknowledged.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use reqwest::header::RETRY_AFTER;
@@ -25,6 +28,8 @@ pub(crate) struct Sender {
     client: Client,
     /// How long to try again; `None` is until it works.
     patience: Option<Duration>,
+    /// Whether an ingest that is not there at all is an error: nobody was ever there.
+    is_eager: AtomicBool,
 }
 
 /// What ingest says of a stored batch.
@@ -43,7 +48,19 @@ enum Outcome {
 
 impl Sender {
     pub(crate) fn new(client: Client, patience: Option<Duration>) -> Self {
-        Self { client, patience }
+        Self {
+            client,
+            patience,
+            is_eager: AtomicBool::new(false),
+        }
+    }
+
+    /// Fails at once when the first contact finds nobody; later ones are tried again.
+    pub(crate) fn eager(self) -> Self {
+        Self {
+            is_eager: AtomicBool::new(true),
+            ..self
+        }
     }
 
     /// Stores a batch of NDJSON lines, each with an id of its own, in their order.
@@ -85,8 +102,16 @@ impl Sender {
         let request = self.client.post(url, NDJSON, body).timeout(REQUEST_LIMIT);
         let response = match request.send().await {
             Ok(response) => response,
-            Err(error) => return Ok(Outcome::Later(self.client.unreachable(&error), None)),
+            Err(error) => {
+                let is_absent = error.is_connect() && !error.is_timeout();
+                let error = self.client.unreachable(&error);
+                return match is_absent && self.is_eager.load(Ordering::Relaxed) {
+                    true => Err(error),
+                    false => Ok(Outcome::Later(error, None)),
+                };
+            }
         };
+        self.is_eager.store(false, Ordering::Relaxed);
         let status = response.status();
         if client::is_transient(status) {
             let wait = response.headers().get(RETRY_AFTER);

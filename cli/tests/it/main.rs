@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails must panic")]
 
+mod append;
 mod dev;
 mod import;
 mod policy;
