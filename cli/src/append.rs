@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use event::Timestamp;
+use event::{ConversationId, EventId, TenantId, Timestamp};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -31,9 +31,9 @@ pub(crate) struct Args {
     event_type: String,
     #[arg(long, value_name = "ID")]
     task: Option<String>,
-    /// Chosen by you, so that a second try stores nothing twice.
-    #[arg(long, value_name = "UUID")]
-    event_id: Option<Uuid>,
+    /// Any text of at most 128 bytes, chosen by you, so that a second try stores nothing twice.
+    #[arg(long, value_name = "TEXT", value_parser = event_id)]
+    event_id: Option<String>,
     /// When it happened, for example 2026-11-20T09:00:00Z [default: now].
     #[arg(long, value_name = "TIME")]
     timestamp: Option<Timestamp>,
@@ -73,7 +73,7 @@ fn one(args: &Args, conversation: &str) -> anyhow::Result<String> {
     let metadata = args.metadata.clone().map(RawValue::from_string).transpose();
     let metadata = metadata.map_err(|error| Usage(format!("--metadata is no JSON: {error}")))?;
     let draft = Draft {
-        event_id: args.event_id.unwrap_or_else(Uuid::now_v7),
+        event_id: args.event_id.clone().unwrap_or_else(new_id),
         conversation_id: conversation,
         task_id: args.task.as_deref(),
         event_type: &args.event_type,
@@ -82,6 +82,22 @@ fn one(args: &Args, conversation: &str) -> anyhow::Result<String> {
         metadata,
     };
     Ok(draft.line())
+}
+
+fn new_id() -> String {
+    Uuid::now_v7().to_string()
+}
+
+/// What ingest takes for an id.
+fn event_id(text: &str) -> Result<String, String> {
+    let conversation = ConversationId::new("any").map_err(|error| error.to_string())?;
+    match EventId::from_text(&TenantId::default_tenant(), &conversation, text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!(
+            "{error}; write any text of at most {} bytes, for example run-7-event-1",
+            EventId::MAX_TEXT_BYTES
+        )),
+    }
 }
 
 /// Ids are added where there are none, so that our own retries store nothing twice.
@@ -96,7 +112,7 @@ async fn many(sender: &Sender) -> anyhow::Result<Receipt> {
             if line.trim().is_empty() {
                 continue;
             }
-            let event = with_id(&line, &Uuid::now_v7().to_string());
+            let event = with_id(&line, &new_id());
             lines.push(event.with_context(|| format!("line {} of stdin", number + 1))?);
             if lines.len() < BATCH_EVENTS {
                 continue;
@@ -127,7 +143,22 @@ pub(crate) fn with_id(line: &str, otherwise: &str) -> anyhow::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::with_id;
+    use super::{event_id, with_id};
+
+    #[test]
+    fn an_id_is_any_text_that_ingest_takes() {
+        for text in [
+            "0193b3f0-0000-7000-8000-000000000001",
+            "run 7, é",
+            &"x".repeat(128),
+        ] {
+            assert_eq!(event_id(text).as_deref(), Ok(text));
+        }
+        for text in ["", "a\nb", &"x".repeat(129)] {
+            let said = event_id(text).unwrap_err();
+            assert!(said.contains("for example run-7-event-1"), "{said}");
+        }
+    }
 
     #[test]
     fn an_id_is_added_only_where_there_is_none() {

@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Draft<'a> {
-    pub(crate) event_id: Uuid,
+    /// A UUID, or any other text that ingest makes one of.
+    pub(crate) event_id: String,
     pub(crate) conversation_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) task_id: Option<&'a str>,

@@ -90,7 +90,8 @@ impl Events {
         let metadata: Box<RawValue> =
             to_raw_value(metadata).expect("plain fields always have a JSON form");
         let draft = Draft {
-            event_id: derived_id(Some(at), &[self.run.as_bytes(), &number.to_le_bytes()]),
+            event_id: derived_id(Some(at), &[self.run.as_bytes(), &number.to_le_bytes()])
+                .to_string(),
             conversation_id: &self.conversation,
             task_id: self.task.as_deref(),
             event_type,

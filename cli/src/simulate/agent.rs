@@ -106,7 +106,7 @@ impl Agent {
         metadata["step"] = json!(self.steps);
         let task = format!("{}-task-{}", self.name, self.steps / 10);
         let draft = Draft {
-            event_id: self.id(number, now),
+            event_id: self.id(number, now).to_string(),
             conversation_id: &self.name,
             task_id: Some(&task),
             event_type,

@@ -54,7 +54,7 @@ impl Piece<'_> {
         };
         let metadata = metadata.with(name, &self.origin).json();
         let draft = Draft {
-            event_id,
+            event_id: event_id.to_string(),
             conversation_id: self.conversation,
             task_id: task_id.as_deref(),
             event_type: &event_type,
