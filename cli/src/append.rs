@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use event::{ConversationId, EventId, TenantId, Timestamp};
+use event::{ConversationId, EventType, Timestamp};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -14,9 +14,9 @@ use crate::{
     args::Common,
     client::Client,
     draft::{Content, Draft},
-    exit::Usage,
     output::{self, Row},
     sender::{self, BATCH_EVENTS, Receipt, Sender},
+    value,
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -25,21 +25,21 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Args {
     /// The conversation of the event. Without it, events are read from stdin, one JSON object a
     /// line.
-    #[arg(long, value_name = "ID")]
-    conversation: Option<String>,
-    #[arg(long = "type", value_name = "TYPE", default_value = "output.chunk")]
-    event_type: String,
+    #[arg(long, value_name = "ID", value_parser = value::conversation)]
+    conversation: Option<ConversationId>,
+    #[arg(long = "type", value_name = "TYPE", default_value = "output.chunk", value_parser = value::event_type)]
+    event_type: EventType,
     #[arg(long, value_name = "ID")]
     task: Option<String>,
     /// Any text of at most 128 bytes, chosen by you, so that a second try stores nothing twice.
-    #[arg(long, value_name = "TEXT", value_parser = event_id)]
+    #[arg(long, value_name = "TEXT", value_parser = value::event_id)]
     event_id: Option<String>,
     /// When it happened, for example 2026-11-20T09:00:00Z [default: now].
     #[arg(long, value_name = "TIME")]
     timestamp: Option<Timestamp>,
     /// A JSON object.
-    #[arg(long, value_name = "JSON")]
-    metadata: Option<String>,
+    #[arg(long, value_name = "JSON", value_parser = value::object)]
+    metadata: Option<Box<RawValue>>,
     /// The content; stdin when it is left out.
     #[arg(requires = "conversation")]
     content: Option<String>,
@@ -58,7 +58,7 @@ pub(crate) async fn run(args: Args, common: &Common) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn one(args: &Args, conversation: &str) -> anyhow::Result<String> {
+fn one(args: &Args, conversation: &ConversationId) -> anyhow::Result<String> {
     let content = match &args.content {
         Some(content) => content.clone().into_bytes(),
         None => {
@@ -70,34 +70,20 @@ fn one(args: &Args, conversation: &str) -> anyhow::Result<String> {
             bytes
         }
     };
-    let metadata = args.metadata.clone().map(RawValue::from_string).transpose();
-    let metadata = metadata.map_err(|error| Usage(format!("--metadata is no JSON: {error}")))?;
     let draft = Draft {
         event_id: args.event_id.clone().unwrap_or_else(new_id),
-        conversation_id: conversation,
+        conversation_id: conversation.as_str(),
         task_id: args.task.as_deref(),
-        event_type: &args.event_type,
+        event_type: args.event_type.as_str(),
         timestamp: Some(args.timestamp.unwrap_or_else(Timestamp::now).to_string()),
         content: Content::new(&content),
-        metadata,
+        metadata: args.metadata.clone(),
     };
     Ok(draft.line())
 }
 
 fn new_id() -> String {
     Uuid::now_v7().to_string()
-}
-
-/// What ingest takes for an id.
-fn event_id(text: &str) -> Result<String, String> {
-    let conversation = ConversationId::new("any").map_err(|error| error.to_string())?;
-    match EventId::from_text(&TenantId::default_tenant(), &conversation, text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(format!(
-            "{error}; write any text of at most {} bytes, for example run-7-event-1",
-            EventId::MAX_TEXT_BYTES
-        )),
-    }
 }
 
 /// Ids are added where there are none, so that our own retries store nothing twice.
@@ -143,22 +129,7 @@ pub(crate) fn with_id(line: &str, otherwise: &str) -> anyhow::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{event_id, with_id};
-
-    #[test]
-    fn an_id_is_any_text_that_ingest_takes() {
-        for text in [
-            "0193b3f0-0000-7000-8000-000000000001",
-            "run 7, é",
-            &"x".repeat(128),
-        ] {
-            assert_eq!(event_id(text).as_deref(), Ok(text));
-        }
-        for text in ["", "a\nb", &"x".repeat(129)] {
-            let said = event_id(text).unwrap_err();
-            assert!(said.contains("for example run-7-event-1"), "{said}");
-        }
-    }
+    use super::with_id;
 
     #[test]
     fn an_id_is_added_only_where_there_is_none() {

@@ -4,7 +4,9 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use event_log::NatsArgs;
 use url::Url;
 
-use crate::{append, archive, bench, dev, import, output::Format, policy, read, run, simulate};
+use crate::{
+    append, archive, bench, dev, import, output::Format, policy, read, run, simulate, value,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,6 +39,7 @@ pub(crate) struct Common {
         long,
         global = true,
         env = "ISOTHERM_URL",
+        value_parser = value::query_url,
         default_value = "http://127.0.0.1:7402"
     )]
     pub(crate) url: Url,
@@ -45,6 +48,7 @@ pub(crate) struct Common {
         long,
         global = true,
         env = "ISOTHERM_INGEST_URL",
+        value_parser = value::ingest_url,
         default_value = "http://127.0.0.1:7401"
     )]
     pub(crate) ingest_url: Url,

@@ -64,9 +64,6 @@ impl Client {
             .user_agent(concat!("isotherm/", env!("CARGO_PKG_VERSION")))
             .build()
             .context("start the HTTP client")?;
-        if base.cannot_be_a_base() {
-            return Err(crate::exit::Usage(format!("{flag} {base} is no http URL")).into());
-        }
         Ok(Self {
             http,
             base,

@@ -19,7 +19,7 @@ use event::PartitionCount;
 use nix::fcntl::{Flock, FlockArg};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::output;
+use crate::{output, value};
 use children::{Children, Layer};
 use clock::Clock;
 use ports::Ports;
@@ -41,16 +41,16 @@ pub(crate) struct Args {
     s3_endpoint: Option<String>,
     /// How many partitions the log has. Fixed at the first start on a data folder, where it is 1:
     /// each request is synced to disk once per partition, so one is the fastest on one machine.
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_parser = value::partitions)]
     partitions: Option<u16>,
     /// Ports are counted from here: ingest +1, query +2, NATS +22, Valkey +23.
-    #[arg(long, value_name = "PORT", default_value = "7400")]
+    #[arg(long, value_name = "PORT", default_value = "7400", value_parser = value::port)]
     port_base: u16,
     /// Let policies pass faster: with 3600x an hour takes a second.
     #[arg(long, value_name = "FACTOR", default_value = "1x")]
     accelerate: Clock,
     /// How often sealed segments go to the cold tier, before acceleration.
-    #[arg(long, value_name = "DURATION", default_value = "5m")]
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = value::interval)]
     archive_every: humantime::Duration,
     /// RetentionPolicy objects to apply at the start.
     #[arg(long, value_name = "FILE")]

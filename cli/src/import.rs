@@ -22,7 +22,7 @@ mod verify;
 
 use std::path::PathBuf;
 
-use crate::{args::Common, exit::Usage};
+use crate::{args::Common, exit::Usage, value};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -52,10 +52,10 @@ pub(crate) struct JsonlArgs {
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// The conversation of lines that name none.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = value::conversation)]
     conversation: Option<event::ConversationId>,
     /// The type of lines that name none.
-    #[arg(long = "type", value_name = "TYPE")]
+    #[arg(long = "type", value_name = "TYPE", value_parser = value::event_type)]
     event_type: Option<event::EventType>,
     /// Leave bad lines out and count them, instead of stopping at the first.
     #[arg(long)]
@@ -73,7 +73,7 @@ struct Options {
     #[arg(long)]
     no_verify: bool,
     /// How long what is stored may take to become readable.
-    #[arg(long, value_name = "DURATION", default_value = "30s")]
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = value::duration)]
     verify_within: humantime::Duration,
 }
 

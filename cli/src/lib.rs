@@ -19,6 +19,7 @@ mod run;
 mod sender;
 mod simulate;
 mod sse;
+mod value;
 
 use std::process::ExitCode;
 

@@ -3,6 +3,7 @@
 mod acks;
 mod explain;
 mod preview;
+mod syntax;
 
 use std::{fs, path::Path, path::PathBuf, time::Duration};
 
@@ -84,7 +85,10 @@ fn compile_files(files: &[PathBuf]) -> anyhow::Result<RuleSet> {
         let text = String::from_utf8(bytes).map_err(|_| {
             anyhow!("{name} is no text: give files of RetentionPolicy objects, as YAML or JSON")
         })?;
-        let parsed = k8s_api::parse(&text).with_context(|| format!("read {name}"))?;
+        let parsed = k8s_api::parse(&text).map_err(|error| {
+            let error = syntax::explained(&error.to_string(), &text);
+            anyhow!("read {name}: {error}")
+        })?;
         anyhow::ensure!(!parsed.is_empty(), "{name} holds no RetentionPolicy");
         policies.extend(parsed);
     }

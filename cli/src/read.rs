@@ -14,6 +14,7 @@ use crate::{
     args::Common,
     client::{self, Client, NDJSON},
     output::{self, Format, Row},
+    value,
 };
 use pages::Pages;
 use stored::Stored;
@@ -32,7 +33,7 @@ pub(crate) struct GetArgs {
     #[arg(long = "type", value_name = "TYPE")]
     types: Vec<String>,
     /// At most so many events [default: all].
-    #[arg(long)]
+    #[arg(long, value_parser = value::whole::<usize>)]
     limit: Option<usize>,
     /// The newest first.
     #[arg(long)]
@@ -112,10 +113,10 @@ pub(crate) struct QueryArgs {
     /// One SELECT over events, hourly_stats and conversation_summary; - reads it from stdin.
     sql: String,
     /// Refuse to read more than so many bytes.
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", value_parser = value::whole::<u64>)]
     max_bytes: Option<u64>,
     /// Give up after this time.
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", value_parser = value::duration)]
     timeout: Option<humantime::Duration>,
 }
 

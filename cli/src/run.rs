@@ -14,15 +14,15 @@ use std::{
     process::{Child, Command, ExitCode, ExitStatus, Stdio},
 };
 
-use anyhow::Context as _;
-use event::{ConversationId, Timestamp};
+use anyhow::{Context as _, anyhow};
+use event::Timestamp;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{args::Common, client::Client, output, sender::Sender};
+use crate::{args::Common, client::Client, output, sender::Sender, value};
 use events::Events;
 
 #[derive(Debug, clap::Args)]
@@ -40,7 +40,8 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, common: &Common) -> anyhow::Result<ExitCode> {
     // Before the program runs: its output could not be stored.
-    ConversationId::new(&args.conversation).context("--conversation")?;
+    value::conversation(&args.conversation)
+        .map_err(|error| anyhow!("--conversation {:?}: {error}", args.conversation))?;
     let sender = Sender::new(Client::ingest(common)?, None);
     let mut events = Events::new(args.conversation, args.task);
     let mut child = match start(&args.command) {
@@ -69,7 +70,7 @@ pub(crate) async fn run(args: Args, common: &Common) -> anyhow::Result<ExitCode>
 
     let stored = tokio::select! {
         stored = delivery.finish() => stored,
-        () = interrupted() => Err(anyhow::anyhow!("stopped before everything was stored")),
+        () = interrupted() => Err(anyhow!("stopped before everything was stored")),
     };
     match (exit_code(status), stored) {
         (code, Ok(())) => Ok(ExitCode::from(code)),

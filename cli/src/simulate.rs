@@ -12,6 +12,7 @@ use crate::{
     client::Client,
     output::{self, Row},
     sender::{self, Sender},
+    value,
 };
 use agent::Agent;
 
@@ -25,7 +26,7 @@ pub(crate) struct Args {
     #[arg(long, default_value = "1000")]
     pace: u32,
     /// How long they talk.
-    #[arg(long = "for", default_value = "60s", value_name = "DURATION")]
+    #[arg(long = "for", default_value = "60s", value_name = "DURATION", value_parser = value::duration)]
     duration: humantime::Duration,
     /// The same seed says the same.
     #[arg(long, default_value = "1")]

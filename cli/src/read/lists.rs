@@ -6,12 +6,13 @@ use crate::{
     args::Common,
     client::{self, Client, JSON},
     output::{self, Format, Row},
+    value,
 };
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ConversationsArgs {
     /// At most so many, the newest first.
-    #[arg(long, default_value = "100")]
+    #[arg(long, default_value = "100", value_parser = value::whole::<usize>)]
     limit: usize,
 }
 

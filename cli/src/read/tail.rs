@@ -15,6 +15,7 @@ use crate::{
     client::{self, Client},
     output::{self, Format},
     sse::{Message, Parser},
+    value,
 };
 
 const FIRST_DELAY: Duration = Duration::from_millis(200);
@@ -30,7 +31,7 @@ pub(crate) struct TailArgs {
     #[arg(long)]
     text: bool,
     /// End after so many events instead of following for ever.
-    #[arg(long, value_name = "EVENTS")]
+    #[arg(long, value_name = "EVENTS", value_parser = value::whole::<u64>)]
     limit: Option<u64>,
 }
 
