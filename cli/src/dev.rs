@@ -2,6 +2,7 @@
 
 mod children;
 mod clock;
+mod cold;
 pub(crate) mod exec;
 mod ports;
 pub(crate) mod programs;
@@ -32,8 +33,8 @@ pub(crate) struct Args {
     /// Where everything is kept; a second start finds every event there.
     #[arg(long, value_name = "DIR", default_value = ".isotherm")]
     data: PathBuf,
-    /// Where the cold tier lies: a folder or s3://bucket/prefix (keys by AWS_*) [default:
-    /// DIR/cold].
+    /// Where the cold tier lies: a folder or s3://bucket/prefix, its keys in AWS_ACCESS_KEY_ID and
+    /// AWS_SECRET_ACCESS_KEY [default: DIR/cold].
     #[arg(long, value_name = "URL")]
     cold: Option<String>,
     /// An S3 service that is not Amazon's; the services read it from the environment too.
@@ -66,11 +67,11 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         .map(crate::policy::compile_file)
         .transpose()?;
     let ports = Ports::new(args.port_base)?;
-    check_cold(args.cold.as_deref())?;
+    cold::check(args.cold.as_deref())?;
     let data = data_folder(&args.data)?;
     let _lock = lock(&data)?;
     let setting = Setting {
-        cold_url: cold_url(args.cold, &data)?,
+        cold_url: cold::url(args.cold, &data)?,
         s3_allow_http: args
             .s3_endpoint
             .is_some_and(|url| url.starts_with("http://")),
@@ -209,30 +210,6 @@ fn lock(data: &Path) -> anyhow::Result<Flock<File>> {
         ),
         Err((_, error)) => Err(error).with_context(|| format!("lock {}", path.display())),
     }
-}
-
-fn check_cold(cold: Option<&str>) -> anyhow::Result<()> {
-    let scheme = cold.and_then(|url| Some(url.split_once("://")?.0));
-    if scheme.is_none_or(|scheme| matches!(scheme, "s3" | "file")) {
-        return Ok(());
-    }
-    let message = format!(
-        "--cold {}: the cold tier lies in a folder or at s3://bucket/prefix",
-        cold.unwrap_or_default()
-    );
-    Err(crate::exit::Usage(message).into())
-}
-
-/// A folder is made and made absolute; an s3 URL stays as it is.
-fn cold_url(cold: Option<String>, data: &Path) -> anyhow::Result<String> {
-    let dir = match cold {
-        Some(url) if url.contains("://") => return Ok(url),
-        Some(dir) => PathBuf::from(dir),
-        None => data.join("cold"),
-    };
-    fs::create_dir_all(&dir).with_context(|| format!("create the cold tier {}", dir.display()))?;
-    let dir = dir.canonicalize()?;
-    Ok(dir.to_string_lossy().into_owned())
 }
 
 fn welcome(setting: &Setting, took: Duration) -> String {

@@ -30,6 +30,37 @@ async fn what_can_never_start_is_a_usage_error_before_anything_is_written() {
 }
 
 #[tokio::test]
+async fn a_bucket_without_keys_is_a_usage_error_before_anything_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let args = [
+        "dev",
+        "--cold",
+        "s3://bucket",
+        "--data",
+        data.to_str().unwrap(),
+    ];
+    let no_keys = [
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        "AWS_METADATA_ENDPOINT",
+        "AWS_SKIP_SIGNATURE",
+    ]
+    .map(|name| (name, ""));
+    let mut dev = Service::start_with(env!("CARGO_BIN_EXE_isotherm"), args, no_keys);
+    assert_eq!(dev.wait(LIMIT).await.code(), Some(2));
+    let stderr = dev.stderr();
+    assert!(
+        stderr.contains("AWS_SECRET_ACCESS_KEY are not set"),
+        "{stderr}"
+    );
+    assert!(!data.exists());
+}
+
+#[tokio::test]
 async fn a_program_whose_output_could_not_be_stored_is_not_run() {
     let dir = tempfile::tempdir().unwrap();
     let made = dir.path().join("made");
