@@ -57,11 +57,24 @@ pub(crate) async fn get(args: &GetArgs, common: &Common) -> anyhow::Result<()> {
     while let Some(page) = pages.next().await? {
         writer.page(&page)?;
     }
+    let is_silent = writer.is_empty && common.output == Format::Table;
     writer.end()?;
+    if is_silent && !is_known(&client, &args.conversation).await? {
+        output::note(&format!(
+            "no events of conversation {:?}; isotherm conversations lists those that there are",
+            args.conversation
+        ));
+    }
     if args.show_tiers {
         output::note(&format!("Isotherm-Tiers: {}", pages.tiers()));
     }
     Ok(())
+}
+
+/// Whether there is any event, whatever was asked for.
+async fn is_known(client: &Client, conversation: &str) -> anyhow::Result<bool> {
+    let mut pages = Pages::new(client, conversation).limit(Some(1));
+    Ok(pages.next().await?.is_some())
 }
 
 pub(crate) async fn tail(args: &TailArgs, common: &Common) -> anyhow::Result<()> {
@@ -72,6 +85,7 @@ pub(crate) async fn tail(args: &TailArgs, common: &Common) -> anyhow::Result<()>
 struct Writer {
     format: Format,
     text: bool,
+    is_empty: bool,
     rows: Vec<Row>,
 }
 
@@ -80,11 +94,13 @@ impl Writer {
         Self {
             format,
             text,
+            is_empty: true,
             rows: Vec::new(),
         }
     }
 
     fn page(&mut self, lines: &[String]) -> anyhow::Result<()> {
+        self.is_empty &= lines.is_empty();
         let mut out = io::stdout().lock();
         for line in lines {
             if self.text {

@@ -3,7 +3,7 @@ use std::{io::Write as _, path::Path, time::Duration};
 use testkit::{Service, eventually};
 
 mod database;
-mod server;
+pub(crate) mod server;
 mod skip;
 
 use database::{Damage, Database};

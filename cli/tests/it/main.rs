@@ -4,5 +4,6 @@ mod append;
 mod dev;
 mod import;
 mod policy;
+mod read;
 mod run;
 mod usage;
