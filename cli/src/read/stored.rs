@@ -12,6 +12,7 @@ use crate::output::Row;
 
 /// How much of a content a table shows.
 const SHOWN: usize = 100;
+const BASE64: &str = "base64";
 
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Stored<'a> {
@@ -54,16 +55,18 @@ impl<'a> Stored<'a> {
     }
 
     /// The content, or the metadata where there is none, no longer than a person wants to see in a
-    /// list.
+    /// list. Bytes that are no text are marked.
     pub(crate) fn shortened(&self) -> String {
         let metadata = self.metadata.map_or("", RawValue::get);
-        let shown = if self.content.is_empty() {
-            metadata
-        } else {
-            &self.content
+        let is_base64 = self.content_encoding.as_deref() == Some(BASE64);
+        let (mark, shown) = match (self.content.is_empty(), is_base64) {
+            (true, _) => ("", metadata),
+            (false, true) => ("(base64) ", &*self.content),
+            (false, false) => ("", &*self.content),
         };
         let mut chars = shown.chars();
-        let mut text: String = chars.by_ref().take(SHOWN).collect();
+        let mut text = mark.to_owned();
+        text.extend(chars.by_ref().take(SHOWN));
         if chars.next().is_some() {
             text.push('…');
         }
@@ -77,10 +80,44 @@ pub(crate) fn content_bytes<'a>(
     encoding: Option<&str>,
 ) -> anyhow::Result<Cow<'a, [u8]>> {
     match encoding {
-        Some("base64") => {
+        Some(BASE64) => {
             let bytes = STANDARD.decode(content);
             Ok(Cow::Owned(bytes.context("read the base64 of an event")?))
         }
         _ => Ok(Cow::Borrowed(content.as_bytes())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(fields: &str) -> String {
+        let line = format!(r#"{{"position":"p","type":"t","timestamp":"now",{fields}}}"#);
+        Stored::parse(&line).unwrap().shortened()
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_marked() {
+        assert_eq!(
+            shown(r#""content":"AP8=","content_encoding":"base64""#),
+            "(base64) AP8="
+        );
+        assert_eq!(shown(r#""content":"AP8=""#), "AP8=");
+        assert_eq!(
+            shown(r#""content":"AP8=","content_encoding":"utf-8""#),
+            "AP8="
+        );
+        assert_eq!(
+            shown(r#""content":"","content_encoding":"base64","metadata":{"a":1}"#),
+            r#"{"a":1}"#
+        );
+    }
+
+    #[test]
+    fn what_is_long_is_cut_short() {
+        let long = "é".repeat(SHOWN + 1);
+        let shown = shown(&format!(r#""content":"{long}""#));
+        assert_eq!(shown, "é".repeat(SHOWN) + "…");
     }
 }
