@@ -98,10 +98,22 @@ program goes on and its output waits.")]
   isotherm query \"SELECT * FROM hourly_stats ORDER BY hour\" -o csv")]
     Query(read::QueryArgs),
     /// List conversations, the newest first.
+    #[command(after_help = "Examples:
+  isotherm conversations --limit 20
+  isotherm conversations -o json | jq '.conversations[].conversation_id'
+  isotherm conversations -o ndjson | jq .conversation_id
+
+-o json prints one object, the whole answer; its list is in \"conversations\".")]
     Conversations(read::lists::ConversationsArgs),
     /// Show what lies in which tier.
+    #[command(
+        after_help = "-o json prints one object, the whole answer; its list is in \"tiers\"."
+    )]
     Tiers,
     /// Show events and bytes by hour and type.
+    #[command(
+        after_help = "-o json prints one object, the whole answer; its list is in \"hours\"."
+    )]
     Stats,
     /// Copy what is sealed to the cold tier now.
     Archive(archive::Args),
@@ -139,5 +151,22 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_a_list_says_that_its_json_is_an_object() {
+        for (name, list) in [
+            ("conversations", "conversations"),
+            ("tiers", "tiers"),
+            ("stats", "hours"),
+        ] {
+            let mut command = Cli::command();
+            command.build();
+            let found = command.find_subcommand_mut(name).unwrap();
+            let help = found.render_long_help().to_string();
+            let sentence =
+                format!("-o json prints one object, the whole answer; its list is in \"{list}\".");
+            assert!(help.contains(&sentence), "{help}");
+        }
     }
 }

@@ -12,7 +12,8 @@ pub(crate) enum Format {
     /// For people.
     #[default]
     Table,
-    /// One JSON array.
+    /// One JSON array; of conversations, stats, tiers and policy show one object, the whole answer;
+    /// of tail one object a line.
     Json,
     /// One JSON object a line.
     Ndjson,
