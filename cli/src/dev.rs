@@ -4,25 +4,24 @@ mod children;
 mod clock;
 mod cold;
 pub(crate) mod exec;
+mod folder;
 mod ports;
 pub(crate) mod programs;
 mod servers;
 mod services;
 
 use std::{
-    fs::{self, File},
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, bail};
 use event::PartitionCount;
-use nix::fcntl::{Flock, FlockArg};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{output, value};
 use children::{Children, Layer};
 use clock::Clock;
+use folder::Folder;
 use ports::Ports;
 use services::Setting;
 
@@ -68,8 +67,25 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         .transpose()?;
     let ports = Ports::new(args.port_base)?;
     cold::check(args.cold.as_deref())?;
-    let data = data_folder(&args.data)?;
-    let _lock = lock(&data)?;
+    let folder = Folder::open(&args.data)?;
+    let first = First {
+        rules,
+        partitions: args.partitions,
+    };
+    let result = run_on(folder.path().to_owned(), ports, args, first, started).await;
+    if result.is_err() {
+        folder.forget();
+    }
+    result
+}
+
+async fn run_on(
+    data: PathBuf,
+    ports: Ports,
+    args: Args,
+    first: First,
+    started: Instant,
+) -> anyhow::Result<()> {
     let setting = Setting {
         cold_url: cold::url(args.cold, &data)?,
         s3_allow_http: args
@@ -86,10 +102,6 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let mut children = Children::new(setting.data.join("logs"));
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let first = First {
-        rules,
-        partitions: args.partitions,
-    };
     let result = tokio::select! {
         biased;
         _ = interrupt.recv() => Ok(()),
@@ -185,30 +197,6 @@ impl Programs {
             valkey: programs::server(&["valkey-server", "redis-server"])?,
             services: services.collect::<anyhow::Result<_>>()?,
         })
-    }
-}
-
-/// Absolute, because the services may be started elsewhere.
-fn data_folder(dir: &Path) -> anyhow::Result<PathBuf> {
-    fs::create_dir_all(dir.join("logs")).with_context(|| {
-        let dir = dir.display();
-        format!("create the data folder {dir}; choose another with --data")
-    })?;
-    dir.canonicalize()
-        .with_context(|| format!("open the data folder {}", dir.display()))
-}
-
-fn lock(data: &Path) -> anyhow::Result<Flock<File>> {
-    let path = data.join("LOCK");
-    let file = File::create(&path).with_context(|| format!("write {}", path.display()))?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(lock),
-        Err((_, nix::errno::Errno::EWOULDBLOCK)) => bail!(
-            "the data folder {} is in use by another `isotherm dev`: stop that one, or choose \
-             another folder with --data",
-            data.display()
-        ),
-        Err((_, error)) => Err(error).with_context(|| format!("lock {}", path.display())),
     }
 }
 

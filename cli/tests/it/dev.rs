@@ -223,4 +223,6 @@ fn a_missing_program_says_how_to_get_it() {
     let said = text(&output.stderr);
     assert!(said.contains("cargo xtask setup"), "{said}");
     assert_eq!(said.lines().count(), 1, "{said}");
+    let data = dir.path().join(".isotherm");
+    assert!(!data.exists(), "nothing came of it");
 }
