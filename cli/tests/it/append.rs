@@ -10,7 +10,7 @@ use std::{
 
 use testkit::{eventually, free_port};
 
-use crate::dev::text;
+use crate::{dev::text, import::server::Server};
 
 fn append(url: &str, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_isotherm"));
@@ -75,6 +75,21 @@ fn an_event_for_nobody_fails_at_once_with_what_to_start() {
     for word in [url.as_str(), "`isotherm dev`", "--ingest-url"] {
         assert!(said.contains(word), "{word}: {said}");
     }
+}
+
+#[test]
+fn an_event_keeps_the_text_that_was_given_as_its_id() {
+    let server = Server::start();
+    let args = [
+        "--conversation",
+        "c",
+        "--event-id",
+        "run 7, event 1",
+        "hello",
+    ];
+    let output = append(&server.url(), &args).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(server.ids(), ["run 7, event 1".to_owned()].into());
 }
 
 #[tokio::test]

@@ -61,6 +61,23 @@ async fn a_bucket_without_keys_is_a_usage_error_before_anything_is_written() {
 }
 
 #[tokio::test]
+async fn a_file_for_the_other_import_is_sent_there_before_ingest_is_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let nobody = format!("http://127.0.0.1:{}", testkit::free_port());
+    for (kind, content, other) in [
+        ("jsonl", "SQLite format 3\0...", "isotherm import sqlite "),
+        ("sqlite", "{\"content\":\"x\"}\n", "isotherm import jsonl "),
+    ] {
+        let file = dir.path().join(kind);
+        std::fs::write(&file, content).unwrap();
+        let file = file.to_str().unwrap();
+        let (code, stderr) = refused(&["--ingest-url", &nobody, "import", kind, file]).await;
+        assert_eq!(code, 1, "{stderr}");
+        assert!(stderr.contains(&format!("{other}{file}")), "{stderr}");
+    }
+}
+
+#[tokio::test]
 async fn a_program_whose_output_could_not_be_stored_is_not_run() {
     let dir = tempfile::tempdir().unwrap();
     let made = dir.path().join("made");
