@@ -222,6 +222,7 @@ impl Chunker {
         let piece = Piece {
             conversation: name,
             at: open.at,
+            first_rowid: open.first_rowid,
             content: &open.bytes,
             origin: Origin {
                 first_id: open.first_id,

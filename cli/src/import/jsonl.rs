@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{anyhow, bail};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -45,7 +45,7 @@ struct Run<'a> {
     defaults: Defaults,
     /// Stdin has none.
     checkpoint: Option<Checkpoint>,
-    post: Post,
+    post: Post<u64>,
     /// What waits in `post`, by its line.
     sent: BTreeMap<u64, (String, Uuid)>,
     expected: Expected,
@@ -108,6 +108,7 @@ impl Run<'_> {
                 self.post.add(Item {
                     place,
                     line: ready.line,
+                    key: number,
                 });
             }
             if number == state.lines {
@@ -150,7 +151,10 @@ impl Run<'_> {
                 Ok(None)
             }
             Err(BadLine { code, detail }) => {
-                bail!("{}:{number}: {code}: {detail}", self.name)
+                bail!(
+                    "{}:{number}: {code}: {detail}; leave what is bad out with --skip-bad",
+                    self.name
+                )
             }
         }
     }
@@ -174,9 +178,7 @@ impl Run<'_> {
             duplicates,
             bad,
         } = self.post.flush(self.args.skip_bad).await?;
-        for (place, item) in bad {
-            let line = place.rsplit(':').next().and_then(|line| line.parse().ok());
-            let line = line.context("a place ends in its line")?;
+        for (line, item) in bad {
             state.bad.insert(line, item.code);
             self.forget(line);
         }
@@ -253,7 +255,8 @@ impl Run<'_> {
         if state.bad.is_empty() {
             return Ok(());
         }
-        let rows = bad::rows(&state.bad, "lines", |line| format!("{name}:{line}"));
+        let bad = state.bad.iter().map(|(line, code)| (&**code, 1, *line));
+        let rows = bad::rows(bad, "lines", |line| format!("{name}:{line}"));
         output::rows(common.output, &rows)
     }
 }

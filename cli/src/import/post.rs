@@ -10,10 +10,12 @@ use crate::{
 };
 
 #[derive(Debug)]
-pub(super) struct Item {
+pub(super) struct Item<K> {
     /// Where it came from: a line or a row.
     pub(super) place: String,
     pub(super) line: String,
+    /// By which whoever adds it knows it again.
+    pub(super) key: K,
 }
 
 /// An item that ingest refuses, and why.
@@ -25,23 +27,23 @@ pub(super) struct BadItem {
 }
 
 /// What became of a batch.
-#[derive(Debug, Default)]
-pub(super) struct Posted {
+#[derive(Debug)]
+pub(super) struct Posted<K> {
     pub(super) acked: u64,
     pub(super) duplicates: u64,
-    /// With their places.
-    pub(super) bad: Vec<(String, BadItem)>,
+    /// With their keys.
+    pub(super) bad: Vec<(K, BadItem)>,
 }
 
 /// Sends until it is acknowledged, in batches.
 #[derive(Debug)]
-pub(super) struct Post {
+pub(super) struct Post<K> {
     sender: Sender,
-    waiting: Vec<Item>,
+    waiting: Vec<Item<K>>,
     bytes: usize,
 }
 
-impl Post {
+impl<K> Post<K> {
     pub(super) fn new(common: &Common) -> anyhow::Result<Self> {
         Ok(Self {
             sender: Sender::new(Client::ingest(common)?, None),
@@ -50,7 +52,7 @@ impl Post {
         })
     }
 
-    pub(super) fn add(&mut self, item: Item) {
+    pub(super) fn add(&mut self, item: Item<K>) {
         self.bytes += item.line.len();
         self.waiting.push(item);
     }
@@ -62,18 +64,22 @@ impl Post {
 
     /// Sends all that waits. The first item that ingest refuses is an error that names its place;
     /// with `skip_bad` the others are stored without it, and it is returned.
-    pub(super) async fn flush(&mut self, skip_bad: bool) -> anyhow::Result<Posted> {
-        let mut posted = Posted::default();
+    pub(super) async fn flush(&mut self, skip_bad: bool) -> anyhow::Result<Posted<K>> {
+        let mut posted = Posted {
+            acked: 0,
+            duplicates: 0,
+            bad: Vec::new(),
+        };
         self.bytes = 0;
-        let (mut places, lines): (Vec<String>, Vec<String>) = self
+        let (mut origins, lines): (Vec<_>, Vec<String>) = self
             .waiting
             .drain(..)
-            .map(|item| (item.place, item.line))
+            .map(|item| ((item.place, item.key), item.line))
             .unzip();
         for batch in sender::batches(&lines) {
-            let rest = places.split_off(batch.len());
-            let places = std::mem::replace(&mut places, rest);
-            self.send(batch.to_vec(), places, skip_bad, &mut posted)
+            let rest = origins.split_off(batch.len());
+            let origins = std::mem::replace(&mut origins, rest);
+            self.send(batch.to_vec(), origins, skip_bad, &mut posted)
                 .await?;
         }
         Ok(posted)
@@ -82,9 +88,9 @@ impl Post {
     async fn send(
         &self,
         mut batch: Vec<String>,
-        mut places: Vec<String>,
+        mut origins: Vec<(String, K)>,
         skip_bad: bool,
-        posted: &mut Posted,
+        posted: &mut Posted<K>,
     ) -> anyhow::Result<()> {
         while !batch.is_empty() {
             let error = match self.sender.send(&batch).await {
@@ -102,9 +108,12 @@ impl Post {
                     code,
                     detail,
                 }) if !skip_bad => {
-                    return Err(anyhow!("{}: {code}: {detail}", places[*index]));
+                    return Err(anyhow!(
+                        "{}: {code}: {detail}; leave what is bad out with --skip-bad",
+                        origins[*index].0
+                    ));
                 }
-                Some(_) => posted.bad.extend(take_out(&mut batch, &mut places, bad)),
+                Some(_) => posted.bad.extend(take_out(&mut batch, &mut origins, bad)),
                 None => return Err(error),
             }
         }
@@ -128,14 +137,14 @@ fn bad_items(error: &anyhow::Error, count: usize) -> Vec<BadItem> {
 }
 
 /// Removes the bad items, which are in order, from the batch.
-fn take_out(
+fn take_out<K>(
     batch: &mut Vec<String>,
-    places: &mut Vec<String>,
+    origins: &mut Vec<(String, K)>,
     bad: Vec<BadItem>,
-) -> Vec<(String, BadItem)> {
+) -> Vec<(K, BadItem)> {
     let backwards = bad.into_iter().rev().map(|item| {
         batch.remove(item.index);
-        (places.remove(item.index), item)
+        (origins.remove(item.index).1, item)
     });
     let mut taken: Vec<_> = backwards.collect();
     taken.reverse();

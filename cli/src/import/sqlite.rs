@@ -1,10 +1,13 @@
 //! The legacy database: read by keyset pages, sent in order, compared at the end.
 
+mod expected;
+
 use std::{collections::BTreeMap, time::Duration};
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{anyhow, bail};
 use event::Timestamp;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::{
     SqliteArgs,
@@ -13,10 +16,9 @@ use super::{
     chunker::{self, Chunker, Mark},
     database::Database,
     legacy::{LegacyRow, RawRow},
-    post::{Item, Post},
+    post::{BadItem, Item, Post},
     progress::Bar,
-    store,
-    verify::{self, Expected},
+    store, verify,
 };
 use crate::{args::Common, output};
 
@@ -32,9 +34,27 @@ struct State {
     /// The bad rows that were left out, and why.
     #[serde(default, skip_serializing_if = "Bad::is_empty")]
     bad: Bad<i64>,
+    /// The events that ingest refused.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    refused: BTreeMap<Uuid, Refused>,
     /// Whether the checkpoint does not know all of them.
     #[serde(skip)]
     has_new_bad: bool,
+}
+
+/// Why an event was refused, its first row, and how many rows it holds.
+#[derive(Debug, Serialize, Deserialize)]
+struct Refused {
+    code: String,
+    rowid: i64,
+    rows: u64,
+}
+
+/// What is known of an event under way.
+struct Key {
+    event_id: Uuid,
+    rowid: i64,
+    rows: u64,
 }
 
 impl State {
@@ -44,6 +64,7 @@ impl State {
             events: 0,
             duplicates: 0,
             bad: Bad::new(),
+            refused: BTreeMap::new(),
             has_new_bad: false,
         }
     }
@@ -180,17 +201,34 @@ impl Run {
                 state.has_new_bad = true;
                 Ok(None)
             }
-            Err(bad) => bail!("{bad}; leave bad rows out with --skip-bad"),
+            Err(bad) => bail!("{bad}; leave what is bad out with --skip-bad"),
         }
     }
 
     /// The mark moves only behind the acknowledgement. What was left out is written down before:
     /// every later run must cut the rows around it in the same way.
-    async fn flush(&self, post: &mut Post, mark: Mark, state: &mut State) -> anyhow::Result<()> {
+    async fn flush(
+        &self,
+        post: &mut Post<Key>,
+        mark: Mark,
+        state: &mut State,
+    ) -> anyhow::Result<()> {
         if std::mem::take(&mut state.has_new_bad) {
             self.checkpoint.save(state)?;
         }
-        let posted = post.flush(false).await?;
+        let posted = post.flush(self.skip_bad).await?;
+        for (
+            Key {
+                event_id,
+                rowid,
+                rows,
+            },
+            BadItem { code, .. },
+        ) in posted.bad
+        {
+            let refused = Refused { code, rowid, rows };
+            state.refused.insert(event_id, refused);
+        }
         state.mark = mark;
         state.events += posted.acked;
         state.duplicates += posted.duplicates;
@@ -198,13 +236,16 @@ impl Run {
     }
 
     fn report(&self, state: &State, common: &Common) -> std::io::Result<()> {
-        if state.bad.is_empty() {
-            return Ok(());
-        }
-        let rows = bad::rows(&state.bad, "rows", |rowid| {
+        let bad = state.bad.iter().map(|(rowid, code)| (&**code, 1, *rowid));
+        let refused = state.refused.values();
+        let refused = refused.map(|it| (&*it.code, it.rows, it.rowid));
+        let rows = bad::rows(bad.chain(refused), "rows", |rowid| {
             format!("{}: rowid {rowid}", self.file)
         });
-        output::rows(common.output, &rows)
+        match rows.as_slice() {
+            [] => Ok(()),
+            rows => output::rows(common.output, rows),
+        }
     }
 
     fn shortened(&self) -> String {
@@ -224,52 +265,16 @@ impl Run {
             )
         })
     }
-
-    /// Read once more from the first row: what SQLite itself would join, and how many events the
-    /// rows make. Needs memory for the conversations, not for their events.
-    fn expected(&self, state: &State) -> anyhow::Result<Expected> {
-        let mut expected = Expected {
-            conversations: BTreeMap::new(),
-            source: Some(self.source.clone()),
-        };
-        let mark = Mark {
-            ends: state.mark.ends.clone(),
-            ..Mark::start()
-        };
-        let mut chunker = Chunker::new(&self.source, mark);
-        let (mut after, end) = (i64::MIN, state.end());
-        loop {
-            let page = self.database.page(after, end)?;
-            let Some(last) = page.last() else { break };
-            after = last.rowid;
-            for row in page {
-                if state.bad.contains_key(&row.rowid) {
-                    continue;
-                }
-                let row = LegacyRow::new(row, self.latest)?;
-                let name = row.conversation.to_string();
-                let conversation = expected.conversations.entry(name).or_default();
-                conversation.rows += 1;
-                conversation.add_bytes(&row.chunk);
-                count(&mut expected, self.unchanged(chunker.push(&row))?)?;
-            }
-        }
-        count(&mut expected, self.unchanged(chunker.finish(end))?)?;
-        Ok(expected)
-    }
 }
 
-fn item(planned: chunker::Planned) -> Item {
+fn item(planned: chunker::Planned) -> Item<Key> {
     Item {
-        place: format!("row {:?}", planned.first_id),
+        place: format!("row {:?} (rowid {})", planned.first_id, planned.first_rowid),
         line: planned.line,
+        key: Key {
+            event_id: planned.event_id,
+            rowid: planned.first_rowid,
+            rows: planned.rows,
+        },
     }
-}
-
-fn count(expected: &mut Expected, planned: Vec<chunker::Planned>) -> anyhow::Result<()> {
-    for planned in planned {
-        let conversation = expected.conversations.get_mut(&planned.conversation);
-        conversation.context("an event is made of rows")?.events += 1;
-    }
-    Ok(())
 }

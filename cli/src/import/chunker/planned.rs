@@ -27,6 +27,9 @@ pub(in crate::import) struct Planned {
     pub(in crate::import) event_id: Uuid,
     /// The first row that it was made of.
     pub(in crate::import) first_id: String,
+    pub(in crate::import) first_rowid: i64,
+    /// So many rows are in it; those of a row in several events count in its first.
+    pub(in crate::import) rows: u64,
     pub(in crate::import) line: String,
 }
 
@@ -34,6 +37,7 @@ pub(in crate::import) struct Planned {
 pub(super) struct Piece<'a> {
     pub(super) conversation: &'a str,
     pub(super) at: Timestamp,
+    pub(super) first_rowid: i64,
     pub(super) content: &'a [u8],
     pub(super) origin: Origin,
     pub(super) fields: Option<Fields>,
@@ -62,7 +66,10 @@ impl Piece<'_> {
             content: Content::new(self.content),
             metadata: Some(RawValue::from_string(metadata).expect("a row's JSON form is JSON")),
         };
+        let is_first = self.origin.part.is_none_or(|(part, _)| part == 0);
         Planned {
+            first_rowid: self.first_rowid,
+            rows: if is_first { self.origin.rows } else { 0 },
             conversation: self.conversation.to_owned(),
             event_id,
             first_id: self.origin.first_id,
@@ -80,6 +87,7 @@ pub(super) fn single(source: &str, row: &LegacyRow) -> Vec<Planned> {
     let piece = |content, part, fields, parsed_data| Piece {
         conversation: row.conversation.as_str(),
         at: row.at,
+        first_rowid: row.rowid,
         content,
         origin: Origin {
             first_id: row.id.clone(),

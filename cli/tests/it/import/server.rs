@@ -120,10 +120,10 @@ fn append(body: &[u8], state: &Mutex<State>) -> (u16, String) {
         .split(|byte| *byte == b'\n')
         .filter_map(|line| serde_json::from_slice(line).ok())
         .collect();
-    let refused = events
-        .iter()
-        .enumerate()
-        .filter(|(_, event)| event["refuse"] == true);
+    let refused = events.iter().enumerate().filter(|(_, event)| {
+        let content = event["content"].as_str().unwrap_or_default();
+        event["refuse"] == true || content.contains("REFUSE")
+    });
     let items: Vec<Value> = refused
         .map(
             |(index, _)| json!({"index": index, "code": "refused", "detail": "because it says so"}),

@@ -62,3 +62,27 @@ async fn an_import_that_leaves_rows_out_resumes_as_if_it_had_never_stopped() {
     assert_eq!(run(&at_once, "sqlite", &args).await.0, 0);
     assert_eq!(server.ids(), at_once.ids());
 }
+
+#[tokio::test]
+async fn rows_that_ingest_refuses_are_left_out_too_and_not_missed_at_the_end() {
+    let (database, server) = (Database::new(702), Server::start());
+    database.insert("worst", "a", "REFUSE", "2026-01-01 00:00:07.030");
+    database.grow(700);
+    let (code, _, stderr) = run(&server, "sqlite", &[database.path()]).await;
+    assert_eq!(code, 1);
+    assert!(
+        stderr.contains("refused: because it says so") && stderr.contains("--skip-bad"),
+        "{stderr}"
+    );
+
+    let (code, stdout, stderr) = run(&server, "sqlite", &[database.path(), "--skip-bad"]).await;
+
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    assert!(stdout.contains(r#"{"bad":"refused","rows":"#), "{stdout}");
+    assert_eq!(stdout.matches(r#""ok":"yes""#).count(), 3, "{stdout}");
+    server.lose_one();
+    let args = [database.path(), "--verify-within", "1s"];
+    let (code, stdout, _) = run(&server, "sqlite", &args).await;
+    assert_eq!(code, 1);
+    assert_eq!(stdout.matches(r#""ok":"NO""#).count(), 1, "{stdout}");
+}
