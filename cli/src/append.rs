@@ -75,11 +75,17 @@ fn one(args: &Args, conversation: &ConversationId) -> anyhow::Result<String> {
         conversation_id: conversation.as_str(),
         task_id: args.task.as_deref(),
         event_type: args.event_type.as_str(),
-        timestamp: Some(args.timestamp.unwrap_or_else(Timestamp::now).to_string()),
+        timestamp: happened_at(args).map(|at| at.to_string()),
         content: Content::new(&content),
         metadata: args.metadata.clone(),
     };
     Ok(draft.line())
+}
+
+/// With an id of one's own and no time, a second call must send the same: ingest says when it was.
+fn happened_at(args: &Args) -> Option<Timestamp> {
+    let now = || args.event_id.is_none().then(Timestamp::now);
+    args.timestamp.or_else(now)
 }
 
 fn new_id() -> String {
@@ -129,7 +135,31 @@ pub(crate) fn with_id(line: &str, otherwise: &str) -> anyhow::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::with_id;
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Typed {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn sent(args: &[&str]) -> String {
+        let fixed = ["append", "--conversation", "c", "hello"];
+        let typed = Typed::parse_from([&fixed[..], args].concat());
+        one(&typed.args, typed.args.conversation.as_ref().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_second_call_with_an_id_of_ones_own_sends_the_same() {
+        let own = ["--event-id", "x"];
+        assert_eq!(sent(&own), sent(&own));
+        assert!(!sent(&own).contains("timestamp"));
+        assert!(sent(&[]).contains("timestamp"));
+        let time = ["--event-id", "x", "--timestamp", "2026-11-20T09:00:00Z"];
+        assert!(sent(&time).contains("2026-11-20T09:00:00"));
+    }
 
     #[test]
     fn an_id_is_added_only_where_there_is_none() {

@@ -39,7 +39,10 @@ pub(super) fn sums(view: &View) -> anyhow::Result<String> {
     let stats = view.table(&["stats"])?;
     write!(text, "\nThe rollups, exact for ever\n{stats}")?;
     let summaries = view.table(&["query", ROLLUPS])?;
-    write!(text, "\nThe longest conversations, by their summaries\n{summaries}")?;
+    write!(
+        text,
+        "\nThe longest conversations, by their summaries\n{summaries}"
+    )?;
     let shares = view.table(&["query", SHARES])?;
     write!(text, "\nWhat sampling kept so far, by type\n{shares}")?;
     Ok(text)
