@@ -36,8 +36,8 @@ pub(crate) struct Args {
     /// AWS_SECRET_ACCESS_KEY [default: DIR/cold].
     #[arg(long, value_name = "URL")]
     cold: Option<String>,
-    /// An S3 service that is not Amazon's; the services read it from the environment too.
-    #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL", hide = true)]
+    /// An S3 service that is not Amazon's, as http://127.0.0.1:9000.
+    #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL")]
     s3_endpoint: Option<String>,
     /// How many partitions the log has. Fixed at the first start on a data folder, where it is 1:
     /// each request is synced to disk once per partition, so one is the fastest on one machine.
@@ -88,9 +88,7 @@ async fn run_on(
 ) -> anyhow::Result<()> {
     let setting = Setting {
         cold_url: cold::url(args.cold, &data)?,
-        s3_allow_http: args
-            .s3_endpoint
-            .is_some_and(|url| url.starts_with("http://")),
+        s3_endpoint: args.s3_endpoint,
         data,
         ports,
         archive_every: args.archive_every.into(),

@@ -9,7 +9,7 @@ use super::{clock::Clock, ports::Ports};
 pub(crate) struct Setting {
     pub(crate) data: PathBuf,
     pub(crate) cold_url: String,
-    pub(crate) s3_allow_http: bool,
+    pub(crate) s3_endpoint: Option<String>,
     pub(crate) ports: Ports,
     pub(crate) archive_every: Duration,
     pub(crate) clock: Clock,
@@ -44,8 +44,8 @@ pub(crate) fn all(setting: &Setting, partitions: u16) -> Vec<Service> {
             .add("--admin-addr", local(ports.admin(n)))
             .add("--shutdown-grace", "4s");
         own_flags(name, setting, partitions, &mut flags);
-        if setting.s3_allow_http && USE_COLD.contains(&name) {
-            flags.0.push("--s3-allow-http".into());
+        if USE_COLD.contains(&name) {
+            s3_flags(setting, &mut flags);
         }
         Service {
             name,
@@ -94,6 +94,16 @@ fn own_flags(name: &str, setting: &Setting, partitions: u16, flags: &mut Flags) 
     };
 }
 
+fn s3_flags(setting: &Setting, flags: &mut Flags) {
+    let Some(endpoint) = &setting.s3_endpoint else {
+        return;
+    };
+    flags.add("--s3-endpoint", endpoint);
+    if endpoint.starts_with("http://") {
+        flags.0.push("--s3-allow-http".into());
+    }
+}
+
 pub(crate) fn nats_url(ports: Ports) -> String {
     format!("nats://127.0.0.1:{}", ports.nats())
 }
@@ -120,27 +130,43 @@ impl Flags {
 mod tests {
     use super::*;
 
-    #[test]
-    fn accelerated_services_seal_archive_and_trim_sooner() {
-        let setting = Setting {
+    fn setting(s3_endpoint: Option<&str>) -> Setting {
+        Setting {
             data: "/data".into(),
             cold_url: "/data/cold".into(),
-            s3_allow_http: false,
+            s3_endpoint: s3_endpoint.map(str::to_owned),
             ports: Ports::new(7400).unwrap(),
             archive_every: Duration::from_secs(300),
             clock: Clock::new(60),
-        };
-        let flags = |name: &str| {
-            let service = all(&setting, 4)
-                .into_iter()
-                .find(|s| s.name == name)
-                .unwrap();
-            let args: Vec<_> = service.args.iter().map(|a| a.to_string_lossy()).collect();
-            args.join(" ")
-        };
+        }
+    }
+
+    fn flags(setting: &Setting, name: &str) -> String {
+        let mut services = all(setting, 4).into_iter();
+        let service = services.find(|service| service.name == name).unwrap();
+        let args: Vec<_> = service.args.iter().map(|a| a.to_string_lossy()).collect();
+        args.join(" ")
+    }
+
+    #[test]
+    fn accelerated_services_seal_archive_and_trim_sooner() {
+        let flags = |name| flags(&setting(None), name);
         assert!(flags("compactor").contains("--seal-after 10s"));
         assert!(flags("archiver").contains("--every 5s"));
         assert!(flags("hot-writer").contains("--trim-interval 1s"));
         assert!(flags("ingest").contains("--admin-addr 127.0.0.1:7411"));
+    }
+
+    #[test]
+    fn those_that_use_the_bucket_are_told_where_it_is() {
+        let plain = "--s3-endpoint http://127.0.0.1:9000 --s3-allow-http";
+        for name in USE_COLD {
+            assert!(flags(&setting(Some("http://127.0.0.1:9000")), name).ends_with(plain));
+            assert!(
+                flags(&setting(Some("https://s3")), name).ends_with("--s3-endpoint https://s3")
+            );
+            assert!(!flags(&setting(None), name).contains("--s3"));
+        }
+        assert!(!flags(&setting(Some("https://s3")), "ingest").contains("--s3"));
     }
 }
