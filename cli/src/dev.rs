@@ -33,7 +33,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR", default_value = ".isotherm")]
     data: PathBuf,
     /// Where the cold tier lies: a folder or s3://bucket/prefix, its keys in AWS_ACCESS_KEY_ID and
-    /// AWS_SECRET_ACCESS_KEY [default: DIR/cold].
+    /// AWS_SECRET_ACCESS_KEY. The data folder keeps that of its first start [default: DIR/cold].
     #[arg(long, value_name = "URL")]
     cold: Option<String>,
     /// An S3 service that is not Amazon's, as http://127.0.0.1:9000.

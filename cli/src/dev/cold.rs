@@ -1,9 +1,6 @@
 //! Where the cold tier lies: a folder that is made, or a bucket whose keys are there.
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-};
+use std::{env, fs, io::ErrorKind, path::Path};
 
 use anyhow::Context as _;
 
@@ -50,15 +47,55 @@ fn refusal(cold: &str, is_set: impl Fn(&str) -> bool) -> Option<String> {
     ))
 }
 
-/// A folder is made and made absolute; a URL stays as it is.
-pub(super) fn url(cold: Option<String>, data: &Path) -> anyhow::Result<String> {
-    let dir = match cold {
-        Some(url) if url.contains("://") => return Ok(url),
-        Some(dir) => PathBuf::from(dir),
-        None => data.join("cold"),
+/// In the data folder: where its cold tier lies. What has gone there is nowhere else.
+pub(super) const KEPT: &str = "COLD";
+/// The default, within the data folder, which may be moved.
+const WITHIN: &str = "cold";
+
+/// The cold tier of the data folder: that of its first start, whether it is given again or not.
+pub(super) fn url(given: Option<String>, data: &Path) -> anyhow::Result<String> {
+    let given = given.map(|cold| made(&cold)).transpose()?;
+    let given = given.map(|cold| match Path::new(&cold) == data.join(WITHIN) {
+        true => WITHIN.to_owned(),
+        false => cold,
+    });
+    let file = data.join(KEPT);
+    let kept = match fs::read_to_string(&file) {
+        Ok(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => return Err(error).with_context(|| format!("read {}", file.display())),
     };
-    fs::create_dir_all(&dir).with_context(|| format!("create the cold tier {}", dir.display()))?;
-    let dir = dir.canonicalize()?;
+    let chosen = choose(kept.as_deref(), given, &file)?;
+    if kept.is_none() {
+        fs::write(&file, format!("{chosen}\n"))
+            .with_context(|| format!("write {}", file.display()))?;
+    }
+    match chosen.as_str() {
+        WITHIN => made(&data.join(WITHIN).to_string_lossy()),
+        _ => Ok(chosen),
+    }
+}
+
+fn choose(kept: Option<&str>, given: Option<String>, file: &Path) -> Result<String, Usage> {
+    match (kept, given) {
+        (Some(kept), Some(given)) if kept != given => Err(Usage(format!(
+            "--cold {given}: the cold tier of this data folder is {kept}, and what has gone there is nowhere \
+             else; leave --cold out, or choose another --data (if the cold tier was moved, write its new place \
+             into {})",
+            file.display()
+        ))),
+        (Some(kept), _) => Ok(kept.to_owned()),
+        (None, given) => Ok(given.unwrap_or_else(|| WITHIN.to_owned())),
+    }
+}
+
+/// A folder is made and made absolute; a URL stays as it is.
+fn made(cold: &str) -> anyhow::Result<String> {
+    if cold.contains("://") {
+        return Ok(cold.to_owned());
+    }
+    fs::create_dir_all(cold).with_context(|| format!("create the cold tier {cold}"))?;
+    let dir = Path::new(cold).canonicalize()?;
     Ok(dir.to_string_lossy().into_owned())
 }
 
@@ -83,6 +120,27 @@ mod tests {
         for way in OTHER_WAYS {
             assert_eq!(said(&[way]), None, "{way}");
         }
+    }
+
+    #[test]
+    fn a_data_folder_keeps_its_cold_tier() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let (data, moved) = (dir.path().join("data"), dir.path().join("moved"));
+        let start = |cold: Option<&str>, data: &Path| url(cold.map(str::to_owned), data);
+        fs::create_dir(&data).unwrap();
+        assert_eq!(start(Some("s3://b/p"), &data).unwrap(), "s3://b/p");
+        assert_eq!(start(Some("s3://b/p"), &data).unwrap(), "s3://b/p");
+        assert_eq!(start(None, &data).unwrap(), "s3://b/p");
+        let said = start(Some("s3://b/q"), &data).unwrap_err().to_string();
+        assert!(said.contains("is s3://b/p,"), "{said}");
+
+        fs::remove_file(data.join(KEPT)).unwrap();
+        let within = start(None, &data).unwrap();
+        assert!(within.ends_with("/data/cold"));
+        assert_eq!(start(Some(&within), &data).unwrap(), within);
+        fs::rename(&data, &moved).unwrap();
+        assert!(start(None, &moved).unwrap().ends_with("/moved/cold"));
+        start(Some("s3://b/p"), &moved).unwrap_err();
     }
 
     #[test]

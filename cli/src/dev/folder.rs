@@ -13,6 +13,8 @@ use nix::{
     fcntl::{Flock, FlockArg},
 };
 
+use super::cold;
+
 const LOCK: &str = "LOCK";
 /// What is there before any program is started.
 const FOLDERS: [&str; 2] = ["logs", "cold"];
@@ -57,7 +59,9 @@ impl Folder {
         for name in FOLDERS {
             let _ = fs::remove_dir(self.path.join(name));
         }
-        let _ = fs::remove_file(self.path.join(LOCK));
+        for name in [cold::KEPT, LOCK] {
+            let _ = fs::remove_file(self.path.join(name));
+        }
         let _ = fs::remove_dir(&self.path);
     }
 }
@@ -97,7 +101,7 @@ fn is_untouched(dir: &Path) -> std::io::Result<bool> {
         let is_folder = FOLDERS.iter().any(|folder| name == *folder);
         let is_ours = match is_folder {
             true => entry.file_type()?.is_dir() && fs::read_dir(entry.path())?.next().is_none(),
-            false => name == LOCK,
+            false => name == LOCK || name == cold::KEPT,
         };
         if !is_ours {
             return Ok(false);
@@ -117,7 +121,7 @@ mod tests {
         let dir = TempDir::new().unwrap();
         let data = dir.path().join("deep/data");
         let folder = Folder::open(&data).unwrap();
-        fs::create_dir(folder.path().join("cold")).unwrap();
+        cold::url(None, folder.path()).unwrap();
         folder.forget();
         assert!(!data.exists());
     }
