@@ -18,9 +18,10 @@ use crate::cold::Cold;
 pub(crate) enum Foreign {
     #[error(
         "the log of partition {partition} ends at {last}, but the {tier} tier has it up to {known}: this is an older \
-         copy of the log, or a new one, and new events would get positions that others have; give it an empty \
-         {tier} tier, or stop ingest and let the log go on behind this one with `nats stream purge {} --seq {} \
-         --force` (see \"Back up and restore\" in docs/operations.md)",
+         copy of the log, or a new one, and new events would get positions that others have. Nothing was changed. \
+         Use the log that belongs to this {tier} tier (in `isotherm dev` the old --data), or an empty {tier} tier; or \
+         stop ingest and let the log go on behind it with `nats stream purge {} --seq {} --force` (see \"Back up and \
+         restore\" in docs/operations.md)",
         stream_name(*partition), known + 1
     )]
     Older {
@@ -31,8 +32,9 @@ pub(crate) enum Foreign {
     },
     #[error(
         "the log has another event at {position} than the {tier} tier: this is an older copy of the log, or a new \
-         one, in which events have got positions that others have; give it an empty {tier} tier, or stop ingest and \
-         see \"Back up and restore\" in docs/operations.md"
+         one, in which events have got positions that others have. Nothing was changed. Use the log that belongs to \
+         this {tier} tier (in `isotherm dev` the old --data), or an empty {tier} tier; or stop ingest and see \"Back \
+         up and restore\" in docs/operations.md"
     )]
     Other {
         tier: &'static str,
