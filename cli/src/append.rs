@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use event::{ConversationId, EventType, Timestamp};
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -123,7 +123,8 @@ async fn many(sender: &Sender) -> anyhow::Result<Receipt> {
 
 /// The event of one line, with the id `otherwise` when it has none.
 pub(crate) fn with_id(line: &str, otherwise: &str) -> anyhow::Result<String> {
-    let row: Row = serde_json::from_str(line).context("is no JSON object")?;
+    let row: Row = serde_json::from_str(line)
+        .map_err(|error| anyhow!("it is no JSON object (column {})", error.column()))?;
     if !row.text("event_id").is_empty() {
         return Ok(line.trim().to_owned());
     }
@@ -171,6 +172,8 @@ mod tests {
             with_id(r#"{"x":1.0}"#, "z").unwrap(),
             r#"{"x":1.0,"event_id":"z"}"#
         );
+        let said = with_id("oops", "z").unwrap_err().to_string();
+        assert_eq!(said, "it is no JSON object (column 1)");
         with_id("[1]", "z").unwrap_err();
         with_id(r#"{"event_id":""}"#, "z").unwrap_err();
     }

@@ -150,17 +150,24 @@ pub(crate) async fn refusal(name: &str, response: Response) -> anyhow::Error {
     Refusal { message, items }.into()
 }
 
+/// Whether an answer holds everything, as it says itself.
+pub(crate) fn is_complete(response: &Response) -> bool {
+    let complete = response.headers().get("isotherm-complete");
+    complete.is_none_or(|said| said.as_bytes().starts_with(b"true"))
+}
+
 /// Says on stderr when an answer does not hold everything.
 pub(crate) fn warn_if_incomplete(response: &Response) {
-    let complete = response.headers().get("isotherm-complete");
-    let Some(said) = complete.and_then(|value| value.to_str().ok()) else {
-        return;
-    };
-    if !said.starts_with("true") {
-        crate::output::note(&format!(
-            "warning: the answer is incomplete ({said}): see `isotherm tiers` and the services' logs"
-        ));
+    if !is_complete(response) {
+        warn_incomplete();
     }
+}
+
+pub(crate) fn warn_incomplete() {
+    crate::output::note(
+        "warning: the answer is incomplete, a part of it is in no tier that answers: see `isotherm tiers`; over \
+         HTTP it names what is `missing`",
+    );
 }
 
 /// The lines of an NDJSON answer.

@@ -57,7 +57,7 @@ pub(crate) async fn get(args: &GetArgs, common: &Common) -> anyhow::Result<()> {
     while let Some(page) = pages.next().await? {
         writer.page(&page)?;
     }
-    let is_silent = writer.is_empty && common.output == Format::Table;
+    let is_silent = writer.is_empty && pages.is_complete() && common.output == Format::Table;
     writer.end()?;
     if is_silent && !is_known(&client, &args.conversation).await? {
         output::note(&format!(

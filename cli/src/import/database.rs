@@ -18,6 +18,10 @@ pub(super) struct Database(Connection);
 impl Database {
     pub(super) fn open(file: &Path) -> anyhow::Result<Self> {
         let name = file.display();
+        anyhow::ensure!(
+            !file.is_dir(),
+            "{name} is a folder; name the database in it"
+        );
         anyhow::ensure!(file.is_file(), "there is no file {name}");
         source::check_database(file)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;

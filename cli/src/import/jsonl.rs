@@ -242,7 +242,9 @@ impl Run<'_> {
 
     fn report(&self, state: &State, before: (u64, u64, u64), common: &Common) -> io::Result<()> {
         let name = &self.name;
-        if state.lines == before.0 {
+        if state.lines == 0 {
+            output::note(&format!("{name} has no lines; nothing was sent"));
+        } else if state.lines == before.0 {
             output::note(&format!(
                 "everything in {name} was imported into this store before; nothing was sent"
             ));

@@ -18,6 +18,7 @@ pub(crate) struct Pages<'a> {
     left: usize,
     ended: bool,
     tiers: Vec<String>,
+    is_complete: bool,
 }
 
 impl<'a> Pages<'a> {
@@ -32,6 +33,7 @@ impl<'a> Pages<'a> {
             left: usize::MAX,
             ended: false,
             tiers: Vec::new(),
+            is_complete: true,
         }
     }
 
@@ -59,6 +61,11 @@ impl<'a> Pages<'a> {
         Self { left, ..self }
     }
 
+    /// Whether every page so far held everything.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
     /// The events of the next page as JSON lines; `None` at the end.
     pub(crate) async fn next(&mut self) -> anyhow::Result<Option<Vec<String>>> {
         let limit = PAGE.min(self.left);
@@ -69,7 +76,10 @@ impl<'a> Pages<'a> {
             .client
             .send(self.client.get(self.url(limit), NDJSON))
             .await?;
-        client::warn_if_incomplete(&response);
+        if self.is_complete && !client::is_complete(&response) {
+            self.is_complete = false;
+            client::warn_incomplete();
+        }
         self.add_tiers(&response);
         let body = response.bytes().await?;
         let lines: Vec<String> = client::lines(&body)?

@@ -1,15 +1,21 @@
 //! `isotherm get`: what it says beside the events.
 
-use std::process::{Command, Output};
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    net::TcpListener,
+    process::{Command, Output},
+    thread,
+};
 
 use crate::{dev::text, import::server::Server};
 
 fn isotherm(server: &Server, args: &[&str]) -> Output {
-    let url = server.url();
+    isotherm_at(&server.url(), args)
+}
+
+fn isotherm_at(url: &str, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_isotherm"));
-    command
-        .args(["--url", &url, "--ingest-url", &url])
-        .args(args);
+    command.args(["--url", url, "--ingest-url", url]).args(args);
     command.output().unwrap()
 }
 
@@ -38,4 +44,32 @@ fn a_conversation_that_nobody_wrote_is_said_to_be_none() {
         assert!(output.status.success());
         assert_eq!(text(&output.stderr), "", "{args:?}");
     }
+}
+
+#[test]
+fn an_answer_that_is_not_whole_is_said_once_and_calls_nobody_unknown() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let mut line = String::new();
+            while stream.read_line(&mut line).unwrap() > 2 {
+                line.clear();
+            }
+            let answer = "HTTP/1.1 200 OK\r\nconnection: close\r\nisotherm-complete: false\r\n\
+                          content-length: 0\r\n\r\n";
+            stream.get_mut().write_all(answer.as_bytes()).unwrap();
+        }
+    });
+
+    let output = isotherm_at(&url, &["get", "old"]);
+
+    assert!(output.status.success());
+    let said = text(&output.stderr);
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(
+        said.starts_with("warning: the answer is incomplete"),
+        "{said}"
+    );
 }
