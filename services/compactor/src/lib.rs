@@ -21,10 +21,10 @@ mod worker;
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use event::PartitionCount;
+use event::{PartitionCount, PartitionId, Seq};
 use event_log::EventLog;
 use hot_tier::HotWriter;
-use service_runtime::{Check, Runtime, Tasks};
+use service_runtime::{Backoff, Check, Runtime, Tasks};
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
@@ -82,6 +82,9 @@ impl Service {
         let shared = self.share(&log, &listener, &mut tasks).await?;
         let mut cold = self.cold();
         for partition in count.all() {
+            let Some(first) = self.first(&log, partition).await? else {
+                return Ok(());
+            };
             if let Some(cold) = cold.as_mut().filter(|_| !self.tier.has(partition)) {
                 let waits = format!("{partition} waits for the cold tier");
                 self.partitions.set(false, waits);
@@ -91,10 +94,6 @@ impl Service {
                 }
                 checked?;
             }
-            let first = log
-                .first_seq(partition)
-                .await
-                .context("read the log's state")?;
             let tier = Arc::clone(&self.tier);
             let opened = task::spawn_blocking(move || tier.partition(partition, first)).await?;
             let opened = opened.with_context(|| format!("open partition {partition}"))?;
@@ -127,6 +126,21 @@ impl Service {
             if self.shutdown.run_until_cancelled(pause).await.is_none() {
                 return Ok(None);
             }
+        }
+    }
+
+    /// The first sequence that the log of `partition` has. Waits for its stream, which ingest makes
+    /// after it has said how many there are; `None` when the process stops.
+    async fn first(&self, log: &EventLog, partition: PartitionId) -> anyhow::Result<Option<Seq>> {
+        let transient = event_log::Error::is_transient;
+        let first = Backoff::default()
+            .retry("read the log's state", &self.shutdown, transient, || {
+                log.first_seq(partition)
+            })
+            .await;
+        match first {
+            Err(_) if self.shutdown.is_cancelled() => Ok(None),
+            first => Ok(Some(first.context("read the log's state")?)),
         }
     }
 

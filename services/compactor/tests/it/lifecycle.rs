@@ -1,9 +1,12 @@
-use std::time::{Duration, Instant};
+use std::{
+    io::Write as _,
+    time::{Duration, Instant},
+};
 
 use event_log::Watermark;
 use testkit::eventually;
 
-use crate::world::{World, assert_once};
+use crate::world::{PARTITIONS, World, assert_once};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_compactor_on_the_same_folder_is_refused_with_one_sentence() {
@@ -82,6 +85,37 @@ async fn it_says_how_far_it_is_where_it_serves_and_which_rules_it_follows() {
     })
     .await;
     assert!(world.is_ready().await);
+    assert!(compactor.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_waits_for_a_stream_that_ingest_has_not_made_yet() {
+    let world = World::start().await;
+    let stream = event_log::stream_name(event::PartitionId::first(1));
+    let mut nats = world.nats.url.trim_start_matches("nats://").to_owned();
+    nats.truncate(nats.find('/').unwrap_or(nats.len()));
+    let mut socket = std::net::TcpStream::connect(nats).unwrap();
+    let delete = format!("CONNECT {{}}\r\nPUB $JS.API.STREAM.DELETE.{stream} 0\r\n\r\n");
+    socket.write_all(delete.as_bytes()).unwrap();
+    eventually("the stream is gone", async || {
+        world
+            .log
+            .last_seq(event::PartitionId::first(1))
+            .await
+            .is_err()
+    })
+    .await;
+
+    let compactor = world.compactor(&[]);
+    eventually("it waits", async || {
+        compactor.stdout().contains("will retry")
+    })
+    .await;
+    assert!(!world.is_ready().await);
+    let count = event::PartitionCount::new(PARTITIONS).unwrap();
+    world.log.ensure_streams(count, 1, None).await.unwrap();
+
+    eventually("it is ready", async || world.is_ready().await).await;
     assert!(compactor.stop().await.success());
 }
 
