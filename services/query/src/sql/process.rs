@@ -4,12 +4,13 @@
 use std::{
     env, io, mem,
     os::unix::process::CommandExt as _,
-    process::{Child, Command, ExitCode, Stdio},
+    process::{self, Child, Command, ExitCode, Stdio},
     sync::{Arc, Mutex, MutexGuard},
     thread,
     time::Duration,
 };
 
+use anyhow::Context as _;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::getpid,
@@ -17,7 +18,7 @@ use nix::{
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use warm_tier::sql::{Answer, Job, Received, SqlError};
 
-/// What this program is called with when it is to run one statement.
+/// What this program is called with when it is to run one statement, before the service's id.
 const ARGUMENT: &str = "__statement";
 /// Also by its first argument: the image has all programs in one file.
 const NAME: &str = "query";
@@ -36,7 +37,8 @@ pub(crate) fn is_one() -> bool {
 /// Reads a job from stdin, runs it, answers on stdout.
 pub(crate) fn serve() -> ExitCode {
     let serve = || -> anyhow::Result<()> {
-        service_runtime::die_with(0)?;
+        let service = env::args().nth(2).context("the service's id is missing")?;
+        service_runtime::die_with(service.parse().context("the service's id")?)?;
         let received = Received::read(io::stdin().lock())?;
         let limits = received.limits();
         let bytes = limits.memory_bytes.saturating_mul(2) + UNCOUNTED_BYTES;
@@ -125,6 +127,8 @@ fn start() -> io::Result<Child> {
     let mut command = Command::new(ITSELF);
     // Whatever the statement finds, there are no keys in it.
     command.arg0(NAME).arg(ARGUMENT).env_clear();
+    // It may start after the service has ended, and must then not run.
+    command.arg(process::id().to_string());
     if let Some(path) = env::var_os("LD_LIBRARY_PATH") {
         command.env("LD_LIBRARY_PATH", path);
     }
