@@ -1,10 +1,14 @@
 //! The connection: made when it is first used, made again by itself when it broke.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
 
 use redis::{
-    Client,
-    aio::{ConnectionManager, ConnectionManagerConfig},
+    AsyncConnectionConfig, Client,
+    aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection},
 };
 
 use crate::{Error, Result};
@@ -14,14 +18,67 @@ const OLDEST_MAJOR: u32 = 7;
 
 /// A connection whose calls may take `limit`.
 pub(crate) fn connect(url: &str, limit: Duration) -> Result<ConnectionManager> {
-    let client = Client::open(url)
-        .map_err(|error| Error::Setup(format!("the URL of the hot tier is not valid: {error}")))?;
     let config = ConnectionManagerConfig::new()
         .set_connection_timeout(Some(CONNECT_LIMIT))
         .set_response_timeout(Some(limit))
         // Our callers retry; this only decides how long one call holds them up.
         .set_number_of_retries(1);
-    Ok(ConnectionManager::new_lazy_with_config(client, config)?)
+    Ok(ConnectionManager::new_lazy_with_config(
+        client(url)?,
+        config,
+    )?)
+}
+
+/// Connections that one call has alone while it runs: a transaction watches keys for all of its
+/// connection. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct OwnConnections {
+    client: Client,
+    config: AsyncConnectionConfig,
+    idle: Arc<Mutex<Vec<MultiplexedConnection>>>,
+}
+
+impl OwnConnections {
+    pub(crate) fn new(url: &str, limit: Duration) -> Result<Self> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_LIMIT))
+            .set_response_timeout(Some(limit));
+        Ok(Self {
+            client: client(url)?,
+            config,
+            idle: Arc::default(),
+        })
+    }
+
+    /// One that nobody else has. Give it back when everything went well, and drop it otherwise: what
+    /// it watches is forgotten with it.
+    pub(crate) async fn take(&self) -> Result<MultiplexedConnection> {
+        let idle = self.idle().pop();
+        match idle {
+            Some(connection) => Ok(connection),
+            None => {
+                let new = self
+                    .client
+                    .get_multiplexed_async_connection_with_config(&self.config);
+                Ok(new.await?)
+            }
+        }
+    }
+
+    pub(crate) fn give_back(&self, connection: MultiplexedConnection) {
+        self.idle().push(connection);
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<MultiplexedConnection>> {
+        self.idle
+            .lock()
+            .expect("nothing panics while it holds this")
+    }
+}
+
+fn client(url: &str) -> Result<Client> {
+    Client::open(url)
+        .map_err(|error| Error::Setup(format!("the URL of the hot tier is not valid: {error}")))
 }
 
 /// Verifies that the server does not throw events away, and says what to set when it may.

@@ -77,7 +77,9 @@ impl From<RedisError> for Error {
     }
 }
 
-/// `OOM` itself, or the disk of the append-only file.
+/// `OOM` itself, or the disk of the append-only file. A transaction says it of its commands.
 fn is_full(error: &RedisError) -> bool {
-    matches!(error.code(), Some("OOM" | "MISCONF"))
+    let full = |code: &str| matches!(code, "OOM" | "MISCONF");
+    let of_commands = error.clone().into_server_errors().unwrap_or_default();
+    error.code().is_some_and(full) || of_commands.iter().any(|(_, error)| full(error.code()))
 }

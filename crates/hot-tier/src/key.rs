@@ -30,6 +30,11 @@ impl Keys {
         self.name("cursor")
     }
 
+    /// String: changes whenever `last` of the cursor does, and only then. Who appends watches it.
+    pub(crate) fn guard(self) -> String {
+        self.name("guard")
+    }
+
     /// Sorted set: conversation → last sequence.
     pub(crate) fn conversations(self) -> String {
         self.name("convs")

@@ -1,13 +1,14 @@
 //! The hot tier: the newest hour in Redis (7 or later) or Valkey. The only crate that speaks to
 //! either.
 //!
-//! A partition's cursor lives beside its events and moves in the same script, by compare-and-set:
+//! A partition's cursor lives beside its events and moves in the same transaction, from where it was:
 //! a writer that died, hangs or runs twice neither loses nor repeats an event. Redis is a cache;
 //! when it has lost a partition, [`HotWriter::cursor`] and [`HotReader::read`] say so by `None`.
 //!
 //! Invariant: everything from a conversation's floor to the cursor's `last` is in the tier. What
 //! is below the floor is not returned, even while it is still there.
 
+mod append;
 mod args;
 mod connection;
 mod cursor;

@@ -7,9 +7,6 @@ use redis::Script;
 /// Makes the cursor of an empty partition, or of another epoch; clears what was there.
 pub(crate) static START: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("lua/start.lua")));
-/// Compare-and-set on the cursor, then the entries.
-pub(crate) static APPEND: LazyLock<Script> =
-    LazyLock::new(|| Script::new(include_str!("lua/append.lua")));
 /// Compare-and-set on the cursor, past what the log no longer has.
 pub(crate) static SKIP: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("lua/skip.lua")));

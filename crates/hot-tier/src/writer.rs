@@ -1,4 +1,4 @@
-//! Writing: the cursor and the events it covers, in one script.
+//! Writing: the cursor and what it says, always together.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use event_proto::Pack;
 use redis::{AsyncCommands as _, aio::ConnectionManager};
 
 use crate::{
-    Error, HotCursor, Result, Stats, connection,
+    Error, HotCursor, Result, Stats,
+    connection::{self, OwnConnections},
     cursor::{Fields, from_score},
-    entry::Header,
     key::{Keys, id, member},
-    script::{APPEND, MARK, SKIP, START},
+    script::{MARK, SKIP, START},
 };
 
 /// A large batch on a busy disk takes its time; beyond this the outcome is unknown.
@@ -64,6 +64,8 @@ pub enum Marked {
 #[derive(Clone)]
 pub struct HotWriter {
     pub(crate) connection: ConnectionManager,
+    /// For appending.
+    pub(crate) own: OwnConnections,
 }
 
 impl std::fmt::Debug for HotWriter {
@@ -76,7 +78,8 @@ impl HotWriter {
     /// Does not wait for the server: the first call does.
     pub async fn connect(url: &str) -> Result<Self> {
         let connection = connection::connect(url, LIMIT)?;
-        Ok(Self { connection })
+        let own = OwnConnections::new(url, LIMIT)?;
+        Ok(Self { connection, own })
     }
 
     /// Verifies that the server never throws events away. Returns advice that it may run without.
@@ -114,7 +117,8 @@ impl HotWriter {
         invocation
             .key(keys.heads())
             .key(keys.sizes())
-            .key(keys.floors());
+            .key(keys.floors())
+            .key(keys.guard());
         invocation.arg(keys.epoch()).arg(floor.max(1));
         invocation
             .arg(keys.packs_prefix())
@@ -137,46 +141,6 @@ impl HotWriter {
         cursor.ok_or_else(|| Error::shape(&keys.cursor(), "cursor"))
     }
 
-    /// Appends `packs`, which are all that the log has behind `expected_last` up to `last`, and
-    /// moves the cursor, both or neither. May be repeated after any error: when the first try
-    /// succeeded after all, the second finds a gap.
-    pub async fn append(
-        &self,
-        partition: PartitionId,
-        expected_last: Seq,
-        last: Seq,
-        packs: &[ConversationPack],
-    ) -> Result<Appended> {
-        let keys = Keys::of(partition);
-        let mut invocation = APPEND.prepare_invoke();
-        invocation.key(keys.cursor()).key(keys.conversations());
-        invocation.key(keys.heads()).key(keys.sizes());
-        invocation.arg(keys.epoch()).arg(expected_last).arg(last);
-        for ConversationPack {
-            tenant,
-            conversation,
-            pack,
-        } in packs
-        {
-            let Some(header) = Header::of(pack) else {
-                continue;
-            };
-            let member = member(tenant, conversation);
-            invocation.key(keys.packs(&member)).arg(member);
-            invocation
-                .arg(header.id.0)
-                .arg(header.id.1)
-                .arg(header.events);
-            invocation.arg(header.first_at.as_micros());
-            invocation.arg(header.last_at.as_micros());
-            invocation.arg(header.first).arg(&pack.encode()[..]);
-        }
-        let done: u8 = invocation
-            .invoke_async(&mut self.connection.clone())
-            .await?;
-        Ok(Appended::from(done))
-    }
-
     /// Passes over what the log no longer has: the tier goes on at `floor` and promises nothing
     /// below.
     pub async fn skip(
@@ -187,8 +151,9 @@ impl HotWriter {
     ) -> Result<Appended> {
         let keys = Keys::of(partition);
         let mut invocation = SKIP.prepare_invoke();
-        invocation.key(keys.cursor()).arg(keys.epoch());
-        invocation.arg(expected_last).arg(floor - 1).arg(floor);
+        invocation.key(keys.cursor()).key(keys.guard());
+        invocation.arg(keys.epoch()).arg(expected_last);
+        invocation.arg(floor - 1).arg(floor);
         let done: u8 = invocation
             .invoke_async(&mut self.connection.clone())
             .await?;

@@ -1,4 +1,4 @@
--- KEYS: cursor convs heads sizes floors
+-- KEYS: cursor convs heads sizes floors guard
 -- ARGV: epoch floor prefix-of-packs prefix-of-dropped
 -- Answers 'MORE' while there is something to clear, 'NEWER' when a later epoch is there.
 local epoch = redis.call('HGET', KEYS[1], 'epoch')
@@ -8,7 +8,7 @@ end
 if epoch and tonumber(epoch) > tonumber(ARGV[1]) then
   return 'NEWER'
 end
-redis.call('DEL', KEYS[1], KEYS[3], KEYS[4], KEYS[5])
+redis.call('DEL', KEYS[1], KEYS[3], KEYS[4], KEYS[5], KEYS[6])
 local old = redis.call('ZRANGE', KEYS[2], 0, 499)
 for _, member in ipairs(old) do
   redis.call('UNLINK', ARGV[3] .. member, ARGV[4] .. member)
@@ -20,4 +20,5 @@ end
 local last = string.format('%.0f', tonumber(ARGV[2]) - 1)
 redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'last', last, 'floor', ARGV[2], 'checked', last,
   'events', 0, 'bytes', 0)
+redis.call('SET', KEYS[6], last)
 return 'OK'

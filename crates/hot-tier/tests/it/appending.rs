@@ -148,3 +148,26 @@ async fn there_is_nothing_before_the_first_place_of_all() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_stream_that_refuses_its_pack_leaves_no_hole_that_the_cursor_hides() {
+    on_each_server(async |world: World| {
+        world.writer.start(PARTITION, 1).await.unwrap();
+        world.append("a", 1..=3).await;
+        let later = "XADD {g1p03}:c:default:b 9-0 p damaged";
+        world.server.command(later).await;
+
+        let packs = [pack("a", &[(4, 0)]), pack("b", &[(5, 0)])];
+        let appended = world.writer.append(PARTITION, 3, 5, &packs).await;
+
+        let error = appended.unwrap_err();
+        assert!(!error.is_transient(), "{error:?}");
+        assert_eq!(world.writer.cursor(PARTITION).await.unwrap(), None);
+        world.writer.start(PARTITION, 4).await.unwrap();
+        let again = world.writer.append(PARTITION, 3, 5, &packs).await;
+        assert_eq!(again.unwrap(), Appended::Ok);
+        assert_eq!(world.places("b").await, [(5, 0)]);
+        assert_eq!(world.read("a").await.floor, 4);
+    })
+    .await;
+}

@@ -93,7 +93,7 @@ impl World {
         let reply = self.server.command("KEYS *").await;
         let keys = reply.lines().filter(|line| line.starts_with('{'));
         let mut keys: Vec<_> = keys.map(str::to_owned).collect();
-        keys.retain(|key| !key.ends_with(":cursor"));
+        keys.retain(|key| !key.ends_with(":cursor") && !key.ends_with(":guard"));
         keys.sort();
         keys
     }
