@@ -26,6 +26,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 #[derive(Deserialize)]
 struct Event {
+    event_id: String,
     conversation_id: String,
     task_id: String,
     r#type: String,
@@ -105,7 +106,7 @@ fn add(pipeline: &mut Pipeline, event: &Event) {
     xadd.arg(format!("events:{}", event.conversation_id))
         .arg("*");
     for (name, value) in [
-        ("conversation", event.conversation_id.as_str()),
+        ("event", event.event_id.as_str()),
         ("task", &event.task_id),
         ("type", &event.r#type),
         ("timestamp", &event.timestamp),

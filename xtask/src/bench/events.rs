@@ -1,5 +1,6 @@
 //! Events as agents write them, from a seed: 256 conversations at a time, mostly chunks of output,
-//! about 460 bytes of NDJSON each. No clock and no chance: a seed always makes the same events.
+//! about 460 bytes of NDJSON each. Their content repeats itself as much as answers and code do: zstd
+//! at level 3 makes one byte of 3.5. No clock and no chance: a seed always makes the same events.
 
 use std::fmt::Write as _;
 
@@ -8,6 +9,12 @@ const LIVE: usize = 256;
 /// The longest; the mean is half of it.
 const MAX_EVENTS: u64 = 3_400;
 const WORDS: usize = 2_000;
+/// Two to four words that come again together.
+const PHRASES: usize = 500;
+/// More than the longest has.
+const PHRASE_BYTES: usize = 60;
+/// Of 100 choices of what comes next, how many are a phrase and no single word.
+const PHRASE_SHARE: u64 = 20;
 /// Event times go from here on, 2 ms each: 2026-01-05T00:00:00Z in ms since 1970.
 const START_MILLIS: u64 = 1_767_571_200_000;
 const START_DAY: u64 = 5;
@@ -85,6 +92,7 @@ struct Conversation {
 pub(super) struct Generator {
     random: Random,
     words: Vec<String>,
+    phrases: Vec<String>,
     live: Vec<Conversation>,
     written: u64,
 }
@@ -92,11 +100,13 @@ pub(super) struct Generator {
 impl Generator {
     pub(super) fn new(seed: u64) -> Self {
         let mut random = Random(seed);
-        let words = (0..WORDS).map(|_| word(&mut random)).collect();
+        let words: Vec<_> = (0..WORDS).map(|_| word(&mut random)).collect();
+        let phrases = (0..PHRASES).map(|_| phrase(&mut random, &words)).collect();
         let live = (0..LIVE).map(|_| conversation(&mut random)).collect();
         Self {
             random,
             words,
+            phrases,
             live,
             written: 0,
         }
@@ -133,22 +143,45 @@ impl Generator {
         let length = 20 + ((fraction * fraction * 370) >> 32);
         let end = line.len() + usize::try_from(length).expect("it is small");
         loop {
-            let word = self.random.skewed(WORDS as u64);
-            line.push_str(&self.words[usize::try_from(word).expect("it is small")]);
+            let phrase = self.random.below(100) < PHRASE_SHARE && line.len() + PHRASE_BYTES <= end;
+            let from = match phrase {
+                true => &self.phrases,
+                false => &self.words,
+            };
+            line.push_str(one_of(&mut self.random, from));
             if line.len() >= end {
                 return;
             }
-            line.push_str(match self.random.below(24) {
-                0 => "\\n",
-                1 => ": \\\"",
-                2 => ", ",
-                3 => ".\\n    ",
-                4 => "(",
-                5 => ") ",
-                _ => " ",
-            });
+            line.push_str(separator(&mut self.random));
         }
     }
+}
+
+/// The first ones more often.
+fn one_of<'t>(random: &mut Random, texts: &'t [String]) -> &'t str {
+    let index = random.skewed(texts.len() as u64);
+    &texts[usize::try_from(index).expect("it is small")]
+}
+
+fn separator(random: &mut Random) -> &'static str {
+    match random.below(24) {
+        0 => "\\n",
+        1 => ": \\\"",
+        2 => ", ",
+        3 => ".\\n    ",
+        4 => "(",
+        5 => ") ",
+        _ => " ",
+    }
+}
+
+fn phrase(random: &mut Random, words: &[String]) -> String {
+    let mut phrase = one_of(random, words).to_owned();
+    for _ in 0..=random.below(3) {
+        phrase.push_str(separator(random));
+        phrase.push_str(one_of(random, words));
+    }
+    phrase
 }
 
 fn conversation(random: &mut Random) -> Conversation {

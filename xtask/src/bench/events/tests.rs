@@ -61,6 +61,18 @@ fn the_events_have_the_shape_that_is_claimed() {
 }
 
 #[test]
+fn the_content_repeats_itself_as_much_as_real_text() {
+    let mut content = String::new();
+    for line in lines(1).lines() {
+        let event: Value = serde_json::from_str(line).unwrap();
+        content.push_str(event["content"].as_str().unwrap());
+    }
+    let packed = zstd::encode_all(content.as_bytes(), 3).unwrap();
+    let tenths = content.len() * 10 / packed.len();
+    assert!((33..=37).contains(&tenths), "{tenths}");
+}
+
+#[test]
 fn times_go_over_the_end_of_a_day() {
     assert_eq!(Time(0).to_string(), "2026-01-05T00:00:00.000000Z");
     assert_eq!(
