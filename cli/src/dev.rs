@@ -125,12 +125,14 @@ async fn serve(
         Layer::Server,
         &programs.nats,
         servers::nats(data, ports)?,
+        0,
     )?;
     children.start(
         "valkey",
         Layer::Server,
         &programs.valkey,
         servers::valkey(data, ports)?,
+        0,
     )?;
     children
         .until("nats", START_LIMIT, async || {
@@ -145,8 +147,8 @@ async fn serve(
     let partitions = prepare(setting, first).await?;
     let services = services::all(setting, partitions);
     for (service, program) in services.iter().zip(&programs.services) {
-        let args = service.args.clone();
-        children.start(service.name, Layer::Service, program, args)?;
+        let (args, nice) = (service.args.clone(), service.nice);
+        children.start(service.name, Layer::Service, program, args, nice)?;
     }
     for service in &services {
         children

@@ -5,6 +5,7 @@ use std::{
     ffi::OsString,
     fs::{self, File},
     io,
+    num::NonZero,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{self, Command, ExitStatus, Stdio},
@@ -69,6 +70,7 @@ impl Children {
         layer: Layer,
         program: &Path,
         args: Vec<OsString>,
+        nice: i32,
     ) -> anyhow::Result<()> {
         let log = self.logs.join(format!("{name}.log"));
         let file = new_log(&log).with_context(|| format!("write {}", log.display()))?;
@@ -77,8 +79,15 @@ impl Children {
         if let Some(path) = programs::library_path() {
             command.env("LD_LIBRARY_PATH", path);
         }
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        for (variable, value) in shared_machine(cores) {
+            if env::var_os(variable).is_none() {
+                command.env(variable, value);
+            }
+        }
         let process = command
-            .args(["__exec", "--parent", &process::id().to_string(), "--"])
+            .args(["__exec", "--parent", &process::id().to_string()])
+            .args(["--nice", &nice.to_string(), "--"])
             .arg(program)
             .args(args)
             .stdin(Stdio::null())
@@ -206,6 +215,15 @@ impl Child {
             last_lines(&self.log)
         )
     }
+}
+
+/// What all of them are told of a machine with so many cores that they share, in variables that
+/// the user may set.
+fn shared_machine(cores: usize) -> [(&'static str, String); 1] {
+    [
+        // Ours: each has fewer threads than there are cores, for several work at the same time.
+        ("TOKIO_WORKER_THREADS", (cores / 2).max(1).to_string()),
+    ]
 }
 
 /// The log of the run before is kept once.

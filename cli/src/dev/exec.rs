@@ -9,6 +9,9 @@ pub(crate) struct Args {
     /// Who must be the parent; the program is killed when it ends.
     #[arg(long)]
     parent: i32,
+    /// How many steps the program stands back behind others when they want the processor too.
+    #[arg(long, default_value_t = 0)]
+    nice: i32,
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
 }
@@ -17,6 +20,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Error {
     if let Err(error) = die_with(args.parent) {
         return error;
+    }
+    if let Err(error) = rustix::process::nice(args.nice) {
+        return anyhow!(error).context("lower the priority");
     }
     let (program, rest) = args
         .command

@@ -20,6 +20,8 @@ pub(crate) struct Service {
     pub(crate) name: &'static str,
     pub(crate) admin_port: u16,
     pub(crate) args: Vec<OsString>,
+    /// How far it stands back behind the others.
+    pub(crate) nice: i32,
 }
 
 const SEAL_AFTER: Duration = Duration::from_secs(600);
@@ -30,6 +32,11 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(10);
 const LOG_GRACE: Duration = Duration::from_secs(3600);
 
 const USE_COLD: [&str; 3] = ["compactor", "query", "archiver"];
+
+/// What they do can wait a little, and nothing is lost while it waits: when the machine is busy, what
+/// takes events and what answers come first.
+const LATER: [&str; 2] = ["compactor", "archiver"];
+const BEHIND: i32 = 10;
 
 /// In the order in which they start: ingest makes the streams, the others wait for them.
 pub(crate) const NAMES: [&str; 5] = ["ingest", "hot-writer", "compactor", "query", "archiver"];
@@ -51,6 +58,7 @@ pub(crate) fn all(setting: &Setting, partitions: u16) -> Vec<Service> {
             name,
             admin_port: ports.admin(n),
             args: flags.0,
+            nice: if LATER.contains(&name) { BEHIND } else { 0 },
         }
     });
     services.collect()

@@ -1,13 +1,12 @@
 //! Frames: the events of one request and one partition, one message of the log.
 
-use ahash::HashMap;
 use bytes::Bytes;
 use event::{ConversationId, EventId, PartitionId, TenantId};
 use prost::Message as _;
 
 use crate::{
     DecodeError, Encoded, EncodedEvent,
-    block::{self, Block, Events},
+    block::{self, Block, Effort, Events},
     wire,
 };
 
@@ -90,20 +89,14 @@ pub struct FrameBuilder {
     tenant: TenantId,
     identity: blake3::Hasher,
     conversations: Vec<ConversationId>,
-    index: HashMap<ConversationId, u32>,
     conversation_index: Vec<u32>,
     events: Events,
 }
 
 impl FrameBuilder {
-    #[must_use]
-    pub fn new(tenant: TenantId, partition: PartitionId) -> Self {
-        Self::with_room(tenant, partition, 0)
-    }
-
     /// With memory for events of `bytes` together, or for a full frame if that is less.
     #[must_use]
-    pub fn with_room(tenant: TenantId, partition: PartitionId, bytes: usize) -> Self {
+    pub fn new(tenant: TenantId, partition: PartitionId, bytes: usize) -> Self {
         let mut identity = blake3::Hasher::new();
         identity.update(tenant.as_str().as_bytes()).update(&[0]);
         identity
@@ -113,7 +106,6 @@ impl FrameBuilder {
             tenant,
             identity,
             conversations: Vec::new(),
-            index: HashMap::default(),
             conversation_index: Vec::new(),
             events: Events::with_capacity(0, bytes.min(MAX_FRAME_BYTES)),
         }
@@ -126,22 +118,17 @@ impl FrameBuilder {
             || (self.len() < MAX_FRAME_EVENTS && self.events.bytes() + bytes <= MAX_FRAME_BYTES)
     }
 
-    /// Adds an event of a conversation; returns its index in the frame.
-    pub fn push(
-        &mut self,
-        identity: Identity,
-        conversation: &ConversationId,
-        event: Encoded<'_>,
-    ) -> u16 {
+    /// Names a conversation that the frame has events of; returns the number that [`Self::push`]
+    /// wants for it. Once each: every name costs its bytes.
+    pub fn conversation(&mut self, id: &ConversationId) -> u32 {
+        self.conversations.push(id.clone());
+        u32::try_from(self.conversations.len() - 1).expect("at most 500")
+    }
+
+    /// Adds an event of a conversation that was named; returns its index in the frame.
+    pub fn push(&mut self, identity: Identity, conversation: u32, event: Encoded<'_>) -> u16 {
         self.identity.update(identity.id.as_bytes());
         self.identity.update(&identity.checksum.to_le_bytes());
-        let known = self.index.get(conversation).copied();
-        let conversation = known.unwrap_or_else(|| {
-            let next = u32::try_from(self.conversations.len()).expect("at most 500");
-            self.conversations.push(conversation.clone());
-            self.index.insert(conversation.clone(), next);
-            next
-        });
         self.conversation_index.push(conversation);
         self.events.push(event);
         u16::try_from(self.len() - 1).expect("at most 500")
@@ -167,7 +154,7 @@ impl FrameBuilder {
     /// The message for the log.
     #[must_use]
     pub fn encode(self) -> Bytes {
-        let block = self.events.into_block();
+        let block = self.events.into_block(Effort::Low);
         let message = wire::Frame {
             version: VERSION,
             tenant: self.tenant.as_str().to_owned(),

@@ -6,7 +6,7 @@ use prost::Message as _;
 
 use crate::{
     DecodeError, EncodedEvent,
-    block::{self, Block, Events},
+    block::{self, Block, Effort, Events},
     wire,
 };
 
@@ -35,7 +35,7 @@ impl Pack {
         for event in &self.events {
             events.push(event.encoded.as_encoded());
         }
-        let block = events.into_block();
+        let block = events.into_block(Effort::Usual);
         let message = wire::Pack {
             version: VERSION,
             seq: self.events.iter().map(|event| event.seq).collect(),

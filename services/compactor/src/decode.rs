@@ -104,7 +104,7 @@ mod tests {
     }
 
     fn frame(count: u128, damaged: Option<u128>) -> Bytes {
-        let mut builder = FrameBuilder::new(TenantId::default_tenant(), PARTITION);
+        let mut builder = FrameBuilder::new(TenantId::default_tenant(), PARTITION, 0);
         for number in 0..count {
             let event = event(number);
             let mut encoded = EncodedEvent::encode(&event);
@@ -112,7 +112,8 @@ mod tests {
                 encoded.crc32c ^= 1;
             }
             let identity = encoded.identity(event.event_id);
-            builder.push(identity, &event.conversation_id, encoded.as_encoded());
+            let conversation = builder.conversation(&event.conversation_id);
+            builder.push(identity, conversation, encoded.as_encoded());
         }
         builder.encode()
     }

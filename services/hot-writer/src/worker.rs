@@ -29,7 +29,7 @@ const DRAIN_MESSAGES: usize = 32;
 /// Under load an entry of the tier holds more events of its conversation.
 const REST: Rest = Rest {
     times: 2,
-    max: Duration::from_millis(20),
+    max: Duration::from_millis(50),
 };
 
 type Messages = ReadyChunks<BoxStream<'static, event_log::Result<LogMessage>>>;

@@ -1,6 +1,7 @@
 //! One request becomes frames, or the list of what is wrong with it. Pure: the time and new ids
 //! are arguments, and nothing is stored here.
 
+mod conversations;
 mod frames;
 mod item;
 mod metadata;
@@ -117,6 +118,7 @@ pub(crate) fn accept(context: &Context, body: &[u8]) -> Result<Accepted, Problem
 
 struct Request<'c> {
     context: &'c Context,
+    conversations: conversations::Conversations,
     packer: frames::Packer,
     /// For one event at a time.
     buffer: Vec<u8>,
@@ -130,6 +132,7 @@ impl<'c> Request<'c> {
     fn new(context: &'c Context, bytes: usize) -> Self {
         Self {
             context,
+            conversations: conversations::Conversations::default(),
             packer: frames::Packer::new(context.tenant.clone(), context.partitions, bytes),
             buffer: Vec::new(),
             items: 0,
@@ -154,7 +157,7 @@ impl<'c> Request<'c> {
     }
 
     fn pack(&mut self, index: usize, item: item::Item<'_>) -> Result<(), Bad> {
-        let valid = validate::event(self.context, item)?;
+        let valid = validate::event(self.context, &mut self.conversations, item)?;
         let sent = valid.as_sent().encode_into(&mut self.buffer);
         let identity = Identity {
             id: valid.event_id,
@@ -173,7 +176,8 @@ impl<'c> Request<'c> {
                 ),
             ));
         }
-        let conversation = &valid.conversation_id;
+        let id = self.conversations.id(valid.conversation);
+        let conversation = (valid.conversation, id);
         self.packer.push(index, identity, conversation, encoded);
         Ok(())
     }

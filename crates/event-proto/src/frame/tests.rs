@@ -45,11 +45,12 @@ fn any_event() -> impl Strategy<Value = Event> {
 }
 
 fn build(events: &[Event]) -> FrameBuilder {
-    let mut builder = FrameBuilder::new(TenantId::default_tenant(), PartitionId::first(7));
+    let mut builder = FrameBuilder::new(TenantId::default_tenant(), PartitionId::first(7), 0);
     for event in events {
         let encoded = EncodedEvent::encode(event);
         let identity = encoded.identity(event.event_id);
-        builder.push(identity, &event.conversation_id, encoded.as_encoded());
+        let conversation = builder.conversation(&event.conversation_id);
+        builder.push(identity, conversation, encoded.as_encoded());
     }
     builder
 }

@@ -79,11 +79,12 @@ impl World {
         }
         for (partition, events) in of {
             for chunk in events.chunks(per_frame) {
-                let mut frame = FrameBuilder::new(TenantId::default_tenant(), partition);
+                let mut frame = FrameBuilder::new(TenantId::default_tenant(), partition, 0);
                 for event in chunk {
                     let encoded = EncodedEvent::encode(event);
                     let identity = encoded.identity(event.event_id);
-                    frame.push(identity, &event.conversation_id, encoded.as_encoded());
+                    let conversation = frame.conversation(&event.conversation_id);
+                    frame.push(identity, conversation, encoded.as_encoded());
                 }
                 let (id, headers) = (frame.message_id(), Vec::new());
                 let appended = self.log.append(partition, &id, frame.encode(), headers);

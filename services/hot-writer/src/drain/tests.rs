@@ -28,12 +28,13 @@ fn event(tenant: &str, conversation: &str, content: &str) -> Event {
 }
 
 fn message(seq: Seq, tenant: &str, conversations: &[&str], content: &str) -> LogMessage {
-    let mut frame = FrameBuilder::new(TenantId::new(tenant).unwrap(), PARTITION);
+    let mut frame = FrameBuilder::new(TenantId::new(tenant).unwrap(), PARTITION, 0);
     for conversation in conversations {
         let event = event(tenant, conversation, content);
         let encoded = EncodedEvent::encode(&event);
         let identity = encoded.identity(event.event_id);
-        frame.push(identity, &event.conversation_id, encoded.as_encoded());
+        let conversation = frame.conversation(&event.conversation_id);
+        frame.push(identity, conversation, encoded.as_encoded());
     }
     LogMessage {
         partition: PARTITION,

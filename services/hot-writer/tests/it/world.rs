@@ -69,12 +69,13 @@ impl World {
     /// Appends one frame per sequence; the log must end just before the first.
     pub(crate) async fn publish(&self, seqs: RangeInclusive<Seq>) {
         for seq in seqs {
-            let mut frame = FrameBuilder::new(TenantId::default_tenant(), PARTITION);
+            let mut frame = FrameBuilder::new(TenantId::default_tenant(), PARTITION, 0);
             for (idx, name) in (0..).zip(FRAME) {
                 let event = event(name, seq, idx);
                 let encoded = EncodedEvent::encode(&event);
                 let identity = encoded.identity(event.event_id);
-                frame.push(identity, &event.conversation_id, encoded.as_encoded());
+                let conversation = frame.conversation(&event.conversation_id);
+                frame.push(identity, conversation, encoded.as_encoded());
             }
             let id = frame.message_id();
             let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";

@@ -82,7 +82,7 @@ impl<'a> Fields<'a> {
     pub(crate) fn with_nul(&self) -> Option<&'static str> {
         let mut named = Name::ALL.iter().zip(&self.texts);
         let found = named.find(|(_, value)| match value {
-            Value::Text(Cow::Owned(text)) => text.as_bytes().contains(&0),
+            Value::Text(Cow::Owned(text)) => memchr::memchr(0, text.as_bytes()).is_some(),
             _ => false,
         });
         found.map(|((_, name), _)| *name)

@@ -92,6 +92,10 @@ pub(super) fn repeated(name: &str) -> Bad {
 /// The text is known to be valid JSON.
 fn scan(json: &str) -> Result<(), Bad> {
     let bytes = json.as_bytes();
+    if bytes.len() <= 2 * MAX_DEPTH && memchr::memchr(b'\\', bytes).is_none() {
+        // Too short for so many brackets and those that close them.
+        return Ok(());
+    }
     let (mut at, mut depth, mut in_string) = (0, 0_usize, false);
     while at < bytes.len() {
         match bytes[at] {

@@ -48,6 +48,9 @@ pub(super) fn each_item<'a>(
 fn each_line<'a>(lenient: bool, text: &'a str, sink: &mut Sink<'_, 'a>) -> Result<(), Problem> {
     let taken = each_alone(text, sink)?;
     let (before, rest) = text.split_at(taken);
+    if rest.is_empty() {
+        return Ok(());
+    }
     let before = before.matches('\n').count();
     for (nth, line) in rest.split('\n').enumerate() {
         if line.trim_ascii().is_empty() {

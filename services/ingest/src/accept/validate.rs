@@ -8,6 +8,7 @@ use event_proto::EventRef;
 
 use super::{
     Bad, Context,
+    conversations::Conversations,
     item::{Fields, Item, Name, Value},
     metadata,
 };
@@ -20,7 +21,9 @@ const MAX_TASK_BYTES: usize = 256;
 /// An event as its producer sent it, every field checked.
 pub(super) struct Valid<'a> {
     pub(super) event_id: EventId,
-    pub(super) conversation_id: ConversationId,
+    /// Its number in the request.
+    pub(super) conversation: usize,
+    conversation_id: Cow<'a, str>,
     task_id: Option<Cow<'a, str>>,
     event_type: Cow<'a, str>,
     timestamp: Option<Timestamp>,
@@ -37,7 +40,7 @@ impl Valid<'_> {
     pub(super) fn as_sent(&self) -> EventRef<'_> {
         EventRef {
             event_id: self.event_id,
-            conversation_id: self.conversation_id.as_str(),
+            conversation_id: &self.conversation_id,
             task_id: self.task_id.as_deref(),
             event_type: &self.event_type,
             timestamp: self.timestamp.unwrap_or(Timestamp::from_micros(0)),
@@ -68,7 +71,11 @@ impl Valid<'_> {
     }
 }
 
-pub(super) fn event<'a>(context: &Context, item: Item<'a>) -> Result<Valid<'a>, Bad> {
+pub(super) fn event<'a>(
+    context: &'a Context,
+    known: &mut Conversations,
+    item: Item<'a>,
+) -> Result<Valid<'a>, Bad> {
     let mut fields = match item {
         Item::Object(fields) => fields,
         Item::Other(what) => {
@@ -78,7 +85,10 @@ pub(super) fn event<'a>(context: &Context, item: Item<'a>) -> Result<Valid<'a>, 
     };
     check_whole(&fields)?;
     let conversation_id = conversation(context, fields.take(Name::ConversationId))?;
-    let (event_id, original) = event_id(context, &conversation_id, fields.take(Name::EventId))?;
+    let conversation = known.number(&conversation_id);
+    let conversation = conversation.map_err(not_an_id(Name::ConversationId))?;
+    let id = known.id(conversation);
+    let (event_id, original) = event_id(context, id, fields.take(Name::EventId))?;
     let event_type = event_type(fields.take(Name::Type))?;
     let timestamp = timestamp(context.now, fields.take(Name::Timestamp))?;
     let (content, content_encoding) = content(&mut fields)?;
@@ -86,6 +96,7 @@ pub(super) fn event<'a>(context: &Context, item: Item<'a>) -> Result<Valid<'a>, 
     let mut optional = |name, max| optional(&mut fields, name, max);
     Ok(Valid {
         event_id,
+        conversation,
         conversation_id,
         trace_id: optional(Name::TraceId, MAX_CORRELATION_BYTES)?,
         span_id: optional(Name::SpanId, MAX_CORRELATION_BYTES)?,
@@ -147,20 +158,21 @@ fn not_an_id(name: Name) -> impl Fn(IdError) -> Bad {
     move |error| invalid(name, error.to_string())
 }
 
-fn conversation(context: &Context, value: Value<'_>) -> Result<ConversationId, Bad> {
+/// Which conversation the event names, or the path for it. That of the path is an identifier.
+fn conversation<'a>(context: &'a Context, value: Value<'a>) -> Result<Cow<'a, str>, Bad> {
     const NAME: Name = Name::ConversationId;
-    match (text(NAME, value)?, &context.conversation) {
+    let path = context.conversation.as_ref().map(ConversationId::as_str);
+    match (text(NAME, value)?, path) {
         (None, None) => Err(Bad::new(
             "missing_conversation",
             "conversation_id is required; name the conversation in each event or in the path",
         )),
-        (None, Some(path)) => Ok(path.clone()),
-        (Some(own), None) => ConversationId::new(&own).map_err(not_an_id(NAME)),
-        (Some(own), Some(path)) if own == path.as_str() => Ok(path.clone()),
-        (Some(_), Some(path)) => Err(Bad::new(
+        (None, Some(path)) => Ok(Cow::Borrowed(path)),
+        (Some(own), Some(path)) if own != path => Err(Bad::new(
             "conversation_mismatch",
             format!("conversation_id is not that of the path, {path}; leave it out of the event"),
         )),
+        (Some(own), _) => Ok(own),
     }
 }
 

@@ -182,3 +182,29 @@ fn frames_hold_one_partition_in_order_within_their_limits() {
     assert_eq!(per_conversation.values().map(Vec::len).sum::<usize>(), 3000);
     assert!(per_conversation.values().all(|all| all.is_sorted()));
 }
+
+#[test]
+fn a_conversation_whose_first_event_is_refused_keeps_the_others() {
+    let line = |conversation: &str, content: &str| {
+        format!(r#"{{"conversation_id":"{conversation}","type":"t","content":{content}}}"#)
+    };
+    let lines = [
+        line("a", "5"),
+        line("b", "\"b0\""),
+        line("c", "5"),
+        line("a", "\"a1\""),
+        line("b", "\"b2\""),
+    ];
+    let mut partial = context();
+    partial.partial = true;
+    partial.new_id = || EventId::from_uuid(uuid::Uuid::now_v7());
+
+    let stored = stored(&partial, &lines.join("\n"));
+
+    let mut found: Vec<_> = stored
+        .iter()
+        .map(|event| (event.conversation_id.as_str(), event.content.as_str()))
+        .collect();
+    found.sort_unstable();
+    assert_eq!(found, [("a", "a1"), ("b", "b0"), ("b", "b2")]);
+}
