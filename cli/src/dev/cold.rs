@@ -1,6 +1,10 @@
 //! Where the cold tier lies: a folder that is made, or a bucket whose keys are there.
 
-use std::{env, fs, io::ErrorKind, path::Path};
+use std::{
+    env, fs,
+    io::ErrorKind,
+    path::{self, Path, PathBuf},
+};
 
 use anyhow::Context as _;
 
@@ -54,7 +58,7 @@ const WITHIN: &str = "cold";
 
 /// The cold tier of the data folder: that of its first start, whether it is given again or not.
 pub(super) fn url(given: Option<String>, data: &Path) -> anyhow::Result<String> {
-    let given = given.map(|cold| made(&cold)).transpose()?;
+    let given = given.map(|cold| absolute(&cold)).transpose()?;
     let given = given.map(|cold| match Path::new(&cold) == data.join(WITHIN) {
         true => WITHIN.to_owned(),
         false => cold,
@@ -72,7 +76,7 @@ pub(super) fn url(given: Option<String>, data: &Path) -> anyhow::Result<String> 
     }
     match chosen.as_str() {
         WITHIN => made(&data.join(WITHIN).to_string_lossy()),
-        _ => Ok(chosen),
+        _ => made(&chosen),
     }
 }
 
@@ -87,6 +91,20 @@ fn choose(kept: Option<&str>, given: Option<String>, file: &Path) -> Result<Stri
         (Some(kept), _) => Ok(kept.to_owned()),
         (None, given) => Ok(given.unwrap_or_else(|| WITHIN.to_owned())),
     }
+}
+
+/// A folder that is not there yet is named as it will be; a URL stays as it is.
+fn absolute(cold: &str) -> anyhow::Result<String> {
+    if cold.contains("://") {
+        return Ok(cold.to_owned());
+    }
+    let dir = path::absolute(cold).with_context(|| format!("--cold {cold}"))?;
+    // As it will be called when it is there: whatever is there already has its real name.
+    let there = dir.ancestors().find_map(|above| {
+        let (real, rest) = (above.canonicalize().ok()?, dir.strip_prefix(above).ok()?);
+        Some(real.join(rest).components().collect::<PathBuf>())
+    });
+    Ok(there.unwrap_or(dir).to_string_lossy().into_owned())
 }
 
 /// A folder is made and made absolute; a URL stays as it is.
@@ -141,6 +159,9 @@ mod tests {
         fs::rename(&data, &moved).unwrap();
         assert!(start(None, &moved).unwrap().ends_with("/moved/cold"));
         start(Some("s3://b/p"), &moved).unwrap_err();
+        let other = dir.path().join("other").to_string_lossy().into_owned();
+        start(Some(&other), &moved).unwrap_err();
+        assert!(!Path::new(&other).exists(), "a refused folder is not made");
     }
 
     #[test]

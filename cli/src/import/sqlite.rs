@@ -16,7 +16,7 @@ use super::{
     chunker::{self, Chunker, Mark},
     database::Database,
     legacy::{LegacyRow, RawRow},
-    post::{BadItem, Item, Post},
+    post::{Item, Post},
     progress::Bar,
     store, verify,
 };
@@ -217,18 +217,19 @@ impl Run {
             self.checkpoint.save(state)?;
         }
         let posted = post.flush(self.skip_bad).await?;
-        for (
-            Key {
-                event_id,
-                rowid,
-                rows,
-            },
-            BadItem { code, .. },
-        ) in posted.bad
-        {
-            let refused = Refused { code, rowid, rows };
-            state.refused.insert(event_id, refused);
-        }
+        state
+            .refused
+            .extend(posted.bad.into_iter().map(|(key, bad)| {
+                let (
+                    code,
+                    Key {
+                        event_id,
+                        rowid,
+                        rows,
+                    },
+                ) = (bad.code, key);
+                (event_id, Refused { code, rowid, rows })
+            }));
         state.mark = mark;
         state.events += posted.acked;
         state.duplicates += posted.duplicates;

@@ -95,18 +95,6 @@ text_id!(
     EventType(Box<str>), "type", 128, "-_.:/", "ASCII letters, digits and - _ . : /"
 );
 
-impl From<ConversationId> for String {
-    fn from(id: ConversationId) -> Self {
-        id.as_str().to_owned()
-    }
-}
-
-impl From<EventType> for String {
-    fn from(event_type: EventType) -> Self {
-        event_type.0.into()
-    }
-}
-
 impl TenantId {
     /// The tenant of a server that asks for no credentials.
     #[must_use]

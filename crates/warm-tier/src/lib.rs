@@ -43,6 +43,6 @@ pub use refill::refill;
 pub use scan::Scanner;
 pub use seal::Sealed;
 pub use shelf::{Catalog, Shelf, ShelfTotals, SliceFile};
-pub use slice_file::Place;
+pub use slice_file::Mark;
 pub use tier::{Options, WarmTier};
 pub use upkeep::{Expiry, merge_once, purgeable, to_refill};

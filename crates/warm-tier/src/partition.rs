@@ -15,7 +15,7 @@ use crate::{
     open_segment::{self, Batch, Duplicate, OpenSegment},
     seal::{self, Seal, Sealed},
     shelf::Shelf,
-    slice_file::{self, Place},
+    slice_file::{self, Mark},
 };
 
 /// How long an event id is remembered.
@@ -124,11 +124,11 @@ impl Partition {
 
     /// The last event that is open or, when none is, one of the last sealed; `None` when there is
     /// none.
-    pub fn newest(&self) -> Result<Option<Place>> {
+    pub fn newest(&self) -> Result<Option<Mark>> {
         let open = self.segment();
         let connection = self.engine.connect()?;
-        if let Some(place) = slice_file::newest(&connection, &open.alias)? {
-            return Ok(Some(place));
+        if let Some(mark) = slice_file::newest(&connection, &open.alias, self.id())? {
+            return Ok(Some(mark));
         }
         let (_, files) = self.shelf.snapshot();
         let last = files.iter().filter(|file| file.slice.rows > 0);
@@ -137,9 +137,9 @@ impl Partition {
         };
         let alias = slice_file::alias("newest");
         engine::attach_read_only(&connection, &self.shelf.dir.join(&last.slice.file), &alias)?;
-        let place = slice_file::newest(&connection, &alias);
+        let mark = slice_file::newest(&connection, &alias, self.id());
         engine::detach(&connection, &alias)?;
-        place
+        mark
     }
 
     /// Stores what of `frames` is new, durably, together with how far it is.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use duckdb::Connection;
-use event::{PartitionId, Seq, SeqRange};
+use event::{PartitionId, Position, SeqRange};
 use retention::Class;
 
 use crate::{
@@ -44,16 +44,19 @@ pub(crate) fn alias(what: &str) -> String {
     format!("{what}_{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Where an event lies in its partition, and its checksum.
+/// An event: where it lies, and its checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    pub seq: Seq,
-    pub idx: u16,
+pub struct Mark {
+    pub position: Position,
     pub crc32c: u32,
 }
 
-/// The last event of the attached file `alias`, by position.
-pub(crate) fn newest(connection: &Connection, alias: &str) -> Result<Option<Place>> {
+/// The last event of the attached file `alias`, which is of `partition`, by position.
+pub(crate) fn newest(
+    connection: &Connection,
+    alias: &str,
+    partition: PartitionId,
+) -> Result<Option<Mark>> {
     let sql =
         format!("SELECT seq, idx, crc32c FROM {alias}.events ORDER BY seq DESC, idx DESC LIMIT 1");
     let mut statement = connection.prepare(&sql)?;
@@ -61,8 +64,10 @@ pub(crate) fn newest(connection: &Connection, alias: &str) -> Result<Option<Plac
     let Some(row) = rows.next()? else {
         return Ok(None);
     };
-    let (seq, idx, crc32c) = (row.get(0)?, row.get(1)?, row.get(2)?);
-    Ok(Some(Place { seq, idx, crc32c }))
+    Ok(Some(Mark {
+        position: Position::new(partition, row.get(0)?, row.get(1)?),
+        crc32c: row.get(2)?,
+    }))
 }
 
 /// The sums over what `source` selects; `None` when it selects nothing.

@@ -10,6 +10,7 @@ use event_proto::Frame;
 use futures::TryStreamExt as _;
 use service_runtime::Backoff;
 use tokio_util::sync::CancellationToken;
+use warm_tier::Mark;
 
 use crate::cold::Cold;
 
@@ -40,13 +41,6 @@ pub(crate) enum Foreign {
         tier: &'static str,
         position: Position,
     },
-}
-
-/// An event that a tier has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Mark {
-    position: Position,
-    crc32c: u32,
 }
 
 /// `log` must reach as far as the tier, `known`; 0 is nowhere.
@@ -85,15 +79,11 @@ pub(crate) async fn check_warm(
     log: &EventLog,
     partition: PartitionId,
     known: Seq,
-    newest: Option<warm_tier::Place>,
+    newest: Option<Mark>,
 ) -> anyhow::Result<LogState> {
     let state = log.state(partition).await.context("read the log's state")?;
     reaches("warm", partition, state, known)?;
-    let mark = newest.map(|place| Mark {
-        position: Position::new(partition, place.seq, place.idx),
-        crc32c: place.crc32c,
-    });
-    agree("warm", log, state, mark).await?;
+    agree("warm", log, state, newest).await?;
     Ok(state)
 }
 
@@ -117,12 +107,12 @@ async fn agree(
         .map_or(Ok(()), |message| Ok(compare(tier, mark, message)?))
 }
 
-/// Fails when the log of `partition` is not that of the cold tier. Waits while the cold tier does
+/// Fails when the log of `partition`, which is at `state`, is not that of the cold tier. Waits while the cold tier does
 /// not answer.
 pub(crate) async fn check_cold(
     cold: &mut Cold,
     log: &EventLog,
-    partition: PartitionId,
+    (partition, state): (PartitionId, LogState),
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     let tier = cold.tier()?;
@@ -133,7 +123,6 @@ pub(crate) async fn check_cold(
         })
         .await
         .context("look at the cold tier")?;
-    let state = log.state(partition).await.context("read the log's state")?;
     reaches("cold", partition, state, committed)?;
     let mark = newest.map(|row| Mark {
         position: row.position,

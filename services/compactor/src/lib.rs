@@ -21,8 +21,8 @@ mod worker;
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use event::{PartitionCount, PartitionId, Seq};
-use event_log::EventLog;
+use event::{PartitionCount, PartitionId};
+use event_log::{EventLog, LogState};
 use hot_tier::HotWriter;
 use service_runtime::{Backoff, Check, Runtime, Tasks};
 use tokio::{
@@ -82,25 +82,26 @@ impl Service {
         let shared = self.share(&log, &listener, &mut tasks).await?;
         let mut cold = self.cold();
         for partition in count.all() {
-            let Some(first) = self.first(&log, partition).await? else {
+            let Some(state) = self.log_state(&log, partition).await? else {
                 return Ok(());
             };
             if let Some(cold) = cold.as_mut().filter(|_| !self.tier.has(partition)) {
                 let waits = format!("{partition} waits for the cold tier");
                 self.partitions.set(false, waits);
-                let checked = fence::check_cold(cold, &log, partition, &shutdown).await;
+                let checked = fence::check_cold(cold, &log, (partition, state), &shutdown).await;
                 if shutdown.is_cancelled() {
                     return Ok(());
                 }
                 checked?;
             }
             let tier = Arc::clone(&self.tier);
-            let opened = task::spawn_blocking(move || tier.partition(partition, first)).await?;
+            let opened =
+                task::spawn_blocking(move || tier.partition(partition, state.first)).await?;
             let opened = opened.with_context(|| format!("open partition {partition}"))?;
             self.start_worker(&shared, opened, &mut tasks).await?;
         }
         self.partitions.set(true, format!("{} open", count.get()));
-        self.start_upkeep(shared, listener, &mut tasks)?;
+        self.start_upkeep(shared, cold, listener, &mut tasks)?;
         tasks.join(DRAIN).await
     }
 
@@ -129,18 +130,22 @@ impl Service {
         }
     }
 
-    /// The first sequence that the log of `partition` has. Waits for its stream, which ingest makes
-    /// after it has said how many there are; `None` when the process stops.
-    async fn first(&self, log: &EventLog, partition: PartitionId) -> anyhow::Result<Option<Seq>> {
+    /// What the log of `partition` holds. Waits for its stream, which ingest makes after it has said how
+    /// many there are; `None` when the process stops.
+    async fn log_state(
+        &self,
+        log: &EventLog,
+        partition: PartitionId,
+    ) -> anyhow::Result<Option<LogState>> {
         let transient = event_log::Error::is_transient;
-        let first = Backoff::default()
+        let state = Backoff::default()
             .retry("read the log's state", &self.shutdown, transient, || {
-                log.first_seq(partition)
+                log.state(partition)
             })
             .await;
-        match first {
+        match state {
             Err(_) if self.shutdown.is_cancelled() => Ok(None),
-            first => Ok(Some(first.context("read the log's state")?)),
+            state => Ok(Some(state.context("read the log's state")?)),
         }
     }
 
@@ -205,6 +210,7 @@ impl Service {
     fn start_upkeep(
         &self,
         shared: Shared,
+        cold: Option<Cold>,
         listener: TcpListener,
         tasks: &mut Tasks,
     ) -> anyhow::Result<()> {
@@ -222,7 +228,7 @@ impl Service {
             shared,
             tier: Arc::clone(&self.tier),
             scanner,
-            cold: self.cold(),
+            cold,
             interval: self.config.upkeep_interval,
             log_grace: self.config.log_grace,
             expiry: Arc::default(),

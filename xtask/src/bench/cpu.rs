@@ -25,6 +25,19 @@ pub(super) fn of_children(parent: u32) -> anyhow::Result<Times> {
     Ok(times)
 }
 
+/// The child of `parent` that runs the program `name`.
+pub(super) fn child(parent: u32, name: &str) -> anyhow::Result<u32> {
+    for entry in fs::read_dir("/proc").context("read /proc")? {
+        let Ok(entry) = entry else { continue };
+        let is_it = |stat: Stat| stat.parent == parent && stat.name == name;
+        if read(&entry.path()).is_some_and(is_it) {
+            let process = entry.file_name();
+            return process.to_string_lossy().parse().context("read /proc");
+        }
+    }
+    anyhow::bail!("{name} does not run")
+}
+
 /// What one process has used up to now.
 pub(super) fn of(process: u32) -> anyhow::Result<f64> {
     let stat = read(Path::new(&format!("/proc/{process}")));

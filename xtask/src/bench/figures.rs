@@ -42,6 +42,8 @@ pub(super) struct Baseline {
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Run {
     pub(super) isotherm: Isotherm,
+    /// The same while the warm tier waits.
+    pub(super) alone: LoadTimes,
     pub(super) baseline: Baseline,
 }
 
@@ -68,11 +70,17 @@ impl Report {
             / self.median(|run| run.isotherm.times.hot_seconds)
     }
 
+    /// The same where the warm tier waits meanwhile.
+    pub(super) fn ratio_alone(&self) -> f64 {
+        self.median(|run| run.baseline.times.seconds) / self.median(|run| run.alone.hot_seconds)
+    }
+
     pub(super) fn json(&self) -> serde_json::Value {
         serde_json::json!({
             "events": self.events,
             "bytes": self.bytes,
             "hot_to_xadd": self.ratio(),
+            "hot_alone_to_xadd": self.ratio_alone(),
             "runs": self.runs,
         })
     }
@@ -94,6 +102,11 @@ impl Report {
             &mut text,
             "in the warm tier",
             time(|run| run.isotherm.times.warm_seconds),
+        );
+        self.rate(
+            &mut text,
+            "in hot, warm held",
+            time(|run| run.alone.hot_seconds),
         );
         self.rate(
             &mut text,
@@ -189,19 +202,24 @@ fn thousands(number: u64) -> String {
 mod tests {
     use super::*;
 
+    fn load(hot_seconds: f64) -> LoadTimes {
+        LoadTimes {
+            events: 1000,
+            acked_seconds: 0.5,
+            hot_seconds,
+            warm_seconds: 2.0,
+            ack_p50_ms: 1.0,
+            ack_p99_ms: 3.0,
+        }
+    }
+
     fn run(hot_seconds: f64, xadd_seconds: f64) -> Run {
         Run {
             isotherm: Isotherm {
-                times: LoadTimes {
-                    events: 1000,
-                    acked_seconds: 0.5,
-                    hot_seconds,
-                    warm_seconds: 2.0,
-                    ack_p50_ms: 1.0,
-                    ack_p99_ms: 3.0,
-                },
+                times: load(hot_seconds),
                 cpu_seconds: Times::from([("ingest".to_owned(), 0.001)]),
             },
+            alone: load(hot_seconds / 2.0),
             baseline: Baseline {
                 times: BaselineTimes {
                     events: 1000,
@@ -218,6 +236,7 @@ mod tests {
         let runs = vec![run(1.0, 9.0), run(2.0, 1.0), run(8.0, 4.0)];
         let report = Report::new(1000, 440_000, runs);
         assert!((report.ratio() - 2.0).abs() < 1e-9);
+        assert!((report.ratio_alone() - 4.0).abs() < 1e-9);
         let runs = vec![run(1.0, 3.0), run(3.0, 3.0)];
         let report = Report::new(1000, 440_000, runs);
         assert!((report.ratio() - 1.5).abs() < 1e-9);
@@ -229,6 +248,7 @@ mod tests {
         for line in [
             "1,000 events of 440 bytes, one run",
             "acknowledged                   2,000      0.50",
+            "in hot, warm held              2,000      0.50",
             "one XADD per event               250      4.00",
             "ingest                                  1.00",
             "server of one XADD per event            3.00",

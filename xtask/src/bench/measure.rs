@@ -27,6 +27,14 @@ const PROGRAMS: [&str; 6] = [
     "archiver",
 ];
 
+/// When the warm tier is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Warm {
+    AtOnce,
+    /// Only when the events are in the hot tier.
+    Held,
+}
+
 /// The programs and a folder of their own.
 #[derive(Debug)]
 pub(super) struct Bench {
@@ -55,15 +63,26 @@ impl Bench {
     }
 
     pub(super) fn run(&self, count: u64) -> anyhow::Result<Run> {
-        let isotherm = self.in_folder("isotherm", |dir| self.isotherm(dir))?;
+        let isotherm = self.in_folder("isotherm", |dir| self.isotherm(dir, Warm::AtOnce))?;
+        let alone = self.in_folder("isotherm, hot alone", |dir| self.isotherm(dir, Warm::Held))?;
         let baseline = self.in_folder("xadd", |dir| self.baseline(dir))?;
-        for events in [isotherm.times.events, baseline.times.events] {
+        let written = [
+            isotherm.times.events,
+            alone.times.events,
+            baseline.times.events,
+        ];
+        for events in written {
             ensure!(events == count, "{events} of {count} events were written");
         }
-        Ok(Run { isotherm, baseline })
+        let alone = alone.times;
+        Ok(Run {
+            isotherm,
+            alone,
+            baseline,
+        })
     }
 
-    fn isotherm(&self, dir: &Path) -> anyhow::Result<Isotherm> {
+    fn isotherm(&self, dir: &Path, warm: Warm) -> anyhow::Result<Isotherm> {
         let base = process::free_base()?;
         let program = self.release.join("isotherm");
         let dev = process::isotherm(&program, dir, base, NO_MORE)?;
@@ -73,6 +92,10 @@ impl Bench {
         load.args(["--url", &format!("http://{}", local(2))]);
         load.args(["bench-load", "--valkey", &local(23), "--events"]);
         load.arg(self.events()).env("NO_PROXY", "127.0.0.1");
+        if warm == Warm::Held {
+            let compactor = cpu::child(dev.id(), "compactor")?;
+            load.args(["--hold", &compactor.to_string()]);
+        }
         let before = cpu::of_children(dev.id())?;
         let times = answer(load)?;
         let cpu_seconds = cpu::between(&before, &cpu::of_children(dev.id())?);

@@ -60,9 +60,9 @@ fn message(event: &Event) -> wire::Event {
     let event = event.clone();
     wire::Event {
         event_id: event.event_id.as_bytes().to_vec().into(),
-        conversation_id: event.conversation_id.into(),
+        conversation_id: event.conversation_id.as_str().to_owned(),
         task_id: event.task_id,
-        r#type: event.event_type.into(),
+        r#type: event.event_type.as_str().to_owned(),
         timestamp_us: event.timestamp.as_micros(),
         content: event.content,
         content_encoding: match event.content_encoding {
