@@ -19,7 +19,7 @@ use event::PartitionCount;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{output, value};
-use children::{Children, Layer};
+use children::{Children, Layer, Share};
 use clock::Clock;
 use folder::Folder;
 use ports::Ports;
@@ -125,14 +125,14 @@ async fn serve(
         Layer::Server,
         &programs.nats,
         servers::nats(data, ports)?,
-        0,
+        Share::default(),
     )?;
     children.start(
         "valkey",
         Layer::Server,
         &programs.valkey,
         servers::valkey(data, ports)?,
-        0,
+        Share::default(),
     )?;
     children
         .until("nats", START_LIMIT, async || {
@@ -147,8 +147,8 @@ async fn serve(
     let partitions = prepare(setting, first).await?;
     let services = services::all(setting, partitions);
     for (service, program) in services.iter().zip(&programs.services) {
-        let (args, nice) = (service.args.clone(), service.nice);
-        children.start(service.name, Layer::Service, program, args, nice)?;
+        let (args, share) = (service.args.clone(), service.share);
+        children.start(service.name, Layer::Service, program, args, share)?;
     }
     for service in &services {
         children

@@ -9,6 +9,7 @@ use std::{
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{self, Command, ExitStatus, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -40,6 +41,18 @@ impl Layer {
     }
 }
 
+/// What a program takes of the machine that all of them are on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Share {
+    /// How far it stands back behind the others.
+    pub(crate) nice: i32,
+    /// One of ours has half as many threads as there are cores: several work at the same time.
+    pub(crate) half_of_the_cores: bool,
+}
+
+/// How many threads our programs have; the user may set it.
+const THREADS: &str = "TOKIO_WORKER_THREADS";
+
 #[derive(Debug)]
 struct Child {
     name: &'static str,
@@ -70,7 +83,7 @@ impl Children {
         layer: Layer,
         program: &Path,
         args: Vec<OsString>,
-        nice: i32,
+        share: Share,
     ) -> anyhow::Result<()> {
         let log = self.logs.join(format!("{name}.log"));
         let file = new_log(&log).with_context(|| format!("write {}", log.display()))?;
@@ -79,15 +92,13 @@ impl Children {
         if let Some(path) = programs::library_path() {
             command.env("LD_LIBRARY_PATH", path);
         }
-        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-        for (variable, value) in shared_machine(cores) {
-            if env::var_os(variable).is_none() {
-                command.env(variable, value);
-            }
+        if share.half_of_the_cores && env::var_os(THREADS).is_none() {
+            let cores = thread::available_parallelism().map_or(1, NonZero::get);
+            command.env(THREADS, (cores / 2).max(1).to_string());
         }
         let process = command
             .args(["__exec", "--parent", &process::id().to_string()])
-            .args(["--nice", &nice.to_string(), "--"])
+            .args(["--nice", &share.nice.to_string(), "--"])
             .arg(program)
             .args(args)
             .stdin(Stdio::null())
@@ -215,15 +226,6 @@ impl Child {
             last_lines(&self.log)
         )
     }
-}
-
-/// What all of them are told of a machine with so many cores that they share, in variables that
-/// the user may set.
-fn shared_machine(cores: usize) -> [(&'static str, String); 1] {
-    [
-        // Ours: each has fewer threads than there are cores, for several work at the same time.
-        ("TOKIO_WORKER_THREADS", (cores / 2).max(1).to_string()),
-    ]
 }
 
 /// The log of the run before is kept once.

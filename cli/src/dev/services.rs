@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use super::{clock::Clock, ports::Ports};
+use super::{children::Share, clock::Clock, ports::Ports};
 
 /// What the flags depend on.
 #[derive(Debug)]
@@ -20,8 +20,7 @@ pub(crate) struct Service {
     pub(crate) name: &'static str,
     pub(crate) admin_port: u16,
     pub(crate) args: Vec<OsString>,
-    /// How far it stands back behind the others.
-    pub(crate) nice: i32,
+    pub(crate) share: Share,
 }
 
 const SEAL_AFTER: Duration = Duration::from_secs(600);
@@ -58,7 +57,10 @@ pub(crate) fn all(setting: &Setting, partitions: u16) -> Vec<Service> {
             name,
             admin_port: ports.admin(n),
             args: flags.0,
-            nice: if LATER.contains(&name) { BEHIND } else { 0 },
+            share: Share {
+                nice: if LATER.contains(&name) { BEHIND } else { 0 },
+                half_of_the_cores: name != "query",
+            },
         }
     });
     services.collect()

@@ -217,19 +217,15 @@ impl Run {
             self.checkpoint.save(state)?;
         }
         let posted = post.flush(self.skip_bad).await?;
-        state
-            .refused
-            .extend(posted.bad.into_iter().map(|(key, bad)| {
-                let (
-                    code,
-                    Key {
-                        event_id,
-                        rowid,
-                        rows,
-                    },
-                ) = (bad.code, key);
-                (event_id, Refused { code, rowid, rows })
-            }));
+        for (key, bad) in posted.bad {
+            let (rowid, rows) = (key.rowid, key.rows);
+            let refused = Refused {
+                code: bad.code,
+                rowid,
+                rows,
+            };
+            state.refused.insert(key.event_id, refused);
+        }
         state.mark = mark;
         state.events += posted.acked;
         state.duplicates += posted.duplicates;

@@ -1,7 +1,7 @@
 //! What can go wrong, by what the caller does about it.
 
 use event_proto::DecodeError;
-use redis::{ErrorKind, RedisError, ServerErrorKind};
+use redis::{ErrorKind, RedisError};
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -48,38 +48,39 @@ impl Error {
     }
 }
 
+/// What passes by itself: a server that starts, or that another takes the place of, or whose scripts
+/// are to be loaded again.
+const PASSING: [&str; 7] = [
+    "BUSY",
+    "CLUSTERDOWN",
+    "LOADING",
+    "MASTERDOWN",
+    "NOSCRIPT",
+    "READONLY",
+    "TRYAGAIN",
+];
+/// It is full, or the disk of its append-only file is.
+const FULL: [&str; 2] = ["MISCONF", "OOM"];
+
 impl From<RedisError> for Error {
     fn from(error: RedisError) -> Self {
-        let passes = matches!(
-            error.kind(),
-            ErrorKind::Io
-                | ErrorKind::Server(
-                    ServerErrorKind::BusyLoading
-                        | ServerErrorKind::TryAgain
-                        | ServerErrorKind::ClusterDown
-                        | ServerErrorKind::MasterDown
-                        | ServerErrorKind::ReadOnly
-                        | ServerErrorKind::NoScript
-                )
-        );
-        if is_full(&error) {
+        // A transaction that was refused is refused for what was said of its commands.
+        let of_commands = error.clone().into_server_errors().unwrap_or_default();
+        let says = |codes: &[&str]| {
+            let said = of_commands.iter().map(|(_, error)| error.code());
+            said.chain(error.code()).any(|code| codes.contains(&code))
+        };
+        if says(&FULL) {
             Self::Full(error)
-        } else if passes
+        } else if says(&PASSING)
+            || error.kind() == ErrorKind::Io
             || error.is_io_error()
             || error.is_timeout()
             || error.is_connection_dropped()
-            || error.code() == Some("BUSY")
         {
             Self::Unavailable(error)
         } else {
             Self::Refused(error)
         }
     }
-}
-
-/// `OOM` itself, or the disk of the append-only file. A transaction says it of its commands.
-fn is_full(error: &RedisError) -> bool {
-    let full = |code: &str| matches!(code, "OOM" | "MISCONF");
-    let of_commands = error.clone().into_server_errors().unwrap_or_default();
-    error.code().is_some_and(full) || of_commands.iter().any(|(_, error)| full(error.code()))
 }

@@ -107,8 +107,8 @@ async fn agree(
         .map_or(Ok(()), |message| Ok(compare(tier, mark, message)?))
 }
 
-/// Fails when the log of `partition`, which is at `state`, is not that of the cold tier. Waits while the cold tier does
-/// not answer.
+/// Fails when the log of `partition`, which is at `state`, is not that of the cold tier. Waits while
+/// the cold tier does not answer.
 pub(crate) async fn check_cold(
     cold: &mut Cold,
     log: &EventLog,

@@ -44,6 +44,27 @@ async fn a_server_that_is_away_is_a_transient_error_and_comes_back() {
 }
 
 #[tokio::test]
+async fn a_server_that_another_takes_the_place_of_is_a_transient_error() {
+    on_each_server(async |world: World| {
+        world.writer.start(PARTITION, 1).await.unwrap();
+        world.append("a", 1..=3).await;
+        world.server.command("REPLICAOF 127.0.0.1 1").await;
+
+        let packs = [pack("a", &[(4, 0)])];
+        let appended = world.writer.append(PARTITION, 3, 4, &packs).await;
+        let skipped = world.writer.skip(PARTITION, 3, 9).await;
+
+        for error in [appended.unwrap_err(), skipped.unwrap_err()] {
+            assert!(error.is_transient(), "{error:?}");
+        }
+        world.server.command("REPLICAOF NO ONE").await;
+        world.append("a", 4..=4).await;
+        assert_eq!(world.places("a").await.len(), 4);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_full_server_takes_nothing_until_it_is_trimmed() {
     on_each_server(async |world: World| {
         world.writer.start(PARTITION, 1).await.unwrap();
