@@ -21,7 +21,7 @@ use measure::Bench;
 
 /// Of the generator: every bench posts the same events.
 const SEED: u64 = 1;
-/// The least that hot must be of one XADD per event, each of them alone on the machine.
+/// The least that hot must be of one XADD per event, while the warm tier is written too.
 const GOAL: f64 = 1.5;
 
 #[derive(Debug, clap::Args)]
@@ -66,8 +66,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     );
     let mut out = std::io::stdout();
     out.write_all(text.as_bytes()).context("write to stdout")?;
-    if alone < GOAL {
-        bail!("the goal is missed: {alone:.2}x");
+    if ratio < GOAL {
+        bail!("the goal is missed: {ratio:.2}x");
     }
     Ok(())
 }
