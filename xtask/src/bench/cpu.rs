@@ -13,29 +13,25 @@ pub(super) type Times = BTreeMap<String, f64>;
 /// What the children of `parent` have used up to now.
 pub(super) fn of_children(parent: u32) -> anyhow::Result<Times> {
     let mut times = Times::new();
-    for entry in fs::read_dir("/proc").context("read /proc")? {
-        // Processes come and go while we look.
-        let Some(stat) = entry.ok().and_then(|entry| read(&entry.path())) else {
-            continue;
-        };
-        if stat.parent == parent {
-            *times.entry(stat.name).or_default() += stat.seconds;
-        }
+    for stat in children(parent)? {
+        *times.entry(stat.name).or_default() += stat.seconds;
     }
     Ok(times)
 }
 
 /// The child of `parent` that runs the program `name`.
 pub(super) fn child(parent: u32, name: &str) -> anyhow::Result<u32> {
-    for entry in fs::read_dir("/proc").context("read /proc")? {
-        let Ok(entry) = entry else { continue };
-        let is_it = |stat: Stat| stat.parent == parent && stat.name == name;
-        if read(&entry.path()).is_some_and(is_it) {
-            let process = entry.file_name();
-            return process.to_string_lossy().parse().context("read /proc");
-        }
-    }
-    anyhow::bail!("{name} does not run")
+    let child = children(parent)?.find(|stat| stat.name == name);
+    Ok(child
+        .with_context(|| format!("{name} does not run"))?
+        .process)
+}
+
+fn children(parent: u32) -> anyhow::Result<impl Iterator<Item = Stat>> {
+    let entries = fs::read_dir("/proc").context("read /proc")?;
+    // Processes come and go while we look.
+    let stats = entries.filter_map(|entry| read(&entry.ok()?.path()));
+    Ok(stats.filter(move |stat| stat.parent == parent))
 }
 
 /// What one process has used up to now.
@@ -55,6 +51,7 @@ pub(super) fn between(before: &Times, after: &Times) -> Times {
 
 #[derive(Debug, PartialEq)]
 struct Stat {
+    process: u32,
     name: String,
     parent: u32,
     seconds: f64,
@@ -68,10 +65,11 @@ fn read(process: &Path) -> Option<Stat> {
 /// 14th and 15th field.
 fn parse(stat: &str) -> Option<Stat> {
     let (head, rest) = stat.rsplit_once(')')?;
-    let (_pid, name) = head.split_once('(')?;
+    let (process, name) = head.split_once('(')?;
     let fields: Vec<&str> = rest.split_whitespace().collect();
     let ticks = |index: usize| fields.get(index)?.parse::<f64>().ok();
     Some(Stat {
+        process: process.trim_end().parse().ok()?,
         name: name.to_owned(),
         parent: fields.get(1)?.parse().ok()?,
         seconds: (ticks(11)? + ticks(12)?) / TICKS_PER_SECOND,
@@ -86,6 +84,7 @@ mod tests {
     fn a_name_with_a_parenthesis_is_read() {
         let stat = "17 (a) (b) S 4 17 17 0 -1 4194560 100 0 0 0 250 50 7 7 20 0 1 0 12 0";
         let expected = Stat {
+            process: 17,
             name: "a) (b".to_owned(),
             parent: 4,
             seconds: 3.0,
@@ -98,6 +97,11 @@ mod tests {
         let own = std::process::id();
         let stat = read(Path::new(&format!("/proc/{own}"))).unwrap();
         assert!(of_children(stat.parent).unwrap().contains_key(&stat.name));
+        assert!(
+            children(stat.parent)
+                .unwrap()
+                .any(|child| child.process == own)
+        );
         assert!(of(own).unwrap() >= stat.seconds);
     }
 }
