@@ -30,6 +30,10 @@ const TRIM_INTERVAL: Duration = Duration::from_secs(10);
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(10);
 const LOG_GRACE: Duration = Duration::from_secs(3600);
 
+/// The compactor lets the others go first for so long when all of them need the processors, unless
+/// somebody reads what it has not looked at yet.
+const GIVE_WAY: &str = "2s";
+
 const USE_COLD: [&str; 3] = ["compactor", "query", "archiver"];
 
 /// What they do can wait a little, and nothing is lost while it waits: when the machine is busy, what
@@ -89,7 +93,8 @@ fn own_flags(name: &str, setting: &Setting, partitions: u16, flags: &mut Flags) 
             .add("--flight-addr", flight)
             .add("--seal-after", clock.flag_from(SHORTEST_SEAL, SEAL_AFTER))
             .add("--upkeep-interval", clock.flag(UPKEEP_INTERVAL))
-            .add("--log-grace", clock.flag(LOG_GRACE)),
+            .add("--log-grace", clock.flag(LOG_GRACE))
+            .add("--give-way", GIVE_WAY),
         "query" => flags
             .add("--listen", local(ports.query()))
             .add("--redis-url", redis_url(ports))

@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
+    time::Instant,
 };
 
 use event::{PartitionId, RangeSet, Seq, Timestamp};
@@ -46,6 +47,7 @@ pub struct Shelf {
     pub dir: PathBuf,
     /// Reaches up to what is committed.
     repeats: Mutex<Repeats>,
+    asked: Mutex<Option<Instant>>,
     state: Mutex<State>,
 }
 
@@ -77,6 +79,7 @@ impl Shelf {
             partition,
             dir: dir.to_owned(),
             repeats: Mutex::new(Repeats::new(sealed, sealed)),
+            asked: Mutex::default(),
             state: Mutex::new(state),
         }
     }
@@ -140,8 +143,23 @@ impl Shelf {
         self.lock_repeats().forget(seq);
     }
 
+    /// What behind `after` repeats earlier events, for a reader that waits to know.
     pub(crate) fn repeats(&self, after: Seq) -> Repeats {
+        *self.lock_asked() = Some(Instant::now());
         self.lock_repeats().behind(after)
+    }
+
+    /// When a reader asked last what repeats earlier events: it waits until all that it reads is
+    /// committed, and asks again until then.
+    #[must_use]
+    pub fn asked(&self) -> Option<Instant> {
+        *self.lock_asked()
+    }
+
+    fn lock_asked(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.asked
+            .lock()
+            .expect("nothing panics while it holds this")
     }
 
     fn lock_repeats(&self) -> MutexGuard<'_, Repeats> {

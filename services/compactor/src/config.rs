@@ -53,6 +53,13 @@ pub struct Args {
     /// How often to look for slices to merge and to drop.
     #[arg(long, default_value = "10s")]
     pub upkeep_interval: humantime::Duration,
+    /// While the machine is busy and no reader waits, let others go first and be up to this much
+    /// behind the log. For machines where everything runs; 0s: never.
+    #[arg(long, default_value = "0s")]
+    pub give_way: humantime::Duration,
+    /// Where Linux tells how long somebody has waited for a processor.
+    #[arg(long, hide = true, default_value = "/proc/pressure/cpu")]
+    pub pressure_file: PathBuf,
     #[command(flatten)]
     pub runtime: RuntimeArgs,
 }
@@ -69,6 +76,7 @@ pub(crate) struct Config {
     pub seal: SealRules,
     pub log_grace: Duration,
     pub upkeep_interval: Duration,
+    pub give_way: GiveWay,
 }
 
 /// When a segment is sealed.
@@ -76,6 +84,13 @@ pub(crate) struct Config {
 pub(crate) struct SealRules {
     pub bytes: u64,
     pub after: Duration,
+}
+
+/// How far behind the log it may fall while others need the processors, and the file that says so.
+#[derive(Clone, Debug)]
+pub(crate) struct GiveWay {
+    pub patience: Duration,
+    pub pressure: PathBuf,
 }
 
 const MIB: u64 = 1024 * 1024;
@@ -111,6 +126,10 @@ impl Args {
             },
             log_grace: self.log_grace.into(),
             upkeep_interval: self.upkeep_interval.into(),
+            give_way: GiveWay {
+                patience: self.give_way.into(),
+                pressure: self.pressure_file.clone(),
+            },
         })
     }
 }

@@ -7,6 +7,7 @@
 
 mod cold;
 mod config;
+mod courtesy;
 mod decode;
 mod duplicates;
 mod fence;
@@ -175,6 +176,7 @@ impl Service {
             taking,
             metrics: self.metrics.clone(),
             seal: self.config.seal,
+            give_way: self.config.give_way.clone(),
             flight_url: url,
             heavy: Arc::new(Semaphore::new(1)),
         })

@@ -20,7 +20,8 @@ use tracing::Instrument as _;
 use warm_tier::{Frames, Partition};
 
 use crate::{
-    config::SealRules,
+    config::{GiveWay, SealRules},
+    courtesy::Courtesy,
     decode,
     duplicates::{Report, Reporter},
     fence,
@@ -47,6 +48,7 @@ pub(crate) struct Shared {
     pub taking: watch::Receiver<bool>,
     pub metrics: Metrics,
     pub seal: SealRules,
+    pub give_way: GiveWay,
     pub flight_url: String,
     /// One seal or merge at a time: they take memory.
     pub heavy: Arc<Semaphore>,
@@ -61,6 +63,7 @@ pub(crate) struct Worker {
     watermarks: watch::Sender<Option<Watermark>>,
     /// When the open segment took its first batch.
     open_since: Option<Instant>,
+    courtesy: Courtesy,
 }
 
 impl Worker {
@@ -72,6 +75,7 @@ impl Worker {
     ) -> Self {
         let open_since = (!partition.open_state().is_empty).then(Instant::now);
         Self {
+            courtesy: Courtesy::new(shared.give_way.clone()),
             shared,
             partition: Some(partition),
             duplicates,
@@ -89,6 +93,7 @@ impl Worker {
         let log = self.shared.log.clone();
         let messages = log.read_from(id, next).await.context("read the log")?;
         let mut chunks = messages.ready_chunks(MAX_CHUNK);
+        let shelf = self.partition().shelf();
         let mut ticks = time::interval(TICK);
         ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
         loop {
@@ -97,7 +102,9 @@ impl Worker {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
                 _ = ticks.tick() => None,
-                chunk = chunks.next(), if taking => Some(chunk.context("event log closed")?),
+                chunk = self.courtesy.then(&shelf, chunks.next()), if taking => {
+                    Some(chunk.context("event log closed")?)
+                }
             };
             match chunk {
                 Some(chunk) => {
@@ -138,6 +145,7 @@ impl Worker {
     }
 
     async fn append(&mut self, messages: Vec<LogMessage>) -> anyhow::Result<()> {
+        let newest = messages.last().map(|message| message.received_at);
         let span = tracing::info_span!(
             "append",
             partition = %self.partition().id(),
@@ -156,6 +164,7 @@ impl Worker {
         }
         .instrument(span)
         .await?;
+        self.courtesy.reached(newest);
         self.tick().await
     }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that fails must panic")]
 
+mod courtesy;
 mod crash;
 mod duplicates;
 mod lifecycle;
