@@ -13,6 +13,7 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use serde::Deserialize;
 use tokio::task::JoinSet;
+use url::Url;
 
 use crate::client::{Client, NDJSON};
 
@@ -55,15 +56,16 @@ pub(super) fn requests(file: &Bytes, batch: usize) -> (usize, Vec<Bytes>) {
 
 /// Posts all requests, in no particular order.
 pub(super) async fn post(client: &Client, requests: Vec<Bytes>) -> anyhow::Result<Load> {
-    let requests = Arc::new(requests);
+    let (url, requests) = (client.url(&["v1", "events"]), Arc::new(requests));
     let next = Arc::new(AtomicUsize::new(0));
     let mut connections = JoinSet::new();
     for _ in 0..CONNECTIONS {
-        let (client, requests, next) = (client.clone(), Arc::clone(&requests), Arc::clone(&next));
+        let (client, url) = (client.clone(), url.clone());
+        let (requests, next) = (Arc::clone(&requests), Arc::clone(&next));
         connections.spawn(async move {
             let mut load = Load::default();
             while let Some(body) = requests.get(next.fetch_add(1, Ordering::Relaxed)) {
-                load.post(&client, body.clone()).await?;
+                load.post(&client, url.clone(), body.clone()).await?;
             }
             anyhow::Ok(load)
         });
@@ -77,8 +79,7 @@ pub(super) async fn post(client: &Client, requests: Vec<Bytes>) -> anyhow::Resul
 }
 
 impl Load {
-    async fn post(&mut self, client: &Client, body: Bytes) -> anyhow::Result<()> {
-        let url = client.url(&["v1", "events"]);
+    async fn post(&mut self, client: &Client, url: Url, body: Bytes) -> anyhow::Result<()> {
         let request = client.post(url, NDJSON, Vec::new()).body(body);
         let started = Instant::now();
         let response = client.send(request.timeout(REQUEST_LIMIT)).await?;

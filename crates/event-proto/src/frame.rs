@@ -87,7 +87,8 @@ pub struct Identity {
 #[derive(Debug)]
 pub struct FrameBuilder {
     tenant: TenantId,
-    identity: blake3::Hasher,
+    /// What the message id is a hash of: hashed as one, which is much faster than piece by piece.
+    identity: Vec<u8>,
     conversations: Vec<ConversationId>,
     conversation_index: Vec<u32>,
     events: Events,
@@ -97,11 +98,8 @@ impl FrameBuilder {
     /// With memory for events of `bytes` together, or for a full frame if that is less.
     #[must_use]
     pub fn new(tenant: TenantId, partition: PartitionId, bytes: usize) -> Self {
-        let mut identity = blake3::Hasher::new();
-        identity.update(tenant.as_str().as_bytes()).update(&[0]);
-        identity
-            .update(partition.to_string().as_bytes())
-            .update(&[0]);
+        let name = partition.to_string();
+        let identity = [tenant.as_str().as_bytes(), name.as_bytes(), &[]].join(&0);
         Self {
             tenant,
             identity,
@@ -127,8 +125,9 @@ impl FrameBuilder {
 
     /// Adds an event of a conversation that was named; returns its index in the frame.
     pub fn push(&mut self, identity: Identity, conversation: u32, event: Encoded<'_>) -> u16 {
-        self.identity.update(identity.id.as_bytes());
-        self.identity.update(&identity.checksum.to_le_bytes());
+        self.identity.extend_from_slice(identity.id.as_bytes());
+        self.identity
+            .extend_from_slice(&identity.checksum.to_le_bytes());
         self.conversation_index.push(conversation);
         self.events.push(event);
         u16::try_from(self.len() - 1).expect("at most 500")
@@ -148,7 +147,7 @@ impl FrameBuilder {
     /// partition and each event's identity, in order. The same request gives the same.
     #[must_use]
     pub fn message_id(&self) -> String {
-        self.identity.finalize().to_hex().to_string()
+        blake3::hash(&self.identity).to_hex().to_string()
     }
 
     /// The message for the log.

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 
 use prost::Message as _;
 
-use super::{Frame, FrameBuilder};
-use crate::{DecodeError, EncodedEvent, Pack, PackedEvent, wire};
+use super::{Frame, FrameBuilder, Identity};
+use crate::{DecodeError, Encoded, EncodedEvent, Pack, PackedEvent, wire};
 
 fn any_event() -> impl Strategy<Value = Event> {
     let text = prop::option::of(".{0,20}");
@@ -139,4 +139,30 @@ fn the_message_id_depends_on_ids_bodies_and_order_and_on_nothing_else() {
     let mut changed = events;
     changed[0].content.push('!');
     assert_ne!(build(&changed).message_id(), id);
+}
+
+/// A retry may meet another version of ingest: docs/formats.md says what is hashed.
+#[test]
+fn the_message_id_is_a_hash_of_the_tenant_the_partition_and_each_events_identity() {
+    let partition = PartitionId::first(3);
+    let mut frame = FrameBuilder::new(TenantId::default_tenant(), partition, 0);
+    let mut hashed = format!("default\0{partition}\0").into_bytes();
+    for number in 1..=2_u32 {
+        let conversation = frame.conversation(&ConversationId::new("c").unwrap());
+        let identity = Identity {
+            id: EventId::from_u128(number.into()),
+            checksum: number,
+        };
+        let event = Encoded {
+            bytes: b"event",
+            crc32c: 0,
+        };
+        frame.push(identity, conversation, event);
+        hashed.extend_from_slice(&u128::from(number).to_be_bytes());
+        hashed.extend_from_slice(&number.to_le_bytes());
+    }
+    assert_eq!(
+        frame.message_id(),
+        blake3::hash(&hashed).to_hex().to_string()
+    );
 }
