@@ -173,7 +173,7 @@ fn matches(policy: &Policy) -> String {
     let labels = selector.match_labels.len() + selector.match_expressions.len();
     let parts = [
         list("tenant", &selector.tenants),
-        list("stream", &selector.streams),
+        list("conversation", &selector.conversations),
         list("type", &selector.event_types),
         (labels > 0).then(|| format!("{labels} label rules")),
     ];

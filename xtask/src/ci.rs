@@ -5,6 +5,7 @@ use crate::{
     run::{say, step},
     setup,
     test::{self, Summary},
+    vocabulary,
 };
 
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -33,6 +34,7 @@ pub(crate) fn lint() -> anyhow::Result<()> {
     step("setup", setup::run)?;
     step("fmt", check::formatted)?;
     step("layers", layers::run)?;
+    step("vocabulary", vocabulary::run)?;
     step("lengths", lengths::run)?;
     step("clippy", check::clippy)?;
     step("doc", check::docs)?;

@@ -1,10 +1,12 @@
-//! Who may link what: the architecture, checked against `cargo metadata`. `deny.toml` says the
-//! same to cargo-deny.
+//! Who may link what: the architecture, checked against `cargo metadata`; `deny.toml` says the
+//! same to cargo-deny. Inside a crate: which modules need each other in a circle.
 
 use anyhow::{Context as _, bail};
+use circles::Module;
 
 use crate::run;
 
+mod circles;
 mod metadata;
 mod rules;
 
@@ -18,9 +20,42 @@ pub(crate) fn run() -> anyhow::Result<()> {
     ]);
     let metadata = run::output(metadata)?;
     let metadata = Metadata::parse(&metadata).context("read cargo metadata")?;
-    let violations = rules::violations(&metadata);
+    let mut violations = rules::violations(&metadata);
+    violations.extend(circles::violations(&modules()?));
     if !violations.is_empty() {
         bail!("the layers are broken:\n{}", violations.join("\n"));
     }
     Ok(())
+}
+
+/// The modules of all crates, but those of tests.
+fn modules() -> anyhow::Result<Vec<Module>> {
+    let mut git = std::process::Command::new("git");
+    git.args([
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+    ]);
+    git.arg("*.rs").current_dir(run::root());
+    let listed = run::output(git).context("list the sources")?;
+    let listed = String::from_utf8(listed).context("read the list of sources")?;
+    let module = |file: &str| {
+        let (krate, path) = file.split_once("/src/")?;
+        let path = path.strip_suffix(".rs")?;
+        if path.ends_with("tests") || path.contains("tests/") {
+            return None;
+        }
+        let text = std::fs::read_to_string(run::root().join(file)).ok()?;
+        // The tests of a file may look anywhere.
+        let text = text.split("#[cfg(test)]").next()?.to_owned();
+        let path = match path {
+            "lib" | "main" => String::new(),
+            path => path.to_owned(),
+        };
+        let krate = krate.to_owned();
+        Some(Module { krate, path, text })
+    };
+    Ok(listed.split_terminator('\0').filter_map(module).collect())
 }

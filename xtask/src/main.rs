@@ -13,6 +13,7 @@ mod process;
 mod run;
 mod setup;
 mod test;
+mod vocabulary;
 
 use std::{io::Write as _, process::ExitCode};
 
@@ -51,9 +52,11 @@ enum Command {
     Crdgen(crdgen::Args),
     /// Check who links what.
     Layers,
+    /// Check the words: none that is banned, and a glossary that has those of the code.
+    Vocabulary,
     /// Format the sources.
     Fmt,
-    /// Formatting, clippy, docs, layers, file lengths and generated files, without the tests.
+    /// Formatting, clippy, docs, layers, words, file lengths and generated files, without the tests.
     Lint,
 }
 
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Command::Ci => ci::run(),
         Command::Crdgen(args) => crdgen::run(&args),
         Command::Layers => layers::run(),
+        Command::Vocabulary => vocabulary::run(),
         Command::Fmt => check::format(),
         Command::Lint => ci::lint(),
     };

@@ -121,7 +121,7 @@ impl Children {
     pub(crate) fn must_live(&mut self) -> anyhow::Result<()> {
         for child in &mut self.children {
             if let Some(status) = child.process.try_wait()? {
-                return Err(child.obituary(status));
+                return Err(child.exit_report(status));
             }
         }
         Ok(())
@@ -208,7 +208,7 @@ impl Child {
         Pid::from_raw(self.process.id().cast_signed())
     }
 
-    fn obituary(&self, status: ExitStatus) -> anyhow::Error {
+    fn exit_report(&self, status: ExitStatus) -> anyhow::Error {
         let log = String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned();
         // What our programs say last is meant for people; the rest of their logs is not.
         let said = log

@@ -27,12 +27,12 @@ const SEAL_AFTER: Duration = Duration::from_secs(600);
 /// Sealing writes files and syncs them: more often than this it slows everything down.
 const SHORTEST_SEAL: Duration = Duration::from_secs(3);
 const TRIM_INTERVAL: Duration = Duration::from_secs(10);
-const UPKEEP_INTERVAL: Duration = Duration::from_secs(10);
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(10);
 const LOG_GRACE: Duration = Duration::from_secs(3600);
 
 /// The compactor lets the others go first for so long when all of them need the processors, unless
 /// somebody reads what it has not looked at yet.
-const GIVE_WAY: &str = "2s";
+const THROTTLE_UNDER_PRESSURE: &str = "2s";
 
 const USE_COLD: [&str; 3] = ["compactor", "query", "archiver"];
 
@@ -92,9 +92,9 @@ fn own_flags(name: &str, setting: &Setting, partitions: u16, flags: &mut Flags) 
             .add("--data", setting.data.join("warm"))
             .add("--flight-addr", flight)
             .add("--seal-after", clock.flag_from(SHORTEST_SEAL, SEAL_AFTER))
-            .add("--upkeep-interval", clock.flag(UPKEEP_INTERVAL))
+            .add("--maintenance-interval", clock.flag(MAINTENANCE_INTERVAL))
             .add("--log-grace", clock.flag(LOG_GRACE))
-            .add("--give-way", GIVE_WAY),
+            .add("--throttle-under-pressure", THROTTLE_UNDER_PRESSURE),
         "query" => flags
             .add("--listen", local(ports.query()))
             .add("--redis-url", redis_url(ports))

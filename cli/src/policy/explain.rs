@@ -112,7 +112,7 @@ fn ranks(own: &Policy, next: &Policy) -> String {
 fn specific(policy: &Policy) -> [bool; 4] {
     let selector = &policy.selector;
     [
-        !selector.streams.is_empty(),
+        !selector.conversations.is_empty(),
         !selector.tenants.is_empty(),
         !selector.event_types.is_empty(),
         !selector.match_labels.is_empty() || !selector.match_expressions.is_empty(),
@@ -188,12 +188,12 @@ mod tests {
 
     use super::{Policy, RuleSet, Subject, why};
 
-    fn policy(name: &str, priority: i32, streams: &[&str]) -> Policy {
+    fn policy(name: &str, priority: i32, conversations: &[&str]) -> Policy {
         Policy {
             name: name.to_owned(),
             priority,
             selector: Selector {
-                streams: streams.iter().map(ToString::to_string).collect(),
+                conversations: conversations.iter().map(ToString::to_string).collect(),
                 ..Selector::default()
             },
             hot: None,

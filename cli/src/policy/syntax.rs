@@ -54,7 +54,7 @@ fn advice(wanted: &str, field: &str, value: &str) -> Option<String> {
             let example = match field {
                 "hot" | "warm" | "cold" => "{maxAge: 7d}",
                 "tiers" => "{hot: {maxAge: 1h}}",
-                "selector" => "{streams: [case-*]}",
+                "selector" => "{conversations: [case-*]}",
                 "metadata" => "{name: short}",
                 _ => "{environment: prod}",
             };
@@ -94,8 +94,8 @@ mod tests {
                 "line 4: disabled is maybe: write true or false, for example disabled: true",
             ),
             (
-                "spec: {selector: {streams: case}}",
-                "line 4: streams is case: write a list, for example streams: [case]",
+                "spec: {selector: {conversations: case}}",
+                "line 4: conversations is case: write a list, for example conversations: [case]",
             ),
             (
                 "spec: {tiers: {hot: {maxAge: [1h]}}}",

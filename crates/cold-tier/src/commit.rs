@@ -10,7 +10,13 @@ use deltalake_core::{
 use event::{PartitionId, Seq, SeqRange, Timestamp};
 use serde_json::{Map, Value, json};
 
-use crate::{ColdFile, Error, Result, StagedFile, log::Log, replay::State, stage::sha256};
+use crate::{
+    error::{Error, Result},
+    file::ColdFile,
+    log::Log,
+    replay::State,
+    stage::{StagedFile, sha256},
+};
 
 /// Every lost round means that another committer won one.
 const ROUNDS: u32 = 100;
@@ -35,24 +41,24 @@ pub struct Change {
 
 /// What became of a [`Change`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Landed {
+pub enum CommitOutcome {
     /// Committed now, as this version.
-    Now(Version),
+    Committed(Version),
     /// The range was committed before, by this or by another committer.
-    Already,
-    /// Not committed: the table has moved on, plan again. For a range, it would leave a hole.
-    Overtaken,
+    AlreadyCommitted,
+    /// Not committed: the table has moved on, plan again. For a range, it would leave a gap.
+    Conflict,
 }
 
-pub(crate) async fn commit(log: &Log, change: &Change, now: Timestamp) -> Result<Landed> {
+pub(crate) async fn commit(log: &Log, change: &Change, now: Timestamp) -> Result<CommitOutcome> {
     let mut errors = 0;
     for _ in 0..ROUNDS {
         let state = log.refresh().await?.ok_or_else(|| Error::Log {
             table: log.table().name(),
             reason: "it does not exist".to_owned(),
         })?;
-        if let Some(landed) = decided(&state, change) {
-            return Ok(landed);
+        if let Some(outcome) = decided(&state, change) {
+            return Ok(outcome);
         }
         let version = state.version + 1;
         let previous = log.entry(state.version).await?;
@@ -64,7 +70,7 @@ pub(crate) async fn commit(log: &Log, change: &Change, now: Timestamp) -> Result
             Ok(true) => {
                 log.refresh().await?;
                 log.checkpoint_if_due(version).await;
-                return Ok(Landed::Now(version));
+                return Ok(CommitOutcome::Committed(version));
             }
             Ok(false) => tokio::time::sleep(PAUSE).await,
             // Not known whether it is there: the next round sees.
@@ -76,23 +82,23 @@ pub(crate) async fn commit(log: &Log, change: &Change, now: Timestamp) -> Result
             Err(error) => return Err(error),
         }
     }
-    Ok(Landed::Overtaken)
+    Ok(CommitOutcome::Conflict)
 }
 
 /// What can be said without trying.
-fn decided(state: &Arc<State>, change: &Change) -> Option<Landed> {
+fn decided(state: &Arc<State>, change: &Change) -> Option<CommitOutcome> {
     if let Some((partition, range)) = change.range {
         let committed = committed(state, partition);
         if committed >= range.hi {
-            return Some(Landed::Already);
+            return Some(CommitOutcome::AlreadyCommitted);
         }
         // The first range of a table may begin anywhere.
         if committed != 0 && committed + 1 != range.lo {
-            return Some(Landed::Overtaken);
+            return Some(CommitOutcome::Conflict);
         }
     }
     let live = |file: &ColdFile| state.files.contains_key(&file.path);
-    (!change.removes.iter().all(live)).then_some(Landed::Overtaken)
+    (!change.removes.iter().all(live)).then_some(CommitOutcome::Conflict)
 }
 
 /// The greatest sequence of `partition` that the table has; 0 when none.

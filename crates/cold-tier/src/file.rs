@@ -7,7 +7,7 @@ use event::{PartitionId, Seq, SeqRange, Timestamp};
 use retention::Class;
 use serde::Deserialize;
 
-use crate::Table;
+use crate::table::Table;
 
 const CLASS: &str = "isotherm.class";
 const RANGE: &str = "isotherm.range";

@@ -29,13 +29,13 @@ mod tier;
 mod vacuum;
 
 pub use cache::ObjectCache;
-pub use commit::{Change, Landed};
+pub use commit::{Change, CommitOutcome};
 pub use error::{Error, Result};
 pub use file::{ColdFile, Extent, Provenance, parse_partition};
 pub use open::{ColdOptions, S3Options};
 pub use prune::{ColdScan, Order};
 pub use snapshot::{ColdSnapshot, TableSnapshot};
-pub use stage::{Draft, StagedFile};
+pub use stage::{PendingFile, StagedFile};
 pub use table::Table;
 pub use tier::ColdTier;
 pub use vacuum::Vacuumed;

@@ -18,7 +18,13 @@ use object_store::{
 use serde::Deserialize;
 use url::Url;
 
-use crate::{Error, Result, Table, checkpoint, open::Location, replay::State};
+use crate::{
+    checkpoint,
+    error::{Error, Result},
+    open::Location,
+    replay::State,
+    table::Table,
+};
 
 /// A checkpoint every so many entries, so that a reader starts with few small reads.
 const CHECKPOINT_EVERY: Version = 20;

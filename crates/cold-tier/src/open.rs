@@ -8,7 +8,11 @@ use object_store::{
 };
 use url::Url;
 
-use crate::{Error, ObjectCache, Result, durable::DurableDisk};
+use crate::{
+    cache::ObjectCache,
+    durable::DurableDisk,
+    error::{Error, Result},
+};
 
 /// One request, from the first byte sent to the last received.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);

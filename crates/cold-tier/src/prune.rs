@@ -7,7 +7,7 @@ use event::{ConversationId, PartitionId, RangeSet, Seq, TenantId, Timestamp};
 use retention::Class;
 use std::sync::Arc;
 
-use crate::{ColdFile, Table};
+use crate::{file::ColdFile, table::Table};
 
 /// By position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,7 +10,13 @@ use object_store::ObjectStoreExt as _;
 use segment::parquet_io::{self, Selection};
 
 use crate::{
-    ColdFile, ColdScan, ColdTier, Error, Order, Result, TableSnapshot, rows, stage::verify,
+    error::{Error, Result},
+    file::ColdFile,
+    prune::{ColdScan, Order},
+    rows,
+    snapshot::TableSnapshot,
+    stage::verify,
+    tier::ColdTier,
 };
 
 /// Objects fetched at a time; each is held whole, at most 128 MB.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use deltalake_core::kernel::{Add, Transaction, Version};
 use serde::Deserialize;
 
-use crate::{ColdFile, Table};
+use crate::{file::ColdFile, table::Table};
 
 /// What one table holds at one version.
 #[derive(Clone, Debug)]

@@ -17,7 +17,10 @@ use arrow::{
 use event::{PartitionId, RangeSet, Timestamp};
 use segment::{Error, Result};
 
-use crate::{ColdScan, Order, Table};
+use crate::{
+    prune::{ColdScan, Order},
+    table::Table,
+};
 
 /// `rows` as they lie in a file: sorted, and without the columns that lie in the path.
 pub(crate) fn in_file_order(table: Table, rows: &RecordBatch) -> Result<RecordBatch> {

@@ -5,7 +5,12 @@ use std::{collections::BTreeMap, sync::Arc};
 use deltalake_core::kernel::Version;
 use event::{PartitionId, Seq};
 
-use crate::{ColdFile, Table, commit::committed, file::parse_partition, replay::State};
+use crate::{
+    commit::committed,
+    file::{ColdFile, parse_partition},
+    replay::State,
+    table::Table,
+};
 
 /// One version of one table. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -11,14 +11,21 @@ use retention::Class;
 use segment::parquet_io;
 use sha2::{Digest as _, Sha256};
 
-use crate::{ColdFile, Error, Extent, Provenance, Result, Table, log::Log, rows, stats::stats};
+use crate::{
+    error::{Error, Result},
+    file::{ColdFile, Extent, Provenance},
+    log::Log,
+    rows,
+    stats::stats,
+    table::Table,
+};
 
 /// Hex digits of the sha256 in an object's name: 128 bits.
 const NAME_DIGITS: usize = 32;
 
 /// The rows of one file and where they come from.
 #[derive(Clone, Debug)]
-pub struct Draft {
+pub struct PendingFile {
     pub table: Table,
     /// Of every row; `None` in rollups.
     pub tenant: Option<TenantId>,
@@ -61,9 +68,13 @@ impl StagedFile {
     }
 }
 
-/// Puts the file of `draft`. Equal drafts make the same object, so that a put again is harmless.
-pub(crate) async fn stage(log: &Log, store: &dyn ObjectStore, draft: Draft) -> Result<StagedFile> {
-    let (staged, bytes) = tokio::task::spawn_blocking(move || encode(draft)).await??;
+/// Puts the file of `pending`. Equal drafts make the same object, so that a put again is harmless.
+pub(crate) async fn stage(
+    log: &Log,
+    store: &dyn ObjectStore,
+    pending: PendingFile,
+) -> Result<StagedFile> {
+    let (staged, bytes) = tokio::task::spawn_blocking(move || encode(pending)).await??;
     let object = log.object(&staged.file.path);
     store.put(&object, bytes.into()).await?;
     let read = store.get(&object).await?.bytes().await?;
@@ -74,33 +85,33 @@ pub(crate) async fn stage(log: &Log, store: &dyn ObjectStore, draft: Draft) -> R
     Ok(staged)
 }
 
-fn encode(draft: Draft) -> Result<(StagedFile, Bytes)> {
+fn encode(pending: PendingFile) -> Result<(StagedFile, Bytes)> {
     let in_rows = |source| Error::Rows {
-        path: draft.table.name().to_owned(),
+        path: pending.table.name().to_owned(),
         source,
     };
-    let sorted = rows::in_file_order(draft.table, &draft.rows).map_err(in_rows)?;
+    let sorted = rows::in_file_order(pending.table, &pending.rows).map_err(in_rows)?;
     let stats = stats(&sorted);
     let bytes = parquet_io::write(&[sorted]).map_err(in_rows)?;
     let sha256 = sha256(&bytes);
     let name = &sha256[..NAME_DIGITS];
-    let path = match (&draft.tenant, &draft.dt) {
+    let path = match (&pending.tenant, &pending.dt) {
         (Some(tenant), Some(dt)) => format!("tenant={tenant}/dt={dt}/{name}.parquet"),
         _ => format!("{name}.parquet"),
     };
     let file = ColdFile {
-        table: draft.table,
+        table: pending.table,
         path,
-        tenant: draft.tenant.map(|tenant| tenant.to_string()),
-        dt: draft.dt,
-        rows: draft.rows.num_rows() as u64,
+        tenant: pending.tenant.map(|tenant| tenant.to_string()),
+        dt: pending.dt,
+        rows: pending.rows.num_rows() as u64,
         bytes: bytes.len() as u64,
         provenance: Some(Provenance {
-            class: draft.class,
-            ranges: draft.ranges,
+            class: pending.class,
+            ranges: pending.ranges,
             sha256,
-            sampled: draft.sampled,
-            received_max: draft.received_max,
+            sampled: pending.sampled,
+            received_max: pending.received_max,
         }),
         extent: Extent::default(),
     };

@@ -6,8 +6,14 @@ use event::Timestamp;
 use object_store::ObjectStore;
 
 use crate::{
-    Change, ColdOptions, ColdSnapshot, Draft, Landed, ObjectCache, Result, StagedFile, Table,
-    TableSnapshot, commit, log::Log, open::Location, stage,
+    cache::ObjectCache,
+    commit::{self, Change, CommitOutcome},
+    error::Result,
+    log::Log,
+    open::{ColdOptions, Location},
+    snapshot::{ColdSnapshot, TableSnapshot},
+    stage::{self, PendingFile, StagedFile},
+    table::Table,
 };
 
 /// The cold tier at one address. Cheap to clone; needs no connection of its own.
@@ -66,13 +72,18 @@ impl ColdTier {
         Ok(TableSnapshot { table, state })
     }
 
-    /// Puts the file of `draft`, reads it back and verifies it. Nobody sees it yet.
-    pub async fn stage(&self, draft: Draft) -> Result<StagedFile> {
-        stage::stage(self.log(draft.table), self.store(), draft).await
+    /// Puts the file of `pending`, reads it back and verifies it. Nobody sees it yet.
+    pub async fn stage(&self, pending: PendingFile) -> Result<StagedFile> {
+        stage::stage(self.log(pending.table), self.store(), pending).await
     }
 
     /// Changes one table, all or nothing. `now` is only written down.
-    pub async fn commit(&self, table: Table, change: &Change, now: Timestamp) -> Result<Landed> {
+    pub async fn commit(
+        &self,
+        table: Table,
+        change: &Change,
+        now: Timestamp,
+    ) -> Result<CommitOutcome> {
         commit::commit(self.log(table), change, now).await
     }
 

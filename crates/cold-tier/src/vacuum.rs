@@ -6,7 +6,7 @@ use event::Timestamp;
 use futures::TryStreamExt as _;
 use object_store::{ObjectMeta, ObjectStoreExt as _, path::Path};
 
-use crate::{ColdTier, Result, Table, replay::State};
+use crate::{error::Result, replay::State, table::Table, tier::ColdTier};
 
 /// What a vacuum deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -20,7 +20,11 @@ use event::{PartitionCount, PartitionId, Seq};
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::{Error, EventLog, Result, names};
+use crate::{
+    error::{Error, Result},
+    log::EventLog,
+    names,
+};
 
 const TRIES: u32 = 3;
 const LIMIT: Duration = Duration::from_secs(20);

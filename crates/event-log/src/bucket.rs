@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::TryStreamExt as _;
 use tokio::sync::OnceCell;
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Create-only facts, for example the partition count.
 pub(crate) const META: &str = "isotherm-meta";

@@ -11,9 +11,9 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::{
-    Error, Result,
     append::Acknowledged,
     bucket::{Bucket, META, POLICY, WATERMARKS},
+    error::{Error, Result},
 };
 
 /// How long one request or acknowledgement may take.

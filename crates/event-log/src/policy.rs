@@ -6,7 +6,10 @@ use futures::{Stream, stream};
 use retention::RuleSet;
 use tracing::warn;
 
-use crate::{Error, EventLog, Result};
+use crate::{
+    error::{Error, Result},
+    log::EventLog,
+};
 
 const RULES: &str = "rules";
 const TIME_SCALE: &str = "time-scale";

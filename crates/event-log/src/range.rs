@@ -8,8 +8,9 @@ use event::{PartitionId, Seq, SeqRange};
 use futures::{Stream, StreamExt as _, TryStreamExt as _, future, stream};
 
 use crate::{
-    Error, EventLog, LogMessage, Result,
-    reader::{headers, timestamp},
+    error::{Error, Result},
+    log::EventLog,
+    reader::{LogMessage, headers, timestamp},
 };
 
 /// Messages under way at the same time.

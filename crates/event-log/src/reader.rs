@@ -14,7 +14,11 @@ use event::{PartitionId, Seq, Timestamp};
 use futures::{Stream, StreamExt as _, stream};
 use tracing::{debug, warn};
 
-use crate::{Error, EventLog, LogState, Result};
+use crate::{
+    error::{Error, Result},
+    log::EventLog,
+    streams::LogState,
+};
 
 /// Messages asked for at once: they lie in memory until they are taken.
 const BATCH: i64 = 64;

@@ -2,7 +2,10 @@
 
 use uuid::Uuid;
 
-use crate::{Error, EventLog, Result};
+use crate::{
+    error::{Error, Result},
+    log::EventLog,
+};
 
 const STORE: &str = "store";
 

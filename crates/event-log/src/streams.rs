@@ -10,7 +10,11 @@ use async_nats::jetstream::{
 use event::{PartitionCount, PartitionId, Seq};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use crate::{Error, EventLog, Result, names};
+use crate::{
+    error::{Error, Result},
+    log::EventLog,
+    names,
+};
 
 /// The largest message: a frame with the largest event in it, and room to spare.
 pub const MAX_MESSAGE_BYTES: usize = 512 * 1024;

@@ -7,7 +7,10 @@ use futures::{Stream, StreamExt as _, stream, stream::BoxStream};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use crate::{Error, EventLog, Result};
+use crate::{
+    error::{Error, Result},
+    log::EventLog,
+};
 
 /// A watch that has said nothing for so long is made anew.
 const QUIET: Duration = Duration::from_secs(15);

@@ -5,7 +5,11 @@ use std::cell::RefCell;
 use bytes::Bytes;
 use lz4::block::CompressionMode;
 
-use crate::{DecodeError, Encoded, EncodedEvent, wire::Compression};
+use crate::{
+    DecodeError,
+    canonical::{Encoded, EncodedEvent},
+    wire::Compression,
+};
 
 /// No block that we write is larger before compression; a length beyond it is damage, not data.
 const MAX_BLOCK_BYTES: usize = 64 * 1024 * 1024;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use event::{ContentEncoding, ConversationId, Event, EventId, EventType, TenantId, Timestamp};
 use prost::Message as _;
 
-use crate::{DecodeError, Identity, wire};
+use crate::{DecodeError, frame::Identity, wire};
 
 /// What the canonical bytes of an event hold, borrowed from wherever it lies. The tenant is not
 /// among it: the frame names it once.

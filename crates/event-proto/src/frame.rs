@@ -5,8 +5,9 @@ use event::{ConversationId, EventId, PartitionId, TenantId};
 use prost::Message as _;
 
 use crate::{
-    DecodeError, Encoded, EncodedEvent,
+    DecodeError,
     block::{self, Block, Effort, Events},
+    canonical::{Encoded, EncodedEvent},
     wire,
 };
 

@@ -5,8 +5,9 @@ use event::{Seq, Timestamp};
 use prost::Message as _;
 
 use crate::{
-    DecodeError, EncodedEvent,
+    DecodeError,
     block::{self, Block, Effort, Events},
+    canonical::EncodedEvent,
     wire,
 };
 

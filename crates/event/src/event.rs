@@ -1,6 +1,10 @@
 //! The event itself, as every tier stores it.
 
-use crate::{ConversationId, EventId, EventType, Position, TenantId, Timestamp};
+use crate::{
+    id::{ConversationId, EventId, EventType, TenantId},
+    position::Position,
+    time::Timestamp,
+};
 
 /// The largest event, in bytes of its canonical form.
 pub const MAX_EVENT_BYTES: usize = 256 * 1024;

@@ -4,7 +4,7 @@ use std::{fmt, num::NonZeroU16};
 
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::{ConversationId, TenantId};
+use crate::id::{ConversationId, TenantId};
 
 /// One log of one generation: the unit of order, of ownership and of hand-over.
 ///
@@ -82,7 +82,7 @@ impl PartitionCount {
 #[cfg(test)]
 mod tests {
     use super::PartitionCount;
-    use crate::{ConversationId, TenantId};
+    use crate::id::{ConversationId, TenantId};
 
     #[test]
     fn a_conversation_stays_in_its_partition_for_ever() {

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::PartitionId;
+use crate::partition::PartitionId;
 
 /// The sequence number of a frame in its partition's log. The first frame has 1; 0 is "before all".
 pub type Seq = u64;
@@ -92,7 +92,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::Position;
-    use crate::PartitionId;
+    use crate::partition::PartitionId;
 
     fn any_position() -> impl Strategy<Value = Position> {
         (

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::Seq;
+use crate::position::Seq;
 
 /// The sequences `lo..=hi` of one partition. Never empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

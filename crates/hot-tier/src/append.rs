@@ -8,9 +8,10 @@ use event::{PartitionId, Seq};
 use redis::{AsyncCommands as _, ErrorKind, Pipeline, RedisError, ServerErrorKind};
 
 use crate::{
-    Appended, ConversationPack, HotWriter, Result,
     entry::Header,
+    error::Result,
     key::{Keys, id, member},
+    writer::{Appended, ConversationPack, HotWriter},
 };
 
 /// Members that one command sets, at most.

@@ -11,7 +11,7 @@ use redis::{
     aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection},
 };
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 const OLDEST_MAJOR: u32 = 7;

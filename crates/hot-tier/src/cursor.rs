@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use event::{Seq, Timestamp};
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// How far the hot tier is in one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,10 @@ use event::{Seq, Timestamp};
 use event_proto::{Pack, PackedEvent};
 use redis::Value;
 
-use crate::{Error, Result, key::parse_id};
+use crate::{
+    error::{Error, Result},
+    key::parse_id,
+};
 
 /// What is stored with a pack.
 #[derive(Debug)]

@@ -7,7 +7,12 @@ use std::collections::HashSet;
 
 use event::{ConversationId, PartitionId, Position, Seq, StoredEvent, TenantId};
 
-use crate::{Error, HotCursor, Result, entry::Entry, key::parse_id};
+use crate::{
+    cursor::HotCursor,
+    entry::Entry,
+    error::{Error, Result},
+    key::parse_id,
+};
 
 /// Which part of a conversation: positions within the partition, both exclusive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,11 +6,12 @@ use event::{ConversationId, PartitionId, Seq, StoredEvent, TenantId};
 use redis::{AsyncCommands as _, Pipeline, Value, aio::ConnectionManager};
 
 use crate::{
-    Bounds, HotCursor, Order, Result, connection,
-    cursor::{Fields, from_score},
+    connection,
+    cursor::{Fields, HotCursor, from_score},
     entry::{Entry, parse_entries},
+    error::Result,
     key::{Keys, id, member},
-    page::{Dropped, Frontier, Rows, Wanted, parse_dropped},
+    page::{Bounds, Dropped, Frontier, Order, Rows, Wanted, parse_dropped},
 };
 
 /// A query has other places to look; it does not wait for long.

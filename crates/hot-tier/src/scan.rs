@@ -6,11 +6,12 @@ use event::{ConversationId, PartitionId, Seq, StoredEvent, TenantId};
 use redis::{AsyncCommands as _, Value};
 
 use crate::{
-    Bounds, Error, HotCursor, HotReader, Order, Result,
-    cursor::{Fields, from_score},
+    cursor::{Fields, HotCursor, from_score},
     entry::{Entry, parse_entries},
+    error::{Error, Result},
     key::{Keys, parse_member},
-    page::{Dropped, Frontier, Rows, Wanted, parse_dropped},
+    page::{Bounds, Dropped, Frontier, Order, Rows, Wanted, parse_dropped},
+    reader::HotReader,
 };
 
 /// Conversations asked for in one round trip.

@@ -3,9 +3,10 @@
 use event::{ConversationId, PartitionId, Seq, TenantId, Timestamp};
 
 use crate::{
-    HotWriter, Result,
+    error::Result,
     key::{Keys, member, parse_member},
     script::{RAISE, TRIM},
+    writer::HotWriter,
 };
 
 /// What a conversation may keep. An entry goes when all of its events may.

@@ -7,9 +7,9 @@ use event_proto::Pack;
 use redis::{AsyncCommands as _, aio::ConnectionManager};
 
 use crate::{
-    Error, HotCursor, Result, Stats,
     connection::{self, OwnConnections},
-    cursor::{Fields, from_score},
+    cursor::{Fields, HotCursor, Stats, from_score},
+    error::{Error, Result},
     key::{Keys, id, member},
     script::{MARK, SKIP, START},
 };

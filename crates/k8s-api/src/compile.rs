@@ -6,15 +6,19 @@ use k8s_openapi::jiff::Timestamp;
 use retention::{Policy, RuleSet};
 
 use crate::{
-    Action, Cold, DefaultAction, Enforcement, Error, Expression, HashKey, Hot, Operator, Problem,
-    RetentionPolicy, Rule, Sample, Sampling, Selector, Strategy, Warm, quantity, validate,
+    Error, Problem, quantity,
+    retention_policy::{
+        Action, Cold, DefaultAction, Enforcement, Expression, HashKey, Hot, Operator,
+        RetentionPolicy, Rule, Sample, Sampling, Selector, Strategy, Warm,
+    },
+    validate::validate,
 };
 
 const HOUR_MS: u64 = 3_600_000;
 
 /// Validates `policies` and compiles those that are not suspended.
 ///
-/// Order: higher priority; more specific (streams before tenants before event types before labels);
+/// Order: higher priority; more specific (conversations before tenants before event types before labels);
 /// older; name.
 pub fn compile(policies: &[RetentionPolicy]) -> Result<RuleSet, Error> {
     let mut problems: Vec<Problem> = policies.iter().flat_map(violations).collect();
@@ -109,7 +113,7 @@ fn rank(policy: &RetentionPolicy) -> impl Ord + use<> {
     let rank: Rank = (
         Reverse(policy.spec.priority),
         [
-            Reverse(!selector.streams.is_empty()),
+            Reverse(!selector.conversations.is_empty()),
             Reverse(!selector.tenants.is_empty()),
             Reverse(!selector.event_types.is_empty()),
             Reverse(labels),
@@ -137,7 +141,7 @@ fn compiled(policy: &RetentionPolicy) -> Policy {
 fn selector(selector: &Selector) -> retention::Selector {
     retention::Selector {
         tenants: selector.tenants.clone(),
-        streams: selector.streams.clone(),
+        conversations: selector.conversations.clone(),
         event_types: selector.event_types.clone(),
         match_labels: selector.match_labels.clone(),
         match_expressions: selector.match_expressions.iter().map(expression).collect(),

@@ -3,7 +3,7 @@
 use kube::CustomResourceExt as _;
 use serde_json::Value;
 
-use crate::RetentionPolicy;
+use crate::retention_policy::RetentionPolicy;
 
 /// The definition of [`RetentionPolicy`] as YAML, always the same text.
 ///

@@ -3,7 +3,10 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, de::IgnoredAny};
 
-use crate::{API_VERSION, Error, KIND, RetentionPolicy, Spec};
+use crate::{
+    Error,
+    retention_policy::{API_VERSION, KIND, RetentionPolicy, Spec},
+};
 
 /// The object as a file has it.
 #[derive(Deserialize)]

@@ -1,6 +1,6 @@
 //! Ages such as `7d` and sizes such as `200Gi`.
 
-use crate::Bytes;
+use crate::retention_policy::Bytes;
 
 /// How a text of the pattern `^[1-9][0-9]{0,4}(s|m|h|d)$` is said to a person.
 pub(crate) const AGE_HINT: &str =

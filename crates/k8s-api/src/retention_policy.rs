@@ -1,6 +1,6 @@
 //! `RetentionPolicy`: how long matching events stay in each tier, and what is kept when they leave.
 //!
-//! Texts stay texts here: [`crate::validate`] can then name every bad one, not only the first. The
+//! Texts stay texts here: [`crate::validate::validate`] can then name every bad one, not only the first. The
 //! API server has the same rules from this schema, the ones that compare fields written as CEL.
 
 #![expect(
@@ -18,6 +18,9 @@ use crate::{schema, status::Status};
 
 pub const API_VERSION: &str = "isotherm.dev/v1alpha1";
 pub const KIND: &str = "RetentionPolicy";
+
+/// What is said to a policy that still has `selector.streams`.
+pub(crate) const RENAMED_STREAMS: &str = "streams was renamed: write conversations";
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
 #[kube(
@@ -39,7 +42,7 @@ pub const KIND: &str = "RetentionPolicy";
     printcolumn(name = "Hot", type_ = "string", json_path = ".spec.tiers.hot.maxAge"),
     printcolumn(name = "Warm", type_ = "string", json_path = ".spec.tiers.warm.maxAge"),
     printcolumn(name = "Cold", type_ = "string", json_path = ".spec.tiers.cold.maxAge"),
-    printcolumn(name = "Streams", type_ = "integer", json_path = ".status.matchedStreams"),
+    printcolumn(name = "Conversations", type_ = "integer", json_path = ".status.matchedConversations"),
     printcolumn(
         name = "Ready",
         type_ = "string",
@@ -107,22 +110,28 @@ pub enum Enforcement {
     DryRun,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Cel::new("!has(self.streams)").message(RENAMED_STREAMS))]
 pub struct Selector {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::globs")]
     pub tenants: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::globs")]
-    pub streams: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conversations: Vec<String>,
+    /// The old name of `conversations`. Refused, never ignored: a selector that lost its one field
+    /// would select every event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::globs")]
+    pub streams: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::globs")]
     pub event_types: Vec<String>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::labels")]
     pub match_labels: BTreeMap<String, String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub match_expressions: Vec<Expression>,
 }

@@ -19,7 +19,7 @@ pub struct Status {
     pub config_hash: Option<String>,
     /// Conversations whose tenant and name the selector matches.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub matched_streams: Option<i64>,
+    pub matched_conversations: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub effective: Option<EffectiveAges>,
     #[serde(skip_serializing_if = "Vec::is_empty")]

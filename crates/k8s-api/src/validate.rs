@@ -3,9 +3,11 @@
 use std::{collections::BTreeMap, fmt};
 
 use crate::{
-    Action, Cold, Expression, Hot, Operator, RetentionPolicy, Rule, Sample, Sampling, Selector,
-    Strategy, Tiers, Warm,
     quantity::{self, AGE_HINT},
+    retention_policy::{
+        Action, Cold, Expression, Hot, Operator, RENAMED_STREAMS, RetentionPolicy, Rule, Sample,
+        Sampling, Selector, Strategy, Tiers, Warm,
+    },
 };
 
 /// One broken rule.
@@ -73,7 +75,10 @@ impl Found {
 
     fn selector(&mut self, selector: &Selector) {
         self.globs("spec.selector.tenants", &selector.tenants);
-        self.globs("spec.selector.streams", &selector.streams);
+        self.globs("spec.selector.conversations", &selector.conversations);
+        self.unless(selector.streams.is_none(), "spec.selector.streams", || {
+            RENAMED_STREAMS.to_owned()
+        });
         self.globs("spec.selector.eventTypes", &selector.event_types);
         self.labels("spec.selector.matchLabels", &selector.match_labels);
         let path = "spec.selector.matchExpressions";

@@ -1,6 +1,6 @@
 //! Time that passes faster, to watch a week in minutes.
 
-use crate::{RuleSet, Strategy};
+use crate::rules::{RuleSet, Strategy};
 
 impl RuleSet {
     /// The same rules with every age and decay unit divided by `factor`, so that a week passes in

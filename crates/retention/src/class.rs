@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use crate::{Cold, Warm};
+use crate::rules::{Cold, Warm};
 
 /// How long the rows of a slice were to be kept when they were sealed. Its text is part of file
 /// names: `w604800000-cforever`, `w60000-c86400000`, `w60000-cnone` (cold tier disabled).

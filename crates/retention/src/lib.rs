@@ -6,7 +6,7 @@
 mod accelerate;
 mod class;
 mod glob;
-mod longer;
+mod most_permissive;
 mod overlap;
 mod resolve;
 mod rules;

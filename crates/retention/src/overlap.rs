@@ -1,6 +1,6 @@
 //! Whether two selectors may select the same event. When in doubt, they may.
 
-use crate::{Selector, glob_matches};
+use crate::{glob::glob_matches, rules::Selector};
 
 impl Selector {
     #[must_use]
@@ -11,7 +11,7 @@ impl Selector {
         });
         labels
             && globs(&self.tenants, &other.tenants)
-            && globs(&self.streams, &other.streams)
+            && globs(&self.conversations, &other.conversations)
             && globs(&self.event_types, &other.event_types)
     }
 

@@ -3,9 +3,10 @@
 use std::{borrow::Cow, time::Duration};
 
 use crate::{
-    Class, Cold, Hot, Policy, RuleSet, Warm, glob_matches,
-    longer::Longer,
-    rules::{Expression, Operator, Selector},
+    class::Class,
+    glob::glob_matches,
+    most_permissive::MostPermissive,
+    rules::{Cold, Expression, Hot, Operator, Policy, RuleSet, Selector, Warm},
 };
 
 /// What a policy looks at.
@@ -87,9 +88,9 @@ impl RuleSet {
             .map(|policies| of_list(policies, subject));
         let now = lists.next().expect("a rule set has policies");
         lists.fold(now, |now, before| Effective {
-            hot: longer(now.hot, before.hot),
-            warm: longer(now.warm, before.warm),
-            cold: longer(now.cold, before.cold),
+            hot: most_permissive(now.hot, before.hot),
+            warm: most_permissive(now.warm, before.warm),
+            cold: most_permissive(now.cold, before.cold),
         })
     }
 
@@ -129,11 +130,14 @@ fn first<'a, T: Clone>(
         .expect("a rule set ends with the built-in policy, which matches all and has all tiers")
 }
 
-fn longer<'a, T: Longer>(now: TierSource<'a, T>, before: TierSource<'a, T>) -> TierSource<'a, T> {
+fn most_permissive<'a, T: MostPermissive>(
+    now: TierSource<'a, T>,
+    before: TierSource<'a, T>,
+) -> TierSource<'a, T> {
     if now.rules == before.rules {
         return now;
     }
-    let both = now.rules.longer(&before.rules);
+    let both = now.rules.most_permissive(&before.rules);
     if both == *now.rules {
         return now;
     }
@@ -148,7 +152,7 @@ impl Selector {
     #[must_use]
     pub fn matches(&self, subject: &Subject<'_>) -> bool {
         any_glob(&self.tenants, subject.tenant)
-            && any_glob(&self.streams, subject.conversation)
+            && any_glob(&self.conversations, subject.conversation)
             && any_glob(&self.event_types, subject.event_type)
             && self.match_labels.iter().all(|(key, value)| {
                 subject

@@ -43,7 +43,8 @@ pub struct Selector {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tenants: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub streams: Vec<String>,
+    #[serde(alias = "streams")] // as rule sets of before 0.2 have it
+    pub conversations: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub event_types: Vec<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]

@@ -4,7 +4,10 @@
 use event::{EventId, Timestamp};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::{Action, HashKey, Sampling, Strategy, SubjectLabels, resolve::any_glob, rules::Rule};
+use crate::{
+    resolve::{SubjectLabels, any_glob},
+    rules::{Action, HashKey, Rule, Sampling, Strategy},
+};
 
 /// What a sampling decision looks at.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,9 @@
 //! Which events a change of the rules would keep less long. Errs on the side of naming too many.
 
-use crate::{Cold, Hot, Policy, RuleSet, Warm, longer::Longer};
+use crate::{
+    most_permissive::MostPermissive,
+    rules::{Cold, Hot, Policy, RuleSet, Warm},
+};
 
 /// Some events are kept by `from`'s rule now, and would be kept less long by `to`'s.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,19 +80,19 @@ fn takes<T>(earlier: &[(&Policy, &T)], policy: &Policy) -> bool {
 
 impl Hot {
     fn keeps(&self, before: &Self) -> bool {
-        self.longer(before) == *self
+        self.most_permissive(before) == *self
     }
 }
 
 impl Warm {
     fn keeps(&self, before: &Self) -> bool {
-        self.longer(before) == *self
+        self.most_permissive(before) == *self
     }
 }
 
 impl Cold {
     fn keeps(&self, before: &Self) -> bool {
-        self.longer(before) == *self
+        self.most_permissive(before) == *self
     }
 }
 

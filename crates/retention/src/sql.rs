@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use crate::{Cold, Expression, Operator, Policy, RuleSet, Selector, Warm};
+use crate::rules::{Cold, Expression, Operator, Policy, RuleSet, Selector, Warm};
 
 /// For ever, as an age.
 const FOREVER: u64 = 9_000_000_000_000_000_000;
@@ -173,7 +173,7 @@ fn selects(selector: &Selector) -> String {
 fn names(selector: &Selector) -> String {
     let parts = [
         ("tenant", &selector.tenants),
-        ("conversation_id", &selector.streams),
+        ("conversation_id", &selector.conversations),
     ];
     let parts: Vec<String> = parts
         .iter()

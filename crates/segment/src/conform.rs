@@ -6,7 +6,7 @@ use arrow::{
     datatypes::{DataType, SchemaRef, TimeUnit, TimestampMicrosecondType},
 };
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// `batch` with the columns of `schema`, found by name, in its order and types.
 ///

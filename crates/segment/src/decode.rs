@@ -10,7 +10,11 @@ use event::{
 };
 use event_proto::EncodedEvent;
 
-use crate::{Error, Result, conform, events_schema};
+use crate::{
+    conform::conform,
+    error::{Error, Result},
+    schema::events_schema,
+};
 
 /// The events of `batch`, which may have any column order and equivalent types (see [`conform`]).
 ///

@@ -11,7 +11,7 @@ use arrow::{
 };
 use event::{ContentEncoding, StoredEvent, Timestamp};
 
-use crate::events_schema;
+use crate::schema::events_schema;
 
 /// The rows of `events`, in their order.
 ///

@@ -24,7 +24,10 @@ use parquet::{
     schema::types::ColumnPath,
 };
 
-use crate::{Error, Result, conform};
+use crate::{
+    conform::conform,
+    error::{Error, Result},
+};
 
 /// Rows in a row group: small enough that one conversation's rows are a small read.
 pub const ROW_GROUP_ROWS: usize = 20_480;

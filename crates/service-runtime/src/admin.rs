@@ -15,7 +15,7 @@ use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Readiness, net};
+use crate::{net, readiness::Readiness};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct AdminArgs {
@@ -40,7 +40,7 @@ impl Server {
     }
 }
 
-/// Serves from now on. Not a task of [`crate::Tasks`], because it has to outlive them all.
+/// Serves from now on. Not a task of [`crate::tasks::Tasks`], because it has to outlive them all.
 pub(crate) async fn start(
     args: &AdminArgs,
     registry: Registry,
@@ -55,7 +55,7 @@ pub(crate) async fn start(
 async fn serve(listener: TcpListener, router: Router) {
     // Ended by being dropped.
     let never = CancellationToken::new();
-    if let Err(error) = crate::serve(listener, router, never).await {
+    if let Err(error) = crate::serve::serve(listener, router, never).await {
         tracing::error!(%error, "admin server ended");
     }
 }

@@ -6,14 +6,14 @@
 
 mod admin;
 mod entry;
-mod leash;
+mod linger;
 mod memory;
 pub mod metrics;
 mod net;
+mod parent_death;
 mod problem;
 pub mod propagation;
 mod readiness;
-mod rest;
 mod retry;
 mod serve;
 mod tasks;
@@ -27,12 +27,12 @@ use tokio_util::sync::CancellationToken;
 
 pub use admin::AdminArgs;
 pub use entry::main;
-pub use leash::die_with;
+pub use linger::Linger;
 pub use memory::bound_memory;
 pub use net::bind;
+pub use parent_death::die_with;
 pub use problem::{problem, problem_response};
 pub use readiness::{Check, Readiness};
-pub use rest::Rest;
 pub use retry::Backoff;
 pub use serve::serve;
 pub use tasks::Tasks;
@@ -70,7 +70,7 @@ impl Runtime {
     pub async fn start(service: &'static str, args: RuntimeArgs) -> anyhow::Result<Self> {
         install_crypto_provider();
         if let Some(parent) = args.die_with_parent {
-            leash::die_with(parent).context("tie this process to its parent")?;
+            parent_death::die_with(parent).context("tie this process to its parent")?;
         }
         telemetry::init(service, &args.telemetry).context("start telemetry")?;
         net::raise_descriptors();

@@ -9,16 +9,16 @@ mod nats;
 mod port;
 mod process;
 mod program;
+mod seaweedfs;
 mod service;
 mod valkey;
 mod wait;
-mod weed;
 mod wire;
 
 pub use nats::Nats;
 pub use port::free_port;
 pub use program::{program, tool};
+pub use seaweedfs::SeaweedFs;
 pub use service::Service;
 pub use valkey::Valkey;
 pub use wait::{eventually, eventually_within};
-pub use weed::Weed;

@@ -6,9 +6,11 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::{
-    eventually, free_port,
+    port::free_port,
     process::{Process, write},
-    tool, wire,
+    program::tool,
+    wait::eventually,
+    wire,
 };
 
 /// A nats-server with JetStream that syncs every write, as in production.

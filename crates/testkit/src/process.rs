@@ -167,7 +167,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::eventually;
+    use crate::wait::eventually;
 
     #[tokio::test]
     async fn a_process_dies_when_its_test_does() {

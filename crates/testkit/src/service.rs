@@ -21,7 +21,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts `program`, usually `env!("CARGO_BIN_EXE_...")` or [`crate::program`]. It inherits
+    /// Starts `program`, usually `env!("CARGO_BIN_EXE_...")` or [`crate::program::program`]. It inherits
     /// the environment, less a request for backtraces.
     #[must_use]
     pub fn start(

@@ -5,7 +5,7 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use crate::{eventually, free_port, process::Process, tool, wire};
+use crate::{port::free_port, process::Process, program::tool, wait::eventually, wire};
 
 /// A valkey-server with an append-only file (synced every second) and without eviction.
 #[derive(Debug)]

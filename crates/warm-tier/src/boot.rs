@@ -6,20 +6,26 @@ use std::path::Path;
 use event::{PartitionId, Seq};
 
 use crate::{
-    Error, Result, disk,
+    disk,
     engine::Engine,
+    error::{Error, Result},
     ids_file, layout,
     manifest::Manifest,
     open_segment::OpenSegment,
-    shelf::{self, Shelf},
+    sealed_partition::{self, SealedPartition},
     slice_file,
 };
 
 /// Memory for looking at one file after the other.
 const PROBE_MEMORY: u64 = 256 * 1024 * 1024;
 
-/// The sealed part: the manifest, with what turned out to be lost moved to its holes.
-pub(crate) fn shelf(dir: &Path, partition: PartitionId, first: Seq, spill: &Path) -> Result<Shelf> {
+/// The sealed part: the manifest, with what turned out to be lost moved to its gaps.
+pub(crate) fn sealed(
+    dir: &Path,
+    partition: PartitionId,
+    first: Seq,
+    spill: &Path,
+) -> Result<SealedPartition> {
     disk::create_dir(dir)?;
     let manifest = match Manifest::read(dir)? {
         Some(manifest) => manifest,
@@ -30,50 +36,54 @@ pub(crate) fn shelf(dir: &Path, partition: PartitionId, first: Seq, spill: &Path
         }
     };
     remove_garbage(dir, &manifest)?;
-    let shelf = Shelf::new(dir, manifest);
-    for slice in shelf.manifest().slices {
+    let sealed = SealedPartition::new(dir, manifest);
+    for slice in sealed.manifest().slices {
         // An instance of its own for each: a damaged file may take its instance with it.
         let probe = Engine::start(PROBE_MEMORY, 1, &spill.join("probe"))?;
         match slice_file::verify(&probe, &dir.join(&slice.file), &slice.sums()) {
-            Err(error @ Error::Damaged { .. }) => shelf.quarantine(&slice, &error)?,
+            Err(error @ Error::Damaged { .. }) => sealed.quarantine(&slice, &error)?,
             verified => verified?,
         }
     }
-    Ok(shelf)
+    Ok(sealed)
 }
 
 /// Makes sure that the id files can be read; one that cannot is written again from the slices.
-pub(crate) fn id_files(engine: &Engine, shelf: &Shelf, spill: &Path) -> Result<()> {
-    for ids in shelf.manifest().ids {
+pub(crate) fn id_files(engine: &Engine, sealed: &SealedPartition, spill: &Path) -> Result<()> {
+    for ids in sealed.manifest().ids {
         let probe = Engine::start(PROBE_MEMORY, 1, &spill.join("probe"))?;
-        if let Err(error) = ids_file::verify(&probe, &shelf.dir.join(&ids.file)) {
+        if let Err(error) = ids_file::verify(&probe, &sealed.dir.join(&ids.file)) {
             tracing::error!(
-                partition = %shelf.partition,
+                partition = %sealed.partition,
                 error = %error,
                 "the ids of a sealed range are lost and written again"
             );
-            shelf::set_aside(&shelf.dir, &ids.file)?;
-            ids_file::rebuild(engine, shelf, &ids)?;
+            sealed_partition::set_aside(&sealed.dir, &ids.file)?;
+            ids_file::rebuild(engine, sealed, &ids)?;
         }
     }
     Ok(())
 }
 
 /// The open part. A file that cannot be opened is set aside: the log still has what it held.
-pub(crate) fn open_segment(engine: &Engine, shelf: &Shelf, spill: &Path) -> Result<OpenSegment> {
-    let lo = shelf.manifest().sealed + 1;
+pub(crate) fn open_segment(
+    engine: &Engine,
+    sealed: &SealedPartition,
+    spill: &Path,
+) -> Result<OpenSegment> {
+    let lo = sealed.manifest().sealed + 1;
     let probe = Engine::start(PROBE_MEMORY, 1, &spill.join("probe"))?;
-    let probed = OpenSegment::open(&probe, &shelf.dir, shelf.partition, lo);
+    let probed = OpenSegment::open(&probe, &sealed.dir, sealed.partition, lo);
     if let Err(error) = probed.and_then(OpenSegment::close) {
         tracing::error!(
-            partition = %shelf.partition,
+            partition = %sealed.partition,
             error = %error,
             "open segment is damaged and goes into quarantine, it is read again from the log"
         );
-        shelf::set_aside(&shelf.dir, &layout::open_name(lo))?;
+        sealed_partition::set_aside(&sealed.dir, &layout::open_name(lo))?;
     }
     drop(probe);
-    OpenSegment::open(engine, &shelf.dir, shelf.partition, lo)
+    OpenSegment::open(engine, &sealed.dir, sealed.partition, lo)
 }
 
 fn remove_garbage(dir: &Path, manifest: &Manifest) -> Result<()> {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use duckdb::{Connection, params};
 use retention::{Class, RuleSet, Subject, SubjectLabels};
 
-use crate::Result;
+use crate::error::Result;
 
 /// What the rules look at: (tenant, conversation, type, metadata). The metadata is there only when
 /// the rules use labels.

@@ -16,8 +16,8 @@ use xorf::{BinaryFuse16, Filter as _};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::{
-    Error, Result,
     engine::{self, Engine},
+    error::{Error, Result},
     manifest::IdFile,
     open_segment::{Duplicate, OpenSegment, identity},
     slice_file,

@@ -6,7 +6,10 @@ use std::{
     path::Path,
 };
 
-use crate::{Error, Result, layout};
+use crate::{
+    error::{Error, Result},
+    layout,
+};
 
 /// Replaces `path` by `bytes`; after a crash it holds the old bytes or the new ones.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {

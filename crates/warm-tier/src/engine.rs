@@ -10,7 +10,7 @@ use std::{
 
 use duckdb::{Config, Connection};
 
-use crate::{Result, disk};
+use crate::{disk, error::Result};
 
 /// One instance. Cheap to clone; every user takes a connection of its own.
 #[derive(Clone)]

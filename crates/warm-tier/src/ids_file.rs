@@ -5,11 +5,12 @@ use std::path::Path;
 use duckdb::Connection;
 
 use crate::{
-    Error, Result, disk,
+    disk,
     engine::{self, Engine},
+    error::{Error, Result},
     layout,
     manifest::IdFile,
-    shelf::Shelf,
+    sealed_partition::SealedPartition,
     slice_file,
 };
 
@@ -56,9 +57,9 @@ pub(crate) fn verify(probe: &Engine, path: &Path) -> Result<()> {
 }
 
 /// Writes a lost or damaged file again from the slices that hold its range.
-pub(crate) fn rebuild(engine: &Engine, shelf: &Shelf, ids: &IdFile) -> Result<()> {
+pub(crate) fn rebuild(engine: &Engine, sealed: &SealedPartition, ids: &IdFile) -> Result<()> {
     let connection = engine.connect()?;
-    let (_, files) = shelf.snapshot();
+    let (_, files) = sealed.snapshot();
     let meets = |lo: u64, hi: u64| lo <= ids.hi && hi >= ids.lo;
     let files = files
         .iter()
@@ -79,7 +80,7 @@ pub(crate) fn rebuild(engine: &Engine, shelf: &Shelf, ids: &IdFile) -> Result<()
         ));
         aliases.push(alias);
     }
-    let path = shelf.dir.join(&ids.file);
+    let path = sealed.dir.join(&ids.file);
     let (staged, rows) = (
         layout::staged(&path),
         format!("({})", selects.join(" UNION ALL ")),
@@ -89,5 +90,5 @@ pub(crate) fn rebuild(engine: &Engine, shelf: &Shelf, ids: &IdFile) -> Result<()
         engine::detach(&connection, alias)?;
     }
     disk::rename(&staged, &path)?;
-    disk::sync_dir(&shelf.dir)
+    disk::sync_dir(&sealed.dir)
 }

@@ -6,7 +6,12 @@ use event::{PartitionId, RangeSet, Seq, SeqRange, Timestamp};
 use retention::Class;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result, disk, layout, remote::serial};
+use crate::{
+    disk,
+    error::{Error, Result},
+    layout,
+    remote::serial,
+};
 
 const VERSION: u32 = 1;
 
@@ -18,12 +23,13 @@ pub struct Manifest {
     pub partition: PartitionId,
     /// The first sequence that was ever taken here.
     pub first: Seq,
-    /// Everything of `first..=sealed` is in `slices`, `expired` or `holes`, or had no rows.
+    /// Everything of `first..=sealed` is in `slices`, `expired` or `gaps`, or had no rows.
     pub sealed: Seq,
     /// Ascending by `lo`, then class.
     pub slices: Vec<Slice>,
     pub ids: Vec<IdFile>,
-    pub holes: Vec<LostSlice>,
+    #[serde(alias = "holes")]
+    pub gaps: Vec<LostSlice>,
     /// Slices that were dropped because their age was over and the cold tier has them.
     pub expired: Vec<Expired>,
     /// Events of sealed ranges that were dropped as duplicates.
@@ -91,7 +97,7 @@ impl Manifest {
             sealed: first.saturating_sub(1),
             slices: Vec::new(),
             ids: Vec::new(),
-            holes: Vec::new(),
+            gaps: Vec::new(),
             expired: Vec::new(),
             duplicates: 0,
             dead_letters: 0,
@@ -162,7 +168,7 @@ impl Manifest {
     pub(crate) fn lose(&mut self, slice: &Slice) {
         self.slices.retain(|own| own != slice);
         self.removals += 1;
-        self.holes.push(LostSlice {
+        self.gaps.push(LostSlice {
             lo: slice.lo,
             hi: slice.hi,
             slice: Some(slice.clone()),
@@ -171,7 +177,7 @@ impl Manifest {
 
     /// Puts the rows of `lost` back as `slice`.
     pub(crate) fn refill(&mut self, lost: &LostSlice, slice: Slice) {
-        self.holes.retain(|hole| hole != lost);
+        self.gaps.retain(|gap| gap != lost);
         self.slices.push(slice);
         self.sort();
     }

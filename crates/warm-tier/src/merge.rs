@@ -5,12 +5,13 @@ use std::time::Duration;
 use event::{RangeSet, SeqRange};
 
 use crate::{
-    Result, disk,
+    disk,
     engine::{self, Engine},
+    error::Result,
     layout,
     manifest::{Manifest, Slice},
     schema,
-    shelf::Shelf,
+    sealed_partition::SealedPartition,
     slice_file::{self, SliceId, Sums},
 };
 
@@ -43,9 +44,9 @@ fn may_merge(manifest: &Manifest, run: &[&Slice]) -> bool {
     let Some(range) = SeqRange::new(first.lo, last.hi) else {
         return false;
     };
-    let lost = manifest.holes.iter();
+    let lost = manifest.gaps.iter();
     let mut away: RangeSet = lost
-        .filter_map(|hole| SeqRange::new(hole.lo, hole.hi))
+        .filter_map(|gap| SeqRange::new(gap.lo, gap.hi))
         .collect();
     for expired in manifest.expired_of(first.class).ranges() {
         away.insert(*expired);
@@ -66,8 +67,12 @@ fn may_merge(manifest: &Manifest, run: &[&Slice]) -> bool {
 
 /// Merges `inputs` and publishes the result, unless one of them went meanwhile. The inputs' files
 /// go when their last reader lets go.
-pub(crate) fn run(engine: &Engine, shelf: &Shelf, inputs: &[Slice]) -> Result<Option<Slice>> {
-    let (_, held) = shelf.snapshot();
+pub(crate) fn run(
+    engine: &Engine,
+    sealed: &SealedPartition,
+    inputs: &[Slice],
+) -> Result<Option<Slice>> {
+    let (_, held) = sealed.snapshot();
     let held: Vec<_> = inputs
         .iter()
         .filter_map(|input| held.iter().find(|file| file.slice == *input))
@@ -79,7 +84,7 @@ pub(crate) fn run(engine: &Engine, shelf: &Shelf, inputs: &[Slice]) -> Result<Op
         return Ok(None);
     }
     let id = SliceId {
-        partition: shelf.partition,
+        partition: sealed.partition,
         range: SeqRange {
             lo: first.lo,
             hi: last.hi,
@@ -88,7 +93,7 @@ pub(crate) fn run(engine: &Engine, shelf: &Shelf, inputs: &[Slice]) -> Result<Op
         level: first.level + 1,
     };
     let merged = slice_file::entry(&id, id.file(), &added(inputs));
-    let path = shelf.dir.join(&merged.file);
+    let path = sealed.dir.join(&merged.file);
     let staged = layout::staged(&path);
     let connection = engine.connect()?;
     let aliases: Vec<_> = held.iter().map(|_| slice_file::alias("merge")).collect();
@@ -108,8 +113,8 @@ pub(crate) fn run(engine: &Engine, shelf: &Shelf, inputs: &[Slice]) -> Result<Op
     written?;
     slice_file::verify(engine, &staged, &merged.sums())?;
     disk::rename(&staged, &path)?;
-    disk::sync_dir(&shelf.dir)?;
-    let published = shelf.change(|manifest| manifest.replace(inputs, merged.clone()))?;
+    disk::sync_dir(&sealed.dir)?;
+    let published = sealed.change(|manifest| manifest.replace(inputs, merged.clone()))?;
     if !published {
         disk::remove(&path)?;
     }

@@ -9,8 +9,9 @@ use event::{
 };
 
 use crate::{
-    Error, Result, disk,
+    disk,
     engine::{self, Engine},
+    error::{Error, Result},
     layout, schema,
 };
 

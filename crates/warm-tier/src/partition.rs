@@ -6,16 +6,18 @@ use event::{PartitionId, Seq, SeqRange, StoredEvent, Timestamp};
 use retention::RuleSet;
 
 use crate::{
-    Error, Result, WarmTier, boot,
+    boot,
     dedupe::Dedupe,
     disk,
     engine::{self, Engine},
+    error::{Error, Result},
     layout,
     manifest::LostSlice,
     open_segment::{self, Batch, Duplicate, OpenSegment},
-    seal::{self, Seal, Sealed},
-    shelf::Shelf,
-    slice_file::{self, Mark},
+    seal::{self, Seal, SealOutcome},
+    sealed_partition::SealedPartition,
+    slice_file::{self, LogAnchor},
+    tier::WarmTier,
 };
 
 /// How long an event id is remembered.
@@ -26,7 +28,7 @@ const DEDUPE_AGE: Duration = Duration::from_secs(24 * 3600);
 #[derive(Debug)]
 pub struct Partition {
     pub(crate) engine: Engine,
-    shelf: Arc<Shelf>,
+    sealed: Arc<SealedPartition>,
     /// `None` only while a seal swaps it.
     open: Option<OpenSegment>,
     dedupe: Dedupe,
@@ -48,7 +50,7 @@ pub struct Frames {
     /// In log order.
     pub events: Vec<StoredEvent>,
     /// Frames that could not be read, as they came. They are kept as files.
-    pub unreadable: Vec<(Seq, bytes::Bytes)>,
+    pub dead_letters: Vec<(Seq, bytes::Bytes)>,
     /// Bytes of canonical events.
     pub encoded_bytes: u64,
 }
@@ -77,28 +79,28 @@ impl Partition {
     ) -> Result<Self> {
         let spill = layout::spill_dir(&tier.options.data);
         let engine = tier.writer.clone();
-        let shelf = boot::shelf(dir, partition, first, &spill)?;
-        let open = boot::open_segment(&engine, &shelf, &spill)?;
-        shelf.commit(open.next - 1, &open.dropped(shelf.manifest().sealed)?);
-        boot::id_files(&engine, &shelf, &spill)?;
-        let ids = shelf.manifest().ids;
+        let sealed = boot::sealed(dir, partition, first, &spill)?;
+        let open = boot::open_segment(&engine, &sealed, &spill)?;
+        sealed.commit(open.next - 1, &open.dropped(sealed.manifest().sealed)?);
+        boot::id_files(&engine, &sealed, &spill)?;
+        let ids = sealed.manifest().ids;
         let dedupe = Dedupe::load(&engine, dir, &ids, &open, tier.options.dedupe_memory)?;
         Ok(Self {
             engine,
-            shelf: Arc::new(shelf),
+            sealed: Arc::new(sealed),
             open: Some(open),
             dedupe,
         })
     }
 
     #[must_use]
-    pub fn shelf(&self) -> Arc<Shelf> {
-        Arc::clone(&self.shelf)
+    pub fn sealed(&self) -> Arc<SealedPartition> {
+        Arc::clone(&self.sealed)
     }
 
     #[must_use]
     pub fn id(&self) -> PartitionId {
-        self.shelf.partition
+        self.sealed.partition
     }
 
     /// The sequence that the next batch must start with.
@@ -124,19 +126,19 @@ impl Partition {
 
     /// The last event that is open or, when none is, one of the last sealed; `None` when there is
     /// none.
-    pub fn newest(&self) -> Result<Option<Mark>> {
+    pub fn newest(&self) -> Result<Option<LogAnchor>> {
         let open = self.segment();
         let connection = self.engine.connect()?;
         if let Some(mark) = slice_file::newest(&connection, &open.alias, self.id())? {
             return Ok(Some(mark));
         }
-        let (_, files) = self.shelf.snapshot();
+        let (_, files) = self.sealed.snapshot();
         let last = files.iter().filter(|file| file.slice.rows > 0);
         let Some(last) = last.max_by_key(|file| file.slice.hi) else {
             return Ok(None);
         };
         let alias = slice_file::alias("newest");
-        engine::attach_read_only(&connection, &self.shelf.dir.join(&last.slice.file), &alias)?;
+        engine::attach_read_only(&connection, &self.sealed.dir.join(&last.slice.file), &alias)?;
         let mark = slice_file::newest(&connection, &alias, self.id());
         engine::detach(&connection, &alias)?;
         mark
@@ -144,7 +146,7 @@ impl Partition {
 
     /// Stores what of `frames` is new, durably, together with how far it is.
     pub fn append(&mut self, frames: Frames) -> Result<Appended> {
-        for (seq, payload) in &frames.unreadable {
+        for (seq, payload) in &frames.dead_letters {
             self.keep_dead_letter(*seq, payload)?;
         }
         let (fresh, dropped) = self.dedupe.split(frames.events)?;
@@ -153,10 +155,10 @@ impl Partition {
             range: frames.range,
             events: &fresh,
             dropped: &dropped,
-            dead_letters: frames.unreadable.len() as u64,
+            dead_letters: frames.dead_letters.len() as u64,
             encoded_bytes: frames.encoded_bytes,
         })?;
-        self.shelf.commit(frames.range.hi, &dropped);
+        self.sealed.commit(frames.range.hi, &dropped);
         Ok(Appended {
             stored: fresh.len() as u64,
             bytes: fresh.iter().map(|e| e.event.content.len() as u64).sum(),
@@ -165,7 +167,7 @@ impl Partition {
     }
 
     fn keep_dead_letter(&self, seq: Seq, payload: &[u8]) -> Result<()> {
-        let path = layout::dead_letter(&self.shelf.dir, seq);
+        let path = layout::dead_letter(&self.sealed.dir, seq);
         disk::create_dir(path.parent().expect("a file lies in a folder"))?;
         disk::replace(&path, payload)
     }
@@ -175,10 +177,10 @@ impl Partition {
     pub fn dropped_after(&self, after: Seq) -> Result<Vec<Duplicate>> {
         let mut dropped = Vec::new();
         let connection = self.engine.connect()?;
-        for ids in self.shelf.manifest().ids {
+        for ids in self.sealed.manifest().ids {
             if ids.hi > after {
                 let alias = slice_file::alias("dropped");
-                engine::attach_read_only(&connection, &self.shelf.dir.join(&ids.file), &alias)?;
+                engine::attach_read_only(&connection, &self.sealed.dir.join(&ids.file), &alias)?;
                 let rows = open_segment::dropped(&connection, &alias, after);
                 engine::detach(&connection, &alias)?;
                 dropped.extend(rows?);
@@ -190,16 +192,16 @@ impl Partition {
 
     /// Seals what is open, by the classes that `rules` make, and opens the next segment. `None`
     /// when there is nothing to seal.
-    pub fn seal(&mut self, rules: &RuleSet) -> Result<Option<Sealed>> {
-        let Some(mut seal) = Seal::new(&self.engine, &self.shelf, self.segment()) else {
+    pub fn seal(&mut self, rules: &RuleSet) -> Result<Option<SealOutcome>> {
+        let Some(mut seal) = Seal::new(&self.engine, &self.sealed, self.segment()) else {
             return Ok(None);
         };
         seal.stage(rules)?;
         seal.verify()?;
         seal.rename()?;
-        let sealed_before = self.shelf.manifest().sealed;
+        let sealed_before = self.sealed.manifest().sealed;
         let sealed = seal.publish()?;
-        self.shelf.forget_repeats(sealed_before);
+        self.sealed.forget_duplicates(sealed_before);
         self.dedupe.seal(sealed.ids.clone());
         self.reopen(sealed.range.hi + 1)?;
         Ok(Some(sealed))
@@ -208,13 +210,13 @@ impl Partition {
     fn reopen(&mut self, lo: Seq) -> Result<()> {
         let old = self.open.take().expect("a segment is always open");
         seal::unlink(old)?;
-        let open = OpenSegment::open(&self.engine, &self.shelf.dir, self.shelf.partition, lo)?;
+        let open = OpenSegment::open(&self.engine, &self.sealed.dir, self.sealed.partition, lo)?;
         self.open = Some(open);
         Ok(())
     }
 
     /// Goes on at `first`, because the log no longer has what lies before. What is missing becomes
-    /// a hole. The open segment must be empty: seal it first.
+    /// a gap. The open segment must be empty: seal it first.
     pub fn skip_to(&mut self, first: Seq) -> Result<()> {
         let next = self.next_seq();
         if !self.open_state().is_empty {
@@ -229,8 +231,8 @@ impl Partition {
         let Some(missing) = SeqRange::new(next, first.saturating_sub(1)) else {
             return Ok(());
         };
-        self.shelf.change(|manifest| {
-            manifest.holes.push(LostSlice {
+        self.sealed.change(|manifest| {
+            manifest.gaps.push(LostSlice {
                 lo: missing.lo,
                 hi: missing.hi,
                 slice: None,
@@ -238,7 +240,7 @@ impl Partition {
             manifest.sealed = missing.hi;
             true
         })?;
-        self.shelf.commit(missing.hi, &[]);
+        self.sealed.commit(missing.hi, &[]);
         self.reopen(first)
     }
 
@@ -246,20 +248,20 @@ impl Partition {
     pub fn forget_ids(&mut self, now: Timestamp) -> Result<()> {
         let limit = now.minus(DEDUPE_AGE).as_micros();
         let old = |received_max: i64| received_max < limit;
-        let manifest = self.shelf.manifest();
+        let manifest = self.sealed.manifest();
         let gone: Vec<_> = (manifest.ids.into_iter())
             .filter(|ids| old(ids.received_max))
             .collect();
         if gone.is_empty() {
             return Ok(());
         }
-        self.shelf.change(|manifest| {
+        self.sealed.change(|manifest| {
             manifest.ids.retain(|ids| !gone.contains(ids));
             true
         })?;
-        self.dedupe.retain(&self.shelf.manifest().ids);
+        self.dedupe.retain(&self.sealed.manifest().ids);
         for ids in gone {
-            disk::remove(&self.shelf.dir.join(&ids.file))?;
+            disk::remove(&self.sealed.dir.join(&ids.file))?;
         }
         Ok(())
     }

@@ -6,12 +6,13 @@ use event::{SeqRange, StoredEvent};
 use retention::RuleSet;
 
 use crate::{
-    Error, Result, classify, disk,
+    classify, disk,
     engine::{self, Engine},
+    error::{Error, Result},
     layout,
     manifest::{LostSlice, Slice},
     schema,
-    shelf::{Shelf, SliceFile},
+    sealed_partition::{SealedPartition, SliceFile},
     slice_file::{self, SliceId, Sums},
 };
 
@@ -19,7 +20,7 @@ use crate::{
 /// the rows must add up to what was lost.
 pub fn refill(
     engine: &Engine,
-    shelf: &Shelf,
+    sealed: &SealedPartition,
     lost: &LostSlice,
     rules: &RuleSet,
     events: &[StoredEvent],
@@ -27,7 +28,7 @@ pub fn refill(
     let slice = lost
         .slice
         .as_ref()
-        .ok_or_else(|| Error::Invalid("the hole was never a slice".to_owned()))?;
+        .ok_or_else(|| Error::Invalid("the gap was never a slice".to_owned()))?;
     let connection = engine.connect()?;
     let columns = schema::event_columns("VARCHAR", "");
     connection.execute_batch(&format!("CREATE TEMP TABLE refill {columns}"))?;
@@ -35,9 +36,9 @@ pub fn refill(
     appender.append_record_batch(segment::encode(events))?;
     appender.flush()?;
     drop(appender);
-    remove_known(&connection, shelf, slice)?;
+    remove_known(&connection, sealed, slice)?;
     let id = SliceId {
-        partition: shelf.partition,
+        partition: sealed.partition,
         range: SeqRange {
             lo: slice.lo,
             hi: slice.hi,
@@ -54,16 +55,16 @@ pub fn refill(
             break;
         }
     }
-    let path = shelf.dir.join(&slice.file);
+    let path = sealed.dir.join(&slice.file);
     let source =
         source.ok_or_else(|| Error::damaged(&path, "the log has other rows than it had"))?;
-    publish_refill(engine, &connection, shelf, lost, &id, &source)
+    publish_refill(engine, &connection, sealed, lost, &id, &source)
 }
 
 fn publish_refill(
     engine: &Engine,
     connection: &duckdb::Connection,
-    shelf: &Shelf,
+    sealed: &SealedPartition,
     lost: &LostSlice,
     id: &SliceId,
     source: &str,
@@ -71,29 +72,33 @@ fn publish_refill(
     let old = lost.slice.as_ref().expect("checked by the caller");
     // Another name: somebody may still hold the old one, which is unlinked when they let go.
     let file = old.file.replace(".duckdb", "-r.duckdb");
-    let path = shelf.dir.join(&file);
+    let path = sealed.dir.join(&file);
     let staged = layout::staged(&path);
     let sums: Sums = old.sums();
     slice_file::write(connection, &staged, id, source)?;
     slice_file::verify(engine, &staged, &sums)?;
     disk::rename(&staged, &path)?;
-    disk::sync_dir(&shelf.dir)?;
+    disk::sync_dir(&sealed.dir)?;
     let refilled = slice_file::entry(id, file, &sums);
-    shelf.change(|manifest| {
+    sealed.change(|manifest| {
         manifest.refill(lost, refilled.clone());
         true
     })?;
     Ok(refilled)
 }
 
-/// Leaves in `refill` the rows that were stored and that no slice of the shelf has.
-fn remove_known(connection: &duckdb::Connection, shelf: &Shelf, lost: &Slice) -> Result<()> {
-    let (manifest, files) = shelf.snapshot();
+/// Leaves in `refill` the rows that were stored and that no slice of the sealed has.
+fn remove_known(
+    connection: &duckdb::Connection,
+    sealed: &SealedPartition,
+    lost: &Slice,
+) -> Result<()> {
+    let (manifest, files) = sealed.snapshot();
     let ids = manifest
         .ids
         .iter()
         .filter(|ids| ids.lo >= lost.lo && ids.hi <= lost.hi);
-    let ids: Vec<_> = ids.map(|ids| shelf.dir.join(&ids.file)).collect();
+    let ids: Vec<_> = ids.map(|ids| sealed.dir.join(&ids.file)).collect();
     let overlaps = |file: &&Arc<SliceFile>| file.slice.range().intersect(&lost.range()).is_some();
     let mut sources = Vec::new();
     for path in &ids {

@@ -11,11 +11,11 @@ use duckdb::Connection;
 use event::{PartitionId, Seq};
 
 use crate::{
-    Catalog, Error, Result,
     engine::{self, Engine},
-    remote::{Coverage, Order, Repeats, Scan},
+    error::{Error, Result},
+    remote::{Coverage, Duplicates, Order, Scan},
     scan_sql::{self, Source},
-    shelf::{Shelf, SliceFile},
+    sealed_partition::{Catalog, SealedPartition, SliceFile},
     slice_file,
 };
 
@@ -58,28 +58,31 @@ impl Scanner {
     /// What is there now, in every partition.
     #[must_use]
     pub fn coverage(&self) -> Coverage {
-        let shelves = self.0.catalog.shelves();
+        let sealed_partitions = self.0.catalog.sealed_partitions();
         Coverage {
-            partitions: shelves.iter().map(|shelf| shelf.coverage()).collect(),
+            partitions: sealed_partitions
+                .iter()
+                .map(|sealed| sealed.coverage())
+                .collect(),
         }
     }
 
     /// What of `partition` behind `after` the writer has found to repeat earlier events.
-    pub(crate) fn repeats(&self, partition: PartitionId, after: Seq) -> Result<Repeats> {
-        let shelf = self.0.catalog.shelf(partition);
-        let shelf = shelf
+    pub(crate) fn duplicates(&self, partition: PartitionId, after: Seq) -> Result<Duplicates> {
+        let sealed = self.0.catalog.sealed(partition);
+        let sealed = sealed
             .ok_or_else(|| Error::Unavailable(format!("partition {partition} is not here")))?;
-        Ok(shelf.repeats(after))
+        Ok(sealed.duplicates(after))
     }
 
     /// Hands the answer to `take`, batch after batch, until it returns `false`.
     pub fn scan(&self, scan: &Scan, mut take: impl FnMut(RecordBatch) -> bool) -> Result<()> {
         let schema = scan_sql::schema(scan)?;
-        let (shelf, files) = self.slices(scan)?;
+        let (sealed, files) = self.slices(scan)?;
         let result = self.run(scan, &schema, &files, &mut take);
         if let Err(Error::Database(error)) = &result {
-            tracing::error!(partition = %shelf.partition, %error, "scan failed");
-            self.inspect(&shelf, &files)?;
+            tracing::error!(partition = %sealed.partition, %error, "scan failed");
+            self.inspect(&sealed, &files)?;
         }
         result
     }
@@ -100,14 +103,14 @@ impl Scanner {
     }
 
     /// The slices to look at, or an error when the scan was planned with another state.
-    fn slices(&self, scan: &Scan) -> Result<(Arc<Shelf>, Vec<Arc<SliceFile>>)> {
+    fn slices(&self, scan: &Scan) -> Result<(Arc<SealedPartition>, Vec<Arc<SliceFile>>)> {
         let partition = scan.partition;
         let wanted = scan.ranges.first().copied();
         let range = wanted.ok_or_else(|| Error::Invalid("a scan needs a range".to_owned()))?;
         let not_covered = |range| Error::NotCovered { partition, range };
-        let shelf = self.0.catalog.shelf(partition);
-        let shelf = shelf.ok_or_else(|| not_covered(range))?;
-        let (manifest, files) = shelf.snapshot();
+        let sealed = self.0.catalog.sealed(partition);
+        let sealed = sealed.ok_or_else(|| not_covered(range))?;
+        let (manifest, files) = sealed.snapshot();
         let outside =
             |range: &&event::SeqRange| range.lo < manifest.first || range.hi > manifest.sealed;
         if let Some(range) = scan.ranges.iter().find(outside) {
@@ -122,7 +125,7 @@ impl Scanner {
         let wanted = files
             .into_iter()
             .filter(|file| scan_sql::may_hold(scan, &file.slice));
-        Ok((shelf, wanted.collect()))
+        Ok((sealed, wanted.collect()))
     }
 
     fn run(
@@ -178,13 +181,13 @@ impl Scanner {
 
     /// After a failed scan: which file is to blame. Goes on with a new instance, because a damaged
     /// file may have spoiled this one.
-    fn inspect(&self, shelf: &Shelf, files: &[Arc<SliceFile>]) -> Result<()> {
+    fn inspect(&self, sealed: &SealedPartition, files: &[Arc<SliceFile>]) -> Result<()> {
         let fresh = Instance::start(self.0.memory, &self.0.spill)?;
         *self.lock() = fresh;
         for file in files {
             let probe = Engine::start(self.0.memory, 1, &self.0.spill)?;
             match slice_file::verify(&probe, &file.path, &file.slice.sums()) {
-                Err(error @ Error::Damaged { .. }) => shelf.quarantine(&file.slice, &error)?,
+                Err(error @ Error::Damaged { .. }) => sealed.quarantine(&file.slice, &error)?,
                 verified => verified?,
             }
         }

@@ -6,8 +6,8 @@ use arrow::datatypes::{Schema, SchemaRef};
 use event::{Seq, SeqRange};
 
 use crate::{
-    Error, Result,
     engine::text,
+    error::{Error, Result},
     manifest::Slice,
     remote::{Order, Scan, Table},
     schema,

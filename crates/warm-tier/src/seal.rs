@@ -9,12 +9,13 @@ use event::SeqRange;
 use retention::RuleSet;
 
 use crate::{
-    Error, Result, classify, disk,
+    classify, disk,
     engine::Engine,
+    error::{Error, Result},
     ids_file, layout,
     manifest::{IdFile, Slice},
     open_segment::OpenSegment,
-    shelf::Shelf,
+    sealed_partition::SealedPartition,
     slice_file::{self, SliceId, Sums},
 };
 
@@ -22,7 +23,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Seal<'a> {
     engine: &'a Engine,
-    shelf: &'a Shelf,
+    sealed: &'a SealedPartition,
     open: &'a OpenSegment,
     range: SeqRange,
     slices: Vec<Slice>,
@@ -31,12 +32,16 @@ pub(crate) struct Seal<'a> {
 
 impl<'a> Seal<'a> {
     /// `None` when the open segment has taken nothing.
-    pub(crate) fn new(engine: &'a Engine, shelf: &'a Shelf, open: &'a OpenSegment) -> Option<Self> {
+    pub(crate) fn new(
+        engine: &'a Engine,
+        sealed: &'a SealedPartition,
+        open: &'a OpenSegment,
+    ) -> Option<Self> {
         let range = open.range()?;
         let newest = open.totals.newest;
         Some(Self {
             engine,
-            shelf,
+            sealed,
             open,
             range,
             slices: Vec::new(),
@@ -56,7 +61,7 @@ impl<'a> Seal<'a> {
         let mut left = slice_file::sums(&connection, &events)?.map_or(0, |sums| sums.rows);
         for (class, source) in classify::by_class(&connection, &events, rules)? {
             let id = SliceId {
-                partition: self.shelf.partition,
+                partition: self.sealed.partition,
                 range: self.range,
                 class,
                 level: 0,
@@ -96,24 +101,24 @@ impl<'a> Seal<'a> {
     /// Gives the files their names.
     pub(crate) fn rename(&self) -> Result<()> {
         for file in self.files() {
-            disk::rename(&self.staged(file), &self.shelf.dir.join(file))?;
+            disk::rename(&self.staged(file), &self.sealed.dir.join(file))?;
         }
-        disk::sync_dir(&self.shelf.dir)
+        disk::sync_dir(&self.sealed.dir)
     }
 
     /// Makes it true.
-    pub(crate) fn publish(self) -> Result<Sealed> {
+    pub(crate) fn publish(self) -> Result<SealOutcome> {
         let Self {
             range, slices, ids, ..
         } = self;
         let totals = self.open.totals;
-        self.shelf.change(|manifest| {
+        self.sealed.change(|manifest| {
             manifest.duplicates += totals.duplicates;
             manifest.dead_letters += totals.dead_letters;
             manifest.seal(range.hi, slices.clone(), ids.clone());
             true
         })?;
-        Ok(Sealed { range, slices, ids })
+        Ok(SealOutcome { range, slices, ids })
     }
 
     fn files(&self) -> impl Iterator<Item = &str> {
@@ -122,13 +127,13 @@ impl<'a> Seal<'a> {
     }
 
     fn staged(&self, file: &str) -> PathBuf {
-        layout::staged(&self.shelf.dir.join(file))
+        layout::staged(&self.sealed.dir.join(file))
     }
 }
 
 /// A sealed range.
 #[derive(Clone, Debug)]
-pub struct Sealed {
+pub struct SealOutcome {
     pub range: SeqRange,
     pub slices: Vec<Slice>,
     pub(crate) ids: IdFile,

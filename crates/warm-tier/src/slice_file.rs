@@ -10,8 +10,9 @@ use event::{PartitionId, Position, SeqRange};
 use retention::Class;
 
 use crate::{
-    Error, Result, disk,
+    disk,
     engine::{self, Engine, text},
+    error::{Error, Result},
     layout,
     manifest::Slice,
     schema,
@@ -46,7 +47,7 @@ pub(crate) fn alias(what: &str) -> String {
 
 /// An event: where it lies, and its checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mark {
+pub struct LogAnchor {
     pub position: Position,
     pub crc32c: u32,
 }
@@ -56,7 +57,7 @@ pub(crate) fn newest(
     connection: &Connection,
     alias: &str,
     partition: PartitionId,
-) -> Result<Option<Mark>> {
+) -> Result<Option<LogAnchor>> {
     let sql =
         format!("SELECT seq, idx, crc32c FROM {alias}.events ORDER BY seq DESC, idx DESC LIMIT 1");
     let mut statement = connection.prepare(&sql)?;
@@ -64,7 +65,7 @@ pub(crate) fn newest(
     let Some(row) = rows.next()? else {
         return Ok(None);
     };
-    Ok(Some(Mark {
+    Ok(Some(LogAnchor {
         position: Position::new(partition, row.get(0)?, row.get(1)?),
         crc32c: row.get(2)?,
     }))

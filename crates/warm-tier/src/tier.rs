@@ -8,7 +8,15 @@ use std::{
 
 use event::{PartitionId, Seq};
 
-use crate::{Catalog, Error, Partition, Result, Scanner, disk, engine::Engine, layout};
+use crate::{
+    disk,
+    engine::Engine,
+    error::{Error, Result},
+    layout,
+    partition::Partition,
+    scan::Scanner,
+    sealed_partition::Catalog,
+};
 
 /// What one compactor may use.
 #[derive(Clone, Debug)]
@@ -67,7 +75,7 @@ impl WarmTier {
     pub fn partition(&self, partition: PartitionId, first: Seq) -> Result<Partition> {
         let dir = layout::partition_dir(&self.options.data, partition);
         let opened = Partition::open(self, &dir, partition, first)?;
-        self.catalog.insert(opened.shelf());
+        self.catalog.insert(opened.sealed());
         Ok(opened)
     }
 
@@ -82,7 +90,7 @@ impl WarmTier {
         self.catalog.clone()
     }
 
-    /// Where the upkeep (merges, expiry) runs.
+    /// Where the maintenance (merges, expiry) runs.
     #[must_use]
     pub fn engine(&self) -> Engine {
         self.writer.clone()

@@ -26,7 +26,7 @@ const PODS: [&str; 8] = [
 async fn nothing_acknowledged_is_lost_when_pods_servers_and_volumes_die() {
     let world = World::install("faults").await;
     // A cold tier of its own: the default thins out, and what a rule took is not lost.
-    let spec = "archive: {schedule: '* * * * *'}, selector: {streams: [leaves]}, \
+    let spec = "archive: {schedule: '* * * * *'}, selector: {conversations: [leaves]}, \
                 tiers: {hot: {maxAge: 3s}, warm: {maxAge: 6s}, cold: {maxAge: Forever}}";
     world.enforce("quick", spec).await;
     let load = Load::start(&world.client, "load");

@@ -40,11 +40,11 @@ async fn the_operator_takes_up_where_it_stopped_passes_over_what_it_cannot_read_
 async fn lose_the_leader(world: &World) {
     let before = until_holder(world, |_| true).await;
     world.kubectl(&format!("delete pod {before} --grace-period 0 --force"));
-    let nonsense = r#"{"status": {"conditions": [], "matchedStreams": 77}}"#;
+    let nonsense = r#"{"status": {"conditions": [], "matchedConversations": 77}}"#;
     let line = "patch retentionpolicy good --subresource status --type merge --patch";
     world.kubectl_with(line, &[nonsense]);
     world.until_condition("good", "Ready", IN_FORCE).await;
-    let counted = |own: &Policy| own.status()["matchedStreams"] != 77;
+    let counted = |own: &Policy| own.status()["matchedConversations"] != 77;
     world
         .until_policy("good", "is counted again", counted)
         .await;

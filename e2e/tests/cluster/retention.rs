@@ -59,7 +59,7 @@ async fn a_dry_run_shows_what_enforcing_the_policy_then_does() {
     world.client.until_sealed().await;
     let clock = format!("{MINUTE}, priority: 0, tiers: {{cold: {{maxAge: Forever}}}}");
     world.enforce("clock", &clock).await;
-    let spec = "archive: {suspend: true}, priority: 500, selector: {streams: [gone]}, \
+    let spec = "archive: {suspend: true}, priority: 500, selector: {conversations: [gone]}, \
                 tiers: {hot: {maxAge: 2s}, warm: {maxAge: 4s}, cold: {maxAge: 6s}}";
     world.apply(&policy("short", &format!("enforcement: DryRun, {spec}")));
     world

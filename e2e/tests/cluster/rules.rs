@@ -21,7 +21,7 @@ async fn rivals_of_one_rank_are_named_and_a_tier_is_inherited_whole() {
     world.enforce("base", base).await;
 
     let rival = |age: &str| {
-        format!("selector: {{streams: ['case-*']}}, tiers: {{warm: {{maxAge: {age}}}}}")
+        format!("selector: {{conversations: ['case-*']}}, tiers: {{warm: {{maxAge: {age}}}}}")
     };
     world.enforce("first", &rival("1d")).await;
     world.enforce("second", &rival("2d")).await;
@@ -31,7 +31,7 @@ async fn rivals_of_one_rank_are_named_and_a_tier_is_inherited_whole() {
     let none = ("False", "NoOverlap");
     world.until_condition("first", "Conflicted", none).await;
 
-    let long = "priority: 200, selector: {streams: [case-1]}, tiers: {hot: {maxAge: 3h}}";
+    let long = "priority: 200, selector: {conversations: [case-1]}, tiers: {hot: {maxAge: 3h}}";
     let seen = world.enforce("long", long).await;
     let ages = &seen.status()["effective"];
     assert_eq!(ages["hotSeconds"], 3 * 3600);
@@ -65,7 +65,7 @@ async fn a_deleted_policy_holds_until_its_grace_is_over_then_the_next_one_that_m
     let world = World::install("grace").await;
     let base = "priority: 1, tiers: {hot: {maxAge: 2s}, warm: {maxAge: 7d}}";
     world.enforce("base", base).await;
-    let kept = "priority: 200, deletionGracePeriod: 45s, selector: {streams: [kept]}, tiers: {hot: {maxAge: 1h}}";
+    let kept = "priority: 200, deletionGracePeriod: 45s, selector: {conversations: [kept]}, tiers: {hot: {maxAge: 1h}}";
     world.enforce("kept", kept).await;
     world.client.post(&lines("kept", 0..100)).await;
     world.client.post(&lines("other", 100..200)).await;
@@ -81,7 +81,7 @@ async fn a_deleted_policy_holds_until_its_grace_is_over_then_the_next_one_that_m
     let seen = world.policy("base").await;
     assert_eq!(seen.status()["pendingShortening"][0]["tier"], "hot");
     // A lengthening never waits, also while something does.
-    let longer = "selector: {streams: [other]}, tiers: {hot: {maxAge: 1h}}";
+    let longer = "selector: {conversations: [other]}, tiers: {hot: {maxAge: 1h}}";
     world.enforce("longer", longer).await;
     let answer = world.client.until_from("kept", &["hot"]).await;
     assert_eq!(answer.ids, ids(0..100));

@@ -106,7 +106,7 @@ impl World {
                         "2s",
                         "--log-grace",
                         "1s",
-                        "--upkeep-interval",
+                        "--maintenance-interval",
                         "1s",
                     ]
                     .map(String::from),

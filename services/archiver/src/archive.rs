@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, ensure};
 use arrow::compute::concat_batches;
-use cold_tier::{Change, ColdTier, Draft, Landed, StagedFile, Table};
+use cold_tier::{Change, ColdTier, CommitOutcome, PendingFile, StagedFile, Table};
 use event::{PartitionId, SeqRange, Timestamp};
 use futures::TryStreamExt as _;
 use retention::Class;
@@ -44,8 +44,8 @@ impl Source<'_> {
         ] {
             let adds = self.stage_rollup(table, scanned, range).await;
             let adds = adds.with_context(|| format!("copy {} of {range}", table.name()))?;
-            let landed = self.commit(table, adds, range, Map::new()).await?;
-            if landed == Landed::Overtaken {
+            let outcome = self.commit(table, adds, range, Map::new()).await?;
+            if outcome == CommitOutcome::Conflict {
                 return Ok(None);
             }
         }
@@ -64,8 +64,8 @@ impl Source<'_> {
             ("rows_kept".to_owned(), json!(moved.events)),
             ("rows_dropped".to_owned(), json!(moved.not_archived)),
         ]);
-        let landed = self.commit(Table::Events, adds, range, info).await?;
-        Ok(matches!(landed, Landed::Now(_)).then_some(moved))
+        let outcome = self.commit(Table::Events, adds, range, info).await?;
+        Ok(matches!(outcome, CommitOutcome::Committed(_)).then_some(moved))
     }
 
     async fn commit(
@@ -74,15 +74,15 @@ impl Source<'_> {
         adds: Vec<StagedFile>,
         range: SeqRange,
         info: Map<String, Value>,
-    ) -> anyhow::Result<Landed> {
+    ) -> anyhow::Result<CommitOutcome> {
         let change = Change {
             adds,
             range: Some((self.partition(), range)),
             info,
             ..Change::default()
         };
-        let landed = self.cold.commit(table, &change, self.now).await;
-        landed.with_context(|| format!("commit {range} to {}", table.name()))
+        let outcome = self.cold.commit(table, &change, self.now).await;
+        outcome.with_context(|| format!("commit {range} to {}", table.name()))
     }
 
     async fn stage_rollup(
@@ -99,7 +99,7 @@ impl Source<'_> {
         if rows.num_rows() == 0 {
             return Ok(Vec::new());
         }
-        let draft = Draft {
+        let pending = PendingFile {
             table,
             tenant: None,
             dt: None,
@@ -109,7 +109,7 @@ impl Source<'_> {
             sampled: None,
             received_max: self.received_max(range),
         };
-        Ok(vec![self.cold.stage(draft).await?])
+        Ok(vec![self.cold.stage(pending).await?])
     }
 
     async fn stage_events(&self, range: SeqRange) -> anyhow::Result<(Vec<StagedFile>, Moved)> {
@@ -123,8 +123,8 @@ impl Source<'_> {
             moved.events += groups.rows;
             let files = tokio::task::spawn_blocking(|| groups.finish()).await??;
             for (day, group) in files {
-                let draft = self.draft(class, range, day, group);
-                staged.push(self.cold.stage(draft).await?);
+                let pending = self.pending(class, range, day, group);
+                staged.push(self.cold.stage(pending).await?);
             }
         }
         Ok((staged, moved))
@@ -164,9 +164,9 @@ impl Source<'_> {
         Ok(batches.iter().map(|batch| batch.num_rows() as u64).sum())
     }
 
-    fn draft(&self, class: Class, range: SeqRange, day: Day, group: Group) -> Draft {
+    fn pending(&self, class: Class, range: SeqRange, day: Day, group: Group) -> PendingFile {
         let (tenant, dt) = day;
-        Draft {
+        PendingFile {
             table: Table::Events,
             tenant: Some(tenant),
             dt: Some(dt),

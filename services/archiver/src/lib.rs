@@ -8,13 +8,13 @@
 mod archive;
 mod config;
 mod group;
+mod maintenance;
 mod metrics;
 mod plan;
 mod progress;
 mod rewrite;
 mod run;
 mod summary;
-mod upkeep;
 mod watermark;
 
 use std::time::Duration;

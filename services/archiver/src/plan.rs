@@ -31,7 +31,7 @@ pub(crate) enum Next {
     Blocked(String),
 }
 
-/// The next range to archive: behind what is committed, whole slices, without a hole.
+/// The next range to archive: behind what is committed, whole slices, without a gap.
 pub(crate) fn next_range(committed: Committed, warm: &PartitionCoverage) -> Next {
     let lo = match committed.events {
         // A new cold tier begins where this warm tier begins.
@@ -62,16 +62,13 @@ pub(crate) fn next_range(committed: Committed, warm: &PartitionCoverage) -> Next
             "{gone} has left warm for another cold tier; is --cold-url the compactor's?"
         ));
     }
-    let holes = warm.hole_ranges().intersect(range);
-    match holes.ranges().first() {
+    let gaps = warm.gap_ranges().intersect(range);
+    match gaps.ranges().first() {
         None => Next::Archive(range),
-        Some(hole) if begun >= lo || hole.lo <= lo => {
-            Next::Blocked(format!("{hole} is lost in warm until it is refilled"))
+        Some(gap) if begun >= lo || gap.lo <= lo => {
+            Next::Blocked(format!("{gap} is lost in warm until it is refilled"))
         }
-        Some(hole) => Next::Archive(SeqRange {
-            lo,
-            hi: hole.lo - 1,
-        }),
+        Some(gap) => Next::Archive(SeqRange { lo, hi: gap.lo - 1 }),
     }
 }
 

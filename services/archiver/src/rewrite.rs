@@ -7,9 +7,9 @@ use retention::{Effective, RuleSet, SampleSubject, Subject};
 
 /// The place and the event time of the first event of each (tenant, conversation).
 #[derive(Debug, Default)]
-pub(crate) struct Starts(HashMap<(String, String), (Position, Timestamp)>);
+pub(crate) struct ConversationStarts(HashMap<(String, String), (Position, Timestamp)>);
 
-impl Starts {
+impl ConversationStarts {
     /// Of all that is told about a conversation the least position holds.
     pub(crate) fn note(&mut self, conversation: (String, String), at: Position, time: Timestamp) {
         let start = self.0.entry(conversation).or_insert((at, time));
@@ -27,7 +27,7 @@ impl Starts {
 
 /// What became of the rows of a file: `kept + sampled_out + expired` is what it had.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Verdict {
+pub(crate) struct RewriteResult {
     /// With the rate by which sampling kept them.
     pub(crate) kept: Vec<StoredEvent>,
     pub(crate) sampled_out: u64,
@@ -37,13 +37,13 @@ pub(crate) struct Verdict {
 }
 
 /// Judges `rows`; with `starts` they are sampled too.
-pub(crate) fn judge(
+pub(crate) fn apply_retention(
     rows: Vec<StoredEvent>,
     rules: &RuleSet,
     now: Timestamp,
-    starts: Option<&Starts>,
-) -> Verdict {
-    let mut verdict = Verdict::default();
+    starts: Option<&ConversationStarts>,
+) -> RewriteResult {
+    let mut result = RewriteResult::default();
     for mut stored in rows {
         let metadata = stored.event.metadata.as_str();
         let effective = rules.effective(&Subject {
@@ -54,10 +54,10 @@ pub(crate) fn judge(
         });
         let age = now.since(stored.received_at);
         if age <= effective.warm.rules.max_age() {
-            verdict.still_in_warm += 1;
+            result.still_in_warm += 1;
         }
         if is_past(age, effective.ends_after()) {
-            verdict.expired += 1;
+            result.expired += 1;
             continue;
         }
         match starts.map_or(Some(stored.sample_rate), |starts| {
@@ -65,12 +65,12 @@ pub(crate) fn judge(
         }) {
             Some(rate) => {
                 stored.sample_rate = rate;
-                verdict.kept.push(stored);
+                result.kept.push(stored);
             }
-            None => verdict.sampled_out += 1,
+            None => result.sampled_out += 1,
         }
     }
-    verdict
+    result
 }
 
 fn is_past(age: Duration, ends_after: Option<Duration>) -> bool {
@@ -79,7 +79,11 @@ fn is_past(age: Duration, ends_after: Option<Duration>) -> bool {
 
 /// The rate of a row that stays; `None` when it goes. A row whose conversation has no summary is
 /// kept: nothing is thrown away on a guess.
-fn kept_rate(stored: &StoredEvent, effective: &Effective<'_>, starts: &Starts) -> Option<f64> {
+fn kept_rate(
+    stored: &StoredEvent,
+    effective: &Effective<'_>,
+    starts: &ConversationStarts,
+) -> Option<f64> {
     let sampling = effective.cold.rules.sampling.as_ref();
     let (Some(sampling), Some(start)) = (sampling, starts.of(stored)) else {
         return Some(stored.sample_rate);

@@ -13,11 +13,11 @@ use warm_tier::remote::{Client, PartitionCoverage};
 use crate::{
     archive::Source,
     config::Config,
+    maintenance::Maintenance,
     metrics::Metrics,
     plan::{self, Committed, Next},
     progress::Progress,
     summary::Summary,
-    upkeep::Upkeep,
     watermark,
 };
 
@@ -52,7 +52,7 @@ impl Run<'_> {
                 summary.failed("archive", &error);
             }
         }
-        let upkeep = Upkeep {
+        let maintenance = Maintenance {
             cold: self.cold,
             rules: &rules,
             policy: &policy,
@@ -61,7 +61,9 @@ impl Run<'_> {
             progress: &progress,
         };
         if !self.shutdown.is_cancelled() {
-            let kept = upkeep.run(self.config.vacuum_after, &mut summary).await;
+            let kept = maintenance
+                .run(self.config.vacuum_after, &mut summary)
+                .await;
             kept.unwrap_or_else(|error| summary.failed("keep the cold tier in order", &error));
         }
         self.publish(&mut summary).await?;

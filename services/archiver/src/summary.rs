@@ -4,7 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 
 use serde::Serialize;
 
-use crate::Output;
+use crate::config::Output;
 
 /// Events unless another unit is named.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -52,11 +52,11 @@ pub struct Args {
     pub log_grace: humantime::Duration,
     /// How often to look for slices to merge and to drop.
     #[arg(long, default_value = "10s")]
-    pub upkeep_interval: humantime::Duration,
+    pub maintenance_interval: humantime::Duration,
     /// While the machine is busy and no reader waits, let others go first and be up to this much
     /// behind the log. For machines where everything runs; 0s: never.
     #[arg(long, default_value = "0s")]
-    pub give_way: humantime::Duration,
+    pub throttle_under_pressure: humantime::Duration,
     /// Where Linux tells how long somebody has waited for a processor.
     #[arg(long, hide = true, default_value = "/proc/pressure/cpu")]
     pub pressure_file: PathBuf,
@@ -75,8 +75,8 @@ pub(crate) struct Config {
     pub flight_url: Option<String>,
     pub seal: SealRules,
     pub log_grace: Duration,
-    pub upkeep_interval: Duration,
-    pub give_way: GiveWay,
+    pub maintenance_interval: Duration,
+    pub throttle_under_pressure: ThrottleConfig,
 }
 
 /// When a segment is sealed.
@@ -88,7 +88,7 @@ pub(crate) struct SealRules {
 
 /// How far behind the log it may fall while others need the processors, and the file that says so.
 #[derive(Clone, Debug)]
-pub(crate) struct GiveWay {
+pub(crate) struct ThrottleConfig {
     pub patience: Duration,
     pub pressure: PathBuf,
 }
@@ -105,8 +105,8 @@ impl Args {
             LEAST_MEMORY / MIB
         );
         anyhow::ensure!(
-            !self.upkeep_interval.is_zero() && self.seal_bytes.0 > 0,
-            "--upkeep-interval and --seal-bytes must not be zero"
+            !self.maintenance_interval.is_zero() && self.seal_bytes.0 > 0,
+            "--maintenance-interval and --seal-bytes must not be zero"
         );
         let cold = ColdOptions::from(self.s3.clone());
         Ok(Config {
@@ -125,9 +125,9 @@ impl Args {
                 after: self.seal_after.into(),
             },
             log_grace: self.log_grace.into(),
-            upkeep_interval: self.upkeep_interval.into(),
-            give_way: GiveWay {
-                patience: self.give_way.into(),
+            maintenance_interval: self.maintenance_interval.into(),
+            throttle_under_pressure: ThrottleConfig {
+                patience: self.throttle_under_pressure.into(),
                 pressure: self.pressure_file.clone(),
             },
         })

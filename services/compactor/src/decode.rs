@@ -24,7 +24,7 @@ pub(crate) fn batches(messages: Vec<LogMessage>) -> Vec<Frames> {
                     hi: message.seq,
                 },
                 events: Vec::new(),
-                unreadable: Vec::new(),
+                dead_letters: Vec::new(),
                 encoded_bytes: 0,
             });
             bytes = 0;
@@ -39,7 +39,7 @@ pub(crate) fn batches(messages: Vec<LogMessage>) -> Vec<Frames> {
 
 fn add(batch: &mut Frames, message: LogMessage) {
     let Ok(frame) = Frame::decode(message.payload.clone()) else {
-        batch.unreadable.push((message.seq, message.payload));
+        batch.dead_letters.push((message.seq, message.payload));
         return;
     };
     let mut whole = true;
@@ -59,7 +59,7 @@ fn add(batch: &mut Frames, message: LogMessage) {
         });
     }
     if !whole {
-        batch.unreadable.push((message.seq, message.payload));
+        batch.dead_letters.push((message.seq, message.payload));
     }
 }
 
@@ -143,8 +143,8 @@ mod tests {
 
         let kept: Vec<_> = batch.events.iter().map(|e| e.position.offset()).collect();
         assert_eq!(kept, [(1, 0), (1, 1), (1, 2), (3, 0), (3, 2)]);
-        let aside: Vec<_> = batch.unreadable.iter().map(|(seq, _)| *seq).collect();
+        let aside: Vec<_> = batch.dead_letters.iter().map(|(seq, _)| *seq).collect();
         assert_eq!(aside, [2, 3]);
-        assert_eq!(batch.unreadable[0].1, garbage);
+        assert_eq!(batch.dead_letters[0].1, garbage);
     }
 }

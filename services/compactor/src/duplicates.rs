@@ -49,7 +49,7 @@ impl Reporter {
 }
 
 /// Tells the hot tier about one partition.
-pub(crate) struct Teller {
+pub(crate) struct DuplicatePublisher {
     hot: HotWriter,
     partition: PartitionId,
     reports: mpsc::Receiver<Report>,
@@ -101,7 +101,7 @@ enum Told {
     Later,
 }
 
-impl Teller {
+impl DuplicatePublisher {
     pub(crate) fn new(hot: HotWriter, partition: PartitionId) -> (Reporter, Self) {
         let (to, reports) = mpsc::channel(WAITING);
         let wanted = Arc::new(Mutex::new(None));
@@ -109,14 +109,14 @@ impl Teller {
             reports: to,
             wanted: Arc::clone(&wanted),
         };
-        let teller = Self {
+        let publisher = Self {
             hot,
             partition,
             reports,
             wanted,
             known: None,
         };
-        (reporter, teller)
+        (reporter, publisher)
     }
 
     pub(crate) async fn run(mut self, shutdown: CancellationToken) -> anyhow::Result<()> {

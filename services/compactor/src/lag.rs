@@ -41,9 +41,9 @@ pub(crate) async fn watch(
 
 async fn pending(log: &EventLog, catalog: &Catalog) -> event_log::Result<u64> {
     let mut pending = 0;
-    for shelf in catalog.shelves() {
-        let last = log.last_seq(shelf.partition).await?;
-        pending += last.saturating_sub(shelf.committed());
+    for sealed in catalog.sealed_partitions() {
+        let last = log.last_seq(sealed.partition).await?;
+        pending += last.saturating_sub(sealed.committed());
     }
     Ok(pending)
 }

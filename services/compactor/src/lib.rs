@@ -7,15 +7,15 @@
 
 mod cold;
 mod config;
-mod courtesy;
 mod decode;
+mod disk_guard;
 mod duplicates;
-mod fence;
 mod lag;
+mod log_identity;
+mod maintenance;
 mod metrics;
 mod policy;
-mod space;
-mod upkeep;
+mod throttle;
 mod watermark;
 mod worker;
 
@@ -37,8 +37,8 @@ use warm_tier::{Partition, WarmTier, remote::Server};
 use cold::Cold;
 use config::Config;
 pub use config::{Args, ByteSize};
+use maintenance::Maintenance;
 use metrics::Metrics;
-use upkeep::Upkeep;
 use worker::{Shared, Worker};
 
 /// Runs the service until it is told to stop or fails.
@@ -89,7 +89,8 @@ impl Service {
             if let Some(cold) = cold.as_mut().filter(|_| !self.tier.has(partition)) {
                 let waits = format!("{partition} waits for the cold tier");
                 self.partitions.set(false, waits);
-                let checked = fence::check_cold(cold, &log, (partition, state), &shutdown).await;
+                let checked =
+                    log_identity::check_cold(cold, &log, (partition, state), &shutdown).await;
                 if shutdown.is_cancelled() {
                     return Ok(());
                 }
@@ -102,7 +103,7 @@ impl Service {
             self.start_worker(&shared, opened, &mut tasks).await?;
         }
         self.partitions.set(true, format!("{} open", count.get()));
-        self.start_upkeep(shared, cold, listener, &mut tasks)?;
+        self.start_maintenance(shared, cold, listener, &mut tasks)?;
         tasks.join(DRAIN).await
     }
 
@@ -165,7 +166,10 @@ impl Service {
             policy::follow(log.clone(), set_rules, shutdown.clone()),
         );
         let (data, metrics) = (self.config.warm.data.clone(), self.metrics.clone());
-        tasks.spawn("space", space::watch(data, set_taking, metrics, shutdown));
+        tasks.spawn(
+            "space",
+            disk_guard::watch(data, set_taking, metrics, shutdown),
+        );
         let url = match &self.config.flight_url {
             Some(url) => url.clone(),
             None => format!("http://{}", listener.local_addr()?),
@@ -176,7 +180,7 @@ impl Service {
             taking,
             metrics: self.metrics.clone(),
             seal: self.config.seal,
-            give_way: self.config.give_way.clone(),
+            throttle_under_pressure: self.config.throttle_under_pressure.clone(),
             flight_url: url,
             heavy: Arc::new(Semaphore::new(1)),
         })
@@ -197,9 +201,9 @@ impl Service {
         let mut reporter = None;
         if let Some(url) = &self.config.redis_url {
             let hot = HotWriter::connect(url).await.context("connect to redis")?;
-            let (to, teller) = duplicates::Teller::new(hot, id);
+            let (to, publisher) = duplicates::DuplicatePublisher::new(hot, id);
             reporter = Some(to);
-            tasks.spawn(format!("duplicates-{id}"), teller.run(shutdown.clone()));
+            tasks.spawn(format!("duplicates-{id}"), publisher.run(shutdown.clone()));
         }
         let (watermarks, newest) = watch::channel(None);
         let publish = watermark::publish(shared.log.clone(), newest, shutdown.clone());
@@ -209,7 +213,7 @@ impl Service {
         Ok(())
     }
 
-    fn start_upkeep(
+    fn start_maintenance(
         &self,
         shared: Shared,
         cold: Option<Cold>,
@@ -226,16 +230,16 @@ impl Service {
         tasks.spawn("flight", async move {
             server.serve(listener, stop).await.context("serve flight")
         });
-        let upkeep = Upkeep {
+        let maintenance = Maintenance {
             shared,
             tier: Arc::clone(&self.tier),
             scanner,
             cold,
-            interval: self.config.upkeep_interval,
+            interval: self.config.maintenance_interval,
             log_grace: self.config.log_grace,
             expiry: Arc::default(),
         };
-        tasks.spawn("upkeep", upkeep.run(shutdown));
+        tasks.spawn("maintenance", maintenance.run(shutdown));
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use prometheus::{
     Gauge, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
 };
 use service_runtime::metrics::{
-    DURATION_BUCKETS, counter, counter_vec, float_gauge_vec, gauge, gauge_vec, histogram,
+    DURATION_BUCKETS, counter_vec, float_gauge_vec, gauge, gauge_vec, histogram,
 };
 
 /// One per process.
@@ -24,21 +24,21 @@ pub(crate) struct Metrics {
     pub seals: IntCounterVec,
     pub merges: IntCounterVec,
     pub pending: IntGauge,
-    pub holes: IntGauge,
+    pub gaps: IntGauge,
     pub disk_free_share: Gauge,
     events: IntGauge,
     bytes: IntGauge,
     oldest: Gauge,
-    held: Arc<Mutex<BTreeMap<PartitionId, Held>>>,
+    held: Arc<Mutex<BTreeMap<PartitionId, TierStats>>>,
 }
 
 /// What one partition holds.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Held {
+pub(crate) struct TierStats {
     pub events: u64,
     pub bytes: u64,
     pub oldest: Option<Timestamp>,
-    pub holes: u64,
+    pub gaps: u64,
 }
 
 impl Metrics {
@@ -64,11 +64,13 @@ impl Metrics {
                 "Events that left a tier, or never entered it, by reason.",
                 &["tier", "reason"],
             )?,
-            dead_letters: counter(
+            dead_letters: counter_vec(
                 registry,
-                "compactor_dead_letters_total",
-                "Frames of the log that could not be read and were set aside.",
-            )?,
+                "consumer_dead_letters_total",
+                "Frames of the log that could not be decoded and became dead letters.",
+                &["consumer"],
+            )?
+            .with_label_values(&["compactor"]),
             append_seconds: histogram(
                 registry,
                 "compactor_append_duration_seconds",
@@ -100,9 +102,9 @@ impl Metrics {
                 &["consumer"],
             )?
             .with_label_values(&["compactor"]),
-            holes: gauge(
+            gaps: gauge(
                 registry,
-                "compactor_holes",
+                "compactor_gaps",
                 "Slices that are lost in warm and not refilled.",
             )?,
             disk_free_share: float_gauge_vec(
@@ -130,18 +132,18 @@ impl Metrics {
     }
 
     /// Says what `partition` holds now.
-    pub(crate) fn hold(&self, partition: PartitionId, now: Held) {
+    pub(crate) fn hold(&self, partition: PartitionId, now: TierStats) {
         let mut held = self
             .held
             .lock()
             .expect("nothing panics while it holds this");
         held.insert(partition, now);
-        let sum = |of: fn(&Held) -> u64| {
+        let sum = |of: fn(&TierStats) -> u64| {
             i64::try_from(held.values().map(of).sum::<u64>()).unwrap_or(i64::MAX)
         };
         self.events.set(sum(|held| held.events));
         self.bytes.set(sum(|held| held.bytes));
-        self.holes.set(sum(|held| held.holes));
+        self.gaps.set(sum(|held| held.gaps));
         let oldest = held.values().filter_map(|held| held.oldest).min();
         let micros = oldest.map_or(0, Timestamp::as_micros);
         self.oldest.set(seconds(micros));

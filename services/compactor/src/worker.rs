@@ -10,7 +10,7 @@ use event::{Seq, Timestamp};
 use event_log::{EventLog, LogMessage, Watermark};
 use futures::StreamExt as _;
 use retention::RuleSet;
-use service_runtime::{Rest, propagation};
+use service_runtime::{Linger, propagation};
 use tokio::{
     sync::{Semaphore, watch},
     task, time,
@@ -20,12 +20,12 @@ use tracing::Instrument as _;
 use warm_tier::{Frames, Partition};
 
 use crate::{
-    config::{GiveWay, SealRules},
-    courtesy::Courtesy,
+    config::{SealRules, ThrottleConfig},
     decode,
     duplicates::{Report, Reporter},
-    fence,
-    metrics::{Held, Metrics},
+    log_identity,
+    metrics::{Metrics, TierStats},
+    throttle::Throttle,
 };
 
 /// Messages read at once; [`decode::batches`] bounds what goes into one transaction.
@@ -33,7 +33,7 @@ const MAX_CHUNK: usize = 256;
 /// How often to look whether it is time to seal.
 const TICK: Duration = Duration::from_millis(200);
 /// Under load a transaction takes more events.
-const REST: Rest = Rest {
+const LINGER: Linger = Linger {
     times: 1,
     max: Duration::from_millis(50),
 };
@@ -48,7 +48,7 @@ pub(crate) struct Shared {
     pub taking: watch::Receiver<bool>,
     pub metrics: Metrics,
     pub seal: SealRules,
-    pub give_way: GiveWay,
+    pub throttle_under_pressure: ThrottleConfig,
     pub flight_url: String,
     /// One seal or merge at a time: they take memory.
     pub heavy: Arc<Semaphore>,
@@ -63,7 +63,7 @@ pub(crate) struct Worker {
     watermarks: watch::Sender<Option<Watermark>>,
     /// When the open segment took its first batch.
     open_since: Option<Instant>,
-    courtesy: Courtesy,
+    throttle: Throttle,
 }
 
 impl Worker {
@@ -75,7 +75,7 @@ impl Worker {
     ) -> Self {
         let open_since = (!partition.open_state().is_empty).then(Instant::now);
         Self {
-            courtesy: Courtesy::new(shared.give_way.clone()),
+            throttle: Throttle::new(shared.throttle_under_pressure.clone()),
             shared,
             partition: Some(partition),
             duplicates,
@@ -93,7 +93,7 @@ impl Worker {
         let log = self.shared.log.clone();
         let messages = log.read_from(id, next).await.context("read the log")?;
         let mut chunks = messages.ready_chunks(MAX_CHUNK);
-        let shelf = self.partition().shelf();
+        let sealed = self.partition().sealed();
         let mut ticks = time::interval(TICK);
         ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
         loop {
@@ -102,7 +102,7 @@ impl Worker {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
                 _ = ticks.tick() => None,
-                chunk = self.courtesy.then(&shelf, chunks.next()), if taking => {
+                chunk = self.throttle.then(&sealed, chunks.next()), if taking => {
                     Some(chunk.context("event log closed")?)
                 }
             };
@@ -112,7 +112,7 @@ impl Worker {
                     let chunk = chunk.into_iter().collect::<Result<Vec<_>, _>>();
                     self.append(chunk.context("read the log")?).await?;
                     if !full {
-                        REST.after(began).await;
+                        LINGER.after(began).await;
                     }
                 }
                 None => self.tick().await?,
@@ -125,7 +125,7 @@ impl Worker {
         let newest = self.blocking(|partition| partition.newest()).await?;
         let (id, next) = (self.partition().id(), self.partition().next_seq());
         let known = next - 1;
-        let state = fence::check_warm(&self.shared.log, id, known, newest).await?;
+        let state = log_identity::check_warm(&self.shared.log, id, known, newest).await?;
         if state.first <= next {
             return Ok(());
         }
@@ -164,13 +164,13 @@ impl Worker {
         }
         .instrument(span)
         .await?;
-        self.courtesy.reached(newest);
+        self.throttle.reached(newest);
         self.tick().await
     }
 
     async fn append_batch(&mut self, frames: Frames) -> anyhow::Result<()> {
-        let (range, dead) = (frames.range, frames.unreadable.len() as u64);
-        for (seq, _) in &frames.unreadable {
+        let (range, dead) = (frames.range, frames.dead_letters.len() as u64);
+        for (seq, _) in &frames.dead_letters {
             tracing::error!(
                 partition = %self.partition().id(),
                 seq,
@@ -285,12 +285,12 @@ impl Worker {
     /// Says how far it is and what it holds.
     fn publish(&self) {
         let partition = self.partition();
-        let (sealed, open) = (partition.shelf().totals(), partition.open_state());
-        let held = Held {
+        let (sealed, open) = (partition.sealed().totals(), partition.open_state());
+        let held = TierStats {
             events: sealed.events + open.events,
             bytes: sealed.disk_bytes + open.file_bytes,
             oldest: sealed.oldest.into_iter().chain(open.oldest).min(),
-            holes: sealed.holes,
+            gaps: sealed.gaps,
         };
         self.shared.metrics.hold(partition.id(), held);
         let watermark = Watermark::Warm {

@@ -12,7 +12,7 @@ use tokio::{sync::watch, time};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::shared::Sealed;
+use crate::shared::SealedWatermarks;
 
 const LOOK: Duration = Duration::from_secs(1);
 /// How long an answer may take.
@@ -55,7 +55,7 @@ pub(crate) async fn rules(
 /// Keeps up with what is sealed in the warm tier.
 pub(crate) async fn sealed(
     log: EventLog,
-    sealed: Sealed,
+    sealed: SealedWatermarks,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut watermarks = log.watch_watermarks();

@@ -4,12 +4,12 @@
 //! however many writers run, because the cursor moves in the same script as the events. Nothing
 //! is trimmed that is not sealed in the warm tier. A lost hot tier is filled again from there.
 
+mod batch;
 mod config;
-mod drain;
 mod follow;
-mod hold;
 mod metrics;
 mod reporter;
+mod retention_limit;
 mod shared;
 mod trimmer;
 mod worker;
@@ -31,7 +31,7 @@ use crate::{
     config::Config,
     metrics::Metrics,
     reporter::Reporter,
-    shared::{Sealed, Shared, Signals},
+    shared::{SealedWatermarks, Shared, Signals},
     trimmer::Trimmer,
     worker::Worker,
 };
@@ -72,7 +72,7 @@ async fn prepare(
         log,
         hot,
         metrics,
-        sealed: Sealed::default(),
+        sealed: SealedWatermarks::default(),
     };
     Ok((shared, count))
 }

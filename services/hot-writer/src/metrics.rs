@@ -20,8 +20,8 @@ pub(crate) struct Metrics {
     pub(crate) moved: IntCounter,
     pub(crate) expired: IntCounter,
     pub(crate) capped: IntCounter,
-    pub(crate) poison: IntCounter,
-    /// Time to write one drain, retries included.
+    pub(crate) damaged: IntCounter,
+    /// Time to write one batch, retries included.
     pub(crate) write_seconds: Histogram,
     pub(crate) board: Board,
 }
@@ -29,7 +29,7 @@ pub(crate) struct Metrics {
 /// What the gauges show, gathered from all partitions.
 #[derive(Clone, Debug)]
 pub(crate) struct Board {
-    partitions: Arc<Mutex<BTreeMap<PartitionId, Held>>>,
+    partitions: Arc<Mutex<BTreeMap<PartitionId, TierStats>>>,
     events: IntGauge,
     bytes: IntGauge,
     oldest: Gauge,
@@ -38,7 +38,7 @@ pub(crate) struct Board {
 
 /// What one partition holds, and what it still lacks.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Held {
+pub(crate) struct TierStats {
     pub(crate) events: u64,
     pub(crate) bytes: u64,
     pub(crate) oldest_at: Option<Timestamp>,
@@ -60,20 +60,20 @@ impl Metrics {
             "Events removed from a tier.",
             &["tier", "reason"],
         )?;
-        let poison = counter_vec(
+        let damaged = counter_vec(
             registry,
-            "consumer_poison_total",
-            "Messages of the log that are damaged and stopped their consumer.",
+            "consumer_dead_letters_total",
+            "Frames of the log that could not be decoded and became dead letters.",
             &["consumer"],
         )?;
         Ok(Self {
             moved: moved.with_label_values(&["log", HOT]),
             expired: removed.with_label_values(&[HOT, "expired"]),
             capped: removed.with_label_values(&[HOT, "capped"]),
-            poison: poison.with_label_values(&[CONSUMER]),
+            damaged: damaged.with_label_values(&[CONSUMER]),
             write_seconds: histogram(
                 registry,
-                "hot_writer_write_seconds",
+                "hot_writer_write_duration_seconds",
                 "Time to write one batch to the hot tier, retries included.",
                 DURATION_BUCKETS,
             )?,
@@ -109,10 +109,11 @@ impl Board {
     }
 
     /// Replaces what is known of `partition`.
-    pub(crate) fn set(&self, partition: PartitionId, held: Held) {
+    pub(crate) fn set(&self, partition: PartitionId, held: TierStats) {
         let mut partitions = self.partitions.lock().expect("nothing panics in here");
         partitions.insert(partition, held);
-        let sum = |of: fn(&Held) -> u64| partitions.values().map(of).sum::<u64>().cast_signed();
+        let sum =
+            |of: fn(&TierStats) -> u64| partitions.values().map(of).sum::<u64>().cast_signed();
         self.events.set(sum(|held| held.events));
         self.bytes.set(sum(|held| held.bytes));
         self.pending.set(sum(|held| held.pending));

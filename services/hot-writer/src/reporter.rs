@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::{
-    metrics::Held,
+    metrics::TierStats,
     shared::{Fault, Shared, Signals},
 };
 
@@ -103,7 +103,7 @@ impl Reporter {
         if said.log.is_none_or(|(_, at)| at.elapsed() >= LOOK) {
             said.log = Some((end, Instant::now()));
         }
-        let held = Held {
+        let held = TierStats {
             events: stats.cursor.events,
             bytes: stats.cursor.bytes,
             oldest_at: stats.oldest_at,

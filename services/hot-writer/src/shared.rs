@@ -17,7 +17,7 @@ pub(crate) struct Shared {
     pub(crate) log: EventLog,
     pub(crate) hot: HotWriter,
     pub(crate) metrics: Metrics,
-    pub(crate) sealed: Sealed,
+    pub(crate) sealed: SealedWatermarks,
 }
 
 /// How two tasks of one partition call each other.
@@ -40,9 +40,9 @@ impl Signals {
 
 /// Up to where the warm tier is sealed, per partition; 0 where it has said nothing.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Sealed(Arc<Mutex<HashMap<PartitionId, Seq>>>);
+pub(crate) struct SealedWatermarks(Arc<Mutex<HashMap<PartitionId, Seq>>>);
 
-impl Sealed {
+impl SealedWatermarks {
     pub(crate) fn get(&self, partition: PartitionId) -> Seq {
         let sealed = self.0.lock().expect("nothing panics in here");
         sealed.get(&partition).copied().unwrap_or(0)

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::{
-    hold::{hold, least},
+    retention_limit::{least, limit_for},
     shared::{Shared, Signals},
 };
 
@@ -79,10 +79,10 @@ impl Trimmer {
             .candidates(partition, older_than, least.max_events)
             .await?;
         let trim = async |(tenant, conversation): (TenantId, ConversationId)| {
-            let hold = hold(rules, tenant.as_str(), conversation.as_str());
+            let limit = limit_for(rules, tenant.as_str(), conversation.as_str());
             let limits = Limits {
-                older_than: now.minus(hold.max_age),
-                max_events: hold.max_events,
+                older_than: now.minus(limit.max_age),
+                max_events: limit.max_events,
                 sealed,
             };
             hot.trim(partition, &tenant, &conversation, limits).await

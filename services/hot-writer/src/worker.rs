@@ -13,21 +13,21 @@ use futures::{
     stream::{BoxStream, ReadyChunks},
 };
 use hot_tier::{Appended, HotCursor};
-use service_runtime::{Backoff, Rest, propagation};
+use service_runtime::{Backoff, Linger, propagation};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, error, info, info_span, warn};
 
 use crate::{
-    drain::{Drain, Poison, drain},
+    batch::{Batch, DamagedFrame, batch_of},
     shared::{Fault, Shared, Signals},
 };
 
-/// Messages in one drain: at most 16,000 events, and 8 MiB before compression.
-const DRAIN_MESSAGES: usize = 32;
+/// Messages in one batch: at most 16,000 events, and 8 MiB before compression.
+const MAX_BATCH_MESSAGES: usize = 32;
 
 /// Under load an entry of the tier holds more events of its conversation.
-const REST: Rest = Rest {
+const LINGER: Linger = Linger {
     times: 2,
     max: Duration::from_millis(50),
 };
@@ -79,13 +79,13 @@ impl Worker {
                 };
                 let batch: Result<Vec<_>, _> = batch.into_iter().collect();
                 let batch = batch.context("read the log")?;
-                let (full, began) = (batch.len() == DRAIN_MESSAGES, Instant::now());
+                let (full, began) = (batch.len() == MAX_BATCH_MESSAGES, Instant::now());
                 match self.write_all(batch, last, shutdown).await? {
                     Written::Through(seq) => last = seq,
                     Written::WentBack => break,
                 }
                 if !full {
-                    REST.after(began).await;
+                    LINGER.after(began).await;
                 }
             }
         }
@@ -136,36 +136,36 @@ impl Worker {
             )
             .await
             .context("read the log")?;
-        Ok(messages.boxed().ready_chunks(DRAIN_MESSAGES))
+        Ok(messages.boxed().ready_chunks(MAX_BATCH_MESSAGES))
     }
 
-    /// Writes `batch`, of which the tier has everything up to `last`.
+    /// Writes `messages`, of which the tier has everything up to `last`.
     async fn write_all(
         &self,
-        mut batch: Vec<LogMessage>,
+        mut messages: Vec<LogMessage>,
         mut last: Seq,
         shutdown: &CancellationToken,
     ) -> anyhow::Result<Written> {
         loop {
-            batch.retain(|message| message.seq > last);
-            let run = consecutive(&batch);
-            let drain = whole(run).inspect_err(|poison| self.report(poison))?;
-            let Some(drain) = drain else {
+            messages.retain(|message| message.seq > last);
+            let run = consecutive(&messages);
+            let batch = whole(run).inspect_err(|damaged| self.report(damaged))?;
+            let Some(batch) = batch else {
                 return Ok(Written::Through(last));
             };
             let span = info_span!(
-                "drain",
+                "batch",
                 partition = %self.partition,
                 messages = run.len(),
-                events = drain.events
+                events = batch.events
             );
             for message in run {
                 let headers = message.headers.iter();
                 propagation::link_from(&span, headers.map(|(k, v)| (k.as_str(), v.as_str())));
             }
-            let written = self.write(&drain, last, shutdown).instrument(span).await;
+            let written = self.write(&batch, last, shutdown).instrument(span).await;
             if written.context("write to the hot tier")? == Appended::Ok {
-                last = drain.last;
+                last = batch.last;
                 continue;
             }
             // Another writer, or an answer that was lost, or a tier that was.
@@ -178,51 +178,51 @@ impl Worker {
         }
     }
 
-    /// Writes one drain, trying again while the tier is away or full.
+    /// Writes one batch, trying again while the tier is away or full.
     async fn write(
         &self,
-        drain: &Drain,
+        batch: &Batch,
         last: Seq,
         shutdown: &CancellationToken,
     ) -> Result<Appended, hot_tier::Error> {
         let timer = self.shared.metrics.write_seconds.start_timer();
-        let write = || self.try_write(drain, last);
+        let write = || self.try_write(batch, last);
         let appended = Backoff::default()
             .retry("write", shutdown, hot_tier::Error::is_transient, write)
             .await?;
         timer.observe_duration();
         if appended == Appended::Ok {
-            self.shared.metrics.moved.inc_by(drain.events);
+            self.shared.metrics.moved.inc_by(batch.events);
             self.signals.changed.notify_one();
-            debug!(last = drain.last, packs = drain.packs.len(), "written");
+            debug!(last = batch.last, packs = batch.packs.len(), "written");
         }
         Ok(appended)
     }
 
-    async fn try_write(&self, drain: &Drain, last: Seq) -> hot_tier::Result<Appended> {
+    async fn try_write(&self, batch: &Batch, last: Seq) -> hot_tier::Result<Appended> {
         let (hot, partition) = (&self.shared.hot, self.partition);
-        let before = drain.first - 1;
+        let before = batch.first - 1;
         if before != last {
             warn!(
                 last,
-                first = drain.first,
+                first = batch.first,
                 "the log was purged before it was copied"
             );
-            let skipped = hot.skip(partition, last, drain.first).await?;
+            let skipped = hot.skip(partition, last, batch.first).await?;
             if skipped == Appended::Gap {
                 return Ok(Appended::Gap);
             }
         }
-        hot.append(partition, before, drain.last, &drain.packs)
+        hot.append(partition, before, batch.last, &batch.packs)
             .await
     }
 
-    fn report(&self, poison: &Poison) {
-        self.shared.metrics.poison.inc();
+    fn report(&self, damaged: &DamagedFrame) {
+        self.shared.metrics.damaged.inc();
         error!(
-            error = poison as &dyn std::error::Error,
-            seq = poison.seq,
-            cause = %poison.source,
+            error = damaged as &dyn std::error::Error,
+            seq = damaged.seq,
+            cause = %damaged.source,
             "a message of the log is damaged, stopping"
         );
     }
@@ -236,15 +236,15 @@ fn consecutive(messages: &[LogMessage]) -> &[LogMessage] {
         .unwrap_or_default()
 }
 
-/// The drain of `run` up to its first damaged message, which is an error when it is the next one.
-fn whole(run: &[LogMessage]) -> Result<Option<Drain>, Poison> {
-    let poison = match drain(run) {
-        Err(poison) => poison,
+/// The batch of `run` up to its first damaged message, which is an error when it is the next one.
+fn whole(run: &[LogMessage]) -> Result<Option<Batch>, DamagedFrame> {
+    let damaged = match batch_of(run) {
+        Err(damaged) => damaged,
         settled => return settled,
     };
-    let good = run.partition_point(|message| message.seq < poison.seq);
+    let good = run.partition_point(|message| message.seq < damaged.seq);
     if good == 0 {
-        return Err(poison);
+        return Err(damaged);
     }
-    drain(&run[..good])
+    batch_of(&run[..good])
 }

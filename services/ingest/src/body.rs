@@ -24,7 +24,7 @@ const BODY: Duration = Duration::from_secs(30);
 /// How long it may pause on its way.
 const PROGRESS: Duration = Duration::from_secs(10);
 /// How long a request may wait for memory, or for its turn.
-pub(crate) const TURN: Duration = Duration::from_secs(5);
+pub(crate) const ADMISSION_TIMEOUT: Duration = Duration::from_secs(5);
 /// In which memory for bodies is counted.
 const UNIT: usize = 4096;
 /// For how many times of its first bytes a body gets memory at once, when it says it is so long.
@@ -97,23 +97,27 @@ fn read_limited(from: impl Read) -> io::Result<Option<Bytes>> {
 /// The memory for bodies that arrive: shared by all, taken as bytes come and not as they are
 /// announced, so that who sends nothing holds nothing.
 #[derive(Debug)]
-pub(crate) struct Bodies(Arc<Semaphore>);
+pub(crate) struct BodyBudget(Arc<Semaphore>);
 
 /// A body, and its part of the memory.
 #[derive(Debug)]
-pub(crate) struct Whole {
+pub(crate) struct BufferedBody {
     pub(crate) bytes: Bytes,
     pub(crate) held: Option<OwnedSemaphorePermit>,
 }
 
-impl Bodies {
+impl BodyBudget {
     /// Room for so many of the largest.
     pub(crate) fn new(largest: usize) -> Self {
         Self(Arc::new(Semaphore::new(largest * MAX_BODY_BYTES / UNIT)))
     }
 
     /// Reads the body as it came, within [`BODY`] and without a pause of [`PROGRESS`].
-    pub(crate) async fn read(&self, headers: &HeaderMap, body: Body) -> Result<Whole, Problem> {
+    pub(crate) async fn read(
+        &self,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<BufferedBody, Problem> {
         let announced = headers.get(header::CONTENT_LENGTH);
         let announced = announced.and_then(|value| value.to_str().ok()?.parse().ok());
         if announced.is_some_and(|bytes: usize| bytes > MAX_BODY_BYTES) {
@@ -130,7 +134,7 @@ impl Bodies {
         &self,
         mut chunks: BodyDataStream,
         announced: usize,
-    ) -> Result<Whole, Problem> {
+    ) -> Result<BufferedBody, Problem> {
         let (mut whole, mut held) = (BytesMut::new(), None);
         loop {
             let chunk = tokio::time::timeout(PROGRESS, chunks.next()).await;
@@ -154,7 +158,7 @@ impl Bodies {
             }
             whole.extend_from_slice(&chunk);
         }
-        Ok(Whole {
+        Ok(BufferedBody {
             bytes: whole.freeze(),
             held,
         })
@@ -173,7 +177,7 @@ impl Bodies {
         }
         let more = u32::try_from(more).expect("a body is small");
         let more = Arc::clone(&self.0).acquire_many_owned(more);
-        let more = tokio::time::timeout(TURN, more).await;
+        let more = tokio::time::timeout(ADMISSION_TIMEOUT, more).await;
         let more = more.map_err(|_| Problem::too_many_requests())?;
         let more = more.expect("the semaphore is never closed");
         match held {

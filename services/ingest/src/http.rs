@@ -19,15 +19,15 @@ use uuid::Uuid;
 
 use crate::{
     accept::{Accepted, Context, accept},
-    body::{self, Bodies, Encoding, TURN, Whole},
-    conditional::Expected,
+    body::{self, ADMISSION_TIMEOUT, BodyBudget, BufferedBody, Encoding},
     head::{self, Options},
+    if_match::Expected,
     metrics::{Metrics, Protocol},
     problem::Problem,
     publish::{Receipt, publish},
 };
 
-/// Bodies above this, some milliseconds of work, are parsed off the async threads.
+/// BodyBudget above this, some milliseconds of work, are parsed off the async threads.
 const INLINE_BYTES: usize = 512 * 1024;
 
 /// What every request needs.
@@ -39,7 +39,7 @@ pub(crate) struct App {
     /// How many requests are worked on at the same time: memory is bounded.
     pub(crate) turns: Semaphore,
     /// What arrives, before its turn.
-    pub(crate) bodies: Bodies,
+    pub(crate) bodies: BodyBudget,
 }
 
 pub(crate) fn router(app: Arc<App>) -> Router {
@@ -142,7 +142,7 @@ impl App {
                 return Err(problem);
             }
         };
-        let Whole {
+        let BufferedBody {
             bytes: raw,
             held: _held,
         } = self.bodies.read(&parts.headers, body).await?;
@@ -215,7 +215,7 @@ impl App {
     }
 
     async fn turn(&self) -> Result<SemaphorePermit<'_>, Problem> {
-        match tokio::time::timeout(TURN, self.turns.acquire()).await {
+        match tokio::time::timeout(ADMISSION_TIMEOUT, self.turns.acquire()).await {
             Ok(turn) => Ok(turn.expect("the semaphore is never closed")),
             Err(_) => Err(Problem::too_many_requests()),
         }

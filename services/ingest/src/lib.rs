@@ -6,14 +6,14 @@
 
 mod accept;
 mod body;
-mod conditional;
 mod config;
+mod durability_check;
 mod head;
 mod http;
+mod if_match;
 mod metrics;
 mod problem;
 mod publish;
-mod safety;
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,7 +26,7 @@ use tracing::info;
 
 pub use config::Args;
 
-use crate::{body::Bodies, config::Config, http::App, metrics::Metrics};
+use crate::{body::BodyBudget, config::Config, http::App, metrics::Metrics};
 
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -47,7 +47,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         partitions: config.partitions,
         metrics,
         turns: Semaphore::new(config.max_requests),
-        bodies: Bodies::new(config.max_requests),
+        bodies: BodyBudget::new(config.max_requests),
     });
     let router = http::router(app);
     info!(addr = %listener.local_addr()?, partitions = config.partitions.get(), "taking events");
@@ -63,7 +63,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 /// The log, proved safe and with all its streams.
 async fn prepare(config: &Config, shutdown: &CancellationToken) -> anyhow::Result<EventLog> {
     let log = EventLog::connect(&config.nats_url, "ingest").await?;
-    safety::check(config).await?;
+    durability_check::check(config).await?;
     let ensure =
         || log.ensure_streams(config.partitions, config.log_replicas, config.log_max_bytes);
     Backoff::default()

@@ -52,7 +52,7 @@ impl Metrics {
             )?,
             publish_seconds: histogram(
                 registry,
-                "bus_publish_duration_seconds",
+                "log_append_duration_seconds",
                 "From the append of a frame to the log's acknowledgement.",
                 DURATION_BUCKETS,
             )?,

@@ -32,7 +32,7 @@ pub struct Args {
         default_value = "http://127.0.0.1:7403"
     )]
     pub compactor_url: String,
-    /// Where the cold tier lies: s3://bucket/prefix, file:///dir or a path. Without it there is none.
+    /// Where the cold tier lies: s3://bucket/prefix, file:///dir or a path. ExcludedSources it there is none.
     #[arg(long, env = "ISOTHERM_COLD_URL")]
     pub cold_url: Option<String>,
     #[command(flatten)]

@@ -6,23 +6,23 @@
 
 mod cold;
 pub mod config;
+mod dedup_wait;
 mod error;
 mod format;
-mod hide;
 mod http;
 mod live;
 mod live_rows;
 mod merge;
 mod metrics;
 mod params;
-mod patience;
 mod plan;
 mod read;
+mod retention_filter;
+mod retry;
 mod rollup;
 mod rows;
 mod scan;
 mod service;
-mod settling;
 mod sources;
 mod sql;
 mod tail;
@@ -42,8 +42,13 @@ use tokio_util::sync::CancellationToken;
 use warm_tier::remote::Client;
 
 use crate::{
-    cold::Cold, config::Args, config::Config, live::Live, metrics::Metrics, service::Service,
-    settling::Settling, sources::Sources, sources::Warm,
+    cold::Cold,
+    config::{Args, Config},
+    dedup_wait::DedupWaits,
+    live::Live,
+    metrics::Metrics,
+    service::Service,
+    sources::{Sources, Warm},
 };
 
 /// How often the partition count, which the first ingest makes, is looked for.
@@ -85,7 +90,7 @@ pub async fn run(config: Config, mut runtime: Runtime) -> anyhow::Result<()> {
         cold,
         rules,
         metrics,
-        settling: Settling::default(),
+        dedup_waits: DedupWaits::default(),
     });
     let service = Arc::new(Service {
         live: Live::new(log),

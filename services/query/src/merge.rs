@@ -19,7 +19,7 @@ pub(crate) fn merge(mut rows: Vec<StoredEvent>, checked: Seq, order: Order) -> V
     rows.sort_by_key(|row| row.position);
     rows.dedup_by_key(|row| row.position);
     if rows.last().is_some_and(|row| row.position.seq > checked) {
-        drop_repeats(&mut rows, checked);
+        drop_duplicates(&mut rows, checked);
     }
     if order == Order::Desc {
         rows.reverse();
@@ -28,7 +28,7 @@ pub(crate) fn merge(mut rows: Vec<StoredEvent>, checked: Seq, order: Order) -> V
 }
 
 /// `rows` ascend.
-fn drop_repeats(rows: &mut Vec<StoredEvent>, checked: Seq) {
+fn drop_duplicates(rows: &mut Vec<StoredEvent>, checked: Seq) {
     let mut first: HashMap<(ConversationId, EventId), usize> = HashMap::new();
     let mut keep = Vec::with_capacity(rows.len());
     for (index, row) in rows.iter().enumerate() {

@@ -1,5 +1,5 @@
 //! Which tier answers which part: wanted positions and what each tier has → disjoint pieces and
-//! the holes that nobody has. Pure.
+//! the gaps that nobody has. Pure.
 
 use event::{RangeSet, Seq, SeqRange};
 
@@ -48,7 +48,7 @@ pub(crate) enum Prefer {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) pieces: Vec<Piece>,
-    pub(crate) holes: RangeSet,
+    pub(crate) gaps: RangeSet,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,7 +117,7 @@ impl Source {
     }
 }
 
-/// Every wanted sequence that any source has is in exactly one piece; the others are holes.
+/// Every wanted sequence that any source has is in exactly one piece; the others are gaps.
 pub(crate) fn plan(wanted: SeqRange, known: &Known, prefer: Prefer) -> Plan {
     let mut left = RangeSet::from(wanted);
     let mut pieces = Vec::new();
@@ -130,10 +130,7 @@ pub(crate) fn plan(wanted: SeqRange, known: &Known, prefer: Prefer) -> Plan {
         }
         left = rest;
     }
-    Plan {
-        pieces,
-        holes: left,
-    }
+    Plan { pieces, gaps: left }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! plan again; a source that fails for good is left out, and what only it had is reported.
 
 mod attempt;
-mod repeats;
+mod duplicates;
 
 use std::collections::BTreeSet;
 
@@ -13,13 +13,13 @@ use event::{Position, RangeSet, Seq, StoredEvent, Timestamp};
 
 use self::attempt::Attempt;
 use crate::{
+    dedup_wait::DedupState,
     error::Result,
-    hide,
     merge::{Order, merge},
-    patience::Patience,
     plan::Source,
+    retention_filter,
+    retry::RetryState,
     rows::Wanted,
-    settling::Settled,
     sources::Sources,
 };
 
@@ -104,10 +104,10 @@ struct Span {
 impl Sources {
     /// Up to `limit` visible rows that are in this page alone; those that are known to repeat
     /// others are left out.
-    async fn page(&self, mut wanted: Wanted, limit: usize, settled: &Settled) -> Result<Page> {
+    async fn page(&self, mut wanted: Wanted, limit: usize, dedup: &DedupState) -> Result<Page> {
         let (rules, now) = (self.rules(), Timestamp::now());
-        let hides = hide::anything_ends(&rules);
-        let selective = hides || !wanted.types.is_all() || settled.word.is_some();
+        let hides = retention_filter::anything_ends(&rules);
+        let selective = hides || !wanted.types.is_all() || dedup.word.is_some();
         let mut page = Page {
             checked: Seq::MAX,
             ..Page::default()
@@ -121,11 +121,11 @@ impl Sources {
             page.missing.add(&span.missing);
             page.sources.extend(&span.sources);
             page.last = page.last.or(span.last);
-            let checked = settled.checked(span.checked);
+            let checked = dedup.checked(span.checked);
             let visible = span.rows.into_iter().filter(|row| {
                 wanted.types.matches(row.event.event_type.as_str())
-                    && !settled.is_repeat(&row.position)
-                    && (!hides || hide::is_visible(&rules, row, now))
+                    && !dedup.is_duplicate(&row.position)
+                    && (!hides || retention_filter::is_visible(&rules, row, now))
             });
             let visible: Vec<_> = visible.collect();
             let size = |row: &StoredEvent| row.event.content.len() + row.event.metadata.len();
@@ -153,12 +153,12 @@ impl Sources {
     }
 
     async fn span(&self, wanted: &Wanted, limit: usize) -> Result<Span> {
-        let mut patience = Patience::default();
+        let mut retry = RetryState::default();
         loop {
-            let attempt = Attempt::start(self, wanted, limit, &patience).await;
+            let attempt = Attempt::start(self, wanted, limit, &retry).await;
             match attempt.run().await {
                 Ok(span) => return Ok(span),
-                Err(stop) => patience.after(stop).await?,
+                Err(stop) => retry.after(stop).await?,
             }
         }
     }

@@ -20,9 +20,9 @@ use warm_tier::sql::{Pushdown, Table};
 use self::job::Job;
 use crate::{
     error::{Problem, Result},
-    patience::Patience,
     plan::Source,
     read::Missing,
+    retry::RetryState,
     service::Service,
     sources::Sources,
 };
@@ -131,12 +131,12 @@ impl Service {
 
 impl Sources {
     async fn scan_partition(&self, partition: PartitionId, request: &Request) -> Result<Scanned> {
-        let mut patience = Patience::default();
+        let mut retry = RetryState::default();
         loop {
-            let job = Job::start(self, partition, request, &patience).await;
-            match job.run(&patience).await {
+            let job = Job::start(self, partition, request, &retry).await;
+            match job.run(&retry).await {
                 Ok(scanned) => return Ok(scanned),
-                Err(stop) => patience.after(stop).await?,
+                Err(stop) => retry.after(stop).await?,
             }
         }
     }

@@ -10,15 +10,15 @@ use event_log::EventLog;
 use hot_tier::HotReader;
 use retention::RuleSet;
 use tokio::sync::{Mutex, watch};
-use warm_tier::remote::{Client, Coverage, PartitionCoverage, Repeats};
+use warm_tier::remote::{Client, Coverage, Duplicates, PartitionCoverage};
 
-use crate::{cold::Cold, metrics::Metrics, plan, settling::Settling};
+use crate::{cold::Cold, dedup_wait::DedupWaits, metrics::Metrics, plan};
 
 /// How old a coverage may be; a read that finds it stale asks for a new one.
 const FRESH: Duration = Duration::from_millis(200);
 /// A compactor that does not answer must not hold up what the others can answer.
 const PATIENCE: Duration = Duration::from_secs(2);
-const WORD_PATIENCE: Duration = Duration::from_millis(500);
+const DUPLICATES_TIMEOUT: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 pub(crate) struct Sources {
@@ -28,7 +28,7 @@ pub(crate) struct Sources {
     pub(crate) cold: Cold,
     pub(crate) rules: watch::Receiver<Arc<RuleSet>>,
     pub(crate) metrics: Metrics,
-    pub(crate) settling: Settling,
+    pub(crate) dedup_waits: DedupWaits,
 }
 
 #[derive(Debug)]
@@ -74,9 +74,13 @@ impl Warm {
     }
 
     /// The compactor's word on what repeats earlier events behind `after`, if it answers.
-    pub(crate) async fn repeats(&self, partition: PartitionId, after: Seq) -> Option<Repeats> {
-        let asked = self.client.repeats(partition, after);
-        let answer = tokio::time::timeout(WORD_PATIENCE, asked).await.ok()?;
+    pub(crate) async fn duplicates(
+        &self,
+        partition: PartitionId,
+        after: Seq,
+    ) -> Option<Duplicates> {
+        let asked = self.client.duplicates(partition, after);
+        let answer = tokio::time::timeout(DUPLICATES_TIMEOUT, asked).await.ok()?;
         answer
             .inspect_err(|error| {
                 let error = error as &dyn std::error::Error;
@@ -93,7 +97,7 @@ pub(crate) fn warm_of(coverage: &PartitionCoverage) -> plan::Warm {
         gone: coverage
             .dropped
             .iter()
-            .chain(coverage.hole_ranges().ranges())
+            .chain(coverage.gap_ranges().ranges())
             .copied()
             .collect(),
     }

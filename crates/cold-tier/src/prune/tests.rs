@@ -1,7 +1,10 @@
 use event::{ConversationId, PartitionId, SeqRange, TenantId, Timestamp};
 
 use super::ColdScan;
-use crate::{ColdFile, Extent, Provenance, Table};
+use crate::{
+    file::{ColdFile, Extent, Provenance},
+    table::Table,
+};
 
 fn file() -> ColdFile {
     let at = Timestamp::from_micros;

@@ -1,5 +1,5 @@
 use super::{State, Unreadable, decoded};
-use crate::Table;
+use crate::table::Table;
 
 const CREATE: &str = r#"{"commitInfo":{"timestamp":1}}
 {"protocol":{"minReaderVersion":1,"minWriterVersion":2}}

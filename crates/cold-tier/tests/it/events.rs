@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use cold_tier::{Draft, Table};
+use cold_tier::{PendingFile, Table};
 use event::{
     ContentEncoding, ConversationId, Event, EventId, EventType, PartitionId, Position, SeqRange,
     StoredEvent, TenantId, Timestamp,
@@ -50,10 +50,10 @@ pub(crate) fn events(range: SeqRange) -> Vec<StoredEvent> {
 }
 
 /// The file of `range`, its rows in no useful order.
-pub(crate) fn draft(range: SeqRange) -> Draft {
+pub(crate) fn pending(range: SeqRange) -> PendingFile {
     let mut rows = events(range);
     rows.reverse();
-    Draft {
+    PendingFile {
         table: Table::Events,
         tenant: Some(TenantId::new("acme").unwrap()),
         dt: Some(rows[0].event.timestamp.date()),
@@ -65,7 +65,7 @@ pub(crate) fn draft(range: SeqRange) -> Draft {
     }
 }
 
-pub(crate) fn hourly_draft(range: SeqRange) -> Draft {
+pub(crate) fn hourly_draft(range: SeqRange) -> PendingFile {
     let long = |value: u64| Arc::new(Int64Array::from(vec![i64::try_from(value).unwrap()]));
     let int = |value: i32| Arc::new(Int32Array::from(vec![value]));
     let text = |value: &str| Arc::new(StringArray::from(vec![value]));
@@ -84,7 +84,7 @@ pub(crate) fn hourly_draft(range: SeqRange) -> Draft {
             long(range.hi),
         ],
     );
-    Draft {
+    PendingFile {
         table: Table::HourlyStats,
         tenant: None,
         dt: None,

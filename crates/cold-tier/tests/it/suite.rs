@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use arrow::{array::AsArray as _, datatypes::Int64Type};
-use cold_tier::{Change, ColdScan, ColdTier, Error, Landed, Order, Table};
+use cold_tier::{Change, ColdScan, ColdTier, CommitOutcome, Error, Order, Table};
 use event::{ConversationId, SeqRange, Timestamp};
 
 use crate::{
-    events::{PARTITION, class, draft, event, events},
+    events::{PARTITION, class, event, events, pending},
     world::{NOW, World, archive, by_position, decoded, read},
 };
 
@@ -55,8 +55,8 @@ async fn three_overlapping_committers_land_each_range_once(cold: &ColdTier) {
                 return won;
             }
             match archive(cold, range(lo, lo + LENGTH - 1)).await.unwrap() {
-                Landed::Now(_) => won += 1,
-                Landed::Already | Landed::Overtaken => {}
+                CommitOutcome::Committed(_) => won += 1,
+                CommitOutcome::AlreadyCommitted | CommitOutcome::Conflict => {}
             }
         }
     };
@@ -143,7 +143,7 @@ async fn rows_are_found_by_every_filter(cold: &ColdTier) {
 
 async fn what_is_staged_and_not_committed_is_not_there(cold: &ColdTier) {
     let before = cold.snapshot().await.unwrap();
-    cold.stage(draft(range(1000, 1010))).await.unwrap();
+    cold.stage(pending(range(1000, 1010))).await.unwrap();
     let after = cold.snapshot().await.unwrap();
     assert_eq!(before.events.version(), after.events.version());
     assert_eq!(before.events.rows(), after.events.rows());
@@ -151,17 +151,23 @@ async fn what_is_staged_and_not_committed_is_not_there(cold: &ColdTier) {
 
 async fn a_range_lands_in_order_and_once(cold: &ColdTier) {
     let last = RANGES * LENGTH;
-    assert_eq!(archive(cold, range(1, 5)).await.unwrap(), Landed::Already);
-    let hole = range(last + 2, last + 3);
-    assert_eq!(archive(cold, hole).await.unwrap(), Landed::Overtaken);
+    assert_eq!(
+        archive(cold, range(1, 5)).await.unwrap(),
+        CommitOutcome::AlreadyCommitted
+    );
+    let gap = range(last + 2, last + 3);
+    assert_eq!(archive(cold, gap).await.unwrap(), CommitOutcome::Conflict);
     let half_known = range(last, last + 1);
-    assert_eq!(archive(cold, half_known).await.unwrap(), Landed::Overtaken);
+    assert_eq!(
+        archive(cold, half_known).await.unwrap(),
+        CommitOutcome::Conflict
+    );
 }
 
 async fn a_rewrite_replaces_files_in_one_step(cold: &ColdTier) {
     let snapshot = cold.snapshot().await.unwrap();
     let removes: Vec<_> = snapshot.events.files().cloned().collect();
-    let mut whole = draft(range(1, RANGES * LENGTH));
+    let mut whole = pending(range(1, RANGES * LENGTH));
     whole.sampled = Some("sha256:x".to_owned());
     let change = Change {
         adds: vec![cold.stage(whole).await.unwrap()],
@@ -169,10 +175,10 @@ async fn a_rewrite_replaces_files_in_one_step(cold: &ColdTier) {
         only_rearranged: true,
         ..Change::default()
     };
-    let landed = cold.commit(Table::Events, &change, NOW).await.unwrap();
-    assert!(matches!(landed, Landed::Now(_)));
+    let outcome = cold.commit(Table::Events, &change, NOW).await.unwrap();
+    assert!(matches!(outcome, CommitOutcome::Committed(_)));
     let again = cold.commit(Table::Events, &change, NOW).await.unwrap();
-    assert_eq!(again, Landed::Overtaken);
+    assert_eq!(again, CommitOutcome::Conflict);
 
     let snapshot = cold.snapshot().await.unwrap();
     let files: Vec<_> = snapshot.events.files().collect();

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use cold_tier::{
-    Change, ColdOptions, ColdScan, ColdTier, Landed, ObjectCache, Order, Result, S3Options, Table,
+    Change, ColdOptions, ColdScan, ColdTier, CommitOutcome, ObjectCache, Order, Result, S3Options,
+    Table,
 };
 use event::{SeqRange, StoredEvent, Timestamp};
 use tempfile::TempDir;
-use testkit::Weed;
+use testkit::SeaweedFs;
 
-use crate::events::{PARTITION, draft, hourly_draft};
+use crate::events::{PARTITION, hourly_draft, pending};
 
 pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_795_100_000_000_000);
 
@@ -18,7 +19,7 @@ pub(crate) struct World {
     pub(crate) address: String,
     pub(crate) options: ColdOptions,
     pub(crate) dir: TempDir,
-    _weed: Option<Weed>,
+    _weed: Option<SeaweedFs>,
 }
 
 impl World {
@@ -34,7 +35,7 @@ impl World {
     }
 
     pub(crate) async fn weed() -> Self {
-        let weed = Weed::start().await;
+        let weed = SeaweedFs::start().await;
         let s3 = S3Options {
             endpoint: Some(weed.endpoint.clone()),
             access_key: Some(weed.access_key.clone()),
@@ -63,7 +64,7 @@ impl World {
         Self::bucket(&var("BUCKET"), s3, None)
     }
 
-    fn bucket(bucket: &str, s3: S3Options, weed: Option<Weed>) -> Self {
+    fn bucket(bucket: &str, s3: S3Options, weed: Option<SeaweedFs>) -> Self {
         let dir = TempDir::new().unwrap();
         let prefix = dir.path().file_name().unwrap().to_str().unwrap();
         let prefix = prefix.trim_start_matches('.').to_owned();
@@ -91,19 +92,19 @@ impl World {
 }
 
 /// Rollups first, then the events, as an archiver does.
-pub(crate) async fn archive(cold: &ColdTier, range: SeqRange) -> Result<Landed> {
-    for (table, draft) in [
+pub(crate) async fn archive(cold: &ColdTier, range: SeqRange) -> Result<CommitOutcome> {
+    for (table, pending) in [
         (Table::HourlyStats, hourly_draft(range)),
-        (Table::Events, draft(range)),
+        (Table::Events, pending(range)),
     ] {
         let change = Change {
-            adds: vec![cold.stage(draft).await?],
+            adds: vec![cold.stage(pending).await?],
             range: Some((PARTITION, range)),
             ..Change::default()
         };
-        let landed = cold.commit(table, &change, NOW).await?;
-        if table == Table::Events || landed == Landed::Overtaken {
-            return Ok(landed);
+        let outcome = cold.commit(table, &change, NOW).await?;
+        if table == Table::Events || outcome == CommitOutcome::Conflict {
+            return Ok(outcome);
         }
     }
     unreachable!("events come last")

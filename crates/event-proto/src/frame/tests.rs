@@ -6,7 +6,12 @@ use proptest::prelude::*;
 use prost::Message as _;
 
 use super::{Frame, FrameBuilder, Identity};
-use crate::{DecodeError, Encoded, EncodedEvent, Pack, PackedEvent, wire};
+use crate::{
+    DecodeError,
+    canonical::{Encoded, EncodedEvent},
+    pack::{Pack, PackedEvent},
+    wire,
+};
 
 fn any_event() -> impl Strategy<Value = Event> {
     let text = prop::option::of(".{0,20}");

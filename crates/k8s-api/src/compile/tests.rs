@@ -1,7 +1,7 @@
 use expect_test::expect;
 use retention::Subject;
 
-use crate::{Error, compile, parse};
+use crate::{Error, compile::compile, parse::parse};
 
 fn policy(name: &str, spec: &str) -> String {
     format!(
@@ -38,8 +38,14 @@ fn priority_then_specificity_then_age_then_name_decide_who_wins() {
         old,
         policy("types", "priority: 5, selector: {eventTypes: [a]}, "),
         policy("tenant", "priority: 5, selector: {tenants: [a]}, "),
-        policy("stream-b", "priority: 5, selector: {streams: [b]}, "),
-        policy("stream-a", "priority: 5, selector: {streams: [a]}, "),
+        policy(
+            "conversation-b",
+            "priority: 5, selector: {conversations: [b]}, ",
+        ),
+        policy(
+            "conversation-a",
+            "priority: 5, selector: {conversations: [a]}, ",
+        ),
         policy("high", "priority: 6, "),
         policy("suspended", "priority: 9, suspend: true, "),
     ];

@@ -7,7 +7,7 @@ use kube::core::cel::validate_cel;
 use serde_json::Value;
 
 use super::crd_yaml;
-use crate::{parse, validate};
+use crate::{parse::parse, validate::validate};
 
 fn examples(folder: &str) -> Vec<(String, String)> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"))

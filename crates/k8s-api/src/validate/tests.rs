@@ -1,6 +1,6 @@
 use expect_test::{Expect, expect};
 
-use crate::{parse, validate};
+use crate::{parse::parse, validate::validate};
 
 fn policy(spec: &str) -> String {
     format!(

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::{Cold, Hot, Policy, RuleSet, Selector, Warm};
-use crate::{Subject, resolve::SubjectLabels};
+use crate::resolve::{Subject, SubjectLabels};
 
 fn subject<'a>(
     conversation: &'a str,
@@ -43,7 +43,7 @@ fn a_rule_set_survives_its_canonical_json_and_keeps_its_hash() {
 #[test]
 fn a_tier_left_out_comes_from_the_next_match() {
     let selector = Selector {
-        streams: vec!["test-*".into()],
+        conversations: vec!["test-*".into()],
         ..Selector::default()
     };
     let rules = RuleSet::new(vec![policy("a/short", selector)]);

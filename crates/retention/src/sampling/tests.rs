@@ -4,7 +4,7 @@ use event::{EventId, Timestamp};
 use proptest::prelude::*;
 
 use super::{SampleSubject, log2};
-use crate::{Policy, Sampling};
+use crate::rules::{Policy, Sampling};
 
 fn built_in() -> Sampling {
     Policy::built_in().cold.unwrap().sampling.unwrap()

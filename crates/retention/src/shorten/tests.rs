@@ -1,7 +1,7 @@
 use expect_test::{Expect, expect};
 
 use super::shortenings;
-use crate::{Cold, Policy, RuleSet, Selector, Warm};
+use crate::rules::{Cold, Policy, RuleSet, Selector, Warm};
 
 fn policy(name: &str, warm_s: u64) -> Policy {
     Policy {

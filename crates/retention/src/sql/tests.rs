@@ -1,6 +1,6 @@
 //! That the numbers are right is shown where DuckDB is: in the query service.
 
-use crate::{Policy, RuleSet, Selector, Warm};
+use crate::rules::{Policy, RuleSet, Selector, Warm};
 
 use super::{preview_sql, selects_sql, tiers_sql};
 
@@ -10,7 +10,7 @@ fn rules() -> RuleSet {
         priority: 5,
         dry_run: false,
         selector: Selector {
-            streams: vec!["it's_100%*".to_owned()],
+            conversations: vec!["it's_100%*".to_owned()],
             match_labels: [("env".to_owned(), "prod".to_owned())].into(),
             ..Selector::default()
         },

@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-use crate::problem;
+use crate::problem::problem;
 
 /// Passes everything on, but for the library's own answer before any request was understood.
 pub(super) struct Socket {
@@ -68,7 +68,7 @@ fn answer(theirs: &[u8]) -> Vec<u8> {
              content-length",
         ),
     };
-    let json = Value::Object(problem::problem(status, code, detail)).to_string();
+    let json = Value::Object(problem(status, code, detail)).to_string();
     let length = json.len();
     format!(
         "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\n\

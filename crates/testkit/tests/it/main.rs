@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use testkit::{Nats, Service, Valkey, Weed, eventually, eventually_within};
+use testkit::{Nats, SeaweedFs, Service, Valkey, eventually, eventually_within};
 use tokio::net::TcpStream;
 
 #[tokio::test]
@@ -36,7 +36,7 @@ async fn valkey_keeps_its_data_through_a_crash_and_loses_it_by_a_flush() {
 
 #[tokio::test]
 async fn weed_has_an_empty_bucket_also_after_a_crash() {
-    let mut weed = Weed::start().await;
+    let mut weed = SeaweedFs::start().await;
     assert_eq!(weed.bucket, "isotherm");
 
     weed.restart().await;

@@ -76,7 +76,7 @@ fn nothing_is_merged_over_what_was_dropped_or_lost() {
 
     let mut skipped = manifest(9, DAY);
     skipped.slices.remove(4);
-    skipped.holes.push(LostSlice {
+    skipped.gaps.push(LostSlice {
         lo: 41,
         hi: 50,
         slice: None,

@@ -15,8 +15,8 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use super::{COVERAGE_ACTION, Coverage, REPEATS_ACTION, Repeats, RepeatsQuestion, Scan};
-use crate::{Error, Result};
+use super::{COVERAGE_ACTION, Coverage, DUPLICATES_ACTION, Duplicates, DuplicatesRequest, Scan};
+use crate::error::{Error, Result};
 
 /// A scan's answer. Dropping it ends the scan.
 pub type BatchStream = Pin<Box<dyn Stream<Item = Result<RecordBatch>> + Send>>;
@@ -51,10 +51,10 @@ impl Client {
 
     /// What its writer has found to repeat earlier events in `partition` behind `after`. It speaks
     /// of what is not sealed and of the range sealed last, at least.
-    pub async fn repeats(&self, partition: PartitionId, after: Seq) -> Result<Repeats> {
-        let question = RepeatsQuestion { partition, after };
+    pub async fn duplicates(&self, partition: PartitionId, after: Seq) -> Result<Duplicates> {
+        let question = DuplicatesRequest { partition, after };
         let question = serde_json::to_vec(&question).expect("a question always has a JSON form");
-        self.ask(REPEATS_ACTION, question).await
+        self.ask(DUPLICATES_ACTION, question).await
     }
 
     async fn ask<T: DeserializeOwned>(&self, action: &str, body: Vec<u8>) -> Result<T> {

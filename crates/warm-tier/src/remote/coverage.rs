@@ -13,7 +13,7 @@ pub struct Coverage {
 }
 
 /// One partition. Everything of `first..=sealed` is in `slices`, or was dropped from here because
-/// the cold tier has it, or is in `holes`. A class that has no slice for a range has no rows there
+/// the cold tier has it, or is in `gaps`. A class that has no slice for a range has no rows there
 /// in warm; the cold tier may have some (dropped here by age).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PartitionCoverage {
@@ -34,7 +34,8 @@ pub struct PartitionCoverage {
     /// Ascending by `lo`; slices of different classes share ranges, slices of one class do not.
     pub slices: Vec<SliceCoverage>,
     /// What is missing here although it should be there.
-    pub holes: Vec<Hole>,
+    #[serde(alias = "holes")]
+    pub gaps: Vec<Gap>,
     /// Of `first..=sealed`, for the ledger: events dropped as duplicates, events that went by age,
     /// frames that could not be read.
     #[serde(default)]
@@ -64,7 +65,7 @@ pub struct SliceCoverage {
 
 /// A range that was lost here: the rows of `class`, or of every class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Hole {
+pub struct Gap {
     pub lo: Seq,
     pub hi: Seq,
     #[serde(default, with = "serial::text_option")]
@@ -94,12 +95,12 @@ impl PartitionCoverage {
         of_class.map(SliceCoverage::range).collect()
     }
 
-    /// The ranges of all holes, whatever their class.
+    /// The ranges of all gaps, whatever their class.
     #[must_use]
-    pub fn hole_ranges(&self) -> RangeSet {
-        let ranges = self.holes.iter();
+    pub fn gap_ranges(&self) -> RangeSet {
+        let ranges = self.gaps.iter();
         ranges
-            .filter_map(|hole| SeqRange::new(hole.lo, hole.hi))
+            .filter_map(|gap| SeqRange::new(gap.lo, gap.hi))
             .collect()
     }
 }

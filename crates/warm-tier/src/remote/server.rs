@@ -18,8 +18,12 @@ use tokio::{
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{COVERAGE_ACTION, REPEATS_ACTION, RepeatsQuestion, Scan};
-use crate::{Error, Result, Scanner, scan_sql};
+use super::{COVERAGE_ACTION, DUPLICATES_ACTION, DuplicatesRequest, Scan};
+use crate::{
+    error::{Error, Result},
+    scan::Scanner,
+    scan_sql,
+};
 
 /// Scans at a time; further ones wait.
 const MAX_SCANS: usize = 16;
@@ -79,10 +83,10 @@ impl Server {
         Ok(serde_json::to_vec(&coverage).expect("a coverage always has a JSON form"))
     }
 
-    fn repeats(&self, question: &[u8]) -> Result<Vec<u8>, Status> {
-        let RepeatsQuestion { partition, after } = serde_json::from_slice(question)
+    fn duplicates(&self, question: &[u8]) -> Result<Vec<u8>, Status> {
+        let DuplicatesRequest { partition, after } = serde_json::from_slice(question)
             .map_err(|error| Status::invalid_argument(format!("question: {error}")))?;
-        let word = self.scanner.repeats(partition, after)?;
+        let word = self.scanner.duplicates(partition, after)?;
         Ok(serde_json::to_vec(&word).expect("a word always has a JSON form"))
     }
 }
@@ -137,7 +141,7 @@ impl FlightService for Server {
         let Action { r#type, body } = request.into_inner();
         let json = match &*r#type {
             COVERAGE_ACTION => self.coverage().await?,
-            REPEATS_ACTION => self.repeats(&body)?,
+            DUPLICATES_ACTION => self.duplicates(&body)?,
             action => {
                 let message = format!("there is no action {action:?}");
                 return Err(Status::invalid_argument(message));
@@ -150,7 +154,10 @@ impl FlightService for Server {
     async fn list_actions(&self, _: Request<Empty>) -> Reply<Self::ListActionsStream> {
         let actions = [
             (COVERAGE_ACTION, "what is sealed, per partition, as JSON"),
-            (REPEATS_ACTION, "what is stored twice in the log, as JSON"),
+            (
+                DUPLICATES_ACTION,
+                "what is stored twice in the log, as JSON",
+            ),
         ];
         let actions = actions.map(|(name, description)| {
             Ok(ActionType {

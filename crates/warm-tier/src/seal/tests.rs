@@ -7,9 +7,9 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    Options, Partition, WarmTier,
-    partition::Frames,
+    partition::{Frames, Partition},
     remote::{Order, Scan, Table},
+    tier::{Options, WarmTier},
 };
 
 const PARTITION: PartitionId = PartitionId::first(0);
@@ -42,7 +42,7 @@ fn frames(lo: u64, hi: u64) -> Frames {
     Frames {
         range: SeqRange { lo, hi },
         events: (lo..=hi).map(|seq| event(seq, seq, 0)).collect(),
-        unreadable: Vec::new(),
+        dead_letters: Vec::new(),
         encoded_bytes: 1,
     }
 }
@@ -62,8 +62,8 @@ fn open(dir: &TempDir) -> (WarmTier, Partition) {
 fn seal_and_die_before(steps: usize, dir: &TempDir) {
     let (_tier, mut partition) = open(dir);
     partition.append(frames(1, 20)).unwrap();
-    let (engine, shelf) = (partition.engine.clone(), partition.shelf());
-    let mut seal = Seal::new(&engine, &shelf, partition.segment()).unwrap();
+    let (engine, sealed) = (partition.engine.clone(), partition.sealed());
+    let mut seal = Seal::new(&engine, &sealed, partition.segment()).unwrap();
     let rules = RuleSet::default();
     if steps > 0 {
         seal.stage(&rules).unwrap();
@@ -89,13 +89,13 @@ fn a_crash_between_any_two_steps_leaves_every_event_once() {
         assert_eq!(partition.next_seq(), 21, "before step {steps}");
         let published = steps == 4;
         assert_eq!(
-            partition.shelf().manifest().sealed,
+            partition.sealed().manifest().sealed,
             if published { 20 } else { 0 }
         );
         let again = partition.append(Frames {
             range: SeqRange { lo: 21, hi: 22 },
             events: vec![event(7, 21, 0), event(22, 22, 0)],
-            unreadable: Vec::new(),
+            dead_letters: Vec::new(),
             encoded_bytes: 1,
         });
         assert_eq!(again.unwrap().dropped.len(), 1, "before step {steps}");
@@ -110,7 +110,7 @@ fn a_crash_between_any_two_steps_leaves_every_event_once() {
         let seqs: Vec<_> = rows.map(|row| row.position.seq).collect();
         let expected: Vec<_> = (1..=20).chain([22]).collect();
         assert_eq!(seqs, expected, "before step {steps}");
-        let staged = disk::files(&partition.shelf().dir).unwrap();
+        let staged = disk::files(&partition.sealed().dir).unwrap();
         assert!(
             staged.iter().all(|name| !name.contains(layout::STAGED)),
             "{staged:?}"
@@ -123,8 +123,8 @@ fn a_slice_that_is_not_what_was_written_is_never_published() {
     let dir = TempDir::new().unwrap();
     let (_tier, mut partition) = open(&dir);
     partition.append(frames(1, 20)).unwrap();
-    let (engine, shelf) = (partition.engine.clone(), partition.shelf());
-    let mut seal = Seal::new(&engine, &shelf, partition.segment()).unwrap();
+    let (engine, sealed) = (partition.engine.clone(), partition.sealed());
+    let mut seal = Seal::new(&engine, &sealed, partition.segment()).unwrap();
     seal.stage(&RuleSet::default()).unwrap();
     seal.slices[0].sum_crc ^= 1;
 

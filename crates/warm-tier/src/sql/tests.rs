@@ -202,7 +202,7 @@ fn writes_and_files_are_refused_as_not_allowed() {
     }
 }
 
-/// The second fence, by itself: what would hold if the parser's check had a hole.
+/// The second fence, by itself: what would hold if the parser's check had a gap.
 #[test]
 fn the_instance_itself_reaches_no_file_and_takes_no_setting() {
     for sql in [

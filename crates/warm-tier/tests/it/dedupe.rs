@@ -98,7 +98,7 @@ fn ids_are_forgotten_after_a_day_and_their_files_with_them() {
     partition.forget_ids(now).unwrap();
 
     let ids: Vec<_> = partition
-        .shelf()
+        .sealed()
         .manifest()
         .ids
         .iter()

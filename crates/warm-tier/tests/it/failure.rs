@@ -43,7 +43,7 @@ fn a_damaged_slice_goes_into_quarantine_and_is_a_hole_until_it_is_refilled() {
         let world = World::new();
         let mut partition = world.partition();
         sealed_ranges(&mut partition, 2, &two_classes());
-        let slice = partition.shelf().manifest().slices[1].clone();
+        let slice = partition.sealed().manifest().slices[1].clone();
         let path = world.partition_dir().join(&slice.file);
         drop(partition);
         match damaged {
@@ -53,30 +53,30 @@ fn a_damaged_slice_goes_into_quarantine_and_is_a_hole_until_it_is_refilled() {
 
         let world = world.restarted();
         let partition = world.partition();
-        let (shelf, scanner) = (partition.shelf(), world.tier.scanner().unwrap());
+        let (sealed, scanner) = (partition.sealed(), world.tier.scanner().unwrap());
 
-        let coverage = shelf.coverage();
+        let coverage = sealed.coverage();
         assert_eq!(coverage.slices.len(), 3);
         assert_eq!(
-            (coverage.holes[0].lo, coverage.holes[0].hi),
+            (coverage.gaps[0].lo, coverage.gaps[0].hi),
             (slice.lo, slice.hi)
         );
-        assert_eq!(coverage.holes[0].class, Some(slice.class));
+        assert_eq!(coverage.gaps[0].class, Some(slice.class));
         assert_eq!(
             read(&scanner, 1, 20).len(),
             200 - usize::try_from(slice.rows).unwrap()
         );
-        assert!(to_refill(&shelf, 10).is_empty(), "cold has it");
+        assert!(to_refill(&sealed, 10).is_empty(), "cold has it");
 
-        let lost = to_refill(&shelf, 9).remove(0);
+        let lost = to_refill(&sealed, 9).remove(0);
         let rows = events(slice.lo, slice.hi);
-        refill(&world.tier.engine(), &shelf, &lost, &two_classes(), &rows).unwrap();
+        refill(&world.tier.engine(), &sealed, &lost, &two_classes(), &rows).unwrap();
 
-        assert!(shelf.coverage().holes.is_empty());
+        assert!(sealed.coverage().gaps.is_empty());
         assert_eq!(read(&scanner, 1, 20), events(1, 20));
         let wrong = refill(
             &world.tier.engine(),
-            &shelf,
+            &sealed,
             &lost,
             &two_classes(),
             &rows[1..],
@@ -90,14 +90,14 @@ fn damage_that_a_scan_meets_is_a_hole_from_then_on() {
     let world = World::new();
     let mut partition = world.partition();
     sealed_ranges(&mut partition, 2, &RuleSet::default());
-    let slice = partition.shelf().manifest().slices[0].clone();
+    let slice = partition.sealed().manifest().slices[0].clone();
     damage(&world.partition_dir().join(&slice.file));
     let scanner = world.tier.scanner().unwrap();
     let scan = Scan::new(Table::Events, PARTITION, vec![SeqRange { lo: 1, hi: 20 }]);
 
     scanner.collect(&scan).unwrap_err();
 
-    assert_eq!(partition.shelf().coverage().holes.len(), 1);
+    assert_eq!(partition.sealed().coverage().gaps.len(), 1);
     assert_eq!(read(&scanner, 11, 20), events(11, 20));
 }
 
@@ -160,8 +160,8 @@ fn what_the_log_no_longer_has_becomes_a_hole() {
 
     partition.append(frames(20, 22)).unwrap();
     partition.seal(&RuleSet::default()).unwrap();
-    let coverage = partition.shelf().coverage();
-    assert_eq!((coverage.holes[0].lo, coverage.holes[0].hi), (11, 19));
+    let coverage = partition.sealed().coverage();
+    assert_eq!((coverage.gaps[0].lo, coverage.gaps[0].hi), (11, 19));
     assert_eq!((coverage.sealed, coverage.committed), (22, 22));
 }
 
@@ -171,12 +171,12 @@ fn a_frame_that_cannot_be_read_is_kept_as_it_came() {
     let mut partition = world.partition();
     let mut batch = frames(1, 3);
     batch.events.retain(|event| event.position.seq != 2);
-    batch.unreadable = vec![(2, bytes::Bytes::from_static(b"garbage"))];
+    batch.dead_letters = vec![(2, bytes::Bytes::from_static(b"garbage"))];
 
     partition.append(batch).unwrap();
     partition.seal(&RuleSet::default()).unwrap();
 
     let kept = fs::read(world.partition_dir().join("dead/2.frame")).unwrap();
     assert_eq!(kept, b"garbage");
-    assert_eq!(partition.shelf().manifest().dead_letters, 1);
+    assert_eq!(partition.sealed().manifest().dead_letters, 1);
 }

@@ -101,14 +101,14 @@ fn a_merge_equals_its_inputs() {
     let world = World::new();
     let mut partition = world.partition();
     sealed_ranges(&mut partition, 8, &two_classes());
-    let (shelf, scanner) = (partition.shelf(), world.tier.scanner().unwrap());
+    let (sealed, scanner) = (partition.sealed(), world.tier.scanner().unwrap());
     let before = (hourly(&scanner, 1, 80), summaries(&scanner, 1, 80));
-    assert_eq!(shelf.manifest().slices.len(), 16);
+    assert_eq!(sealed.manifest().slices.len(), 16);
 
-    while merge_once(&world.tier.engine(), &shelf).unwrap().is_some() {}
+    while merge_once(&world.tier.engine(), &sealed).unwrap().is_some() {}
 
     // The class that stays for a minute is not merged: the result would span more than its age.
-    let levels: Vec<_> = shelf
+    let levels: Vec<_> = sealed
         .manifest()
         .slices
         .iter()
@@ -152,7 +152,7 @@ fn rollups_equal_a_full_scan_at_every_stage() {
     };
 
     check();
-    while merge_once(&world.tier.engine(), &partition.shelf())
+    while merge_once(&world.tier.engine(), &partition.sealed())
         .unwrap()
         .is_some()
     {}
@@ -165,13 +165,13 @@ fn a_slice_goes_when_it_is_old_and_cold_has_it_and_not_before() {
     let mut partition = world.partition();
     let rules = two_classes();
     sealed_ranges(&mut partition, 3, &rules);
-    let (engine, shelf) = (world.tier.engine(), partition.shelf());
+    let (engine, sealed) = (world.tier.engine(), partition.sealed());
     // Frame 10 is received 10 s after the start, frame 20 at 20 s; errors stay for a minute.
     let at = |seconds: i64| Timestamp::from_micros(START + seconds * 1_000_000);
 
     let mut expiry = Expiry::default();
     let mut expire = |cold, now| {
-        let dropped = expiry.drop_old(&engine, &shelf, &rules, cold, now);
+        let dropped = expiry.drop_old(&engine, &sealed, &rules, cold, now);
         dropped.unwrap()
     };
 
@@ -183,7 +183,7 @@ fn a_slice_goes_when_it_is_old_and_cold_has_it_and_not_before() {
     assert!(not_in_cold.is_empty());
     let ranges: Vec<_> = dropped.iter().map(|slice| (slice.lo, slice.hi)).collect();
     assert_eq!(ranges, [(1, 10), (11, 20)]);
-    let coverage = shelf.coverage();
+    let coverage = sealed.coverage();
     assert_eq!((coverage.slices.len(), coverage.removals), (4, 2));
     let left = read(&world.tier.scanner().unwrap(), 1, 20);
     assert!(
@@ -197,11 +197,11 @@ fn the_current_policy_decides_the_age_not_the_class() {
     let world = World::new();
     let mut partition = world.partition();
     sealed_ranges(&mut partition, 1, &two_classes());
-    let (engine, shelf) = (world.tier.engine(), partition.shelf());
+    let (engine, sealed) = (world.tier.engine(), partition.sealed());
     let now = Timestamp::from_micros(START).plus(Duration::from_secs(3600));
 
     let rules = RuleSet::default();
-    let dropped = Expiry::default().drop_old(&engine, &shelf, &rules, 10, now);
+    let dropped = Expiry::default().drop_old(&engine, &sealed, &rules, 10, now);
     let dropped = dropped.unwrap();
 
     assert!(dropped.is_empty());
@@ -213,12 +213,12 @@ fn the_log_keeps_what_is_young_or_not_yet_in_cold() {
     let mut partition = world.partition();
     sealed_ranges(&mut partition, 3, &RuleSet::default());
     partition.append(frames(31, 35)).unwrap();
-    let shelf = partition.shelf();
+    let sealed = partition.sealed();
     let at = |seconds: i64| Timestamp::from_micros(START + seconds * 1_000_000);
 
-    assert_eq!(purgeable(&shelf, 0, at(1000)), None);
-    assert_eq!(purgeable(&shelf, 20, at(1000)), Some(20));
-    assert_eq!(purgeable(&shelf, 99, at(1000)), Some(30));
-    assert_eq!(purgeable(&shelf, 99, at(15)), Some(10));
-    assert_eq!(purgeable(&shelf, 99, at(5)), None);
+    assert_eq!(purgeable(&sealed, 0, at(1000)), None);
+    assert_eq!(purgeable(&sealed, 20, at(1000)), Some(20));
+    assert_eq!(purgeable(&sealed, 99, at(1000)), Some(30));
+    assert_eq!(purgeable(&sealed, 99, at(15)), Some(10));
+    assert_eq!(purgeable(&sealed, 99, at(5)), None);
 }

@@ -27,7 +27,7 @@ async fn a_reader_elsewhere_gets_the_same_rows_and_the_coverage() {
     scan.removals = Some(coverage.partition(PARTITION).unwrap().removals);
     let batches = client.collect(&scan).await.unwrap();
 
-    assert_eq!(coverage.partitions, [partition.shelf().coverage()]);
+    assert_eq!(coverage.partitions, [partition.sealed().coverage()]);
     let rows: Vec<_> = batches
         .iter()
         .flat_map(|b| segment::decode(b).unwrap())

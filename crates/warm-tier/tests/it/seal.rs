@@ -178,7 +178,7 @@ fn a_range_without_events_is_sealed_too() {
     let sealed = partition.seal(&RuleSet::default()).unwrap().unwrap();
 
     assert!(sealed.slices.is_empty());
-    let coverage = partition.shelf().coverage();
+    let coverage = partition.sealed().coverage();
     assert_eq!((coverage.sealed, coverage.slices.len()), (6, 1));
     assert_eq!(read(&world.tier.scanner().unwrap(), 1, 6), events(1, 3));
 }

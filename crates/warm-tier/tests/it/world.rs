@@ -107,7 +107,7 @@ pub(crate) fn holding(lo: u64, hi: u64, events: Vec<StoredEvent>) -> Frames {
         range: SeqRange { lo, hi },
         encoded_bytes: events.len() as u64 * 300,
         events,
-        unreadable: Vec::new(),
+        dead_letters: Vec::new(),
     }
 }
 

@@ -3,7 +3,7 @@ use std::time::Duration;
 use cold_tier::{ColdFile, Extent, Provenance, Table};
 use event::{PartitionId, SeqRange, Timestamp};
 use retention::{Class, Cold, Policy, RuleSet, Warm};
-use warm_tier::remote::{Hole, PartitionCoverage, SliceCoverage};
+use warm_tier::remote::{Gap, PartitionCoverage, SliceCoverage};
 
 use super::{
     Committed, Due, JOIN_FILES, MAX_COMMIT_BYTES, Next, due, expected_rows, joined_ranges, joins,
@@ -37,7 +37,7 @@ fn warm(first: u64, sealed: u64, slices: Vec<SliceCoverage>) -> PartitionCoverag
         committed: sealed,
         removals: 0,
         slices,
-        holes: Vec::new(),
+        gaps: Vec::new(),
         dropped: Vec::new(),
         duplicates: 0,
         expired_events: 0,
@@ -110,7 +110,7 @@ fn a_range_that_was_begun_is_finished_as_it_was_begun() {
 #[test]
 fn nothing_is_archived_over_a_hole() {
     let mut coverage = warm(1, 20, vec![slice(1, 10, 1), slice(16, 20, 1)]);
-    coverage.holes.push(Hole {
+    coverage.gaps.push(Gap {
         lo: 11,
         hi: 15,
         class: None,

@@ -1,4 +1,4 @@
-//! Starts that cannot work say why, and end with 1.
+//! ConversationStarts that cannot work say why, and end with 1.
 
 use std::time::Duration;
 

@@ -48,7 +48,7 @@ impl World {
                 ["--flight-addr", &flight],
                 ["--admin-addr", "127.0.0.1:0"],
                 ["--seal-after", "200ms"],
-                ["--upkeep-interval", "300ms"],
+                ["--maintenance-interval", "300ms"],
                 ["--data", &data],
             ]
             .concat(),

@@ -26,7 +26,7 @@ async fn a_compactor_killed_again_and_again_stores_every_event_once_without_a_ga
     assert_once(&world.stored().await, EVENTS);
     for partition in coverage.partitions {
         assert_eq!(partition.first, 1);
-        assert!(partition.holes.is_empty());
+        assert!(partition.gaps.is_empty());
         let rows: u64 = partition.slices.iter().map(|slice| slice.rows).sum();
         let own = world.stored().await;
         let own = own

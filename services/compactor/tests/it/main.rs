@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that fails must panic")]
 
-mod courtesy;
 mod crash;
 mod duplicates;
 mod lifecycle;
 mod restored;
+mod throttle;
 mod tiering;
 mod world;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cold_tier::{Change, ColdOptions, ColdTier, Draft, Landed, Table};
+use cold_tier::{Change, ColdOptions, ColdTier, CommitOutcome, PendingFile, Table};
 use event::{PartitionId, SeqRange, StoredEvent, TenantId, Timestamp};
 use testkit::eventually;
 
@@ -31,7 +31,7 @@ impl Cold {
             ..Change::default()
         };
         if let Some(first) = rows.first() {
-            let draft = Draft {
+            let draft = PendingFile {
                 table: Table::Events,
                 tenant: Some(TenantId::default_tenant()),
                 dt: Some(first.event.timestamp.date()),
@@ -45,7 +45,7 @@ impl Cold {
         }
         let now = Timestamp::from_micros(1);
         let landed = self.tier.commit(Table::Events, &change, now).await;
-        assert!(matches!(landed.unwrap(), Landed::Now(_)));
+        assert!(matches!(landed.unwrap(), CommitOutcome::Committed(_)));
     }
 }
 

@@ -1,4 +1,4 @@
-use cold_tier::{Change, ColdOptions, ColdTier, Landed, Table};
+use cold_tier::{Change, ColdOptions, ColdTier, CommitOutcome, Table};
 use event::{PartitionId, SeqRange, Timestamp};
 use retention::{Policy, RuleSet, Selector, Warm};
 use testkit::eventually;
@@ -36,7 +36,7 @@ async fn archive(cold: &ColdTier, coverage: &Coverage) {
         let landed = cold
             .commit(Table::Events, &change, Timestamp::from_micros(1))
             .await;
-        assert!(matches!(landed.unwrap(), Landed::Now(_)));
+        assert!(matches!(landed.unwrap(), CommitOutcome::Committed(_)));
     }
 }
 
@@ -59,7 +59,7 @@ async fn what_is_old_goes_when_the_cold_tier_has_it_and_then_from_the_log() {
     let compactor = world.compactor(&args);
     world.publish(0..300, 10).await;
     let coverage = world.until_sealed().await;
-    // Two seconds of the compactor's own clock, as its upkeep sees them.
+    // Two seconds of the compactor's own clock, as its maintenance sees them.
     eventually("the slices are past their age", async || {
         let newest = coverage.partitions.iter().flat_map(|p| &p.slices);
         let newest = newest.filter_map(|slice| slice.received_max).max().unwrap();
@@ -153,10 +153,10 @@ async fn a_lost_slice_is_read_again_from_the_log() {
     let compactor = world.compactor(&["--seal-after", "200ms"]);
 
     let client = world.client();
-    eventually("the hole is filled", async || {
+    eventually("the gap is filled", async || {
         client.coverage().await.is_ok_and(|coverage| {
             let own = coverage.partition(partition);
-            own.is_some_and(|own| own.holes.is_empty() && !own.slices.is_empty())
+            own.is_some_and(|own| own.gaps.is_empty() && !own.slices.is_empty())
         })
     })
     .await;

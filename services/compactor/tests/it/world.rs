@@ -49,7 +49,7 @@ impl World {
             &format!("127.0.0.1:{}", self.flight_port),
             "--admin-addr",
             &format!("127.0.0.1:{}", self.admin_port),
-            "--upkeep-interval",
+            "--maintenance-interval",
             "200ms",
             "--data",
         ]

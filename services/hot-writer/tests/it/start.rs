@@ -87,9 +87,9 @@ async fn its_metrics_say_what_it_did() {
         "isotherm_tier_removed_events_total{reason=\"expired\",tier=\"hot\"} 0",
         "isotherm_tier_events{tier=\"hot\"} 15",
         "isotherm_consumer_pending_messages{consumer=\"hot-writer\"} 0",
-        "isotherm_consumer_poison_total{consumer=\"hot-writer\"} 0",
+        "isotherm_consumer_dead_letters_total{consumer=\"hot-writer\"} 0",
         "isotherm_tier_oldest_event_timestamp_seconds{tier=\"hot\"} 1",
-        "isotherm_hot_writer_write_seconds_count",
+        "isotherm_hot_writer_write_duration_seconds_count",
     ];
     eventually("the metrics are there", async || {
         let metrics = world.admin("/metrics").await;

@@ -163,7 +163,7 @@ async fn what_was_done_is_counted() {
     for name in [
         "isotherm_ingest_bytes_total",
         "isotherm_ingest_request_duration_seconds_bucket",
-        "isotherm_bus_publish_duration_seconds_count",
+        "isotherm_log_append_duration_seconds_count",
     ] {
         assert!(metrics.contains(name), "{name}");
     }

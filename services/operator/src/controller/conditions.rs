@@ -91,8 +91,8 @@ fn ready_message(policy: &RetentionPolicy, status: &Status, seen: &Seen) -> Stri
     let mut parts = Vec::new();
     if policy.spec.suspend {
         parts.push("suspended: takes no part".to_owned());
-    } else if let Some(streams) = status.matched_streams {
-        parts.push(format!("{streams} streams"));
+    } else if let Some(conversations) = status.matched_conversations {
+        parts.push(format!("{conversations} conversations"));
     }
     if let Some(first) = status
         .pending_shortening

@@ -21,7 +21,7 @@ pub(crate) struct Figures {
     pub(crate) at: Timestamp,
     /// The hash of the rules that were counted by.
     pub(crate) rules: String,
-    pub(crate) streams: BTreeMap<String, i64>,
+    pub(crate) conversations: BTreeMap<String, i64>,
     /// hot, warm, cold; of cold, what has left warm.
     pub(crate) held: BTreeMap<String, [Sum; 3]>,
     /// hot, warm, cold: what would leave them.
@@ -50,7 +50,7 @@ impl Query {
 
     pub(crate) async fn figures(&self, rules: &RuleSet, now: Timestamp) -> anyhow::Result<Figures> {
         let now_us = u64::try_from(now.as_microsecond()).unwrap_or_default();
-        let streams = self
+        let conversations = self
             .rows(retention::selects_sql(&rules.policies, TENANT))
             .await?;
         let held = self.rows(retention::tiers_sql(rules, now_us)).await?;
@@ -63,11 +63,11 @@ impl Query {
             previews.insert(policy.name.clone(), preview(rows.first()));
         }
         let names = rules.policies.iter().map(|policy| policy.name.clone());
-        let counts = (0..).map(|column| streams.first().and_then(|row| number(row, column)));
+        let counts = (0..).map(|column| conversations.first().and_then(|row| number(row, column)));
         Ok(Figures {
             at: now,
             rules: rules.hash(),
-            streams: names.zip(counts.map(Option::unwrap_or_default)).collect(),
+            conversations: names.zip(counts.map(Option::unwrap_or_default)).collect(),
             held: held_by(rules, &held),
             previews,
         })

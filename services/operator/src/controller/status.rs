@@ -49,13 +49,13 @@ pub(crate) fn accepted(policy: &RetentionPolicy, conflicts: Vec<Conflict>, seen:
         pending_shortening: pending(&name, seen),
         archive: (seen.archive.decided_by.as_ref() == Some(&name)).then(|| seen.archive.clone()),
         // What was counted last stays until it is counted again.
-        matched_streams: old.and_then(|old| old.matched_streams),
+        matched_conversations: old.and_then(|old| old.matched_conversations),
         tiers: old.map(|old| old.tiers.clone()).unwrap_or_default(),
         preview: old.and_then(|old| old.preview.clone()),
         ..Status::default()
     };
     if let Some(figures) = figures {
-        status.matched_streams = figures.streams.get(&name).copied();
+        status.matched_conversations = figures.conversations.get(&name).copied();
         status.tiers = tiers(&name, figures, seen);
         status.preview = figures
             .previews

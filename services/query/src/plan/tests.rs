@@ -60,8 +60,8 @@ proptest! {
         for seq in 0..=100 {
             let expected = wanted.contains(seq) && is_coverable(&known, seq);
             prop_assert_eq!(times.get(&seq).copied(), expected.then_some(1), "{}", seq);
-            let hole = wanted.contains(seq) && !expected;
-            prop_assert_eq!(plan.holes.contains(seq), hole, "{}", seq);
+            let gap = wanted.contains(seq) && !expected;
+            prop_assert_eq!(plan.gaps.contains(seq), gap, "{}", seq);
         }
     }
 
@@ -109,8 +109,8 @@ fn a_conversation_is_read_from_memory_first() {
             (Source::Log, vec![range(101, 110)]),
         ]
     );
-    let holes = plan(range(1, 110), &known(), Prefer::Hot).holes;
-    assert_eq!(holes.ranges(), [range(51, 55)]);
+    let gaps = plan(range(1, 110), &known(), Prefer::Hot).gaps;
+    assert_eq!(gaps.ranges(), [range(51, 55)]);
 }
 
 #[test]
@@ -147,6 +147,6 @@ fn without_the_compactor_what_only_it_had_is_a_hole() {
         ..known()
     };
     let plan = plan(range(1, 110), &known, Prefer::Hot);
-    assert_eq!(plan.holes.ranges(), [range(51, 59)]);
+    assert_eq!(plan.gaps.ranges(), [range(51, 59)]);
     assert_eq!(plan.of(Source::Cold).ranges(), [range(1, 50)]);
 }

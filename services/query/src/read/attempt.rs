@@ -13,8 +13,8 @@ use crate::{
     cold::committed,
     error::Problem,
     merge::{Order, merge},
-    patience::{Patience, Stop, Without},
     plan::{Known, Prefer, Source, plan},
+    retry::{ExcludedSources, ReadError, RetryState},
     rows::{Failed, Wanted},
     sources::{Sources, log_range, warm_of},
 };
@@ -29,7 +29,7 @@ pub(super) struct Attempt<'a> {
     limit: usize,
     /// Whether what was known before this try must not be used again.
     fresh: bool,
-    without: Without,
+    excluded: ExcludedSources,
     hot: Option<HotRead>,
     /// The last sequence of the log.
     log_last: Option<Seq>,
@@ -44,12 +44,12 @@ impl<'a> Attempt<'a> {
         sources: &'a Sources,
         wanted: &'a Wanted,
         limit: usize,
-        patience: &Patience,
+        retry: &RetryState,
     ) -> Self {
-        let without = patience.without;
+        let excluded = retry.excluded;
         let (hot, log) = tokio::join!(
-            hot_rows(sources, wanted, limit, without.hot),
-            sources.log_state(wanted.partition, without.log),
+            hot_rows(sources, wanted, limit, excluded.hot),
+            sources.log_state(wanted.partition, excluded.log),
         );
         let known = Known {
             hot: hot
@@ -62,8 +62,8 @@ impl<'a> Attempt<'a> {
             sources,
             wanted,
             limit,
-            fresh: patience.fresh(),
-            without,
+            fresh: retry.fresh(),
+            excluded,
             hot,
             log_last: log.map(|(_, last)| last),
             coverage: None,
@@ -72,7 +72,7 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    pub(super) async fn run(mut self) -> Result<Span, Stop> {
+    pub(super) async fn run(mut self) -> Result<Span, ReadError> {
         let hot_last = self.hot.as_ref().map(|hot| hot.last);
         let newest = self.log_last.max(hot_last);
         if !self.memory_is_enough() {
@@ -118,12 +118,12 @@ impl<'a> Attempt<'a> {
     }
 
     /// Asks warm and, where it is needed, cold.
-    async fn look_further(&mut self, last: Seq) -> Result<(), Stop> {
+    async fn look_further(&mut self, last: Seq) -> Result<(), ReadError> {
         let Some(range) = self.range(last) else {
             return Ok(());
         };
         let partition = self.wanted.partition;
-        if !self.without.warm {
+        if !self.excluded.warm {
             self.coverage = self.sources.warm_partition(partition, self.fresh).await;
             self.known.warm = self.coverage.as_ref().map(warm_of);
         }
@@ -132,8 +132,8 @@ impl<'a> Attempt<'a> {
         let gone = gone
             .map(|warm| warm.gone.intersect(range))
             .unwrap_or_default();
-        let misses = !gone.is_empty() || !planned.holes.is_empty();
-        if misses && !self.without.cold {
+        let misses = !gone.is_empty() || !planned.gaps.is_empty();
+        if misses && !self.excluded.cold {
             let need = gone.ranges().last().map_or(0, |range| range.hi);
             self.snapshot = self
                 .sources
@@ -144,14 +144,14 @@ impl<'a> Attempt<'a> {
             self.known.cold = snapshot.map(|snapshot| committed(snapshot, partition));
         }
         // What is missing may only have moved since the coverage was read.
-        let holes = plan(range, &self.known, Prefer::Hot).holes;
-        if !self.fresh && !holes.is_empty() {
-            return Err(Stop::Failed(Source::Warm, Failed::Stale));
+        let gaps = plan(range, &self.known, Prefer::Hot).gaps;
+        if !self.fresh && !gaps.is_empty() {
+            return Err(ReadError::Failed(Source::Warm, Failed::Stale));
         }
         Ok(())
     }
 
-    async fn pieces(self, all: SeqRange, mut span: Span) -> Result<Span, Stop> {
+    async fn pieces(self, all: SeqRange, mut span: Span) -> Result<Span, ReadError> {
         for (range, source) in segments(all, &self.known, self.wanted.order) {
             let left = self.limit - span.rows.len();
             let Some(source) = source else {
@@ -188,8 +188,8 @@ impl<'a> Attempt<'a> {
         source: Source,
         range: SeqRange,
         limit: usize,
-    ) -> Result<(Vec<StoredEvent>, Vec<Source>), Stop> {
-        let failed = |source| move |failed| Stop::Failed(source, failed);
+    ) -> Result<(Vec<StoredEvent>, Vec<Source>), ReadError> {
+        let failed = |source| move |failed| ReadError::Failed(source, failed);
         let mut gave = vec![source];
         let warm = async || self.warm(range, limit).await.map_err(failed(Source::Warm));
         let cold = async || self.cold(range, limit).await.map_err(failed(Source::Cold));
@@ -246,9 +246,9 @@ async fn hot_rows(
     sources: &Sources,
     wanted: &Wanted,
     limit: usize,
-    without: bool,
+    excluded: bool,
 ) -> Option<HotRead> {
-    if without {
+    if excluded {
         return None;
     }
     let bounds = Bounds {
@@ -279,7 +279,7 @@ async fn hot_rows(
     }
 }
 
-/// The pieces of the plan and its holes, one range after the other, the wanted end first.
+/// The pieces of the plan and its gaps, one range after the other, the wanted end first.
 fn segments(all: SeqRange, known: &Known, order: Order) -> Vec<(SeqRange, Option<Source>)> {
     let plan = plan(all, known, Prefer::Hot);
     let mut segments = Vec::new();
@@ -293,7 +293,7 @@ fn segments(all: SeqRange, known: &Known, order: Order) -> Vec<(SeqRange, Option
             }
         }
     }
-    segments.extend(plan.holes.ranges().iter().map(|range| (*range, None)));
+    segments.extend(plan.gaps.ranges().iter().map(|range| (*range, None)));
     segments.sort_by_key(|(range, _)| range.lo);
     if order == Order::Desc {
         segments.reverse();

@@ -16,9 +16,9 @@ use warm_tier::{
 use super::Job;
 use crate::{
     error::Problem,
-    hide,
-    patience::Stop,
     plan::{Plan, Source},
+    retention_filter,
+    retry::ReadError,
 };
 
 /// What the rules look at.
@@ -31,9 +31,9 @@ const JUDGED: [&str; 5] = [
 ];
 
 impl Job<'_> {
-    pub(super) async fn events(&mut self, plan: &Plan) -> Result<(), Stop> {
+    pub(super) async fn events(&mut self, plan: &Plan) -> Result<(), ReadError> {
         let rules = self.sources.rules();
-        let hides = hide::anything_ends(&rules);
+        let hides = retention_filter::anything_ends(&rules);
         let rows = self
             .unsealed(&plan.of(Source::Hot), &plan.of(Source::Log))
             .await?;
@@ -109,7 +109,7 @@ impl Job<'_> {
 
 /// The names of the columns that a scan must read so that rows can be hidden.
 pub(crate) fn judged(rules: &RuleSet) -> &'static [&'static str] {
-    match (hide::anything_ends(rules), rules.uses_labels()) {
+    match (retention_filter::anything_ends(rules), rules.uses_labels()) {
         (false, _) => &[],
         (true, false) => &JUDGED[..4],
         (true, true) => &JUDGED,
@@ -166,7 +166,7 @@ fn visible(batch: &RecordBatch, rules: &RuleSet, now: Timestamp) -> BooleanArray
             labels: &labels,
         };
         let received_at = Timestamp::from_micros(received?.value(index));
-        Some(hide::is_live(rules, &subject, received_at, now))
+        Some(retention_filter::is_live(rules, &subject, received_at, now))
     };
     (0..batch.num_rows())
         .map(|index| Some(row(index).unwrap_or(true)))

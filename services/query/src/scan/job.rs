@@ -15,13 +15,13 @@ use warm_tier::{
 use super::{Request, Scanned};
 use crate::{
     cold::committed,
+    dedup_wait::DedupState,
     error::{Problem, Result},
     merge::{Order, merge},
-    patience::{Patience, Stop},
     plan::{Known, Plan, Prefer, Source, plan},
     read::Missing,
+    retry::{ReadError, RetryState},
     rows::{Failed, frame_rows, warm_failed},
-    settling::Settled,
     sources::{Sources, log_range, warm_of},
 };
 
@@ -38,20 +38,20 @@ pub(super) struct Job<'a> {
     /// The last sequence that is known to exist.
     last: Option<Seq>,
     log_answers: bool,
-    settled: Settled,
+    dedup: DedupState,
     pub(super) out: Scanned,
 }
 
 impl<'a> Job<'a> {
     /// Asks the log, hot and warm how far they are. What is not sealed by now is waited for to be
-    /// checked for repeats, so that none is counted twice.
+    /// checked for duplicates, so that none is counted twice.
     pub(super) async fn start(
         sources: &'a Sources,
         partition: PartitionId,
         request: &'a Request,
-        patience: &Patience,
+        retry: &RetryState,
     ) -> Self {
-        let without = patience.without;
+        let without = retry.excluded;
         let warm = async |fresh| {
             let coverage = sources.warm_partition(partition, fresh).await;
             coverage.filter(|_| !without.warm)
@@ -61,7 +61,7 @@ impl<'a> Job<'a> {
             cursor.filter(|_| !without.hot)
         };
         let (coverage, log) = tokio::join!(
-            warm(patience.fresh()),
+            warm(retry.fresh()),
             sources.log_state(partition, without.log)
         );
         let newest = match log {
@@ -69,19 +69,21 @@ impl<'a> Job<'a> {
             None => cursor().await.map(|hot| hot.last),
         };
         let sealed = coverage.as_ref().map_or(0, |coverage| coverage.sealed);
-        let settled = match newest {
-            Some(newest) if newest > sealed => sources.settle(partition, sealed, newest).await,
-            _ => Settled::default(),
+        let dedup = match newest {
+            Some(newest) if newest > sealed => {
+                sources.wait_for_dedup(partition, sealed, newest).await
+            }
+            _ => DedupState::default(),
         };
         // Sealed meanwhile, perhaps.
         let (hot, coverage) = tokio::join!(cursor(), warm(false));
         let known = Known {
             hot: hot
                 .and_then(|hot| SeqRange::new(hot.floor, hot.last))
-                .and_then(|hot| hot.intersect(&settled.of_hot(sealed)?)),
+                .and_then(|hot| hot.intersect(&dedup.of_hot(sealed)?)),
             log: log
                 .and_then(|(first, last)| log_range(first, last))
-                .and_then(|log| log.intersect(&settled.of_log()?)),
+                .and_then(|log| log.intersect(&dedup.of_log()?)),
             warm: coverage.as_ref().map(warm_of),
             cold: None,
         };
@@ -95,18 +97,18 @@ impl<'a> Job<'a> {
             coverage,
             snapshot: None,
             known,
-            settled,
+            dedup,
             out: Scanned::default(),
         }
     }
 
-    pub(super) async fn run(mut self, patience: &Patience) -> Result<Scanned, Stop> {
+    pub(super) async fn run(mut self, retry: &RetryState) -> Result<Scanned, ReadError> {
         let need = self.needs_cold_up_to();
-        if (need > 0 || self.last.is_none()) && !patience.without.cold {
+        if (need > 0 || self.last.is_none()) && !retry.excluded.cold {
             self.snapshot = self
                 .sources
                 .cold
-                .snapshot(self.partition, need, patience.fresh())
+                .snapshot(self.partition, need, retry.fresh())
                 .await;
             let snapshot = self.snapshot.as_deref();
             self.known.cold = snapshot.map(|snapshot| committed(snapshot, self.partition));
@@ -117,8 +119,8 @@ impl<'a> Job<'a> {
         };
         let planned = SeqRange::new(1, last).map(|all| plan(all, &self.known, Prefer::Columns));
         let planned = planned.unwrap_or_default();
-        if !patience.fresh() && !planned.holes.is_empty() {
-            return Err(Stop::Failed(Source::Warm, Failed::Stale));
+        if !retry.fresh() && !planned.gaps.is_empty() {
+            return Err(ReadError::Failed(Source::Warm, Failed::Stale));
         }
         let from = (!self.log_answers).then_some(last + 1);
         self.carry_out(planned, from).await
@@ -129,15 +131,15 @@ impl<'a> Job<'a> {
         let Some(wanted) = self.last.and_then(|last| SeqRange::new(1, last)) else {
             return 0;
         };
-        let holes = plan(wanted, &self.known, Prefer::Columns).holes;
+        let gaps = plan(wanted, &self.known, Prefer::Columns).gaps;
         let gone = self.known.warm.iter().flat_map(|warm| warm.gone.ranges());
-        let last = holes.ranges().iter().chain(gone).map(|range| range.hi);
+        let last = gaps.ranges().iter().chain(gone).map(|range| range.hi);
         last.max().unwrap_or(0)
     }
 
-    async fn carry_out(mut self, plan: Plan, from: Option<Seq>) -> Result<Scanned, Stop> {
+    async fn carry_out(mut self, plan: Plan, from: Option<Seq>) -> Result<Scanned, ReadError> {
         let mut missing = Missing {
-            ranges: plan.holes.clone(),
+            ranges: plan.gaps.clone(),
             from,
         };
         match self.request.table {
@@ -158,7 +160,7 @@ impl<'a> Job<'a> {
         &mut self,
         hot: &RangeSet,
         log: &RangeSet,
-    ) -> Result<Vec<StoredEvent>, Stop> {
+    ) -> Result<Vec<StoredEvent>, ReadError> {
         let mut rows = Vec::new();
         if let Some((first, last)) = hot.ranges().first().zip(hot.ranges().last()) {
             let read = self
@@ -166,7 +168,7 @@ impl<'a> Job<'a> {
                 .hot
                 .read_all(self.partition, first.lo - 1, MAX_HOT_BYTES)
                 .await;
-            let failed = |failed| Stop::Failed(Source::Hot, failed);
+            let failed = |failed| ReadError::Failed(Source::Hot, failed);
             let scan = read.map_err(|error| failed(Failed::Down(error.into())))?;
             let scan = scan.ok_or_else(|| failed(Failed::Stale))?;
             // Trimmed since the plan: what is gone is sealed by now.
@@ -174,7 +176,7 @@ impl<'a> Job<'a> {
                 return Err(failed(Failed::Stale));
             }
             // It has lost its memory since.
-            if self.settled.checked(scan.checked) < last.hi {
+            if self.dedup.checked(scan.checked) < last.hi {
                 return Err(failed(Failed::Stale));
             }
             let own = scan
@@ -194,11 +196,11 @@ impl<'a> Job<'a> {
                 .sources
                 .log_messages(self.partition, *range, take)
                 .await;
-            read.map_err(|failed| Stop::Failed(Source::Log, failed))?;
+            read.map_err(|failed| ReadError::Failed(Source::Log, failed))?;
             self.gave(Source::Log, rows.len() - before);
         }
         rows.retain(|row| {
-            row.event.tenant == self.request.tenant && !self.settled.is_repeat(&row.position)
+            row.event.tenant == self.request.tenant && !self.dedup.is_duplicate(&row.position)
         });
         Ok(merge(rows, Seq::MAX, Order::Asc))
     }
@@ -211,8 +213,8 @@ impl<'a> Job<'a> {
     }
 
     /// Streams `scan` from the warm tier into the answer.
-    pub(super) async fn warm(&mut self, mut scan: Scan) -> Result<(), Stop> {
-        let failed = |error| Stop::Failed(Source::Warm, warm_failed(error));
+    pub(super) async fn warm(&mut self, mut scan: Scan) -> Result<(), ReadError> {
+        let failed = |error| ReadError::Failed(Source::Warm, warm_failed(error));
         scan.removals = self.coverage.as_ref().map(|coverage| coverage.removals);
         let mut batches = self.sources.warm.client.scan(&scan).await.map_err(failed)?;
         while let Some(batch) = batches.try_next().await.map_err(failed)? {
@@ -225,8 +227,8 @@ impl<'a> Job<'a> {
         &mut self,
         table: cold_tier::Table,
         scan: &ColdScan,
-    ) -> Result<(), Stop> {
-        let failed = |error| Stop::Failed(Source::Cold, Failed::Down(error));
+    ) -> Result<(), ReadError> {
+        let failed = |error| ReadError::Failed(Source::Cold, Failed::Down(error));
         let Some(snapshot) = self.snapshot.clone() else {
             return Ok(());
         };
@@ -242,7 +244,7 @@ impl<'a> Job<'a> {
     }
 
     /// Counts `batch`, and adds it in the columns of the answer.
-    pub(super) fn take(&mut self, source: Source, batch: &RecordBatch) -> Result<(), Stop> {
+    pub(super) fn take(&mut self, source: Source, batch: &RecordBatch) -> Result<(), ReadError> {
         self.request.budget.take(batch)?;
         self.gave(source, batch.num_rows());
         let batch = segment::conform(batch, &self.request.schema);

@@ -14,13 +14,13 @@ use super::Job;
 use crate::{
     error::Problem,
     live_rows,
-    patience::Stop,
     plan::{Plan, Source},
+    retry::ReadError,
 };
 
 impl Job<'_> {
     /// Returns what only cold should have and has no rollups of.
-    pub(super) async fn rollups(&mut self, plan: &Plan) -> Result<RangeSet, Stop> {
+    pub(super) async fn rollups(&mut self, plan: &Plan) -> Result<RangeSet, ReadError> {
         let mut wanted = plan.of(Source::Cold);
         for range in plan.of(Source::WarmAndCold).ranges() {
             wanted.insert(*range);

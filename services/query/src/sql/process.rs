@@ -67,9 +67,9 @@ enum State {
 }
 
 /// Ends the process when nobody waits for its answer any more.
-struct Leash(Arc<Mutex<State>>);
+struct KillOnDrop(Arc<Mutex<State>>);
 
-impl Drop for Leash {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
         match &mut *lock(&self.0) {
             // Who asks it finds its end, and buries it.
@@ -88,7 +88,7 @@ pub(crate) async fn run(
 ) -> Result<Answer, SqlError> {
     let timeout = job.limits.timeout;
     let state = Arc::new(Mutex::new(State::NotYet));
-    let _leash = Leash(Arc::clone(&state));
+    let _leash = KillOnDrop(Arc::clone(&state));
     let asked = tokio::task::spawn_blocking(move || {
         let answer = ask(job, &state);
         drop(slot);

@@ -205,16 +205,20 @@ impl Follow {
                 && row.position.offset() > (seq, idx)
                 && self.types.matches(row.event.event_type.as_str())
         });
-        let settled = self.service.sources.settle(partition, lo - 1, hi).await;
-        let told_all = (settled.of_log()).is_some_and(|told| told.lo <= lo && hi <= told.hi);
-        let mut repeats = match told_all {
+        let dedup = self
+            .service
+            .sources
+            .wait_for_dedup(partition, lo - 1, hi)
+            .await;
+        let told_all = (dedup.of_log()).is_some_and(|told| told.lo <= lo && hi <= told.hi);
+        let mut duplicates = match told_all {
             true => HashSet::new(),
-            false => self.repeats(partition, &rows).await,
+            false => self.duplicates(partition, &rows).await,
         };
         let told = rows.iter().map(|row| row.position);
-        repeats.extend(told.filter(|position| settled.is_repeat(position)));
+        duplicates.extend(told.filter(|position| dedup.is_duplicate(position)));
         for row in rows {
-            if !repeats.contains(&row.position) && self.recent.is_new(&row) {
+            if !duplicates.contains(&row.position) && self.recent.is_new(&row) {
                 self.places.0[index] = row.position.offset();
                 event_text(&self.places.to_string(), &row_text(&row), &mut out);
             }
@@ -228,24 +232,24 @@ impl Follow {
 
     /// The rows that the hot tier knows to repeat others; without it only the memory of this
     /// client remains.
-    async fn repeats(&self, partition: PartitionId, rows: &[StoredEvent]) -> HashSet<Position> {
+    async fn duplicates(&self, partition: PartitionId, rows: &[StoredEvent]) -> HashSet<Position> {
         let mut of: BTreeMap<&ConversationId, Vec<(Seq, u16)>> = BTreeMap::new();
         for row in rows {
             let places = of.entry(&row.event.conversation_id).or_default();
             places.push(row.position.offset());
         }
         let hot = &self.service.sources.hot;
-        let mut repeats = HashSet::new();
+        let mut duplicates = HashSet::new();
         for (conversation, places) in of {
             let known = hot.duplicates(partition, &self.tenant, conversation, &places);
             let known = known.await.unwrap_or_default();
-            repeats.extend(
+            duplicates.extend(
                 known
                     .into_iter()
                     .map(|(seq, idx)| Position::new(partition, seq, idx)),
             );
         }
-        repeats
+        duplicates
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cold_tier::{Change, ColdOptions, ColdTier, Draft};
+use cold_tier::{Change, ColdOptions, ColdTier, PendingFile};
 use event::{PartitionId, SeqRange, TenantId, Timestamp};
 use retention::{Cold, Hot, Policy, RuleSet, Selector, Warm};
 use tempfile::TempDir;
@@ -72,7 +72,7 @@ async fn archive(world: &World, url: &str) {
                 .await
                 .unwrap();
             let rows = arrow::compute::concat_batches(&cold.schema(), &batches).unwrap();
-            let draft = Draft {
+            let draft = PendingFile {
                 table: cold,
                 tenant: None,
                 dt: None,
@@ -99,7 +99,7 @@ async fn archive(world: &World, url: &str) {
                         .push(row);
                 }
             }
-            drafts.extend(days.into_iter().map(|(dt, rows)| Draft {
+            drafts.extend(days.into_iter().map(|(dt, rows)| PendingFile {
                 table: cold_tier::Table::Events,
                 tenant: Some(TenantId::default_tenant()),
                 dt: Some(dt),
@@ -117,7 +117,7 @@ async fn archive(world: &World, url: &str) {
 async fn commit(
     tier: &ColdTier,
     table: cold_tier::Table,
-    drafts: Vec<Draft>,
+    drafts: Vec<PendingFile>,
     range: (PartitionId, SeqRange),
     now: Timestamp,
 ) {

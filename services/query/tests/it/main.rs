@@ -4,10 +4,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails must panic")]
 
 mod cold;
+mod duplicates;
 mod events;
 mod hogs;
 mod preview;
-mod repeats;
 mod sql;
 mod tail;
 mod tiers;

@@ -15,7 +15,7 @@ fn dry() -> Policy {
         dry_run: true,
         selector: Selector {
             tenants: vec!["d?fault".to_owned()],
-            streams: vec![id(0)],
+            conversations: vec![id(0)],
             event_types: vec!["err*".to_owned(), "tool.*".to_owned()],
             match_labels: [("a".to_owned(), "1".to_owned())].into(),
             ..Selector::default()

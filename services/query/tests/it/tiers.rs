@@ -48,7 +48,7 @@ async fn what_is_sealed_is_read_from_warm_when_memory_and_log_are_gone() {
     assert_eq!(numbers(&newest), [87, 84, 81, 78, 75]);
     assert_eq!(
         newest["complete"], false,
-        "any of these may be in the hole too"
+        "any of these may be in the gap too"
     );
     let (_, sql) = world.sql("SELECT count(*) FROM events").await;
     assert_eq!(sql["complete"], false, "{sql}");

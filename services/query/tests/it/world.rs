@@ -117,7 +117,7 @@ impl World {
             &data,
             "--admin-addr",
             "127.0.0.1:0",
-            "--upkeep-interval",
+            "--maintenance-interval",
             "200ms",
         ];
         Service::start(program("compactor"), [&args[..], more].concat())

@@ -6,7 +6,7 @@ use event::{
 use event_log::LogMessage;
 use event_proto::{EncodedEvent, FrameBuilder};
 
-use super::{Drain, drain};
+use super::{Batch, batch_of};
 
 const PARTITION: PartitionId = PartitionId::first(0);
 
@@ -46,7 +46,7 @@ fn message(seq: Seq, tenant: &str, conversations: &[&str], content: &str) -> Log
 }
 
 /// `tenant/conversation: seq-idx ...` per pack.
-fn shown(drain: &Drain) -> Vec<String> {
+fn shown(batch: &Batch) -> Vec<String> {
     let pack = |pack: &hot_tier::ConversationPack| {
         let places: Vec<_> = pack
             .pack
@@ -61,7 +61,7 @@ fn shown(drain: &Drain) -> Vec<String> {
             places.join(" ")
         )
     };
-    drain.packs.iter().map(pack).collect()
+    batch.packs.iter().map(pack).collect()
 }
 
 #[test]
@@ -72,12 +72,12 @@ fn events_are_grouped_by_conversation_in_the_order_of_the_log() {
         message(6, "t", &["b", "a"], "x"),
     ];
 
-    let drain = drain(&messages).unwrap().unwrap();
+    let batch = batch_of(&messages).unwrap().unwrap();
 
-    assert_eq!((drain.first, drain.last, drain.events), (4, 6, 6));
+    assert_eq!((batch.first, batch.last, batch.events), (4, 6, 6));
     let expected = ["t/a: 4-0 4-2 6-1", "t/b: 4-1 6-0", "u/a: 5-0"];
-    assert_eq!(shown(&drain), expected);
-    let copied = &drain.packs[0].pack.events[0];
+    assert_eq!(shown(&batch), expected);
+    let copied = &batch.packs[0].pack.events[0];
     assert_eq!(copied.encoded, EncodedEvent::encode(&event("t", "a", "x")));
     assert_eq!(copied.received_at, Timestamp::from_micros(4));
 }
@@ -91,14 +91,14 @@ fn a_pack_that_is_large_enough_is_closed_between_frames() {
         message(3, "t", &["a"], &large),
     ];
 
-    let drain = drain(&messages).unwrap().unwrap();
+    let batch = batch_of(&messages).unwrap().unwrap();
 
-    assert_eq!(shown(&drain), ["t/a: 1-0 1-1 2-0 2-1", "t/a: 3-0"]);
+    assert_eq!(shown(&batch), ["t/a: 1-0 1-1 2-0 2-1", "t/a: 3-0"]);
 }
 
 #[test]
 fn nothing_gives_nothing_and_damage_is_named() {
-    assert!(drain(&[]).unwrap().is_none());
+    assert!(batch_of(&[]).unwrap().is_none());
     let good = message(1, "t", &["a"], "x");
     let mut bad = message(2, "t", &["a"], "payload");
     let mut bytes = bad.payload.to_vec();
@@ -106,8 +106,8 @@ fn nothing_gives_nothing_and_damage_is_named() {
     bytes[at.unwrap()] ^= 1;
     bad.payload = Bytes::from(bytes);
 
-    let poison = drain(&[good, bad]).unwrap_err();
+    let damaged = batch_of(&[good, bad]).unwrap_err();
 
-    assert_eq!(poison.seq, 2);
-    assert!(poison.source.to_string().contains("checksum"));
+    assert_eq!(damaged.seq, 2);
+    assert!(damaged.source.to_string().contains("checksum"));
 }

@@ -6,20 +6,20 @@ use event::{PartitionId, Seq, Timestamp};
 use retention::RuleSet;
 
 use crate::{
-    Result,
-    cap::{self, Cap, Held},
     classify,
     engine::{self, Engine},
+    error::Result,
     manifest::{LostSlice, Slice},
     merge,
-    shelf::{Shelf, SliceFile},
+    quota::{self, Quota, QuotaSlice},
+    sealed_partition::{SealedPartition, SliceFile},
     slice_file,
 };
 
 /// Merges the oldest run of small slices, if there is one.
-pub fn merge_once(engine: &Engine, shelf: &Shelf) -> Result<Option<Slice>> {
-    match merge::plan(&shelf.manifest()) {
-        Some(inputs) => merge::run(engine, shelf, &inputs),
+pub fn merge_once(engine: &Engine, sealed: &SealedPartition) -> Result<Option<Slice>> {
+    match merge::plan(&sealed.manifest()) {
+        Some(inputs) => merge::run(engine, sealed, &inputs),
         None => Ok(None),
     }
 }
@@ -37,7 +37,7 @@ pub struct Expiry {
 struct Kept {
     age: Duration,
     /// `None` when not all of its rows are kept by one policy that has one.
-    cap: Option<Cap>,
+    quota: Option<Quota>,
 }
 
 impl Expiry {
@@ -46,7 +46,7 @@ impl Expiry {
     pub fn drop_old(
         &mut self,
         engine: &Engine,
-        shelf: &Shelf,
+        sealed: &SealedPartition,
         rules: &RuleSet,
         cold: Seq,
         now: Timestamp,
@@ -54,13 +54,13 @@ impl Expiry {
         self.follow(rules);
         let mut dropped = Vec::new();
         let least = least_warm_age(rules);
-        for file in shelf.snapshot().1 {
+        for file in sealed.snapshot().1 {
             let slice = &file.slice;
             let over = |age: Duration| slice.received_max().plus(age) <= now;
             if slice.hi > cold || !over(least) || !over(self.kept(engine, &file, rules)?.age) {
                 continue;
             }
-            if drop_slice(shelf, slice)? {
+            if drop_slice(sealed, slice)? {
                 dropped.push(slice.clone());
             }
         }
@@ -70,10 +70,10 @@ impl Expiry {
 
     /// Drops the oldest slices of policies that have more than their `warm.maxBytes` here, as far
     /// as they lie in the cold tier, which has each partition up to `cold`.
-    pub fn drop_over(
+    pub fn drop_over_quota(
         &mut self,
         engine: &Engine,
-        shelves: &[Arc<Shelf>],
+        sealed_partitions: &[Arc<SealedPartition>],
         rules: &RuleSet,
         cold: impl Fn(PartitionId) -> Seq,
     ) -> Result<Vec<Slice>> {
@@ -83,25 +83,25 @@ impl Expiry {
             return Ok(Vec::new());
         }
         let mut held = Vec::new();
-        for shelf in shelves {
-            let cold = cold(shelf.partition);
-            for file in shelf.snapshot().1 {
-                let Some(cap) = self.kept(engine, &file, rules)?.cap else {
+        for sealed in sealed_partitions {
+            let cold = cold(sealed.partition);
+            for file in sealed.snapshot().1 {
+                let Some(quota) = self.kept(engine, &file, rules)?.quota else {
                     continue;
                 };
-                held.push(Held {
-                    cap,
+                held.push(QuotaSlice {
+                    quota,
                     // One that is gone by now holds nothing.
                     bytes: fs::metadata(&file.path).map_or(0, |file| file.len()),
                     newest: file.slice.received_max,
                     is_archived: file.slice.hi <= cold,
-                    slice: (shelf, file),
+                    slice: (sealed, file),
                 });
             }
         }
         let mut dropped = Vec::new();
-        for (shelf, file) in cap::over(held) {
-            if drop_slice(shelf, &file.slice)? {
+        for (sealed, file) in quota::over_quota(held) {
+            if drop_slice(sealed, &file.slice)? {
                 dropped.push(file.slice.clone());
             }
         }
@@ -127,8 +127,8 @@ impl Expiry {
 }
 
 /// `false` when it was gone already.
-fn drop_slice(shelf: &Shelf, slice: &Slice) -> Result<bool> {
-    shelf.change(|manifest| {
+fn drop_slice(sealed: &SealedPartition, slice: &Slice) -> Result<bool> {
+    sealed.change(|manifest| {
         let there = manifest.slices.contains(slice);
         manifest.expire(slice);
         there
@@ -153,26 +153,26 @@ fn kept(engine: &Engine, file: &Arc<SliceFile>, rules: &RuleSet) -> Result<Kept>
     let of = |kind| {
         classify::with_effective(rules, kind, |effective| {
             let warm = &effective.warm;
-            let cap = warm.rules.max_bytes.map(|max_bytes| Cap {
+            let quota = warm.rules.max_bytes.map(|max_bytes| Quota {
                 policy: warm.policy.name.clone(),
                 max_bytes,
             });
-            (warm.rules.max_age(), cap)
+            (warm.rules.max_age(), quota)
         })
     };
-    let (ages, caps): (Vec<_>, Vec<_>) = kinds?.iter().map(of).unzip();
-    let first = caps.first().cloned().flatten();
+    let (ages, quotas): (Vec<_>, Vec<_>) = kinds?.iter().map(of).unzip();
+    let first = quotas.first().cloned().flatten();
     Ok(Kept {
         age: ages.into_iter().max().unwrap_or_default(),
-        cap: first.filter(|first| caps.iter().all(|cap| cap.as_ref() == Some(first))),
+        quota: first.filter(|first| quotas.iter().all(|quota| quota.as_ref() == Some(first))),
     })
 }
 
 /// Up to where the log may forget: what is sealed here and committed in the cold tier (`cold`), and
 /// was received before `before`. `None` when nothing is.
 #[must_use]
-pub fn purgeable(shelf: &Shelf, cold: Seq, before: Timestamp) -> Option<Seq> {
-    let manifest = shelf.manifest();
+pub fn purgeable(sealed: &SealedPartition, cold: Seq, before: Timestamp) -> Option<Seq> {
+    let manifest = sealed.manifest();
     let young = manifest
         .slices
         .iter()
@@ -188,9 +188,8 @@ pub fn purgeable(shelf: &Shelf, cold: Seq, before: Timestamp) -> Option<Seq> {
 /// The slices that were lost here and that the cold tier, which has everything up to `cold`, does
 /// not serve either.
 #[must_use]
-pub fn to_refill(shelf: &Shelf, cold: Seq) -> Vec<LostSlice> {
-    let holes = shelf.manifest().holes.into_iter();
-    holes
-        .filter(|hole| hole.slice.is_some() && hole.hi > cold)
+pub fn to_refill(sealed: &SealedPartition, cold: Seq) -> Vec<LostSlice> {
+    let gaps = sealed.manifest().gaps.into_iter();
+    gaps.filter(|gap| gap.slice.is_some() && gap.hi > cold)
         .collect()
 }

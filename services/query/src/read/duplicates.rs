@@ -7,7 +7,8 @@ use event::{EventId, Position, Seq, StoredEvent};
 
 use super::Page;
 use crate::{
-    error::Result, merge::Order, params::Types, rows::Wanted, settling::Settled, sources::Sources,
+    dedup_wait::DedupState, error::Result, merge::Order, params::Types, rows::Wanted,
+    sources::Sources,
 };
 
 /// Rows before the page that are compared with it: of the newest page, which waits for nobody, and
@@ -19,7 +20,7 @@ impl Sources {
     /// Up to `limit` visible rows, none of which repeats another row of the conversation.
     pub(crate) async fn read(&self, mut wanted: Wanted, limit: usize) -> Result<Page> {
         let mut page = self.read_once(&wanted, limit).await?;
-        // Repeats were taken out, so there is room for more.
+        // Duplicates were taken out, so there is room for more.
         while page.dropped
             && page.rows.len() < limit
             && let Some(next) = page.next
@@ -38,27 +39,28 @@ impl Sources {
     /// and in the newest page, the rows are compared with those before them.
     async fn read_once(&self, wanted: &Wanted, limit: usize) -> Result<Page> {
         let mut page = self
-            .page(wanted.clone(), limit, &Settled::default())
+            .page(wanted.clone(), limit, &DedupState::default())
             .await?;
         let Some(newest) = newest_unchecked(&page) else {
             return Ok(page);
         };
         // The newest page of all is not held up: it is the one that people watch.
         if wanted.after.is_none() && wanted.before.is_none() {
-            self.drop_repeats(&mut page, wanted, COMPARED_AT_ONCE)
+            self.drop_duplicates(&mut page, wanted, COMPARED_AT_ONCE)
                 .await?;
             if page.unseen.is_empty() {
                 return Ok(page);
             }
         }
         let checked = page.checked;
-        let settled = self.settle(wanted.partition, checked, newest).await;
-        if settled.covers(checked, newest) {
+        let dedup = self.wait_for_dedup(wanted.partition, checked, newest).await;
+        if dedup.covers(checked, newest) {
             page = self
-                .page_through(newest, wanted, page, limit, &settled)
+                .page_through(newest, wanted, page, limit, &dedup)
                 .await?;
         }
-        self.drop_repeats(&mut page, wanted, MAX_COMPARED).await?;
+        self.drop_duplicates(&mut page, wanted, MAX_COMPARED)
+            .await?;
         Ok(page)
     }
 
@@ -69,14 +71,14 @@ impl Sources {
         wanted: &Wanted,
         page: Page,
         limit: usize,
-        settled: &Settled,
+        dedup: &DedupState,
     ) -> Result<Page> {
         let end = (newest, u16::MAX);
         let bounded = Wanted {
             before: Some(wanted.before.map_or(end, |before| before.min(end))),
             ..wanted.clone()
         };
-        let mut again = self.page(bounded, limit, settled).await?;
+        let mut again = self.page(bounded, limit, dedup).await?;
         again.last = again.last.map(|last| last.min(newest));
         if wanted.order == Order::Asc && again.next.is_none() && page.next.is_some() {
             again.next = Some(Position::new(wanted.partition, end.0, end.1));
@@ -86,7 +88,7 @@ impl Sources {
     }
 
     /// Compares the unchecked rows of `page` with `count` rows before it.
-    async fn drop_repeats(&self, page: &mut Page, wanted: &Wanted, count: usize) -> Result<()> {
+    async fn drop_duplicates(&self, page: &mut Page, wanted: &Wanted, count: usize) -> Result<()> {
         let Some(first) = page.rows.iter().map(|row| row.position).min() else {
             return Ok(());
         };

@@ -7,19 +7,19 @@ use event::{PartitionId, Seq, SeqRange};
 use serde::{Deserialize, Serialize};
 
 use super::serial;
-use crate::Duplicate;
+use crate::open_segment::Duplicate;
 
 /// The writer's word on one partition: of all events behind `after` up to `through`, those it
 /// lists repeat an earlier one and the others do not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Repeats {
+pub struct Duplicates {
     pub after: Seq,
     pub through: Seq,
     /// Frame → the indexes in it.
     places: BTreeMap<Seq, BTreeSet<u16>>,
 }
 
-impl Repeats {
+impl Duplicates {
     #[must_use]
     pub(crate) fn new(after: Seq, through: Seq) -> Self {
         Self {
@@ -77,7 +77,7 @@ impl Repeats {
 
 /// Asks for the part of the word on `partition` that lies behind `after`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct RepeatsQuestion {
+pub(crate) struct DuplicatesRequest {
     #[serde(with = "serial::partition")]
     pub(crate) partition: PartitionId,
     pub(crate) after: Seq,
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_word_survives_its_json_and_speaks_of_what_was_asked_for() {
-        let mut word = Repeats::new(3, 3);
+        let mut word = Duplicates::new(3, 3);
         assert_eq!(word.range(), None);
         word.add(9, &[dropped(5, 0), dropped(5, 2), dropped(8, 1)]);
 
@@ -109,7 +109,7 @@ mod tests {
         let json = serde_json::to_string(&part).unwrap();
 
         assert_eq!(json, r#"{"after":5,"through":9,"places":{"8":[1]}}"#);
-        assert_eq!(serde_json::from_str::<Repeats>(&json).unwrap(), part);
+        assert_eq!(serde_json::from_str::<Duplicates>(&json).unwrap(), part);
         assert_eq!(part.range(), SeqRange::new(6, 9));
         assert!(part.contains((8, 1)) && !part.contains((8, 0)) && !part.contains((5, 0)));
         assert_eq!(
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn what_is_forgotten_is_not_spoken_of() {
-        let mut word = Repeats::new(0, 0);
+        let mut word = Duplicates::new(0, 0);
         word.add(4, &[dropped(2, 0), dropped(4, 0)]);
         word.forget(2);
         assert_eq!(word.range(), SeqRange::new(3, 4));

@@ -6,9 +6,9 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::{
-    free_port,
+    port::free_port,
     process::{Process, write},
-    tool,
+    program::tool,
     wait::eventually_within,
     wire,
 };
@@ -30,7 +30,7 @@ const IDENTITIES: &str = r#"{"identities": [
 
 /// One SeaweedFS server with S3 and an empty bucket.
 #[derive(Debug)]
-pub struct Weed {
+pub struct SeaweedFs {
     pub endpoint: String,
     pub bucket: String,
     pub region: String,
@@ -51,7 +51,7 @@ struct Ports {
     s3: [u16; 2],
 }
 
-impl Weed {
+impl SeaweedFs {
     pub async fn start() -> Self {
         let pair = || [free_port(), free_port()];
         let ports = Ports {

@@ -103,7 +103,12 @@ async fn until_it_gives_way(world: &World, next: u64) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_busy_machine_it_lets_others_go_first_until_a_reader_asks() {
     let (world, pressure) = (World::start().await, Pressure::start());
-    let flags = ["--give-way", "1h", "--pressure-file", &pressure.file()];
+    let flags = [
+        "--throttle-under-pressure",
+        "1h",
+        "--pressure-file",
+        &pressure.file(),
+    ];
     let compactor = world.compactor(&[&flags[..], &["--seal-after", "200ms"]].concat());
     world.publish(0..70, 10).await;
     eventually("all is committed", async || {
@@ -116,7 +121,14 @@ async fn on_a_busy_machine_it_lets_others_go_first_until_a_reader_asks() {
     let last = world.last().await;
     eventually("the reader has its answer", async || {
         for (partition, seq) in &last {
-            if world.client().repeats(*partition, 0).await.unwrap().through < *seq {
+            if world
+                .client()
+                .duplicates(*partition, 0)
+                .await
+                .unwrap()
+                .through
+                < *seq
+            {
                 return false;
             }
         }
@@ -133,7 +145,12 @@ async fn on_a_busy_machine_it_lets_others_go_first_until_a_reader_asks() {
 #[tokio::test(flavor = "multi_thread")]
 async fn it_goes_on_when_the_machine_has_time_again() {
     let (world, pressure) = (World::start().await, Pressure::start());
-    let flags = ["--give-way", "1h", "--pressure-file", &pressure.file()];
+    let flags = [
+        "--throttle-under-pressure",
+        "1h",
+        "--pressure-file",
+        &pressure.file(),
+    ];
     let compactor = world.compactor(&flags);
     world.publish(0..70, 10).await;
     world.until_committed(1).await;
@@ -150,7 +167,12 @@ async fn it_goes_on_when_the_machine_has_time_again() {
 async fn it_lets_others_go_first_for_no_longer_than_it_is_told() {
     let (world, pressure) = (World::start().await, Pressure::start());
     pressure.set_busy(true);
-    let flags = ["--give-way", "500ms", "--pressure-file", &pressure.file()];
+    let flags = [
+        "--throttle-under-pressure",
+        "500ms",
+        "--pressure-file",
+        &pressure.file(),
+    ];
     let compactor = world.compactor(&flags);
     world.publish(0..70, 10).await;
     world.until_committed(1).await;

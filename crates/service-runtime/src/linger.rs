@@ -7,13 +7,13 @@ use tokio::time::{self, Instant};
 /// How long a loop rests after a round, so that under load more gathers for the next: a round often
 /// costs the same for one item and for thousands.
 #[derive(Clone, Copy, Debug)]
-pub struct Rest {
+pub struct Linger {
     /// So many times as long as the round took.
     pub times: u32,
     pub max: Duration,
 }
 
-impl Rest {
+impl Linger {
     /// After a round that began at `began`.
     pub async fn after(self, began: Instant) {
         time::sleep((began.elapsed() * self.times).min(self.max)).await;
@@ -26,7 +26,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_rest_is_a_multiple_of_the_work_and_never_longer_than_the_bound() {
-        let rest = Rest {
+        let rest = Linger {
             times: 2,
             max: Duration::from_millis(20),
         };

@@ -2,13 +2,13 @@ use std::time::Duration;
 
 use retention::{Hot, Policy, RuleSet, Selector};
 
-use super::{Hold, hold, least};
+use super::{RetentionLimit, least, limit_for};
 
-fn policy(streams: &[&str], types: &[&str], minutes: u64, max: Option<u64>) -> Policy {
+fn policy(conversations: &[&str], types: &[&str], minutes: u64, max: Option<u64>) -> Policy {
     let texts = |list: &[&str]| list.iter().map(ToString::to_string).collect();
     Policy {
         selector: Selector {
-            streams: texts(streams),
+            conversations: texts(conversations),
             event_types: texts(types),
             ..Selector::default()
         },
@@ -20,8 +20,8 @@ fn policy(streams: &[&str], types: &[&str], minutes: u64, max: Option<u64>) -> P
     }
 }
 
-fn held(minutes: u64, max_events: Option<u64>) -> Hold {
-    Hold {
+fn limit(minutes: u64, max_events: Option<u64>) -> RetentionLimit {
+    RetentionLimit {
         max_age: Duration::from_secs(minutes * 60),
         max_events,
     }
@@ -29,8 +29,8 @@ fn held(minutes: u64, max_events: Option<u64>) -> Hold {
 
 #[test]
 fn without_policies_the_built_in_one_holds() {
-    let built_in = held(60, Some(100_000));
-    assert_eq!(hold(&RuleSet::default(), "t", "a"), built_in);
+    let built_in = limit(60, Some(100_000));
+    assert_eq!(limit_for(&RuleSet::default(), "t", "a"), built_in);
     assert_eq!(least(&RuleSet::default()), built_in);
 }
 
@@ -40,20 +40,20 @@ fn the_first_policy_that_catches_every_event_decides() {
         policy(&["short-*"], &[], 5, Some(10)),
         policy(&[], &[], 30, None),
     ]);
-    assert_eq!(hold(&rules, "t", "short-1"), held(5, Some(10)));
-    assert_eq!(hold(&rules, "t", "other"), held(30, None));
-    assert_eq!(least(&rules), held(5, Some(10)));
+    assert_eq!(limit_for(&rules, "t", "short-1"), limit(5, Some(10)));
+    assert_eq!(limit_for(&rules, "t", "other"), limit(30, None));
+    assert_eq!(least(&rules), limit(5, Some(10)));
 }
 
 #[test]
-fn a_policy_for_some_types_only_makes_the_hold_longer() {
+fn a_policy_for_some_types_only_makes_the_limit_more_permissive() {
     let rules = RuleSet::new(vec![
         policy(&[], &["error*"], 120, Some(10)),
         policy(&["a"], &["output.*"], 1, Some(20)),
         policy(&[], &[], 30, Some(5)),
     ]);
-    assert_eq!(hold(&rules, "t", "a"), held(120, Some(20)));
-    assert_eq!(hold(&rules, "t", "b"), held(120, Some(10)));
+    assert_eq!(limit_for(&rules, "t", "a"), limit(120, Some(20)));
+    assert_eq!(limit_for(&rules, "t", "b"), limit(120, Some(10)));
 }
 
 #[test]
@@ -63,15 +63,15 @@ fn a_policy_without_a_hot_tier_decides_nothing() {
         ..policy(&[], &[], 0, None)
     };
     let rules = RuleSet::new(vec![cold_only]);
-    assert_eq!(hold(&rules, "t", "a"), held(60, Some(100_000)));
+    assert_eq!(limit_for(&rules, "t", "a"), limit(60, Some(100_000)));
 }
 
 #[test]
 fn what_was_in_force_before_holds_on_where_it_is_longer_and_a_dry_run_never() {
     let now = RuleSet::new(vec![policy(&["a"], &[], 1, Some(7))]);
     let rules = now.not_shorter_than(RuleSet::default());
-    assert_eq!(hold(&rules, "t", "a"), held(60, Some(100_000)));
+    assert_eq!(limit_for(&rules, "t", "a"), limit(60, Some(100_000)));
     let mut dry = RuleSet::new(vec![policy(&["a"], &[], 1, Some(7))]);
     dry.policies[0].dry_run = true;
-    assert_eq!(hold(&dry, "t", "a"), held(60, Some(100_000)));
+    assert_eq!(limit_for(&dry, "t", "a"), limit(60, Some(100_000)));
 }

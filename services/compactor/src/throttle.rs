@@ -9,9 +9,9 @@ use std::{
 use event::Timestamp;
 use procfs_core::{CpuPressure, FromRead as _};
 use tokio::time;
-use warm_tier::Shelf;
+use warm_tier::SealedPartition;
 
-use crate::config::GiveWay;
+use crate::config::ThrottleConfig;
 
 /// The share of time in which somebody waits for a processor, from which on the machine is busy.
 /// Measured on two cores: 0.4 to 0.7 while events come as fast as they are taken, 0.02 to 0.2 while
@@ -52,14 +52,14 @@ fn is_busy(pressure: Option<f64>) -> bool {
 
 /// When the work on one partition may go on.
 #[derive(Debug)]
-pub(crate) struct Courtesy {
+pub(crate) struct Throttle {
     patience: Duration,
     pressure: Pressure,
     newest: Option<Timestamp>,
 }
 
-impl Courtesy {
-    pub(crate) fn new(rule: GiveWay) -> Self {
+impl Throttle {
+    pub(crate) fn new(rule: ThrottleConfig) -> Self {
         Self {
             patience: rule.patience,
             pressure: Pressure::new(rule.pressure),
@@ -74,8 +74,12 @@ impl Courtesy {
 
     /// Does `next` when others no longer go first. May be dropped and called again at any time, if
     /// `next` may.
-    pub(crate) async fn then<T>(&mut self, shelf: &Shelf, next: impl Future<Output = T>) -> T {
-        while self.situation(shelf).can_wait(self.patience) {
+    pub(crate) async fn then<T>(
+        &mut self,
+        sealed: &SealedPartition,
+        next: impl Future<Output = T>,
+    ) -> T {
+        while self.situation(sealed).can_wait(self.patience) {
             time::sleep(LOOK).await;
         }
         let next = next.await;
@@ -84,7 +88,7 @@ impl Courtesy {
         next
     }
 
-    fn situation(&mut self, shelf: &Shelf) -> Situation {
+    fn situation(&mut self, sealed: &SealedPartition) -> Situation {
         let now = Timestamp::now();
         let behind = |newest: Timestamp| {
             let micros = now.as_micros().saturating_sub(newest.as_micros());
@@ -93,7 +97,7 @@ impl Courtesy {
         Situation {
             pressure: self.pressure.look(),
             behind: self.newest.map(behind),
-            asked: shelf.asked().map(|at| at.elapsed()),
+            asked: sealed.asked().map(|at| at.elapsed()),
         }
     }
 }

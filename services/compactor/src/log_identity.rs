@@ -10,13 +10,13 @@ use event_proto::Frame;
 use futures::TryStreamExt as _;
 use service_runtime::Backoff;
 use tokio_util::sync::CancellationToken;
-use warm_tier::Mark;
+use warm_tier::LogAnchor;
 
 use crate::cold::Cold;
 
 /// What shows that the log is another one.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Foreign {
+pub(crate) enum LogDiverged {
     #[error(
         "the log of partition {partition} ends at {last}, but the {tier} tier has it up to {known}: this is an older \
          copy of the log, or a new one, and new events would get positions that others have. Nothing was changed. \
@@ -49,12 +49,12 @@ fn reaches(
     partition: PartitionId,
     log: LogState,
     known: Seq,
-) -> Result<(), Foreign> {
+) -> Result<(), LogDiverged> {
     if log.last >= known {
         return Ok(());
     }
     let last = log.last;
-    Err(Foreign::Older {
+    Err(LogDiverged::Older {
         tier,
         partition,
         last,
@@ -63,14 +63,14 @@ fn reaches(
 }
 
 /// The event of `mark` must be in the message of its sequence.
-fn compare(tier: &'static str, mark: Mark, message: &LogMessage) -> Result<(), Foreign> {
-    let Mark { position, crc32c } = mark;
+fn compare(tier: &'static str, mark: LogAnchor, message: &LogMessage) -> Result<(), LogDiverged> {
+    let LogAnchor { position, crc32c } = mark;
     let frame = Frame::decode(message.payload.clone()).ok();
     let event = frame.and_then(|frame| frame.events.into_iter().nth(position.idx.into()));
     if event.is_some_and(|event| event.encoded.crc32c == crc32c) {
         return Ok(());
     }
-    Err(Foreign::Other { tier, position })
+    Err(LogDiverged::Other { tier, position })
 }
 
 /// Fails when the log is not that of the warm tier, which has all of it up to `known` and, of
@@ -79,7 +79,7 @@ pub(crate) async fn check_warm(
     log: &EventLog,
     partition: PartitionId,
     known: Seq,
-    newest: Option<Mark>,
+    newest: Option<LogAnchor>,
 ) -> anyhow::Result<LogState> {
     let state = log.state(partition).await.context("read the log's state")?;
     reaches("warm", partition, state, known)?;
@@ -92,7 +92,7 @@ async fn agree(
     tier: &'static str,
     log: &EventLog,
     state: LogState,
-    mark: Option<Mark>,
+    mark: Option<LogAnchor>,
 ) -> anyhow::Result<()> {
     let Some(mark) = mark.filter(|mark| mark.position.seq >= state.first) else {
         return Ok(());
@@ -124,7 +124,7 @@ pub(crate) async fn check_cold(
         .await
         .context("look at the cold tier")?;
     reaches("cold", partition, state, committed)?;
-    let mark = newest.map(|row| Mark {
+    let mark = newest.map(|row| LogAnchor {
         position: row.position,
         crc32c: row.crc32c,
     });

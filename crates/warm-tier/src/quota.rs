@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 /// The bytes that the slices of one policy may have together, on one compactor.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Cap {
+pub(crate) struct Quota {
     pub(crate) policy: String,
     pub(crate) max_bytes: u64,
 }
 
 /// A slice whose every row one capped policy keeps.
 #[derive(Clone, Debug)]
-pub(crate) struct Held<T> {
+pub(crate) struct QuotaSlice<T> {
     pub(crate) slice: T,
-    pub(crate) cap: Cap,
+    pub(crate) quota: Quota,
     /// On disk.
     pub(crate) bytes: u64,
     /// When the log took its newest row.
@@ -22,18 +22,18 @@ pub(crate) struct Held<T> {
     pub(crate) is_archived: bool,
 }
 
-/// The oldest archived slices of each policy that is over its cap, as many as bring it below.
-pub(crate) fn over<T>(held: Vec<Held<T>>) -> Vec<T> {
-    let mut of: BTreeMap<Cap, Vec<Held<T>>> = BTreeMap::new();
-    for slice in held {
-        of.entry(slice.cap.clone()).or_default().push(slice);
+/// The oldest archived slices of each policy that is over its quota, as many as bring it below.
+pub(crate) fn over_quota<T>(slices_of: Vec<QuotaSlice<T>>) -> Vec<T> {
+    let mut of: BTreeMap<Quota, Vec<QuotaSlice<T>>> = BTreeMap::new();
+    for slice in slices_of {
+        of.entry(slice.quota.clone()).or_default().push(slice);
     }
     let mut gone = Vec::new();
-    for (cap, mut slices) in of {
+    for (quota, mut slices) in of {
         slices.sort_by_key(|slice| slice.newest);
         let mut total: u64 = slices.iter().map(|slice| slice.bytes).sum();
         for slice in slices.into_iter().filter(|slice| slice.is_archived) {
-            if total <= cap.max_bytes {
+            if total <= quota.max_bytes {
                 break;
             }
             total -= slice.bytes;
@@ -47,10 +47,10 @@ pub(crate) fn over<T>(held: Vec<Held<T>>) -> Vec<T> {
 mod tests {
     use super::*;
 
-    fn held(slice: u32, policy: &str, bytes: u64, is_archived: bool) -> Held<u32> {
-        Held {
+    fn slices_of(slice: u32, policy: &str, bytes: u64, is_archived: bool) -> QuotaSlice<u32> {
+        QuotaSlice {
             slice,
-            cap: Cap {
+            quota: Quota {
                 policy: policy.to_owned(),
                 max_bytes: 100,
             },
@@ -63,17 +63,20 @@ mod tests {
     #[test]
     fn the_oldest_archived_slices_go_until_the_rest_fits() {
         let slices = vec![
-            held(3, "a", 50, true),
-            held(1, "a", 50, false),
-            held(2, "a", 40, true),
-            held(4, "a", 10, true),
-            held(9, "b", 100, true),
+            slices_of(3, "a", 50, true),
+            slices_of(1, "a", 50, false),
+            slices_of(2, "a", 40, true),
+            slices_of(4, "a", 10, true),
+            slices_of(9, "b", 100, true),
         ];
-        assert_eq!(over(slices), [2, 3]);
+        assert_eq!(over_quota(slices), [2, 3]);
     }
 
     #[test]
     fn what_is_not_archived_stays_however_large() {
-        assert_eq!(over(vec![held(1, "a", 500, false)]), Vec::<u32>::new());
+        assert_eq!(
+            over_quota(vec![slices_of(1, "a", 500, false)]),
+            Vec::<u32>::new()
+        );
     }
 }

@@ -9,7 +9,9 @@ use arrow::{
     compute::concat_batches,
     datatypes::{Int32Type, Int64Type, TimestampMicrosecondType},
 };
-use cold_tier::{Change, ColdFile, ColdScan, ColdTier, Draft, Landed, StagedFile, Table};
+use cold_tier::{
+    Change, ColdFile, ColdScan, ColdTier, CommitOutcome, PendingFile, StagedFile, Table,
+};
 use event::{PartitionId, Position, StoredEvent, TenantId, Timestamp};
 use retention::RuleSet;
 use serde_json::{Map, Value, json};
@@ -18,14 +20,14 @@ use crate::{
     metrics::Metrics,
     plan::{self, Kind},
     progress::Progress,
-    rewrite::{self, Starts, Verdict},
+    rewrite::{self, ConversationStarts, RewriteResult},
     summary::Summary,
 };
 
 /// Bytes of objects that one rewrite takes at once; in memory they are several times as large.
 const REWRITE_BYTES: u64 = 32 << 20;
 
-pub(crate) struct Upkeep<'a> {
+pub(crate) struct Maintenance<'a> {
     pub(crate) cold: &'a ColdTier,
     pub(crate) rules: &'a RuleSet,
     pub(crate) policy: &'a str,
@@ -38,10 +40,10 @@ pub(crate) struct Upkeep<'a> {
 #[derive(Default)]
 struct Batch {
     files: Vec<ColdFile>,
-    verdict: Verdict,
+    result: RewriteResult,
 }
 
-impl Upkeep<'_> {
+impl Maintenance<'_> {
     pub(crate) async fn run(
         &self,
         vacuum_after: Duration,
@@ -64,14 +66,14 @@ impl Upkeep<'_> {
     async fn expire(&self, summary: &mut Summary) -> anyhow::Result<()> {
         for file in self.due(|due| due.expiry).await? {
             self.progress.says(format!("expire {}", file.path));
-            let verdict = self.judged(&file, None).await?;
-            if verdict.expired < file.rows || !verdict.kept.is_empty() {
+            let result = self.apply_rules(&file, None).await?;
+            if result.expired < file.rows || !result.kept.is_empty() {
                 continue;
             }
-            let info = self.info("expire", &verdict);
+            let info = self.info("expire", &result);
             if self.replace(vec![file], Vec::new(), info).await? {
-                summary.expired += verdict.expired;
-                self.metrics.expired.inc_by(verdict.expired);
+                summary.expired += result.expired;
+                self.metrics.expired.inc_by(result.expired);
             }
         }
         Ok(())
@@ -101,9 +103,9 @@ impl Upkeep<'_> {
                         .await?;
                 }
                 self.progress.says(format!("sample {}", file.path));
-                let verdict = self.judged(&file, Some(&starts)).await?;
-                if verdict.still_in_warm == 0 {
-                    batch.take(file, verdict);
+                let result = self.apply_rules(&file, Some(&starts)).await?;
+                if result.still_in_warm == 0 {
+                    batch.take(file, result);
                 }
             }
             self.thin(&kind, batch, summary).await?;
@@ -115,10 +117,10 @@ impl Upkeep<'_> {
         if batch.files.is_empty() {
             return Ok(());
         }
-        let Batch { files, verdict } = batch;
-        let info = self.info("sample", &verdict);
-        let (sampled_out, expired) = (verdict.sampled_out, verdict.expired);
-        let rows = tokio::task::spawn_blocking(move || segment::encode(&verdict.kept)).await?;
+        let Batch { files, result } = batch;
+        let info = self.info("sample", &result);
+        let (sampled_out, expired) = (result.sampled_out, result.expired);
+        let rows = tokio::task::spawn_blocking(move || segment::encode(&result.kept)).await?;
         let mut adds = Vec::new();
         if rows.num_rows() > 0 {
             let sampled = Some(self.policy.to_owned());
@@ -159,8 +161,8 @@ impl Upkeep<'_> {
                     info: Map::from_iter([("rewrite".to_owned(), json!("join"))]),
                     ..Change::default()
                 };
-                let landed = self.cold.commit(table, &change, self.now).await?;
-                if matches!(landed, Landed::Now(_)) {
+                let outcome = self.cold.commit(table, &change, self.now).await?;
+                if matches!(outcome, CommitOutcome::Committed(_)) {
                     summary.files_joined += count;
                     summary.files_written += 1;
                     self.metrics.files.inc();
@@ -178,10 +180,14 @@ impl Upkeep<'_> {
         Ok(due.cloned().collect())
     }
 
-    async fn judged(&self, file: &ColdFile, starts: Option<&Starts>) -> anyhow::Result<Verdict> {
+    async fn apply_rules(
+        &self,
+        file: &ColdFile,
+        starts: Option<&ConversationStarts>,
+    ) -> anyhow::Result<RewriteResult> {
         let batches = match self.cold.read_file(file).await {
             // Another run was faster.
-            Err(cold_tier::Error::Gone { .. }) => return Ok(Verdict::default()),
+            Err(cold_tier::Error::Gone { .. }) => return Ok(RewriteResult::default()),
             read => read?,
         };
         let decode = move || {
@@ -189,7 +195,7 @@ impl Upkeep<'_> {
             events.collect::<segment::Result<Vec<Vec<StoredEvent>>>>()
         };
         let rows = tokio::task::spawn_blocking(decode).await??.concat();
-        Ok(rewrite::judge(rows, self.rules, self.now, starts))
+        Ok(rewrite::apply_retention(rows, self.rules, self.now, starts))
     }
 
     /// One file with `rows` in the place of `files`.
@@ -202,7 +208,7 @@ impl Upkeep<'_> {
     ) -> anyhow::Result<StagedFile> {
         let received = files.iter().filter_map(|file| file.provenance.as_ref());
         let received_max = received.map(|own| own.received_max).max();
-        let draft = Draft {
+        let pending = PendingFile {
             table: kind.table,
             tenant: kind.tenant.as_deref().map(TenantId::new).transpose()?,
             dt: kind.dt.clone(),
@@ -212,7 +218,7 @@ impl Upkeep<'_> {
             sampled,
             received_max: received_max.unwrap_or_default(),
         };
-        Ok(self.cold.stage(draft).await?)
+        Ok(self.cold.stage(pending).await?)
     }
 
     /// Whether this run made the change; another run may have been faster.
@@ -228,29 +234,29 @@ impl Upkeep<'_> {
             info,
             ..Change::default()
         };
-        let landed = self.cold.commit(Table::Events, &change, self.now).await?;
-        Ok(matches!(landed, Landed::Now(_)))
+        let outcome = self.cold.commit(Table::Events, &change, self.now).await?;
+        Ok(matches!(outcome, CommitOutcome::Committed(_)))
     }
 
-    fn info(&self, rewrite: &str, verdict: &Verdict) -> Map<String, Value> {
-        let kept = verdict.kept.len() as u64;
-        let dropped = verdict.sampled_out + verdict.expired;
+    fn info(&self, rewrite: &str, result: &RewriteResult) -> Map<String, Value> {
+        let kept = result.kept.len() as u64;
+        let dropped = result.sampled_out + result.expired;
         Map::from_iter([
             ("rewrite".to_owned(), json!(rewrite)),
             ("policy".to_owned(), json!(self.policy)),
             ("rows_in".to_owned(), json!(kept + dropped)),
             ("rows_kept".to_owned(), json!(kept)),
             ("rows_dropped".to_owned(), json!(dropped)),
-            ("sampled_out".to_owned(), json!(verdict.sampled_out)),
-            ("expired".to_owned(), json!(verdict.expired)),
+            ("sampled_out".to_owned(), json!(result.sampled_out)),
+            ("expired".to_owned(), json!(result.expired)),
         ])
     }
 
     /// Summaries are never removed: the first event of every conversation is known for ever.
-    async fn starts(&self) -> anyhow::Result<Starts> {
+    async fn starts(&self) -> anyhow::Result<ConversationStarts> {
         let snapshot = self.cold.table_snapshot(Table::ConversationSummary).await?;
         let batches = self.cold.read(&snapshot, &ColdScan::default()).await?;
-        let mut starts = Starts::default();
+        let mut starts = ConversationStarts::default();
         for batch in &batches {
             note_starts(batch, &mut starts);
         }
@@ -259,15 +265,15 @@ impl Upkeep<'_> {
 }
 
 impl Batch {
-    fn take(&mut self, file: ColdFile, verdict: Verdict) {
+    fn take(&mut self, file: ColdFile, result: RewriteResult) {
         self.files.push(file);
-        self.verdict.kept.extend(verdict.kept);
-        self.verdict.sampled_out += verdict.sampled_out;
-        self.verdict.expired += verdict.expired;
+        self.result.kept.extend(result.kept);
+        self.result.sampled_out += result.sampled_out;
+        self.result.expired += result.expired;
     }
 }
 
-fn note_starts(batch: &RecordBatch, starts: &mut Starts) {
+fn note_starts(batch: &RecordBatch, starts: &mut ConversationStarts) {
     let text = |name: &str, row: usize| batch[name].as_string::<i32>().value(row).to_owned();
     let long = |name: &str, row: usize| batch[name].as_primitive::<Int64Type>().value(row);
     let small = |name: &str, row: usize| {

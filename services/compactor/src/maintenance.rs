@@ -13,12 +13,12 @@ use event_log::EventLog;
 use futures::StreamExt as _;
 use tokio::{task, time};
 use tokio_util::sync::CancellationToken;
-use warm_tier::{Engine, Expiry, LostSlice, Scanner, Shelf, Slice, WarmTier};
+use warm_tier::{Engine, Expiry, LostSlice, Scanner, SealedPartition, Slice, WarmTier};
 
 use crate::{cold::Cold, decode, worker::Shared};
 
 /// The periodic worker.
-pub(crate) struct Upkeep {
+pub(crate) struct Maintenance {
     pub shared: Shared,
     pub tier: Arc<WarmTier>,
     pub scanner: Scanner,
@@ -28,7 +28,7 @@ pub(crate) struct Upkeep {
     pub expiry: Arc<Mutex<Expiry>>,
 }
 
-impl Upkeep {
+impl Maintenance {
     pub(crate) async fn run(mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let mut ticks = time::interval(self.interval);
         ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
@@ -48,8 +48,8 @@ impl Upkeep {
 
     async fn round(&mut self) -> anyhow::Result<()> {
         let committed = self.committed().await;
-        for shelf in self.tier.catalog().shelves() {
-            self.care_for(&shelf, committed.as_ref()).await?;
+        for sealed in self.tier.catalog().sealed_partitions() {
+            self.care_for(&sealed, committed.as_ref()).await?;
         }
         if let Some(committed) = committed {
             self.cap(committed).await.context("bound the warm tier")?;
@@ -75,31 +75,31 @@ impl Upkeep {
 
     async fn care_for(
         &self,
-        shelf: &Arc<Shelf>,
+        sealed: &Arc<SealedPartition>,
         committed: Option<&TableSnapshot>,
     ) -> anyhow::Result<()> {
         // A merge needs room for its result.
         if *self.shared.taking.borrow() {
-            self.merge(shelf).await;
+            self.merge(sealed).await;
         }
-        let cold = committed.map(|events| events.committed(shelf.partition));
+        let cold = committed.map(|events| events.committed(sealed.partition));
         if let Some(cold) = cold {
-            self.expire(shelf, cold).await?;
-            self.purge(shelf, cold).await;
+            self.expire(sealed, cold).await?;
+            self.purge(sealed, cold).await;
         }
         // Without a cold tier the log is the only other copy; with one that does not answer,
         // whether it has the range is not known.
         if cold.is_some() || self.cold.is_none() {
-            self.refill(shelf, cold.unwrap_or(0)).await;
+            self.refill(sealed, cold.unwrap_or(0)).await;
         }
         Ok(())
     }
 
     /// Merges as long as there is something to merge. A merge that fails has changed nothing.
-    async fn merge(&self, shelf: &Arc<Shelf>) {
+    async fn merge(&self, sealed: &Arc<SealedPartition>) {
         loop {
             let permit = Arc::clone(&self.shared.heavy).acquire_owned().await;
-            let result = blocking(&self.tier, shelf, warm_tier::merge_once).await;
+            let result = blocking(&self.tier, sealed, warm_tier::merge_once).await;
             drop(permit);
             let merges = &self.shared.metrics.merges;
             match result {
@@ -117,12 +117,12 @@ impl Upkeep {
         }
     }
 
-    async fn expire(&self, shelf: &Arc<Shelf>, cold: Seq) -> anyhow::Result<()> {
+    async fn expire(&self, sealed: &Arc<SealedPartition>, cold: Seq) -> anyhow::Result<()> {
         let rules = Arc::clone(&self.shared.rules.borrow());
         let expiry = Arc::clone(&self.expiry);
-        let dropped = blocking(&self.tier, shelf, move |engine, shelf| {
+        let dropped = blocking(&self.tier, sealed, move |engine, sealed| {
             let mut expiry = expiry.lock().expect("nothing panics while it holds this");
-            expiry.drop_old(engine, shelf, &rules, cold, Timestamp::now())
+            expiry.drop_old(engine, sealed, &rules, cold, Timestamp::now())
         })
         .await
         .context("drop old slices")?;
@@ -136,8 +136,8 @@ impl Upkeep {
         let (tier, expiry) = (Arc::clone(&self.tier), Arc::clone(&self.expiry));
         let dropped = task::spawn_blocking(move || {
             let mut expiry = expiry.lock().expect("nothing panics while it holds this");
-            let (engine, shelves) = (tier.engine(), tier.catalog().shelves());
-            expiry.drop_over(&engine, &shelves, &rules, |partition| {
+            let (engine, sealed_partitions) = (tier.engine(), tier.catalog().sealed_partitions());
+            expiry.drop_over_quota(&engine, &sealed_partitions, &rules, |partition| {
                 committed.committed(partition)
             })
         })
@@ -160,12 +160,12 @@ impl Upkeep {
         }
     }
 
-    async fn purge(&self, shelf: &Arc<Shelf>, cold: Seq) {
+    async fn purge(&self, sealed: &Arc<SealedPartition>, cold: Seq) {
         let before = Timestamp::now().minus(self.log_grace);
-        let Some(through) = warm_tier::purgeable(shelf, cold, before) else {
+        let Some(through) = warm_tier::purgeable(sealed, cold, before) else {
             return;
         };
-        let (log, partition) = (&self.shared.log, shelf.partition);
+        let (log, partition) = (&self.shared.log, sealed.partition);
         let result = async {
             if log.first_seq(partition).await? <= through {
                 log.purge_through(partition, through).await?;
@@ -179,13 +179,13 @@ impl Upkeep {
         }
     }
 
-    async fn refill(&self, shelf: &Arc<Shelf>, cold: Seq) {
-        for lost in warm_tier::to_refill(shelf, cold) {
-            match self.refill_one(shelf, lost.clone()).await {
+    async fn refill(&self, sealed: &Arc<SealedPartition>, cold: Seq) {
+        for lost in warm_tier::to_refill(sealed, cold) {
+            match self.refill_one(sealed, lost.clone()).await {
                 Ok(true) => tracing::info!(lo = lost.lo, hi = lost.hi, "refilled from the log"),
                 Ok(false) => {}
                 Err(error) => {
-                    let (partition, error) = (shelf.partition, format!("{error:#}"));
+                    let (partition, error) = (sealed.partition, format!("{error:#}"));
                     tracing::error!(error, %partition, lo = lost.lo, hi = lost.hi, "cannot refill");
                 }
             }
@@ -193,18 +193,22 @@ impl Upkeep {
     }
 
     /// `false` when the log no longer has all of it.
-    async fn refill_one(&self, shelf: &Arc<Shelf>, lost: LostSlice) -> anyhow::Result<bool> {
+    async fn refill_one(
+        &self,
+        sealed: &Arc<SealedPartition>,
+        lost: LostSlice,
+    ) -> anyhow::Result<bool> {
         let range = SeqRange {
             lo: lost.lo,
             hi: lost.hi,
         };
-        if self.shared.log.first_seq(shelf.partition).await? > range.lo {
+        if self.shared.log.first_seq(sealed.partition).await? > range.lo {
             return Ok(false);
         }
-        let events = read(&self.shared.log, shelf.partition, range).await?;
+        let events = read(&self.shared.log, sealed.partition, range).await?;
         let rules = Arc::clone(&self.shared.rules.borrow());
-        blocking(&self.tier, shelf, move |engine, shelf| {
-            warm_tier::refill(engine, shelf, &lost, &rules, &events)
+        blocking(&self.tier, sealed, move |engine, sealed| {
+            warm_tier::refill(engine, sealed, &lost, &rules, &events)
         })
         .await?;
         Ok(true)
@@ -225,9 +229,9 @@ async fn read(
 
 async fn blocking<T: Send + 'static>(
     tier: &Arc<WarmTier>,
-    shelf: &Arc<Shelf>,
-    work: impl FnOnce(&Engine, &Shelf) -> warm_tier::Result<T> + Send + 'static,
+    sealed: &Arc<SealedPartition>,
+    work: impl FnOnce(&Engine, &SealedPartition) -> warm_tier::Result<T> + Send + 'static,
 ) -> anyhow::Result<T> {
-    let (engine, shelf) = (tier.engine(), Arc::clone(shelf));
-    Ok(task::spawn_blocking(move || work(&engine, &shelf)).await??)
+    let (engine, sealed) = (tier.engine(), Arc::clone(sealed));
+    Ok(task::spawn_blocking(move || work(&engine, &sealed)).await??)
 }

@@ -9,42 +9,44 @@ use retention::{Hot, Policy, RuleSet, Selector, glob_matches};
 
 /// What a conversation may keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Hold {
+pub(crate) struct RetentionLimit {
     pub(crate) max_age: Duration,
     /// `None` is any number.
     pub(crate) max_events: Option<u64>,
 }
 
 /// What `rules` let a conversation keep.
-pub(crate) fn hold(rules: &RuleSet, tenant: &str, conversation: &str) -> Hold {
+pub(crate) fn limit_for(rules: &RuleSet, tenant: &str, conversation: &str) -> RetentionLimit {
     let lists = rules.generations();
-    let holds = lists.map(|policies| hold_of(policies, tenant, conversation));
-    holds.reduce(Hold::longer).expect("a rule set has policies")
+    let limits = lists.map(|policies| limit_of(policies, tenant, conversation));
+    limits
+        .reduce(RetentionLimit::most_permissive)
+        .expect("a rule set has policies")
 }
 
-fn hold_of(policies: &[Policy], tenant: &str, conversation: &str) -> Hold {
-    let mut hold: Option<Hold> = None;
+fn limit_of(policies: &[Policy], tenant: &str, conversation: &str) -> RetentionLimit {
+    let mut limit: Option<RetentionLimit> = None;
     for (policy, hot) in policies
         .iter()
         .filter(|own| !own.dry_run)
         .filter_map(hot_rule)
     {
         let selector = &policy.selector;
-        if !any(&selector.tenants, tenant) || !any(&selector.streams, conversation) {
+        if !any(&selector.tenants, tenant) || !any(&selector.conversations, conversation) {
             continue;
         }
-        hold = Some(hold.map_or_else(|| own(hot), |hold| hold.longer(own(hot))));
+        limit = Some(limit.map_or_else(|| own(hot), |limit| limit.most_permissive(own(hot))));
         if catches_every_event(selector) {
             break;
         }
     }
-    hold.expect("the last policy is the built-in one, which matches all and has a hot tier")
+    limit.expect("the last policy is the built-in one, which matches all and has a hot tier")
 }
 
 /// The least that any policy lets stay: what is within it need not be looked at.
-pub(crate) fn least(rules: &RuleSet) -> Hold {
+pub(crate) fn least(rules: &RuleSet) -> RetentionLimit {
     let all = || rules.in_force().filter_map(hot_rule).map(|(_, hot)| hot);
-    Hold {
+    RetentionLimit {
         max_age: all().map(Hot::max_age).min().unwrap_or_default(),
         max_events: all().filter_map(|hot| hot.max_events_per_stream).min(),
     }
@@ -54,15 +56,15 @@ fn hot_rule(policy: &Policy) -> Option<(&Policy, &Hot)> {
     Some((policy, policy.hot.as_ref()?))
 }
 
-fn own(hot: &Hot) -> Hold {
-    Hold {
+fn own(hot: &Hot) -> RetentionLimit {
+    RetentionLimit {
         max_age: hot.max_age(),
         max_events: hot.max_events_per_stream,
     }
 }
 
-impl Hold {
-    fn longer(self, other: Self) -> Self {
+impl RetentionLimit {
+    fn most_permissive(self, other: Self) -> Self {
         let both = self.max_events.zip(other.max_events);
         Self {
             max_age: self.max_age.max(other.max_age),

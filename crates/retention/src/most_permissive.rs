@@ -1,14 +1,14 @@
 //! What keeps more: of two rules for one tier, the rule under which nothing goes that either keeps.
 
-use crate::{Cold, Hot, Sampling, Warm};
+use crate::rules::{Cold, Hot, Sampling, Warm};
 
-pub(crate) trait Longer: Clone + PartialEq {
+pub(crate) trait MostPermissive: Clone + PartialEq {
     /// Keeps all that `self` or `before` keeps.
-    fn longer(&self, before: &Self) -> Self;
+    fn most_permissive(&self, before: &Self) -> Self;
 }
 
-impl Longer for Hot {
-    fn longer(&self, before: &Self) -> Self {
+impl MostPermissive for Hot {
+    fn most_permissive(&self, before: &Self) -> Self {
         Self {
             max_age_ms: self.max_age_ms.max(before.max_age_ms),
             max_events_per_stream: most(self.max_events_per_stream, before.max_events_per_stream),
@@ -16,8 +16,8 @@ impl Longer for Hot {
     }
 }
 
-impl Longer for Warm {
-    fn longer(&self, before: &Self) -> Self {
+impl MostPermissive for Warm {
+    fn most_permissive(&self, before: &Self) -> Self {
         Self {
             max_age_ms: self.max_age_ms.max(before.max_age_ms),
             max_bytes: most(self.max_bytes, before.max_bytes),
@@ -25,8 +25,8 @@ impl Longer for Warm {
     }
 }
 
-impl Longer for Cold {
-    fn longer(&self, before: &Self) -> Self {
+impl MostPermissive for Cold {
+    fn most_permissive(&self, before: &Self) -> Self {
         match (self.disabled, before.disabled) {
             (false, true) => return self.clone(),
             (true, false) => return before.clone(),
@@ -35,7 +35,7 @@ impl Longer for Cold {
         Self {
             max_age_ms: most(self.max_age_ms, before.max_age_ms),
             disabled: self.disabled,
-            sampling: gentler(self.sampling.as_ref(), before.sampling.as_ref()),
+            sampling: most_permissive_sampling(self.sampling.as_ref(), before.sampling.as_ref()),
         }
     }
 }
@@ -46,7 +46,7 @@ fn most(now: Option<u64>, before: Option<u64>) -> Option<u64> {
 }
 
 /// No sampling keeps all. Of two samplings nobody can tell which keeps more, so the old one stays.
-fn gentler(now: Option<&Sampling>, before: Option<&Sampling>) -> Option<Sampling> {
+fn most_permissive_sampling(now: Option<&Sampling>, before: Option<&Sampling>) -> Option<Sampling> {
     let (now, before) = (now?, before?);
     Some(if now.alike(before) { now } else { before }.clone())
 }

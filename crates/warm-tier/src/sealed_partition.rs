@@ -13,10 +13,12 @@ use std::{
 use event::{PartitionId, RangeSet, Seq, Timestamp};
 
 use crate::{
-    Error, Result, disk, layout,
+    disk,
+    error::{Error, Result},
+    layout,
     manifest::{Manifest, Slice},
     open_segment::Duplicate,
-    remote::{Hole, PartitionCoverage, Repeats, SliceCoverage},
+    remote::{Duplicates, Gap, PartitionCoverage, SliceCoverage},
 };
 
 /// A sealed file. Once the manifest no longer names it, it is unlinked when the last holder lets
@@ -26,12 +28,12 @@ pub struct SliceFile {
     pub path: PathBuf,
     pub slice: Slice,
     disk_bytes: u64,
-    doomed: AtomicBool,
+    delete_on_drop: AtomicBool,
 }
 
 impl Drop for SliceFile {
     fn drop(&mut self) {
-        if !self.doomed.load(Ordering::Acquire) {
+        if !self.delete_on_drop.load(Ordering::Acquire) {
             return;
         }
         if let Err(error) = disk::remove(&self.path) {
@@ -40,25 +42,25 @@ impl Drop for SliceFile {
     }
 }
 
-/// The sealed part of one partition. Shared by its writer, the readers and the upkeep.
+/// The sealed part of one partition. Shared by its writer, the readers and the maintenance.
 #[derive(Debug)]
-pub struct Shelf {
+pub struct SealedPartition {
     pub partition: PartitionId,
     pub dir: PathBuf,
     /// Reaches up to what is committed.
-    repeats: Mutex<Repeats>,
+    duplicates: Mutex<Duplicates>,
     asked: Mutex<Option<Instant>>,
     state: Mutex<State>,
 }
 
-/// What a shelf holds.
+/// What a sealed holds.
 #[derive(Clone, Copy, Debug)]
-pub struct ShelfTotals {
+pub struct SealedTotals {
     pub sealed: Seq,
     pub events: u64,
     pub disk_bytes: u64,
     pub oldest: Option<Timestamp>,
-    pub holes: u64,
+    pub gaps: u64,
 }
 
 #[derive(Debug)]
@@ -67,7 +69,7 @@ struct State {
     files: BTreeMap<String, Arc<SliceFile>>,
 }
 
-impl Shelf {
+impl SealedPartition {
     pub(crate) fn new(dir: &Path, manifest: Manifest) -> Self {
         let mut state = State {
             files: BTreeMap::new(),
@@ -78,7 +80,7 @@ impl Shelf {
         Self {
             partition,
             dir: dir.to_owned(),
-            repeats: Mutex::new(Repeats::new(sealed, sealed)),
+            duplicates: Mutex::new(Duplicates::new(sealed, sealed)),
             asked: Mutex::default(),
             state: Mutex::new(state),
         }
@@ -111,7 +113,7 @@ impl Shelf {
         Ok(true)
     }
 
-    /// Moves the damaged file of `slice` out of the way and notes the hole.
+    /// Moves the damaged file of `slice` out of the way and notes the gap.
     pub(crate) fn quarantine(&self, slice: &Slice, reason: &Error) -> Result<()> {
         tracing::error!(
             partition = %self.partition,
@@ -130,23 +132,23 @@ impl Shelf {
     /// The last sequence that is durable here.
     #[must_use]
     pub fn committed(&self) -> Seq {
-        self.lock_repeats().through
+        self.lock_duplicates().through
     }
 
     /// Everything up to `through` is durable here, without what was `dropped`.
     pub(crate) fn commit(&self, through: Seq, dropped: &[Duplicate]) {
-        self.lock_repeats().add(through, dropped);
+        self.lock_duplicates().add(through, dropped);
     }
 
     /// Up to `seq` readers have long been told what is sealed.
-    pub(crate) fn forget_repeats(&self, seq: Seq) {
-        self.lock_repeats().forget(seq);
+    pub(crate) fn forget_duplicates(&self, seq: Seq) {
+        self.lock_duplicates().forget(seq);
     }
 
     /// What behind `after` repeats earlier events, for a reader that waits to know.
-    pub(crate) fn repeats(&self, after: Seq) -> Repeats {
+    pub(crate) fn duplicates(&self, after: Seq) -> Duplicates {
         *self.lock_asked() = Some(Instant::now());
-        self.lock_repeats().behind(after)
+        self.lock_duplicates().behind(after)
     }
 
     /// When a reader asked last what repeats earlier events: it waits until all that it reads is
@@ -162,23 +164,23 @@ impl Shelf {
             .expect("nothing panics while it holds this")
     }
 
-    fn lock_repeats(&self) -> MutexGuard<'_, Repeats> {
-        self.repeats
+    fn lock_duplicates(&self) -> MutexGuard<'_, Duplicates> {
+        self.duplicates
             .lock()
             .expect("nothing panics while it holds this")
     }
 
     /// What is sealed, added up.
     #[must_use]
-    pub fn totals(&self) -> ShelfTotals {
+    pub fn totals(&self) -> SealedTotals {
         let state = self.lock();
         let slices = &state.manifest.slices;
-        ShelfTotals {
+        SealedTotals {
             sealed: state.manifest.sealed,
             events: slices.iter().map(|slice| slice.rows).sum(),
             disk_bytes: state.files.values().map(|file| file.disk_bytes).sum(),
             oldest: slices.iter().map(Slice::received_min).min(),
-            holes: state.manifest.holes.len() as u64,
+            gaps: state.manifest.gaps.len() as u64,
         }
     }
 
@@ -195,10 +197,10 @@ impl Shelf {
             received_min: Some(slice.received_min()),
             received_max: Some(slice.received_max()),
         });
-        let holes = manifest.holes.iter().map(|hole| Hole {
-            lo: hole.lo,
-            hi: hole.hi,
-            class: hole.slice.as_ref().map(|slice| slice.class),
+        let gaps = manifest.gaps.iter().map(|gap| Gap {
+            lo: gap.lo,
+            hi: gap.hi,
+            class: gap.slice.as_ref().map(|slice| slice.class),
         });
         let expired = manifest.expired.iter().flat_map(|expired| &expired.ranges);
         let dropped: RangeSet = expired.copied().collect();
@@ -210,7 +212,7 @@ impl Shelf {
             committed: self.committed().max(manifest.sealed),
             removals: manifest.removals,
             slices: slices.collect(),
-            holes: holes.collect(),
+            gaps: gaps.collect(),
             duplicates: manifest.duplicates,
             expired_events: manifest.expired_events,
             dead_letters: manifest.dead_letters,
@@ -233,7 +235,7 @@ impl State {
                     disk_bytes: disk::bytes(&path),
                     path,
                     slice: slice.clone(),
-                    doomed: AtomicBool::new(false),
+                    delete_on_drop: AtomicBool::new(false),
                 })
             });
         }
@@ -241,7 +243,7 @@ impl State {
         self.files.retain(|name, file| {
             let keep = live.contains(&name.as_str());
             if !keep {
-                file.doomed.store(true, Ordering::Release);
+                file.delete_on_drop.store(true, Ordering::Release);
             }
             keep
         });
@@ -263,24 +265,24 @@ pub(crate) fn set_aside(dir: &Path, file: &str) -> Result<()> {
 
 /// The partitions that are served.
 #[derive(Clone, Debug, Default)]
-pub struct Catalog(Arc<Mutex<BTreeMap<PartitionId, Arc<Shelf>>>>);
+pub struct Catalog(Arc<Mutex<BTreeMap<PartitionId, Arc<SealedPartition>>>>);
 
 impl Catalog {
-    pub(crate) fn insert(&self, shelf: Arc<Shelf>) {
-        self.lock().insert(shelf.partition, shelf);
+    pub(crate) fn insert(&self, sealed: Arc<SealedPartition>) {
+        self.lock().insert(sealed.partition, sealed);
     }
 
     #[must_use]
-    pub fn shelf(&self, partition: PartitionId) -> Option<Arc<Shelf>> {
+    pub fn sealed(&self, partition: PartitionId) -> Option<Arc<SealedPartition>> {
         self.lock().get(&partition).map(Arc::clone)
     }
 
     #[must_use]
-    pub fn shelves(&self) -> Vec<Arc<Shelf>> {
+    pub fn sealed_partitions(&self) -> Vec<Arc<SealedPartition>> {
         self.lock().values().map(Arc::clone).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<PartitionId, Arc<Shelf>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<PartitionId, Arc<SealedPartition>>> {
         self.0.lock().expect("nothing panics while it holds this")
     }
 }

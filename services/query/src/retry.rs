@@ -9,19 +9,19 @@ use crate::{
 };
 
 /// How often a read plans with a source that fails.
-const TRIES: u32 = 3;
-const PAUSE: Duration = Duration::from_millis(25);
+const MAX_TRIES_PER_SOURCE: u32 = 3;
+const READ_RETRY_PAUSE: Duration = Duration::from_millis(25);
 
 /// Why a plan gave nothing.
 #[derive(Debug)]
-pub(crate) enum Stop {
+pub(crate) enum ReadError {
     /// It never will.
     Problem(Problem),
     /// This source had moved on, or did not answer.
     Failed(Source, Failed),
 }
 
-impl From<Problem> for Stop {
+impl From<Problem> for ReadError {
     fn from(problem: Problem) -> Self {
         Self::Problem(problem)
     }
@@ -29,7 +29,7 @@ impl From<Problem> for Stop {
 
 /// Which sources to do without.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Without {
+pub(crate) struct ExcludedSources {
     pub(crate) hot: bool,
     pub(crate) log: bool,
     pub(crate) warm: bool,
@@ -38,37 +38,37 @@ pub(crate) struct Without {
 
 /// The tries of one read. Ends, because every source is left out sooner or later.
 #[derive(Debug, Default)]
-pub(crate) struct Patience {
+pub(crate) struct RetryState {
     tries: u32,
-    pub(crate) without: Without,
+    pub(crate) excluded: ExcludedSources,
 }
 
-impl Patience {
+impl RetryState {
     /// Whether what was known before must not be used again.
     pub(crate) fn fresh(&self) -> bool {
         self.tries > 0
     }
 
     /// Returns when it is time to try again.
-    pub(crate) async fn after(&mut self, stop: Stop) -> Result<()> {
+    pub(crate) async fn after(&mut self, stop: ReadError) -> Result<()> {
         let (source, failed) = match stop {
-            Stop::Problem(problem) => return Err(problem),
-            Stop::Failed(source, failed) => (source, failed),
+            ReadError::Problem(problem) => return Err(problem),
+            ReadError::Failed(source, failed) => (source, failed),
         };
         self.tries += 1;
-        if self.tries >= TRIES {
+        if self.tries >= MAX_TRIES_PER_SOURCE {
             if let Failed::Down(error) = failed {
                 let error = format!("{error:#}");
                 tracing::warn!(error, source = source.tier(), "left out");
             }
             match source {
-                Source::Hot => self.without.hot = true,
-                Source::Log => self.without.log = true,
-                Source::Warm => self.without.warm = true,
-                Source::WarmAndCold | Source::Cold => self.without.cold = true,
+                Source::Hot => self.excluded.hot = true,
+                Source::Log => self.excluded.log = true,
+                Source::Warm => self.excluded.warm = true,
+                Source::WarmAndCold | Source::Cold => self.excluded.cold = true,
             }
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(READ_RETRY_PAUSE).await;
         Ok(())
     }
 }

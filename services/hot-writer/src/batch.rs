@@ -14,7 +14,7 @@ const PACK_BYTES: usize = 256 * 1024;
 
 /// What one script call writes.
 #[derive(Debug)]
-pub(crate) struct Drain {
+pub(crate) struct Batch {
     pub(crate) first: Seq,
     pub(crate) last: Seq,
     pub(crate) events: u64,
@@ -24,13 +24,13 @@ pub(crate) struct Drain {
 /// A message that is not what ingest wrote.
 #[derive(Debug, thiserror::Error)]
 #[error("message {seq} of the log is damaged")]
-pub(crate) struct Poison {
+pub(crate) struct DamagedFrame {
     pub(crate) seq: Seq,
     pub(crate) source: DecodeError,
 }
 
-/// The drain of consecutive `messages`; `None` when there are none.
-pub(crate) fn drain(messages: &[LogMessage]) -> Result<Option<Drain>, Poison> {
+/// The batch of consecutive `messages`; `None` when there are none.
+pub(crate) fn batch_of(messages: &[LogMessage]) -> Result<Option<Batch>, DamagedFrame> {
     let (Some(first), Some(last)) = (messages.first(), messages.last()) else {
         return Ok(None);
     };
@@ -39,9 +39,9 @@ pub(crate) fn drain(messages: &[LogMessage]) -> Result<Option<Drain>, Poison> {
         let seq = message.seq;
         packs
             .take(message)
-            .map_err(|source| Poison { seq, source })?;
+            .map_err(|source| DamagedFrame { seq, source })?;
     }
-    Ok(Some(Drain {
+    Ok(Some(Batch {
         first: first.seq,
         last: last.seq,
         events: packs.events,

@@ -1,0 +1,212 @@
+//! Modules of one crate that need each other in a circle, and modules that are reached by way of
+//! the crate's root. Pure: sources in, sentences out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One source file of a crate: its module path, and its text.
+#[derive(Debug)]
+pub(super) struct Module {
+    pub(super) krate: String,
+    /// `read/attempt` for `src/read/attempt.rs`; empty for the root.
+    pub(super) path: String,
+    pub(super) text: String,
+}
+
+/// From a folder's module to those beside it that it needs, itself or by a module below it.
+type Arrows = BTreeMap<String, BTreeSet<String>>;
+
+pub(super) fn violations(modules: &[Module]) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders: BTreeMap<(&str, String), Arrows> = BTreeMap::new();
+    for module in modules.iter().filter(|module| !module.path.is_empty()) {
+        for used in paths(module) {
+            if used.starts_with(|letter: char| letter.is_ascii_uppercase()) {
+                let (krate, path) = (&module.krate, &module.path);
+                found.push(format!(
+                    "{krate}: {path} takes {used} by way of the crate's root: name its module"
+                ));
+            }
+            // The modules of the first folder in which the two paths part.
+            let own: Vec<_> = module.path.split('/').collect();
+            let other: Vec<_> = used.split('/').collect();
+            let same = own
+                .iter()
+                .zip(&other)
+                .take_while(|(one, other)| one == other);
+            let depth = same.count();
+            if let (Some(from), Some(to)) = (own.get(depth), other.get(depth))
+                && is_module(modules, &module.krate, &other[..=depth].join("/"))
+            {
+                let folder = (module.krate.as_str(), own[..depth].join("/"));
+                let arrows = folders.entry(folder).or_default();
+                arrows
+                    .entry((*from).to_owned())
+                    .or_default()
+                    .insert((*to).to_owned());
+            }
+        }
+    }
+    for ((krate, folder), arrows) in &folders {
+        let place = format!("{krate}/{folder}");
+        let place = place.trim_end_matches('/');
+        let circle = |from: &String| circle(arrows, from);
+        let circles: BTreeSet<_> = arrows.keys().filter_map(circle).collect();
+        found.extend(
+            circles
+                .iter()
+                .map(|circle| format!("{place}: {circle} is a circle")),
+        );
+    }
+    found
+}
+
+fn is_module(modules: &[Module], krate: &str, path: &str) -> bool {
+    let is = |module: &Module| module.krate == krate && module.path == path;
+    modules.iter().any(is)
+}
+
+/// The shortest way from `start` back to it, written from its least module on.
+fn circle(arrows: &Arrows, start: &String) -> Option<String> {
+    let mut ways = std::collections::VecDeque::from([vec![start]]);
+    let mut seen = BTreeSet::new();
+    while let Some(way) = ways.pop_front() {
+        for to in arrows.get(*way.last()?).into_iter().flatten() {
+            if to == start {
+                let least = (0..way.len()).min_by_key(|index| way[*index])?;
+                let turned = way[least..].iter().chain(&way[..=least]);
+                let names: Vec<&str> = turned.map(|name| name.as_str()).collect();
+                return Some(names.join(" → "));
+            }
+            if seen.insert(to) {
+                ways.push_back([way.clone(), vec![to]].concat());
+            }
+        }
+    }
+    None
+}
+
+/// What `module` names behind `crate::` and `super::`, as `module/item`, the trees of `use` taken
+/// apart.
+fn paths(module: &Module) -> Vec<String> {
+    let mut found = Vec::new();
+    let code: String = module
+        .text
+        .lines()
+        .map(|line| line.split("//").next().unwrap_or_default().trim())
+        .collect::<Vec<_>>()
+        .join(" ");
+    for rest in code.split("crate::").skip(1) {
+        found.extend(tree(&mut rest.chars().peekable(), ""));
+    }
+    if let Some((parent, _)) = module.path.rsplit_once('/') {
+        for rest in code.split("super::").skip(1) {
+            let below = tree(&mut rest.chars().peekable(), "");
+            found.extend(below.iter().map(|path| format!("{parent}/{path}")));
+        }
+    }
+    found
+}
+
+/// The paths of one tree, or of one plain path, at the start of `text`.
+fn tree(text: &mut std::iter::Peekable<std::str::Chars<'_>>, before: &str) -> Vec<String> {
+    let mut path = before.to_owned();
+    while let Some(letter) = text.peek().copied() {
+        match letter {
+            '{' => {
+                text.next();
+                let mut found = Vec::new();
+                while text.peek().is_some_and(|letter| *letter != '}') {
+                    found.extend(tree(text, &path));
+                    while text.next_if(|letter| [',', ' '].contains(letter)).is_some() {}
+                }
+                text.next();
+                return found;
+            }
+            ':' => {
+                text.next();
+                if text.next_if_eq(&':').is_none() {
+                    break;
+                }
+                path.push('/');
+            }
+            letter if letter.is_alphanumeric() || letter == '_' => {
+                path.push(letter);
+                text.next();
+            }
+            _ => break,
+        }
+    }
+    // ` as name` of an import.
+    while text
+        .next_if(|letter| ![',', '}', ';'].contains(letter))
+        .is_some()
+    {
+        if before.is_empty() {
+            break;
+        }
+    }
+    vec![
+        path.trim_end_matches('/')
+            .trim_end_matches("/self")
+            .to_owned(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn module(path: &str, text: &str) -> Module {
+        Module {
+            krate: "query".to_owned(),
+            path: path.to_owned(),
+            text: text.to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_paths_of_a_use_tree_are_taken_apart() {
+        let text = "use crate::{\n    a::{self, B as C}, // crate::no\n    d::e::F,\n};\nfn x() -> crate::g::H {}";
+        assert_eq!(paths(&module("x", text)), ["a", "a/B", "d/e/F", "g/H"]);
+        let below = "use super::{a::B, c};";
+        assert_eq!(paths(&module("x/y", below)), ["x/a/B", "x/c"]);
+    }
+
+    #[test]
+    fn two_modules_that_need_each_other_are_named_once() {
+        let modules = [
+            module("plan", "use crate::{merge::Merge, text};"),
+            module("merge/rows", "use crate::plan::Plan;"),
+            module("merge", ""),
+            module("text", ""),
+        ];
+        assert_eq!(
+            violations(&modules),
+            ["query: merge → plan → merge is a circle"]
+        );
+    }
+
+    #[test]
+    fn what_the_root_exports_is_for_others() {
+        let modules = [
+            module("plan", "use crate::{Error, text};"),
+            module("text", ""),
+        ];
+        assert_eq!(
+            violations(&modules),
+            ["query: plan takes Error by way of the crate's root: name its module"]
+        );
+    }
+
+    #[test]
+    fn arrows_that_all_point_one_way_are_no_circle() {
+        let modules = [
+            module("http/sql", "use crate::{sql::run, http::reply};"),
+            module("http/reply", "use crate::error::Problem;"),
+            module("http", ""),
+            module("sql", "use crate::error;"),
+            module("error", ""),
+        ];
+        assert_eq!(violations(&modules), Vec::<String>::new());
+    }
+}
