@@ -11,15 +11,16 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::{
-    args::Common,
     client::Client,
-    draft::{Content, Draft},
+    common::Common,
+    new_event::{Content, NewEvent},
     output::{self, Row},
     sender::{self, BATCH_EVENTS, Receipt, Sender},
     value,
 };
 
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Time for which a batch is retried before the command fails; no reason but not to hang a script.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -45,11 +46,12 @@ pub(crate) struct Args {
     content: Option<String>,
 }
 
+/// Stores the event of the arguments, or those on stdin, and prints the receipt.
 pub(crate) async fn run(args: Args, common: &Common) -> anyhow::Result<()> {
-    let sender = Sender::new(Client::ingest(common)?, Some(PATIENCE)).eager();
+    let sender = Sender::new(Client::ingest(common)?, Some(RETRY_TIMEOUT)).fail_fast();
     let receipt = match &args.conversation {
-        Some(conversation) => sender.send(&[one(&args, conversation)?]).await?,
-        None => many(&sender).await?,
+        Some(conversation) => sender.send(&[event_line(&args, conversation)?]).await?,
+        None => send_stdin(&sender).await?,
     };
     let row = Row::default()
         .with("acked", receipt.acked)
@@ -58,7 +60,9 @@ pub(crate) async fn run(args: Args, common: &Common) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn one(args: &Args, conversation: &ConversationId) -> anyhow::Result<String> {
+/// Returns the event of the arguments as a line of JSON; its content comes from stdin when it is not
+/// among them.
+fn event_line(args: &Args, conversation: &ConversationId) -> anyhow::Result<String> {
     let content = match &args.content {
         Some(content) => content.clone().into_bytes(),
         None => {
@@ -70,7 +74,7 @@ fn one(args: &Args, conversation: &ConversationId) -> anyhow::Result<String> {
             bytes
         }
     };
-    let draft = Draft {
+    let event = NewEvent {
         event_id: args.event_id.clone().unwrap_or_else(new_id),
         conversation_id: conversation.as_str(),
         task_id: args.task.as_deref(),
@@ -79,10 +83,11 @@ fn one(args: &Args, conversation: &ConversationId) -> anyhow::Result<String> {
         content: Content::new(&content),
         metadata: args.metadata.clone(),
     };
-    Ok(draft.line())
+    Ok(event.json_line())
 }
 
-/// With an id of one's own and no time, a second call must send the same: ingest says when it was.
+/// The timestamp to send. With an id chosen by the caller and no time, none is sent and ingest sets
+/// it: a second call then sends the same bytes.
 fn happened_at(args: &Args) -> Option<Timestamp> {
     let now = || args.event_id.is_none().then(Timestamp::now);
     args.timestamp.or_else(now)
@@ -92,8 +97,9 @@ fn new_id() -> String {
     Uuid::now_v7().to_string()
 }
 
-/// Ids are added where there are none, so that our own retries store nothing twice.
-async fn many(sender: &Sender) -> anyhow::Result<Receipt> {
+/// Sends the lines of stdin in batches. Lines without an id get one, so that a retry of a batch stores
+/// nothing twice.
+async fn send_stdin(sender: &Sender) -> anyhow::Result<Receipt> {
     let mut total = Receipt::default();
     let mut lines = Vec::new();
     let mut stdin = io::stdin().lock().lines().enumerate();
@@ -121,8 +127,8 @@ async fn many(sender: &Sender) -> anyhow::Result<Receipt> {
     }
 }
 
-/// The event of one line, with the id `otherwise` when it has none.
-pub(crate) fn with_id(line: &str, otherwise: &str) -> anyhow::Result<String> {
+/// Returns the event of one line, with the id `fallback_id` when it has none.
+pub(crate) fn with_id(line: &str, fallback_id: &str) -> anyhow::Result<String> {
     let row: Row = serde_json::from_str(line)
         .map_err(|error| anyhow!("it is no JSON object (column {})", error.column()))?;
     if !row.text("event_id").is_empty() {
@@ -131,7 +137,7 @@ pub(crate) fn with_id(line: &str, otherwise: &str) -> anyhow::Result<String> {
     if row.get("event_id").is_some() {
         bail!("its event_id is empty: leave it out or write an id");
     }
-    Ok(row.with("event_id", otherwise).json())
+    Ok(row.with("event_id", fallback_id).json())
 }
 
 #[cfg(test)]
@@ -141,19 +147,19 @@ mod tests {
     use super::*;
 
     #[derive(clap::Parser)]
-    struct Typed {
+    struct TestCli {
         #[command(flatten)]
         args: Args,
     }
 
     fn sent(args: &[&str]) -> String {
         let fixed = ["append", "--conversation", "c", "hello"];
-        let typed = Typed::parse_from([&fixed[..], args].concat());
-        one(&typed.args, typed.args.conversation.as_ref().unwrap()).unwrap()
+        let typed = TestCli::parse_from([&fixed[..], args].concat());
+        event_line(&typed.args, typed.args.conversation.as_ref().unwrap()).unwrap()
     }
 
     #[test]
-    fn a_second_call_with_an_id_of_ones_own_sends_the_same() {
+    fn a_second_call_with_the_same_id_sends_the_same_bytes() {
         let own = ["--event-id", "x"];
         assert_eq!(sent(&own), sent(&own));
         assert!(!sent(&own).contains("timestamp"));

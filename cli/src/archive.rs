@@ -1,17 +1,17 @@
-//! `isotherm archive --once`: the archiver, run here and now.
+//! `isotherm archive --once`: runs the archiver as a child process.
 
 use std::{os::unix::process::ExitStatusExt as _, process::ExitCode};
 
 use anyhow::Context as _;
 
-use crate::{args::Common, dev::programs, output::Format};
+use crate::{common::Common, dev::programs, output::Format};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Run once and end. The only way there is; said so that nobody waits for more.
+    /// Run once and end. Required, since there is no other mode.
     #[arg(long, required = true)]
     once: bool,
-    /// Where the cold tier lies: a folder or s3://bucket/prefix.
+    /// The cold tier: a folder or s3://bucket/prefix.
     #[arg(
         long,
         value_name = "URL",
@@ -32,7 +32,7 @@ pub(crate) struct Args {
     more: Vec<String>,
 }
 
-/// Ends as the archiver ends.
+/// Runs the archiver and returns its exit status, 128 + n when signal n ended it.
 pub(crate) async fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     let program = programs::service("archiver")?;
     let mut command = tokio::process::Command::new(program);
@@ -40,7 +40,7 @@ pub(crate) async fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode
         command.env("LD_LIBRARY_PATH", path);
     }
     let (output, logs) = match common.output {
-        // A person wants the summary, and what went wrong.
+        // For people: the summary, and warnings.
         Format::Table => ("table", "warn"),
         _ => ("json", "error"),
     };

@@ -1,12 +1,8 @@
-//! Everything that can be typed. The help texts are the documentation.
+//! The command line: all commands, their flags and help texts. The help texts are the documentation.
 
 use clap::{CommandFactory as _, Parser, Subcommand};
-use event_log::NatsArgs;
-use url::Url;
 
-use crate::{
-    append, archive, bench, dev, import, output::Format, policy, read, run, simulate, value,
-};
+use crate::{append, archive, bench, common::Common, dev, import, policy, read, run, simulate};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,34 +22,6 @@ pub(crate) struct Cli {
     pub(crate) common: Common,
     #[command(subcommand)]
     pub(crate) command: Command,
-}
-
-/// The flags of every command.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct Common {
-    /// How answers are written.
-    #[arg(short, long, global = true, value_enum, default_value_t)]
-    pub(crate) output: Format,
-    /// The query service.
-    #[arg(
-        long,
-        global = true,
-        env = "ISOTHERM_URL",
-        value_parser = value::query_url,
-        default_value = "http://127.0.0.1:7402"
-    )]
-    pub(crate) url: Url,
-    /// The ingest service.
-    #[arg(
-        long,
-        global = true,
-        env = "ISOTHERM_INGEST_URL",
-        value_parser = value::ingest_url,
-        default_value = "http://127.0.0.1:7401"
-    )]
-    pub(crate) ingest_url: Url,
-    #[command(flatten)]
-    pub(crate) log: NatsArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -138,6 +106,7 @@ program goes on and its output waits.")]
     Exec(dev::exec::Args),
 }
 
+/// Prints the completion script of `shell`.
 pub(crate) fn completions(shell: clap_complete::Shell) -> std::io::Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "isotherm", &mut script);

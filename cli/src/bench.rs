@@ -1,5 +1,6 @@
-//! `isotherm bench-load`: posts a file of events as fast as ingest takes them, and measures when
-//! they are acknowledged, in the hot tier and in the warm tier. `cargo xtask bench` runs it.
+//! `isotherm bench-load`: posts a file of events as fast as ingest accepts them, and measures when they
+//! are acknowledged, when the hot tier has them, and when the warm tier has. `cargo xtask bench` runs
+//! it.
 
 mod arrival;
 mod load;
@@ -18,29 +19,29 @@ use nix::{
 };
 use serde::Serialize;
 
-use crate::{args::Common, client::Client, output};
-use arrival::{Hot, Warm};
+use crate::{client::Client, common::Common, output};
+use arrival::{HotCursors, WarmWatermarks};
 
-/// Events in one request.
-const BATCH: usize = 500;
+/// Events in one request, as `isotherm append` sends them.
+const REQUEST_EVENTS: usize = 500;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The events, one JSON object a line.
     #[arg(long, value_name = "FILE")]
     events: PathBuf,
-    /// The server of the hot tier, whose cursors say when the events are there.
+    /// The server of the hot tier, whose cursors are read.
     #[arg(long, value_name = "HOST:PORT")]
     valkey: String,
-    /// A process that is held until the events are in the hot tier: the compactor, so that the way there
-    /// is measured alone.
+    /// The process to stop until the events are in the hot tier: the compactor, so that the hot tier is
+    /// measured alone.
     #[arg(long, value_name = "PID")]
     hold: Option<i32>,
 }
 
-/// What is printed. All times count from the first request.
+/// The printed result. All times count from the first request.
 #[derive(Debug, Serialize)]
-struct Times {
+struct LoadTimes {
     events: usize,
     bytes: usize,
     acked_seconds: f64,
@@ -50,16 +51,17 @@ struct Times {
     ack_p99_ms: f64,
 }
 
+/// Posts the file, waits for both tiers and prints the times as JSON.
 pub(crate) async fn run(args: Args, common: &Common) -> anyhow::Result<()> {
     let file = fs::read(&args.events).with_context(|| format!("read {}", args.events.display()))?;
     let bytes = file.len();
-    let (events, requests) = load::requests(&Bytes::from(file), BATCH);
+    let (events, requests) = load::requests(&Bytes::from(file), REQUEST_EVENTS);
     anyhow::ensure!(events > 0, "{} holds no event", args.events.display());
 
-    let mut hot = Hot::connect(&args.valkey).await?;
-    let warm = Warm::new(Client::query(common)?);
+    let mut hot = HotCursors::connect(&args.valkey).await?;
+    let warm = WarmWatermarks::new(Client::query(common)?);
     let ingest = Client::ingest(common)?;
-    let held = args.hold.map(Held::stop).transpose()?;
+    let stopped = args.hold.map(StoppedProcess::stop).transpose()?;
     let started = Instant::now();
     let load = load::post(&ingest, requests).await?;
     let acked = started.elapsed();
@@ -68,11 +70,11 @@ pub(crate) async fn run(args: Args, common: &Common) -> anyhow::Result<()> {
         "{events} events were posted, {} acknowledged",
         load.acked
     );
-    hot.wait(&load.ends).await?;
+    hot.wait(&load.targets).await?;
     let in_hot = started.elapsed();
-    drop(held);
-    warm.wait(&load.ends).await?;
-    let times = Times {
+    drop(stopped);
+    warm.wait(&load.targets).await?;
+    let times = LoadTimes {
         events,
         bytes,
         acked_seconds: acked.as_secs_f64(),
@@ -85,10 +87,10 @@ pub(crate) async fn run(args: Args, common: &Common) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A process that stands still while this lives.
-struct Held(Pid);
+/// A process under SIGSTOP until this is dropped.
+struct StoppedProcess(Pid);
 
-impl Held {
+impl StoppedProcess {
     fn stop(process: i32) -> anyhow::Result<Self> {
         let process = Pid::from_raw(process);
         kill(process, Signal::SIGSTOP).with_context(|| format!("hold process {process}"))?;
@@ -96,14 +98,14 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for StoppedProcess {
     fn drop(&mut self) {
-        // It fails when the process is gone, and then the warm tier never gets the events.
+        // It fails when the process has ended, and then waiting for the warm tier fails.
         let _ = kill(self.0, Signal::SIGCONT);
     }
 }
 
-/// The `percent` quantile of `sorted`, by the nearest rank.
+/// Returns the `percent` quantile of `sorted`, by the nearest rank.
 fn quantile(sorted: &[Duration], percent: usize) -> Duration {
     let rank = (sorted.len() * percent).div_ceil(100);
     sorted

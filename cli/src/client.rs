@@ -1,4 +1,4 @@
-//! The services over HTTP, with errors that say what to do next.
+//! HTTP client of the services, with errors that say what to do next.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use reqwest::{RequestBuilder, Response, StatusCode, header};
 use serde::Deserialize;
 use url::Url;
 
-use crate::args::Common;
+use crate::common::Common;
 
 pub(crate) const NDJSON: &str = "application/x-ndjson";
 pub(crate) const JSON: &str = "application/json";
 
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// One service and how it is called on the command line.
+/// Client of one service; knows the flag that sets its URL, for error messages.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     http: reqwest::Client,
@@ -23,21 +23,21 @@ pub(crate) struct Client {
     flag: &'static str,
 }
 
-/// The body of an error (RFC 9457).
+/// The body of an error response (RFC 9457).
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Problem {
+struct ProblemDetails {
     title: Option<String>,
     detail: Option<String>,
     code: Option<String>,
     items: Vec<serde_json::Value>,
 }
 
-/// A service's no, in its own words.
+/// An error response of a service, with the service's own message.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     message: String,
-    /// What it says of single items of the request.
+    /// Errors of single items of the request.
     pub(crate) items: Vec<serde_json::Value>,
 }
 
@@ -50,17 +50,19 @@ impl std::fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 impl Client {
+    /// Client of the query service.
     pub(crate) fn query(common: &Common) -> anyhow::Result<Self> {
         Self::new(common.url.clone(), "query", "--url")
     }
 
+    /// Client of ingest.
     pub(crate) fn ingest(common: &Common) -> anyhow::Result<Self> {
         Self::new(common.ingest_url.clone(), "ingest", "--ingest-url")
     }
 
     fn new(base: Url, name: &'static str, flag: &'static str) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_LIMIT)
+            .connect_timeout(CONNECT_TIMEOUT)
             .user_agent(concat!("isotherm/", env!("CARGO_PKG_VERSION")))
             .build()
             .context("start the HTTP client")?;
@@ -72,7 +74,7 @@ impl Client {
         })
     }
 
-    /// The service's URL with `path`; each segment may be any text.
+    /// Returns the service's URL with `path`; segments are percent-encoded.
     pub(crate) fn url(&self, path: &[&str]) -> Url {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
@@ -93,7 +95,10 @@ impl Client {
         request.body(body)
     }
 
-    /// Sends `request`; a refusal becomes an error with the service's own words.
+    /// Sends `request`.
+    ///
+    /// # Errors
+    /// An unreachable service, or a [`Refusal`] when the status is not 2xx.
     pub(crate) async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
         let response = request
             .send()
@@ -105,6 +110,7 @@ impl Client {
         Err(refusal(self.name, response).await)
     }
 
+    /// Returns the message for a request without a response, with what to do.
     pub(crate) fn unreachable(&self, error: &reqwest::Error) -> anyhow::Error {
         let Self {
             name, base, flag, ..
@@ -121,7 +127,7 @@ impl Client {
     }
 }
 
-/// Whether the same request may succeed later.
+/// True when the same request may succeed later.
 pub(crate) fn is_transient(status: StatusCode) -> bool {
     status.is_server_error()
         || matches!(
@@ -130,11 +136,12 @@ pub(crate) fn is_transient(status: StatusCode) -> bool {
         )
 }
 
+/// Reads the body of an error response into a [`Refusal`].
 pub(crate) async fn refusal(name: &str, response: Response) -> anyhow::Error {
     let status = response.status();
     let body = response.bytes().await.unwrap_or_default();
-    let problem: Problem = serde_json::from_slice(&body).unwrap_or_default();
-    let said = problem.detail.or(problem.title).unwrap_or_else(|| {
+    let problem: ProblemDetails = serde_json::from_slice(&body).unwrap_or_default();
+    let detail = problem.detail.or(problem.title).unwrap_or_else(|| {
         let text = String::from_utf8_lossy(&body);
         text.trim().chars().take(300).collect()
     });
@@ -142,7 +149,7 @@ pub(crate) async fn refusal(name: &str, response: Response) -> anyhow::Error {
         .code
         .map(|code| format!(" [{code}]"))
         .unwrap_or_default();
-    let mut message = format!("{name} refused ({}): {said}{code}", status.as_u16());
+    let mut message = format!("{name} refused ({}): {detail}{code}", status.as_u16());
     for item in problem.items.iter().take(5) {
         message.push_str(&format!("\n  {item}"));
     }
@@ -150,19 +157,20 @@ pub(crate) async fn refusal(name: &str, response: Response) -> anyhow::Error {
     Refusal { message, items }.into()
 }
 
-/// Whether an answer holds everything, as it says itself.
+/// True unless the header of the answer says that a part is missing.
 pub(crate) fn is_complete(response: &Response) -> bool {
     let complete = response.headers().get("isotherm-complete");
-    complete.is_none_or(|said| said.as_bytes().starts_with(b"true"))
+    complete.is_none_or(|value| value.as_bytes().starts_with(b"true"))
 }
 
-/// Says on stderr when an answer does not hold everything.
+/// Warns on stderr when an answer is incomplete.
 pub(crate) fn warn_if_incomplete(response: &Response) {
     if !is_complete(response) {
         warn_incomplete();
     }
 }
 
+/// Warns on stderr that an answer is incomplete.
 pub(crate) fn warn_incomplete() {
     crate::output::note(
         "warning: the answer is incomplete, a part of it is in no tier that answers: see `isotherm tiers`; over \
@@ -170,7 +178,7 @@ pub(crate) fn warn_incomplete() {
     );
 }
 
-/// The lines of an NDJSON answer.
+/// Splits an NDJSON answer into its lines, without empty ones.
 pub(crate) fn lines(body: &[u8]) -> anyhow::Result<Vec<&str>> {
     let Ok(text) = std::str::from_utf8(body) else {
         bail!("the answer is no UTF-8");

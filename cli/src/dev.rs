@@ -1,7 +1,6 @@
-//! `isotherm dev`: all of Isotherm on one machine, without a cluster, from one command.
+//! `isotherm dev`: runs all of Isotherm on one machine, without a cluster.
 
 mod children;
-mod clock;
 mod cold;
 pub(crate) mod exec;
 mod folder;
@@ -9,6 +8,7 @@ mod ports;
 pub(crate) mod programs;
 mod servers;
 mod services;
+mod time_scale;
 
 use std::{
     path::PathBuf,
@@ -19,27 +19,28 @@ use event::PartitionCount;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{output, value};
-use children::{Children, Layer, Share};
-use clock::Clock;
-use folder::Folder;
+use children::{Children, CpuSettings, Layer};
+use folder::DataFolder;
 use ports::Ports;
-use services::Setting;
+use services::DevConfig;
+use time_scale::TimeScale;
 
-const START_LIMIT: Duration = Duration::from_secs(60);
+/// Time in which each program must become ready; no reason but not to wait for ever.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Where everything is kept; a second start finds every event there.
+    /// The data folder; a second start finds every event there.
     #[arg(long, value_name = "DIR", default_value = ".isotherm")]
     data: PathBuf,
-    /// Where the cold tier lies: a folder or s3://bucket/prefix, its keys in AWS_ACCESS_KEY_ID and
+    /// The cold tier: a folder or s3://bucket/prefix, its keys in AWS_ACCESS_KEY_ID and
     /// AWS_SECRET_ACCESS_KEY. The data folder keeps that of its first start [default: DIR/cold].
     #[arg(long, value_name = "URL")]
     cold: Option<String>,
     /// An S3 service that is not Amazon's, as http://127.0.0.1:9000.
     #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL")]
     s3_endpoint: Option<String>,
-    /// How many partitions the log has. Fixed at the first start on a data folder, where it is 1:
+    /// The number of partitions of the log. Fixed at the first start on a data folder, where it is 1:
     /// each request is synced to disk once per partition, so one is the fastest on one machine.
     #[arg(long, value_parser = value::partitions)]
     partitions: Option<u16>,
@@ -48,8 +49,8 @@ pub(crate) struct Args {
     port_base: u16,
     /// Let policies pass faster: with 3600x an hour takes a second.
     #[arg(long, value_name = "FACTOR", default_value = "1x")]
-    accelerate: Clock,
-    /// How often sealed segments go to the cold tier, before acceleration.
+    accelerate: TimeScale,
+    /// The interval at which sealed segments go to the cold tier, before acceleration.
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = value::interval)]
     archive_every: humantime::Duration,
     /// RetentionPolicy objects to apply at the start.
@@ -57,7 +58,7 @@ pub(crate) struct Args {
     policy: Option<PathBuf>,
 }
 
-/// Starts everything, serves until a signal or until a program dies, stops everything.
+/// Starts all programs, waits for a signal or until one of them ends, and stops all of them.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let started = Instant::now();
     let rules = args
@@ -67,14 +68,14 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         .transpose()?;
     let ports = Ports::new(args.port_base)?;
     cold::check(args.cold.as_deref())?;
-    let folder = Folder::open(&args.data)?;
-    let first = First {
+    let folder = DataFolder::open(&args.data)?;
+    let log_options = LogOptions {
         rules,
         partitions: args.partitions,
     };
-    let result = run_on(folder.path().to_owned(), ports, args, first, started).await;
+    let result = run_on(folder.path().to_owned(), ports, args, log_options, started).await;
     if result.is_err() {
-        folder.forget();
+        folder.remove_if_unused();
     }
     result
 }
@@ -83,28 +84,28 @@ async fn run_on(
     data: PathBuf,
     ports: Ports,
     args: Args,
-    first: First,
+    log_options: LogOptions,
     started: Instant,
 ) -> anyhow::Result<()> {
-    let setting = Setting {
+    let config = DevConfig {
         cold_url: cold::url(args.cold, &data)?,
         s3_endpoint: args.s3_endpoint,
         data,
         ports,
         archive_every: args.archive_every.into(),
-        clock: args.accelerate,
+        time_scale: args.accelerate,
     };
     let programs = Programs::find()?;
     ports.check().await?;
 
-    let mut children = Children::new(setting.data.join("logs"));
+    let mut children = Children::new(config.data.join("logs"));
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let result = tokio::select! {
         biased;
         _ = interrupt.recv() => Ok(()),
         _ = terminate.recv() => Ok(()),
-        result = serve(&mut children, &programs, &setting, first, started) => result,
+        result = serve(&mut children, &programs, &config, log_options, started) => result,
     };
     output::note("stopping");
     children.stop().await;
@@ -114,71 +115,72 @@ async fn run_on(
 async fn serve(
     children: &mut Children,
     programs: &Programs,
-    setting: &Setting,
-    first: First,
+    config: &DevConfig,
+    log_options: LogOptions,
     started: Instant,
 ) -> anyhow::Result<()> {
     let http = reqwest::Client::builder().no_proxy().build()?;
-    let (data, ports) = (&setting.data, setting.ports);
+    let (data, ports) = (&config.data, config.ports);
     children.start(
         "nats",
         Layer::Server,
         &programs.nats,
         servers::nats(data, ports)?,
-        Share::default(),
+        CpuSettings::default(),
     )?;
     children.start(
         "valkey",
         Layer::Server,
         &programs.valkey,
         servers::valkey(data, ports)?,
-        Share::default(),
+        CpuSettings::default(),
     )?;
     children
-        .until("nats", START_LIMIT, async || {
+        .wait_ready("nats", START_TIMEOUT, async || {
             servers::http_ok(&http, ports.nats_monitor(), "/healthz").await
         })
         .await?;
     children
-        .until("valkey", START_LIMIT, async || {
+        .wait_ready("valkey", START_TIMEOUT, async || {
             servers::valkey_answers(ports.valkey()).await
         })
         .await?;
-    let partitions = prepare(setting, first).await?;
-    let services = services::all(setting, partitions);
+    let partitions = prepare_log(config, log_options).await?;
+    let services = services::all(config, partitions);
     for (service, program) in services.iter().zip(&programs.services) {
-        let (args, share) = (service.args.clone(), service.share);
-        children.start(service.name, Layer::Service, program, args, share)?;
+        let (args, cpu) = (service.args.clone(), service.cpu);
+        children.start(service.name, Layer::Service, program, args, cpu)?;
     }
     for service in &services {
         children
-            .until(service.name, START_LIMIT, async || {
+            .wait_ready(service.name, START_TIMEOUT, async || {
                 servers::http_ok(&http, service.admin_port, "/readyz").await
             })
             .await?;
     }
-    output::text(&welcome(setting, started.elapsed()))?;
+    output::text(&welcome(config, started.elapsed()))?;
     children.watch().await
 }
 
-/// What the command line says of the log.
-struct First {
+/// The arguments about the log; `None` keeps what is stored in it, or the default.
+struct LogOptions {
     rules: Option<retention::RuleSet>,
     partitions: Option<u16>,
 }
 
-/// Puts the policy of the command line and the time scale in force before any service reads them.
-/// Returns how many partitions there are, or shall be.
-async fn prepare(setting: &Setting, first: First) -> anyhow::Result<u16> {
-    let log = crate::policy::connect(&services::nats_url(setting.ports)).await?;
-    crate::policy::start_with(&log, first.rules, setting.clock.factor()).await?;
+/// Stores the policy of the command line and the time scale in the log before any service reads them.
+/// Returns the number of partitions to start with.
+async fn prepare_log(config: &DevConfig, log_options: LogOptions) -> anyhow::Result<u16> {
+    let log = crate::policy::connect(&services::nats_url(config.ports)).await?;
+    crate::policy::start_with(&log, log_options.rules, config.time_scale.factor()).await?;
     let known = log.partition_count().await?;
-    Ok(first
+    Ok(log_options
         .partitions
         .or(known.map(PartitionCount::get))
         .unwrap_or(1))
 }
 
+/// The paths of all programs.
 #[derive(Debug)]
 struct Programs {
     nats: PathBuf,
@@ -188,7 +190,7 @@ struct Programs {
 }
 
 impl Programs {
-    /// All of them, before the first is started.
+    /// Finds all of them before the first is started.
     fn find() -> anyhow::Result<Self> {
         let services = services::NAMES.iter();
         let services = services.map(|name| programs::service(name));
@@ -200,13 +202,13 @@ impl Programs {
     }
 }
 
-fn welcome(setting: &Setting, took: Duration) -> String {
-    let ports = setting.ports;
-    let accelerated = match setting.clock {
-        clock if clock.is_accelerated() => {
+fn welcome(config: &DevConfig, took: Duration) -> String {
+    let ports = config.ports;
+    let accelerated = match config.time_scale {
+        time_scale if time_scale.is_accelerated() => {
             format!(
                 "\n  time     {} times faster than the policies say",
-                clock.factor()
+                time_scale.factor()
             )
         }
         _ => String::new(),
@@ -230,16 +232,16 @@ fn welcome(setting: &Setting, took: Duration) -> String {
         query = ports.query(),
         nats = services::nats_url(ports),
         redis = services::redis_url(ports),
-        data = setting.data.display(),
-        cold = setting.cold_url,
+        data = config.data.display(),
+        cold = config.cold_url,
         hint = hint(ports),
         took = took.as_secs_f64(),
     )
 }
 
-/// What other commands must be told when the ports are not the usual ones.
+/// The environment that other commands need when the ports are not the default ones; else empty.
 fn hint(ports: Ports) -> String {
-    if ports.are_usual() {
+    if ports.are_default() {
         return String::new();
     }
     format!(

@@ -1,11 +1,11 @@
-//! How a command ends: an error as one line on stderr, and the exit status.
+//! The end of a command: an error as one line on stderr, and the exit status.
 
 use std::{
     io::{self, Write as _},
     process::ExitCode,
 };
 
-/// A call that makes no sense, found after the flags were parsed. Exit status 2.
+/// A usage error found after the flags were parsed. Exit status 2.
 #[derive(Debug)]
 pub(crate) struct Usage(pub(crate) String);
 
@@ -17,12 +17,13 @@ impl std::fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
+/// Prints the error, if there is one, and returns the exit status. A closed stdout is a success.
 pub(crate) fn code(result: anyhow::Result<ExitCode>) -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // If stderr is closed there is nobody left to tell.
+            // A closed stderr leaves nowhere to report the error.
             let _ = writeln!(io::stderr(), "error: {}", one_line(&error));
             if error.is::<Usage>() {
                 ExitCode::from(2)
@@ -33,7 +34,7 @@ pub(crate) fn code(result: anyhow::Result<ExitCode>) -> ExitCode {
     }
 }
 
-/// Whoever read our output has seen enough.
+/// True when stdout was closed by its reader, such as `head`.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
         .root_cause()
@@ -41,7 +42,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// The chain of contexts, joined by `: `. A cause that was said already is left out.
+/// Joins the chain of contexts by `: `, without causes whose text is in the line already.
 pub(crate) fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain() {

@@ -1,8 +1,8 @@
-//! `isotherm import`: what other systems kept, brought in once, however often it is interrupted.
+//! `isotherm import`: imports the data of other systems, each event once, even when it is interrupted.
 //!
-//! Event ids are derived from the source alone, and borders between events from its rows alone, so
-//! that a second run, or one that resumes, sends the same events again, which are stored once. A
-//! checkpoint moves only behind the acknowledgement of ingest.
+//! Event ids are derived from the source alone, and the boundaries between events from its rows alone,
+//! so that a second run, or one that resumes, sends the same events again, which are stored once. A
+//! checkpoint advances only after ingest has acknowledged the events before it.
 
 mod bad;
 mod checkpoint;
@@ -22,7 +22,7 @@ mod verify;
 
 use std::path::PathBuf;
 
-use crate::{args::Common, exit::Usage, value};
+use crate::{common::Common, exit::Usage, value};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -66,17 +66,18 @@ pub(crate) struct JsonlArgs {
 
 #[derive(Debug, clap::Args)]
 struct Options {
-    /// Where progress is kept [default: FILE.isotherm-import.json].
+    /// The file that keeps the progress [default: FILE.isotherm-import.json].
     #[arg(long, value_name = "PATH")]
     checkpoint: Option<PathBuf>,
     /// Do not read everything back at the end.
     #[arg(long)]
     no_verify: bool,
-    /// How long what is stored may take to become readable.
+    /// The time in which stored events must become readable.
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = value::duration)]
     verify_within: humantime::Duration,
 }
 
+/// Runs an import.
 pub(crate) async fn run(command: Command, common: &Common) -> anyhow::Result<()> {
     match command {
         Command::Sqlite(args) => sqlite::import(&args, common).await,

@@ -8,10 +8,11 @@ mod archive;
 mod args;
 mod bench;
 mod client;
+mod common;
 mod dev;
-mod draft;
 mod exit;
 mod import;
+mod new_event;
 mod output;
 mod policy;
 mod read;
@@ -27,20 +28,23 @@ use clap::Parser as _;
 
 use args::{Cli, Command};
 
-/// Runs the program and says how it ended.
+/// Runs the command line of this process and returns its exit status: 0 for success, 1 for a failure,
+/// 2 for a usage error, or the status of the program that `isotherm run` ran. An error is printed to
+/// stderr as one line.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Command::Exec(exec) = &cli.command {
         return exit::code(Err(dev::exec::run(exec)));
     }
-    // Failing means that the provider is there already.
+    // It fails only when a provider is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
     let result = match runtime {
-        // On this very thread, which lives as long as the process: `dev` starts its children here.
+        // On the main thread: `dev` starts its children on it, and they die with the thread that
+        // started them.
         Ok(runtime) => runtime.block_on(Box::pin(run(cli))),
         Err(error) => Err(error.into()),
     };
@@ -65,7 +69,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Completions { shell } => args::completions(shell)?,
         Command::Simulate(args) => simulate::run(&args, common).await?,
         Command::BenchLoad(args) => bench::run(args, common).await?,
-        Command::Exec(_) => unreachable!("it never comes this far"),
+        Command::Exec(_) => unreachable!("main() has handled it"),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,4 @@
-//! What a person or a program gets to see: rows as a table, JSON, NDJSON or CSV on stdout, notes on
-//! stderr.
+//! Output: rows as a table, JSON, NDJSON or CSV on stdout, notes on stderr.
 
 use std::io::{self, Write as _};
 
@@ -7,6 +6,7 @@ mod row;
 
 pub(crate) use row::Row;
 
+/// The format of answers on stdout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
     /// For people.
@@ -21,23 +21,24 @@ pub(crate) enum Format {
     Csv,
 }
 
-/// Writes `text` as it is.
+/// Writes `text` to stdout as it is.
 pub(crate) fn text(text: &str) -> io::Result<()> {
     bytes(text.as_bytes())
 }
 
+/// Writes `bytes` to stdout as they are, and flushes.
 pub(crate) fn bytes(bytes: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(bytes)?;
     out.flush()
 }
 
-/// A line on stderr. If that is closed there is nobody to tell.
+/// Writes a line to stderr. A closed stderr is ignored.
 pub(crate) fn note(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// Writes all rows at once.
+/// Writes all rows to stdout in `format`.
 pub(crate) fn rows(format: Format, rows: &[Row]) -> io::Result<()> {
     let columns = columns(rows);
     let text = match format {
@@ -55,7 +56,7 @@ pub(crate) fn rows(format: Format, rows: &[Row]) -> io::Result<()> {
     self::text(&text)
 }
 
-/// Every field that any row has, in the order of first sight.
+/// Returns the fields of all rows, in the order in which they first occur.
 fn columns(rows: &[Row]) -> Vec<String> {
     let mut columns: Vec<String> = Vec::new();
     for name in rows.iter().flat_map(Row::names) {
@@ -86,7 +87,7 @@ fn table(columns: &[String], rows: &[Row]) -> String {
     lines.collect()
 }
 
-/// Control characters of stored output must not reach the terminal from a table.
+/// Escapes control characters: those of stored output must not reach the terminal from a table.
 pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn no_rows_are_said_to_be_none() {
+    fn a_table_without_rows_says_so() {
         assert_eq!(table(&[], &[]), "(no rows)\n");
         assert_eq!(csv(&[], &[]), "");
     }

@@ -12,11 +12,11 @@ use event_log::EventLog;
 use retention::{Policy, RuleSet};
 
 use crate::{
-    args::Common,
+    common::Common,
     output::{self, Row},
 };
 
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -48,6 +48,7 @@ pub(crate) enum Command {
     Show,
 }
 
+/// Runs a policy command.
 pub(crate) async fn run(command: Command, common: &Common) -> anyhow::Result<()> {
     match command {
         Command::Apply { files, dry_run } => {
@@ -73,6 +74,7 @@ pub(crate) async fn run(command: Command, common: &Common) -> anyhow::Result<()>
     }
 }
 
+/// Parses and compiles the policies of one file.
 pub(crate) fn compile_file(file: &Path) -> anyhow::Result<RuleSet> {
     compile_files(&[file.to_owned()])
 }
@@ -96,8 +98,9 @@ fn compile_files(files: &[PathBuf]) -> anyhow::Result<RuleSet> {
     rules.map_err(|error| anyhow!("these policies cannot be used:\n{error}"))
 }
 
+/// Connects to the event log.
 pub(crate) async fn connect(nats_url: &str) -> anyhow::Result<EventLog> {
-    EventLog::connect_within(nats_url, "isotherm-cli", CONNECT_LIMIT)
+    EventLog::connect_within(nats_url, "isotherm-cli", CONNECT_TIMEOUT)
         .await
         .with_context(|| {
             format!(
@@ -112,7 +115,7 @@ async fn apply(rules: &RuleSet, common: &Common) -> anyhow::Result<()> {
     log.publish_policy(rules)
         .await
         .context("store the policies")?;
-    // What the services see: the same rules in the log's own time.
+    // The hash that the services acknowledge: that of the rules in the log's own time.
     let hash = log.policy().await?.hash();
     let acks = acks::wait(&log, &hash).await?;
     output::rows(common.output, &acks::rows(&acks, &hash))?;
@@ -126,7 +129,7 @@ async fn apply(rules: &RuleSet, common: &Common) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sets the time scale, and the rules when there are some, before any service has started.
+/// Stores the time scale, and `rules` unless they are `None`, before any service has started.
 pub(crate) async fn start_with(
     log: &EventLog,
     rules: Option<RuleSet>,
@@ -192,7 +195,7 @@ fn cold_age(cold: &retention::Cold) -> String {
     }
 }
 
-/// As the policy was written: `7d`, `90m`; odd milliseconds only in accelerated time.
+/// Formats an age as policies write it: `7d`, `90m`. Only accelerated ages are no whole seconds.
 fn age(ms: u64) -> String {
     let units = [
         (86_400_000, "d"),

@@ -11,13 +11,13 @@ use anyhow::Context as _;
 use event::Position;
 
 use crate::{
-    args::Common,
     client::{self, Client, NDJSON},
+    common::Common,
     output::{self, Format, Row},
     value,
 };
 use pages::Pages;
-use stored::Stored;
+use stored::StoredEvent;
 pub(crate) use tail::TailArgs;
 
 #[derive(Debug, clap::Args)]
@@ -46,6 +46,7 @@ pub(crate) struct GetArgs {
     show_tiers: bool,
 }
 
+/// Prints the events of a conversation.
 pub(crate) async fn get(args: &GetArgs, common: &Common) -> anyhow::Result<()> {
     let client = Client::query(common)?;
     let mut pages = Pages::new(&client, &args.conversation)
@@ -53,13 +54,13 @@ pub(crate) async fn get(args: &GetArgs, common: &Common) -> anyhow::Result<()> {
         .between(args.after, args.before)
         .types(&args.types)
         .limit(args.limit);
-    let mut writer = Writer::new(common.output, args.text);
+    let mut writer = EventWriter::new(common.output, args.text);
     while let Some(page) = pages.next().await? {
         writer.page(&page)?;
     }
-    let is_silent = writer.is_empty && pages.is_complete() && common.output == Format::Table;
+    let found_nothing = writer.is_empty && pages.is_complete() && common.output == Format::Table;
     writer.end()?;
-    if is_silent && !is_known(&client, &args.conversation).await? {
+    if found_nothing && !is_known(&client, &args.conversation).await? {
         output::note(&format!(
             "no events of conversation {:?}; isotherm conversations lists those that there are",
             args.conversation
@@ -71,25 +72,27 @@ pub(crate) async fn get(args: &GetArgs, common: &Common) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether there is any event, whatever was asked for.
+/// True when the conversation has any event, whatever the filters.
 async fn is_known(client: &Client, conversation: &str) -> anyhow::Result<bool> {
     let mut pages = Pages::new(client, conversation).limit(Some(1));
     Ok(pages.next().await?.is_some())
 }
 
+/// Follows a conversation.
 pub(crate) async fn tail(args: &TailArgs, common: &Common) -> anyhow::Result<()> {
     tail::run(args, common).await
 }
 
-/// Writes events page by page, so that a long conversation needs little memory.
-struct Writer {
+/// Writes events page by page, so that a long conversation needs little memory; a table and `-o json`
+/// need all rows.
+struct EventWriter {
     format: Format,
     text: bool,
     is_empty: bool,
     rows: Vec<Row>,
 }
 
-impl Writer {
+impl EventWriter {
     fn new(format: Format, text: bool) -> Self {
         Self {
             format,
@@ -104,11 +107,11 @@ impl Writer {
         let mut out = io::stdout().lock();
         for line in lines {
             if self.text {
-                out.write_all(&Stored::parse(line)?.bytes()?)?;
+                out.write_all(&StoredEvent::parse(line)?.bytes()?)?;
             } else if self.format == Format::Ndjson {
                 writeln!(out, "{line}")?;
             } else if self.format == Format::Table {
-                self.rows.push(Stored::parse(line)?.row());
+                self.rows.push(StoredEvent::parse(line)?.row());
             } else {
                 self.rows.push(serde_json::from_str(line)?);
             }
@@ -136,6 +139,7 @@ pub(crate) struct QueryArgs {
     timeout: Option<humantime::Duration>,
 }
 
+/// Runs a statement and prints its rows.
 pub(crate) async fn query(args: &QueryArgs, common: &Common) -> anyhow::Result<()> {
     let mut sql = args.sql.clone();
     if sql == "-" {

@@ -1,12 +1,12 @@
 //! `isotherm run`: runs any program, passes its output through, and keeps it as events.
 //!
-//! Order: a byte goes to our own stdout or stderr first, at once; then into a bounded queue; then
-//! to ingest, with an id chosen before the first try, again and again until it is acknowledged.
+//! Order: each byte is written to our own stdout or stderr at once; then it goes into a bounded queue;
+//! then to ingest, with an id chosen before the first attempt and retried until it is acknowledged.
 
 mod chunks;
 mod deliver;
 mod events;
-mod pass;
+mod passthrough;
 
 use std::{
     ffi::OsString,
@@ -22,8 +22,8 @@ use nix::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{args::Common, client::Client, output, sender::Sender, value};
-use events::Events;
+use crate::{client::Client, common::Common, output, sender::Sender, value};
+use events::RunEvents;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -38,12 +38,14 @@ pub(crate) struct Args {
     command: Vec<OsString>,
 }
 
+/// Runs the program and stores its output. Returns its exit status, or 126 or 127 when it could not be
+/// started.
 pub(crate) async fn run(args: Args, common: &Common) -> anyhow::Result<ExitCode> {
-    // Before the program runs: its output could not be stored.
+    // Checked before the program runs: with an invalid id its output could not be stored.
     value::conversation(&args.conversation)
         .map_err(|error| anyhow!("--conversation {:?}: {error}", args.conversation))?;
     let sender = Sender::new(Client::ingest(common)?, None);
-    let mut events = Events::new(args.conversation, args.task);
+    let mut events = RunEvents::new(args.conversation, args.task);
     let mut child = match start(&args.command) {
         Ok(child) => child,
         Err(error) => {
@@ -60,7 +62,7 @@ pub(crate) async fn run(args: Args, common: &Common) -> anyhow::Result<ExitCode>
         .await;
     forward_signals(child.id())?;
 
-    let mut reads = pass::through(&mut child);
+    let mut reads = passthrough::start(&mut child);
     deliver::chunks(&mut reads, &mut events, &mut delivery).await;
     let status = tokio::task::spawn_blocking(move || child.wait()).await?;
     let status = status.context("wait for the program")?;
@@ -90,8 +92,8 @@ fn start(command: &[OsString]) -> std::io::Result<Child> {
         .spawn()
 }
 
-/// Ctrl-C is for the program, which gets it from the terminal; we stay to keep its last words.
-/// SIGTERM and SIGHUP come to us alone, so they are handed on.
+/// Ignores SIGINT, which the terminal sends to the program too: this process keeps running to store the
+/// rest of its output. SIGTERM and SIGHUP reach only this process and are forwarded.
 fn forward_signals(child: u32) -> anyhow::Result<()> {
     let child = Pid::from_raw(child.cast_signed());
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -103,7 +105,7 @@ fn forward_signals(child: u32) -> anyhow::Result<()> {
         let mut received = signal(kind)?;
         tokio::spawn(async move {
             while received.recv().await.is_some() {
-                // It may have ended meanwhile.
+                // It fails when the program has ended.
                 let _ = kill(child, send);
             }
         });
@@ -111,7 +113,7 @@ fn forward_signals(child: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Once the program has ended, the next Ctrl-C or SIGTERM is for us.
+/// Waits for SIGINT or SIGTERM; used once the program has ended, to stop waiting for ingest.
 async fn interrupted() {
     let signals = (
         signal(SignalKind::interrupt()),
@@ -126,7 +128,7 @@ async fn interrupted() {
     }
 }
 
-/// As a shell says it: 128 + signal.
+/// The exit status as a shell reports it: 128 + n after signal n.
 fn exit_code(status: ExitStatus) -> u8 {
     let code = status
         .code()

@@ -1,4 +1,5 @@
-//! Events on their way to ingest: the same bytes again and again until they are acknowledged.
+//! Sends batches of events to ingest: a batch is retried, byte for byte the same, until it is
+//! acknowledged.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -14,25 +15,27 @@ use crate::{
     output,
 };
 
-/// Most events in one request.
+/// Maximum number of events in one request.
 pub(crate) const BATCH_EVENTS: usize = 500;
-/// Most bytes in one request; ingest takes 16 MiB.
+/// Maximum size of one request in bytes; ingest accepts 16 MiB.
 pub(crate) const BATCH_BYTES: usize = 4 * 1024 * 1024;
 
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const MAX_DELAY: Duration = Duration::from_secs(5);
-const REQUEST_LIMIT: Duration = Duration::from_secs(60);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Client of ingest that retries transient errors with exponential backoff.
 #[derive(Debug)]
 pub(crate) struct Sender {
     client: Client,
-    /// How long to try again; `None` is until it works.
-    patience: Option<Duration>,
-    /// Whether an ingest that is not there at all is an error: nobody was ever there.
-    is_eager: AtomicBool,
+    /// Time after which a batch is no longer retried; `None` retries for ever.
+    retry_timeout: Option<Duration>,
+    /// True until ingest has answered once: until then a refused connection is an error, because ingest
+    /// was probably never started.
+    fail_fast: AtomicBool,
 }
 
-/// What ingest says of a stored batch.
+/// The answer of ingest to a stored batch.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 pub(crate) struct Receipt {
     pub(crate) acked: u64,
@@ -40,84 +43,90 @@ pub(crate) struct Receipt {
     pub(crate) duplicates: u64,
 }
 
-enum Outcome {
+/// The result of one attempt; permanent errors are not among them.
+enum SendOutcome {
     Stored(Receipt),
-    /// Why, and how long ingest asks us to wait.
-    Later(anyhow::Error, Option<Duration>),
+    /// A transient error, and the wait that ingest asks for.
+    Retry(anyhow::Error, Option<Duration>),
 }
 
 impl Sender {
-    pub(crate) fn new(client: Client, patience: Option<Duration>) -> Self {
+    pub(crate) fn new(client: Client, retry_timeout: Option<Duration>) -> Self {
         Self {
             client,
-            patience,
-            is_eager: AtomicBool::new(false),
+            retry_timeout,
+            fail_fast: AtomicBool::new(false),
         }
     }
 
-    /// Fails at once when the first contact finds nobody; later ones are tried again.
-    pub(crate) fn eager(self) -> Self {
+    /// Makes a refused connection an error as long as ingest has never answered; later ones are
+    /// retried.
+    pub(crate) fn fail_fast(self) -> Self {
         Self {
-            is_eager: AtomicBool::new(true),
+            fail_fast: AtomicBool::new(true),
             ..self
         }
     }
 
-    /// Stores a batch of NDJSON lines, each with an id of its own, in their order.
+    /// Stores a batch of NDJSON lines, in their order. Each must have an id, so that a retry stores
+    /// nothing twice.
+    ///
+    /// # Errors
+    /// A permanent refusal by ingest, or the last transient error when the retry timeout has passed.
     pub(crate) async fn send(&self, lines: &[String]) -> anyhow::Result<Receipt> {
         let mut body = lines.join("\n").into_bytes();
         body.push(b'\n');
         let started = Instant::now();
         let mut delay = FIRST_DELAY;
-        let mut complained = false;
+        let mut warned = false;
         loop {
             let (error, wait) = match self.attempt(body.clone()).await? {
-                Outcome::Stored(receipt) => {
-                    if complained {
+                SendOutcome::Stored(receipt) => {
+                    if warned {
                         output::note("isotherm: stored again");
                     }
                     return Ok(receipt);
                 }
-                Outcome::Later(error, wait) => (error, wait),
+                SendOutcome::Retry(error, wait) => (error, wait),
             };
             if self
-                .patience
-                .is_some_and(|patience| started.elapsed() >= patience)
+                .retry_timeout
+                .is_some_and(|timeout| started.elapsed() >= timeout)
             {
                 return Err(error);
             }
-            if !complained {
+            if !warned {
                 output::note(&format!(
                     "isotherm: {error:#}; will try again until it is stored"
                 ));
-                complained = true;
+                warned = true;
             }
             tokio::time::sleep(wait.unwrap_or(delay).min(MAX_DELAY)).await;
             delay = (delay * 2).min(MAX_DELAY);
         }
     }
 
-    async fn attempt(&self, body: Vec<u8>) -> anyhow::Result<Outcome> {
+    async fn attempt(&self, body: Vec<u8>) -> anyhow::Result<SendOutcome> {
         let url = self.client.url(&["v1", "events"]);
-        let request = self.client.post(url, NDJSON, body).timeout(REQUEST_LIMIT);
+        let request = self.client.post(url, NDJSON, body).timeout(REQUEST_TIMEOUT);
         let response = match request.send().await {
             Ok(response) => response,
             Err(error) => {
                 let is_absent = error.is_connect() && !error.is_timeout();
                 let error = self.client.unreachable(&error);
-                return match is_absent && self.is_eager.load(Ordering::Relaxed) {
+                return match is_absent && self.fail_fast.load(Ordering::Relaxed) {
                     true => Err(error),
-                    false => Ok(Outcome::Later(error, None)),
+                    false => Ok(SendOutcome::Retry(error, None)),
                 };
             }
         };
-        self.is_eager.store(false, Ordering::Relaxed);
+        self.fail_fast.store(false, Ordering::Relaxed);
         let status = response.status();
         if client::is_transient(status) {
             let wait = response.headers().get(RETRY_AFTER);
             let wait = wait.and_then(|value| value.to_str().ok()?.parse().ok());
             let error = client::refusal("ingest", response).await;
-            return Ok(Outcome::Later(error, wait.map(Duration::from_secs)));
+            return Ok(SendOutcome::Retry(error, wait.map(Duration::from_secs)));
         }
         if !status.is_success() {
             return Err(client::refusal("ingest", response).await);
@@ -126,15 +135,15 @@ impl Sender {
             Ok(body) => {
                 let receipt =
                     serde_json::from_slice(&body).context("read the receipt of ingest")?;
-                Ok(Outcome::Stored(receipt))
+                Ok(SendOutcome::Stored(receipt))
             }
             // Stored or not, the same ids may be sent again.
-            Err(error) => Ok(Outcome::Later(self.client.unreachable(&error), None)),
+            Err(error) => Ok(SendOutcome::Retry(self.client.unreachable(&error), None)),
         }
     }
 }
 
-/// Cuts `lines` into requests: in order, and the same for the same lines.
+/// Cuts `lines` into requests, in order. Deterministic: equal lines are cut in the same places.
 pub(crate) fn batches(lines: &[String]) -> Vec<&[String]> {
     let mut batches = Vec::new();
     let (mut from, mut bytes) = (0, 0);

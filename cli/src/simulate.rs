@@ -1,5 +1,5 @@
-//! `isotherm simulate`: a number of agents that say what agents say, at their pace. `cargo xtask
-//! demo` runs it.
+//! `isotherm simulate`: simulated agents that emit typical events at a fixed pace. `cargo xtask demo`
+//! runs it.
 
 mod agent;
 
@@ -8,27 +8,28 @@ use std::time::{Duration, Instant};
 use event::Timestamp;
 
 use crate::{
-    args::Common,
     client::Client,
+    common::Common,
     output::{self, Row},
     sender::{self, Sender},
     value,
 };
 use agent::Agent;
 
-const TICK: Duration = Duration::from_millis(100);
+/// Interval between two batches of events.
+const TICK_INTERVAL: Duration = Duration::from_millis(100);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[arg(long, default_value = "10", value_parser = clap::value_parser!(u16).range(1..=1000))]
     agents: u16,
-    /// Characters a second that each agent says.
+    /// Characters a second of each agent.
     #[arg(long, default_value = "1000")]
     pace: u32,
-    /// How long they talk.
+    /// The time for which they run.
     #[arg(long = "for", default_value = "60s", value_name = "DURATION", value_parser = value::duration)]
     duration: humantime::Duration,
-    /// The same seed says the same.
+    /// The same seed gives the same text.
     #[arg(long, default_value = "1")]
     seed: u64,
     /// Conversations are called this, a dash and a number.
@@ -36,6 +37,7 @@ pub(crate) struct Args {
     prefix: String,
 }
 
+/// Runs the agents for the given time and prints what was stored.
 pub(crate) async fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
     let sender = Sender::new(Client::ingest(common)?, None);
     let names = (0..args.agents).map(|n| format!("{}-{n}", args.prefix));
@@ -44,25 +46,25 @@ pub(crate) async fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
         .map(|(name, seed)| Agent::new(name, seed))
         .collect();
     let started = Instant::now();
-    let mut ticks = tokio::time::interval(TICK);
-    let (mut said, mut stored) = (0, 0);
+    let mut ticks = tokio::time::interval(TICK_INTERVAL);
+    let (mut characters, mut stored) = (0, 0);
     while started.elapsed() < *args.duration {
         ticks.tick().await;
-        // By the clock, so that a slow tick is made up for.
+        // By elapsed time, so that a slow tick is caught up.
         let due = started.elapsed().as_millis() * u128::from(args.pace) / 1000;
         let now = Timestamp::now();
         let mut lines = Vec::new();
         for agent in &mut agents {
-            agent.talk(due, now, &mut lines);
+            agent.emit_until(due, now, &mut lines);
         }
         for batch in sender::batches(&lines) {
             stored += sender.send(batch).await?.acked;
         }
-        said = due * u128::from(args.agents);
+        characters = due * u128::from(args.agents);
     }
     let row = Row::default()
         .with("agents", args.agents)
-        .with("characters", u64::try_from(said)?)
+        .with("characters", u64::try_from(characters)?)
         .with("events", stored);
     output::rows(common.output, &[row])?;
     Ok(())

@@ -1,6 +1,6 @@
-//! Server-sent events: bytes -> messages. Pure.
+//! Parser of server-sent events: bytes -> messages. Pure.
 
-/// One message; its fields are empty when they were not sent.
+/// One message; a field that was not sent is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Message {
     pub(crate) id: String,
@@ -8,7 +8,7 @@ pub(crate) struct Message {
     pub(crate) data: String,
 }
 
-/// Takes bytes in any pieces.
+/// Incremental parser; the input may be cut anywhere.
 #[derive(Debug, Default)]
 pub(crate) struct Parser {
     line: Vec<u8>,
@@ -18,7 +18,7 @@ pub(crate) struct Parser {
 }
 
 impl Parser {
-    /// The messages that end in `bytes`.
+    /// Parses `bytes` and returns the messages that end in them.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Vec<Message> {
         let mut messages = Vec::new();
         for &byte in bytes {
@@ -39,7 +39,7 @@ impl Parser {
     fn line(&mut self, line: &str) -> Option<Message> {
         if line.is_empty() {
             let mut message = std::mem::take(&mut self.message);
-            // Data ends with a line end that is not part of it.
+            // Each data line was appended with a line end; the last one is not part of the data.
             message.data.pop();
             return std::mem::take(&mut self.has_data).then_some(message);
         }

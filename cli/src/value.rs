@@ -1,4 +1,4 @@
-//! Values of flags, read so that an error shows a good one. Pure.
+//! Parsers of flag values; each error shows a valid example. Pure.
 
 use std::str::FromStr;
 
@@ -8,13 +8,14 @@ use url::Url;
 
 use crate::output::Row;
 
+/// Parses a duration such as `1h30m`.
 pub(crate) fn duration(text: &str) -> Result<humantime::Duration, String> {
     text.parse().map_err(|_| {
         "not a duration: write a number and its unit, for example 30s, 5m or 1h30m".to_owned()
     })
 }
 
-/// A duration that something happens after again and again.
+/// Parses the interval of something periodic: a duration longer than zero.
 pub(crate) fn interval(text: &str) -> Result<humantime::Duration, String> {
     let interval = duration(text)?;
     if interval.is_zero() {
@@ -23,12 +24,13 @@ pub(crate) fn interval(text: &str) -> Result<humantime::Duration, String> {
     Ok(interval)
 }
 
-/// How many of something, or a number of another kind that does not go below zero.
+/// Parses a whole number; for counts and other numbers that are never negative.
 pub(crate) fn whole<T: FromStr>(text: &str) -> Result<T, String> {
     let number = text.parse();
     number.map_err(|_| "not a whole number: write digits alone, for example 100".to_owned())
 }
 
+/// Parses a number of partitions, from 1 to 1024.
 pub(crate) fn partitions(text: &str) -> Result<u16, String> {
     match text.parse() {
         Ok(count @ 1..=1024) => Ok(count),
@@ -66,7 +68,7 @@ pub(crate) fn event_type(text: &str) -> Result<EventType, String> {
     event_type.map_err(|error| format!("{error}; write one such as output.chunk"))
 }
 
-/// Any text that ingest takes for an id.
+/// Parses an event id: any text that ingest accepts as one.
 pub(crate) fn event_id(text: &str) -> Result<String, String> {
     match EventId::from_text(&TenantId::default_tenant(), &conversation("any")?, text) {
         Ok(_) => Ok(text.to_owned()),
@@ -77,11 +79,11 @@ pub(crate) fn event_id(text: &str) -> Result<String, String> {
     }
 }
 
-/// A JSON object, byte for byte.
+/// Parses a JSON object and keeps its text unchanged.
 pub(crate) fn object(text: &str) -> Result<Box<RawValue>, String> {
-    let read = serde_json::from_str::<Row>(text);
-    let kept = read.and_then(|_| RawValue::from_string(text.to_owned()));
-    kept.map_err(|error| {
+    let row = serde_json::from_str::<Row>(text);
+    let object = row.and_then(|_| RawValue::from_string(text.to_owned()));
+    object.map_err(|error| {
         format!("not a JSON object: write one such as '{{\"tool\":\"ls\"}}' ({error})")
     })
 }
@@ -90,18 +92,18 @@ pub(crate) fn object(text: &str) -> Result<Box<RawValue>, String> {
 mod tests {
     use super::*;
 
-    /// What is said of a bad value shows a value that is taken.
+    /// Checks that `good` is accepted and that the errors for `bad` show it.
     fn check<T>(read: fn(&str) -> Result<T, String>, good: &str, bad: &[&str]) {
-        assert!(read(good).is_ok(), "{good} is not taken");
+        assert!(read(good).is_ok(), "{good} is refused");
         for text in bad {
-            let said = read(text).err();
-            let said = said.unwrap_or_else(|| panic!("{text:?} is taken"));
-            assert!(said.contains(good), "{text:?}: {said}");
+            let error = read(text).err();
+            let error = error.unwrap_or_else(|| panic!("{text:?} is accepted"));
+            assert!(error.contains(good), "{text:?}: {error}");
         }
     }
 
     #[test]
-    fn an_error_shows_a_value_that_is_taken() {
+    fn an_error_shows_a_valid_value() {
         check(duration, "1h30m", &["", "5", "soon", "-1s"]);
         check(interval, "5m", &["5", "0s"]);
         check(whole::<usize>, "100", &["", "x", "-1", "1MB"]);
@@ -118,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_id_is_any_text_that_ingest_takes() {
+    fn an_event_id_is_any_text_that_ingest_accepts() {
         let uuid = "0193b3f0-0000-7000-8000-000000000001";
         for text in [uuid, "run 7, é", &"x".repeat(128)] {
             assert_eq!(event_id(text).as_deref(), Ok(text));

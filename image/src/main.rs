@@ -1,5 +1,5 @@
-//! Every program of Isotherm in one file, as the image has it: which one it is depends on the name
-//! by which it is called.
+//! All programs of Isotherm in one executable, for the container image: the name by which it is
+//! called selects the program.
 
 use std::{env, ffi::OsString, path::Path, process::ExitCode};
 
@@ -14,7 +14,7 @@ fn main() -> ExitCode {
         "ingest" => service_runtime::main(|| ingest::run(ingest::Args::parse())),
         "operator" => service_runtime::main(|| operator::run(operator::Args::parse())),
         "query" => query::main(),
-        // By its own name, or by none of ours.
+        // `isotherm`, the name of this file, or an unknown name.
         _ => isotherm::main(),
     }
 }
@@ -29,7 +29,7 @@ mod tests {
     use super::name;
 
     #[test]
-    fn a_program_is_known_by_the_last_part_of_its_path() {
+    fn a_program_is_selected_by_the_last_part_of_its_path() {
         assert_eq!(name(&"/usr/local/bin/hot-writer".into()), "hot-writer");
         assert_eq!(name(&"query".into()), "query");
         assert_eq!(name(&"".into()), "");

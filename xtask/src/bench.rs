@@ -1,8 +1,8 @@
-//! `cargo xtask bench`: how fast events go in on this machine, as a ratio to one XADD per event.
+//! `cargo xtask bench`: the rate at which this machine stores events, compared with one XADD per event.
 //!
-//! Everything is measured in one call: the same events through all of Isotherm as `isotherm dev`
-//! starts it, the same while the warm tier waits until they are in the hot one, and through a plain
-//! pipeline into a server of the same configuration.
+//! One call measures the same events three times: through all of Isotherm as `isotherm dev` starts it;
+//! the same with the warm tier stopped until they are in the hot tier; and through a plain pipeline
+//! into a server of the same configuration.
 
 mod cpu;
 mod events;
@@ -19,23 +19,24 @@ use events::Generator;
 use figures::{Report, Run};
 use measure::Bench;
 
-/// Of the generator: every bench posts the same events.
-const SEED: u64 = 1;
-/// The least that hot must be of one XADD per event, while the warm tier is written too.
-const GOAL: f64 = 1.5;
+/// Seed of the generator: every bench posts the same events.
+const GENERATOR_SEED: u64 = 1;
+/// Goal: events reach the hot tier at least this many times faster than by one XADD each, while the
+/// warm tier is written too.
+const MIN_SPEEDUP: f64 = 1.5;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// 300,000 events instead of 1,000,000.
     #[arg(long)]
     quick: bool,
-    /// How many events are posted in one run.
+    /// Number of events of one run.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     events: Option<u64>,
-    /// How many runs; their median counts.
+    /// Number of runs; the medians are reported.
     #[arg(long, default_value = "3", value_parser = clap::value_parser!(u64).range(1..))]
     runs: u64,
-    /// Where the figures of all runs are written, as JSON.
+    /// Write the figures of all runs to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
@@ -47,11 +48,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     });
     step("setup", setup::run)?;
     let bench = step("build for release", Bench::build)?;
-    let bytes = step(&format!("write {count} events"), || write(&bench, count))?;
+    let bytes = step(&format!("write {count} events"), || {
+        write_events(&bench, count)
+    })?;
     let mut runs: Vec<Run> = Vec::new();
     for n in 1..=args.runs {
-        let what = format!("run {n} of {}", args.runs);
-        runs.push(step(&what, || bench.run(count))?);
+        let name = format!("run {n} of {}", args.runs);
+        runs.push(step(&name, || bench.run(count))?);
     }
     bench.remove();
     let report = Report::new(count, bytes, runs);
@@ -61,20 +64,20 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     let (ratio, alone) = (report.ratio(), report.ratio_alone());
     let text = format!(
-        "\n{}\nhot / one XADD per event: {ratio:.2}x, alone {alone:.2}x (goal >= {GOAL:.1}x)\n",
+        "\n{}\nhot / one XADD per event: {ratio:.2}x, alone {alone:.2}x (goal >= {MIN_SPEEDUP:.1}x)\n",
         report.table()
     );
     let mut out = std::io::stdout();
     out.write_all(text.as_bytes()).context("write to stdout")?;
-    if ratio < GOAL {
+    if ratio < MIN_SPEEDUP {
         bail!("the goal is missed: {ratio:.2}x");
     }
     Ok(())
 }
 
-/// Writes the events to a file; returns its length.
-fn write(bench: &Bench, count: u64) -> anyhow::Result<u64> {
-    let mut generator = Generator::new(SEED);
+/// Writes the events to a file; returns its length in bytes.
+fn write_events(bench: &Bench, count: u64) -> anyhow::Result<u64> {
+    let mut generator = Generator::new(GENERATOR_SEED);
     let mut file = std::io::BufWriter::new(fs::File::create(bench.events())?);
     let (mut line, mut bytes) = (String::new(), 0);
     for _ in 0..count {

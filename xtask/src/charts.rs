@@ -1,6 +1,6 @@
-//! The charts, without a cluster: they are linted, rendered with every set of values in `ci/` by
-//! Helm 4 and by Helm 3, and what comes out is held against the schemas of every Kubernetes that
-//! we promise. What the defaults make is kept in a file, so that a review sees what changes.
+//! Checks the charts without a cluster: lints them, renders them with every values file in `ci/` by
+//! Helm 4 and by Helm 3, and validates the result against the schemas of every supported Kubernetes.
+//! The rendering of `profile: dev` is kept in a file, so that a review shows what changes.
 
 mod docs;
 mod refusals;
@@ -21,17 +21,17 @@ use crate::{
 };
 
 const CHARTS: [&str; 2] = ["charts/isotherm-crds", "charts/isotherm"];
-const KUBERNETES: [&str; 5] = ["1.33", "1.34", "1.35", "1.36", "1.37"];
+const KUBERNETES_VERSIONS: [&str; 5] = ["1.33", "1.34", "1.35", "1.36", "1.37"];
 const SNAPSHOT: &str = "charts/isotherm/ci/dev.rendered";
 
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Args {
-    /// Take what the chart renders now as what it should render.
+    /// Write the current rendering as the expected one.
     #[arg(long)]
     accept: bool,
 }
 
-/// One rendering: a chart, and a file of values.
+/// One rendering: a chart and a values file.
 #[derive(Debug)]
 struct Case {
     chart: &'static str,
@@ -48,11 +48,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let cases = cases()?;
     step("lint the charts", || cases.iter().try_for_each(lint))?;
     let rendered = step("render the charts", || render(&cases, &scratch))?;
-    step("refuse bad values", refusals::check)?;
-    step("describe every value and alert", docs::check)?;
-    step("validate what they render", || validate(&rendered))?;
+    step("check that bad values are refused", refusals::check)?;
+    step("check that every value and alert is described", docs::check)?;
+    step("validate the rendered charts", || validate(&rendered))?;
     step("compare with the snapshot", || {
-        snapshot(&scratch, args.accept)
+        compare_snapshot(&scratch, args.accept)
     })
 }
 
@@ -111,11 +111,11 @@ fn lint(case: &Case) -> anyhow::Result<()> {
     run::output(command).with_context(|| case.name()).map(drop)
 }
 
-/// By both Helms, which must agree. With and without the resources of the Prometheus Operator.
+/// Renders by both Helms, which must agree, with and without the API of the Prometheus Operator.
 fn render(cases: &[Case], scratch: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for case in cases {
-        for (operator, more) in [("", ""), ("-monitored", "monitoring.coreos.com/v1")] {
+        for (suffix, api) in [("", ""), ("-monitored", "monitoring.coreos.com/v1")] {
             let mut rendered = Vec::new();
             for helm in [tools::helm4(), tools::helm3()] {
                 let verb = [
@@ -127,20 +127,20 @@ fn render(cases: &[Case], scratch: &Path) -> anyhow::Result<Vec<PathBuf>> {
                     "1.35",
                 ];
                 let mut command = case.command(&helm, &verb);
-                if !more.is_empty() {
-                    command.args(["--api-versions", more]);
+                if !api.is_empty() {
+                    command.args(["--api-versions", api]);
                 }
                 let output = run::output(command).with_context(|| case.name())?;
                 rendered.push(without_blank_lines(&output));
             }
-            let name = format!("{}{operator}", case.name());
+            let name = format!("{}{suffix}", case.name());
             if rendered[0] != rendered[1] {
                 bail!("Helm 3 renders {name} unlike Helm 4");
             }
             let file = scratch.join(format!("{name}.yaml"));
             fs::write(&file, &rendered[0])?;
-            // With the operator's resources there is everything that there is without.
-            if !more.is_empty() {
+            // The rendering with the operator's resources includes the other one.
+            if !api.is_empty() {
                 files.push(file);
             }
         }
@@ -148,20 +148,20 @@ fn render(cases: &[Case], scratch: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The two do not agree about those.
+/// Drops blank lines, in which Helm 3 and Helm 4 differ.
 fn without_blank_lines(rendered: &[u8]) -> String {
     let text = String::from_utf8_lossy(rendered);
     let lines = text.lines().filter(|line| !line.trim().is_empty());
     lines.flat_map(|line| [line, "\n"]).collect()
 }
 
-/// Against every version at the same time: each loads schemas for a while.
+/// Validates against all versions in parallel: each spends most of its time loading schemas.
 fn validate(files: &[PathBuf]) -> anyhow::Result<()> {
-    let complaints: Vec<String> = thread::scope(|scope| {
-        let checks = KUBERNETES.map(|version| {
+    let errors: Vec<String> = thread::scope(|scope| {
+        let checks = KUBERNETES_VERSIONS.map(|version| {
             scope.spawn(move || {
                 let mut command = tools::kubernetes_validate();
-                // Resources of operators have no schema there; nothing else may lack one.
+                // `--no-warn`: custom resources have no schema there.
                 command.args(["--strict", "--quiet", "--no-warn"]);
                 command.args(["--kubernetes-version", version]).args(files);
                 run::output(command).with_context(|| format!("Kubernetes {version}"))
@@ -173,13 +173,13 @@ fn validate(files: &[PathBuf]) -> anyhow::Result<()> {
             .filter_map(|result| result.err().map(|error| format!("{error:#}")))
             .collect()
     });
-    if complaints.is_empty() {
+    if errors.is_empty() {
         return Ok(());
     }
-    bail!("{}", complaints.join("\n"))
+    bail!("{}", errors.join("\n"))
 }
 
-fn snapshot(scratch: &Path, accept: bool) -> anyhow::Result<()> {
+fn compare_snapshot(scratch: &Path, accept: bool) -> anyhow::Result<()> {
     let rendered = fs::read_to_string(scratch.join("isotherm-dev.yaml"))?;
     let file = run::root().join(SNAPSHOT);
     if accept {
@@ -194,7 +194,7 @@ fn snapshot(scratch: &Path, accept: bool) -> anyhow::Result<()> {
         .zip(expected.lines())
         .position(|(now, before)| now != before);
     bail!(
-        "profile: dev no longer renders as {SNAPSHOT} says (first from line {}): look at the difference \
+        "profile: dev no longer renders as {SNAPSHOT} says (first difference in line {}): look at the difference \
          after `cargo xtask charts --accept`",
         line.unwrap_or_else(|| rendered.lines().count().min(expected.lines().count())) + 1
     )

@@ -1,4 +1,4 @@
-//! The checks that cargo brings along.
+//! The checks that are cargo subcommands.
 
 use anyhow::Context as _;
 
@@ -8,7 +8,7 @@ pub(crate) fn format() -> anyhow::Result<()> {
     run::check(run::cargo(&["fmt", "--all"]))
 }
 
-pub(crate) fn formatted() -> anyhow::Result<()> {
+pub(crate) fn check_format() -> anyhow::Result<()> {
     run::check(run::cargo(&["fmt", "--all", "--check"])).context("run cargo xtask fmt")
 }
 
@@ -17,7 +17,7 @@ pub(crate) fn clippy() -> anyhow::Result<()> {
         "clippy",
         "--workspace",
         "--all-targets",
-        // Which are all tests, too.
+        // With these features, all tests are compiled.
         "--features",
         "e2e/cluster,cold-tier/external-s3",
         "--",

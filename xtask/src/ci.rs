@@ -1,4 +1,4 @@
-//! What CI runs, in the order in which a mistake is found fastest.
+//! All checks of CI, the fast ones first.
 
 use crate::{
     charts, check, crdgen, e2e, layers, lengths, minio,
@@ -10,7 +10,7 @@ use crate::{
 
 pub(crate) fn run() -> anyhow::Result<()> {
     let cluster = e2e::Args::default();
-    // In time to stop it and to install what is missing.
+    // Said before the long steps, so that one can stop and install what is missing.
     if let Err(error) = e2e::require(&cluster) {
         say(&format!("warning: the scenarios will fail: {error:#}"));
     }
@@ -20,19 +20,19 @@ pub(crate) fn run() -> anyhow::Result<()> {
         minio: true,
         ..test::Args::default()
     };
-    // Whatever one says, the other is worth knowing.
-    let tests = step("test", || test::all(&args)).unwrap_or_else(|e| Summary::of_nothing(&e));
+    // Both run to the end, even when the first fails.
+    let tests = step("test", || test::all(&args)).unwrap_or_else(|e| Summary::of_failed_start(&e));
     let scenarios = step("e2e", || {
         e2e::require(&cluster)?;
         e2e::all(&cluster)
     });
-    let scenarios = scenarios.unwrap_or_else(|e| Summary::of_nothing(&e));
+    let scenarios = scenarios.unwrap_or_else(|e| Summary::of_failed_start(&e));
     test::conclude(tests.and(scenarios))
 }
 
 pub(crate) fn lint() -> anyhow::Result<()> {
     step("setup", setup::run)?;
-    step("fmt", check::formatted)?;
+    step("fmt", check::check_format)?;
     step("layers", layers::run)?;
     step("vocabulary", vocabulary::run)?;
     step("lengths", lengths::run)?;

@@ -1,5 +1,5 @@
-//! The custom resource definition: generated from the types, kept in the repository, and copied
-//! into the chart that installs it.
+//! Generates the custom resource definition from its types, into the repository and into the chart
+//! that installs it.
 
 use std::fs;
 
@@ -15,7 +15,7 @@ const FILES: [&str; 2] = [
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Write nothing, fail when a file is not as it would be written.
+    /// Write nothing; fail when a file is not up to date.
     #[arg(long)]
     check: bool,
 }
@@ -34,12 +34,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 pub(crate) fn check() -> anyhow::Result<()> {
     let yaml = generated()?;
     for file in FILES {
-        let there = fs::read_to_string(run::root().join(file)).unwrap_or_default();
-        if there != yaml {
-            let line = there.lines().zip(yaml.lines()).take_while(|(a, b)| a == b);
+        let current = fs::read_to_string(run::root().join(file)).unwrap_or_default();
+        if current != yaml {
+            let line = current
+                .lines()
+                .zip(yaml.lines())
+                .take_while(|(a, b)| a == b);
             let line = line.count() + 1;
             bail!(
-                "{file} is not what crates/k8s-api says, from line {line} on: run cargo xtask crdgen"
+                "{file} differs from the types in crates/k8s-api, from line {line} on: run cargo xtask crdgen"
             );
         }
     }

@@ -1,7 +1,7 @@
-//! `cargo xtask demo`: everything at work on real output, and a week of retention in two minutes.
+//! `cargo xtask demo`: the whole product on real output, with days of retention in two minutes.
 //!
-//! Starts `isotherm dev` with accelerated time, streams real programs and simulated agents into it
-//! side by side, waits until one conversation lies in all three tiers, and shows what is where.
+//! Starts `isotherm dev` with accelerated time, streams the output of real programs and of simulated
+//! agents into it, waits until one conversation is in all three tiers, and prints what each tier has.
 
 mod bars;
 mod feed;
@@ -26,23 +26,23 @@ use crate::{
 use bars::Bars;
 use view::View;
 
-/// An hour of the policies takes a second.
+/// An hour of a policy takes a second.
 const ACCELERATE: &str = "3600x";
-/// Every ten seconds.
+/// Ten seconds of real time.
 const ARCHIVE_EVERY: &str = "10h";
-/// How long the demo waits for one conversation to lie in all tiers.
-const LIMIT: Duration = Duration::from_secs(150);
-/// Two rounds of thinning.
-const LEAST: Duration = Duration::from_secs(75);
-/// How often the bars move.
-const POLL: Duration = Duration::from_secs(1);
+/// How long the demo waits for one conversation to be in all tiers.
+const DEMO_TIMEOUT: Duration = Duration::from_secs(150);
+/// Enough for the archiver to sample cold files twice.
+const MIN_DEMO_TIME: Duration = Duration::from_secs(75);
+/// Time between two updates of the bars.
+const BAR_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Leave everything running at the end, until Ctrl-C.
     #[arg(long)]
     keep: bool,
-    /// How many agents talk, each 1000 characters a second.
+    /// Number of simulated agents, each writing 1000 characters a second.
     #[arg(long, default_value = "10")]
     agents: u16,
 }
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     fs::remove_dir_all(&dir).with_context(|| format!("remove {}", dir.display()))
 }
 
-/// All programs; returns `isotherm`, beside which the others lie.
+/// Builds all programs; returns the path of `isotherm`, with the others in the same folder.
 fn build() -> anyhow::Result<PathBuf> {
     run::check(run::cargo(&["build", "--workspace", "--bins"]))?;
     Ok(process::target_folder()?.join("debug/isotherm"))
@@ -103,9 +103,9 @@ fn show(args: &Args, view: &View) -> anyhow::Result<()> {
     let feeds = feed::start(view, args.agents)?;
     let names: Vec<&str> = feeds.iter().map(|feed| feed.name.as_str()).collect();
     run::say(&format!("streaming side by side: {}\n", names.join(", ")));
-    let (found, waited) = wait(view, &feeds)?;
-    print(&report::live(view, &found)?)?;
-    // Counts that do not move while they are compared.
+    let (conversation, waited) = wait_for_all_tiers(view, &feeds)?;
+    print(&report::live(view, &conversation)?)?;
+    // No new events while the counts are compared.
     for feed in feeds {
         feed.stop()?;
     }
@@ -120,28 +120,28 @@ fn print(text: &str) -> anyhow::Result<()> {
     out.write_all(text.as_bytes()).context("write to stdout")
 }
 
-/// Until one conversation is answered from hot, warm and cold at once, and until some of the old
-/// output is thinned; returns the conversation.
-fn wait(view: &View, feeds: &[feed::Feed]) -> anyhow::Result<(String, Duration)> {
+/// Waits until one conversation is answered from hot, warm and cold at once, and until some of the old
+/// output is sampled; returns the conversation and the time that it took.
+fn wait_for_all_tiers(view: &View, feeds: &[feed::Feed]) -> anyhow::Result<(String, Duration)> {
     let started = Instant::now();
     let mut bars = Bars::new();
-    while started.elapsed() < LIMIT {
-        std::thread::sleep(POLL);
+    while started.elapsed() < DEMO_TIMEOUT {
+        std::thread::sleep(BAR_REFRESH_INTERVAL);
         let tiers = view.tiers()?;
         bars.show(&tiers, started.elapsed());
-        if started.elapsed() < LEAST || tiers.iter().any(|tier| tier.events == 0) {
+        if started.elapsed() < MIN_DEMO_TIME || tiers.iter().any(|tier| tier.events == 0) {
             continue;
         }
-        if !view.is_thinned()? {
+        if !view.is_sampled()? {
             continue;
         }
-        // The agents, which say most, come last.
+        // The agents write most; they are last in the list.
         for feed in feeds
             .iter()
             .rev()
             .filter_map(|feed| feed.conversation.as_deref())
         {
-            if view.lies_in_all_tiers(feed)? {
+            if view.is_in_all_tiers(feed)? {
                 bars.finish();
                 return Ok((feed.to_owned(), started.elapsed()));
             }
@@ -149,7 +149,7 @@ fn wait(view: &View, feeds: &[feed::Feed]) -> anyhow::Result<(String, Duration)>
     }
     bars.finish();
     bail!(
-        "no conversation lay in all three tiers, its oldest part thinned, within {} s",
-        LIMIT.as_secs()
+        "no conversation was in all three tiers, with its oldest part sampled, within {} s",
+        DEMO_TIMEOUT.as_secs()
     )
 }

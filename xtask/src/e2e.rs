@@ -1,7 +1,6 @@
-//! The product on a real Kubernetes: on the cluster that `$KUBECONFIG` names, else on kind where
-//! Docker runs, else on one node that is built and started here.
+//! Runs the scenarios on a real Kubernetes: the cluster of `$KUBECONFIG`, else kind where Docker runs,
+//! else one node that is built and started here.
 
-pub(crate) mod buildah;
 mod cgroup;
 mod kind;
 mod machine;
@@ -20,20 +19,20 @@ use own::OwnCluster;
 
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Args {
-    /// Leave the cluster, and what the scenarios made in it.
+    /// Leave the cluster running, with everything that the scenarios made in it.
     #[arg(long)]
     keep: bool,
     /// The image to test on the cluster of $KUBECONFIG, which must be able to pull it.
     #[arg(long, value_name = "REPOSITORY:TAG")]
     image: Option<String>,
-    /// Scenarios whose names contain one of these; all of them without.
+    /// Run only scenarios whose names contain one of these.
     scenarios: Vec<String>,
 }
 
-/// Where the scenarios run.
+/// The cluster on which the scenarios run.
 #[derive(Debug)]
 pub(crate) enum Cluster {
-    Given,
+    External,
     Kind(Kind),
     Own(OwnCluster),
 }
@@ -43,7 +42,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     crate::test::conclude(all(args)?)
 }
 
-/// Says at once what would be found out late.
+/// Checks what the cluster needs, before the long steps.
 pub(crate) fn require(args: &Args) -> anyhow::Result<()> {
     if std::env::var_os("KUBECONFIG").is_some() {
         ensure!(
@@ -70,7 +69,7 @@ pub(crate) fn all(args: &Args) -> anyhow::Result<Summary> {
     match cluster {
         Cluster::Own(cluster) if args.keep => cluster.leave(),
         Cluster::Kind(cluster) if args.keep => cluster.leave(),
-        // Before the exit status: an exit drops nothing.
+        // Dropped here: `std::process::exit` runs no destructors.
         cluster => step("end the cluster", || {
             drop(cluster);
             Ok(())
@@ -82,9 +81,9 @@ pub(crate) fn all(args: &Args) -> anyhow::Result<Summary> {
 impl Cluster {
     fn find(args: &Args) -> anyhow::Result<Self> {
         if std::env::var_os("KUBECONFIG").is_some() {
-            return Ok(Self::Given);
+            return Ok(Self::External);
         }
-        own::sweep()?;
+        own::remove_leftovers()?;
         if Kind::is_possible() {
             return step("start kind", || {
                 let kind = Kind::start()?;
@@ -101,7 +100,7 @@ impl Cluster {
     }
 }
 
-/// The folder has to live as long as the archives are wanted.
+/// Builds the images; their archives are in the scratch folder, which is removed on drop.
 fn images() -> anyhow::Result<(image::Scratch, Vec<PathBuf>)> {
     let scratch = image::Scratch::new()?;
     let archives = image::all(&scratch)?;

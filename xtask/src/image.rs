@@ -1,4 +1,5 @@
-//! The image, from programs built here and on a base made here: no registry is asked.
+//! Builds the container image from programs and a base image that are made on this machine, without
+//! a registry.
 
 mod base;
 
@@ -12,7 +13,7 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 
 use crate::{
-    e2e::buildah::{Store, reference},
+    buildah::{ImageStore, reference},
     process,
     run::{self, step},
     setup,
@@ -27,12 +28,12 @@ const PROGRAMS: [&str; 7] = [
     "operator",
     "query",
 ];
-/// The one file that is all of them.
+/// The one executable that contains all of them; the names are links to it.
 const PROGRAM: &str = "isotherm-image";
 const LIBRARY: &str = ".tools/duckdb/libduckdb.so";
-/// Beyond it, starting a pod on a new node takes too long.
-const LIMIT_MB: u64 = 250;
-/// The servers of profile: dev, from `.tools/`.
+/// Limit for the archive: a larger image makes the first pod on a node start too slowly.
+const MAX_IMAGE_MB: u64 = 250;
+/// The images of the servers of `profile: dev`, and their programs in `.tools/bin`.
 const SERVERS: [(&str, &str); 3] = [
     ("nats", "nats-server"),
     ("valkey", "valkey-server"),
@@ -41,10 +42,10 @@ const SERVERS: [(&str, &str); 3] = [
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// How the programs are built: `release`, or `image`, which is quicker and larger.
+    /// The cargo profile of the programs: `release`, or `image`, which builds faster and is larger.
     #[arg(long, default_value = "release")]
     profile: String,
-    /// Where the image is written, for `docker load`, `ctr images import` and others.
+    /// The archive to write, for `docker load`, `ctr images import` and others.
     #[arg(long, default_value = "target/isotherm-image.tar")]
     output: PathBuf,
 }
@@ -67,30 +68,30 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The image of the product, of programs that cargo has built in its usual profile, and those of
-/// the servers that the chart's `profile: dev` starts.
+/// Builds the image of the product, from programs in cargo's `dev` profile, and the images of the
+/// servers that the chart's `profile: dev` starts. Returns their archives.
 pub(crate) fn all(scratch: &Scratch) -> anyhow::Result<Vec<PathBuf>> {
     let archive = scratch.dir.join("isotherm.tar");
     build(scratch, "dev", &archive)?;
     let mut archives = vec![archive];
     for (name, program) in SERVERS {
-        archives.push(server(scratch, name, program)?);
+        archives.push(build_server(scratch, name, program)?);
     }
     Ok(archives)
 }
 
-/// A folder with layers and archives, removed in the end.
+/// A folder for layers and archives, removed on drop.
 #[derive(Debug)]
 pub(crate) struct Scratch {
     dir: PathBuf,
-    store: Store,
+    store: ImageStore,
 }
 
 impl Scratch {
     pub(crate) fn new() -> anyhow::Result<Self> {
         let dir = std::env::temp_dir().join(format!("isotherm-image-{}", std::process::id()));
         fs::create_dir_all(&dir)?;
-        let store = Store::new(&dir)?;
+        let store = ImageStore::new(&dir)?;
         Ok(Self { dir, store })
     }
 }
@@ -103,7 +104,7 @@ impl Drop for Scratch {
 
 fn build(scratch: &Scratch, profile: &str, archive: &Path) -> anyhow::Result<()> {
     let programs = scratch.dir.join("programs");
-    lay_out(&programs, profile)?;
+    copy_programs(&programs, profile)?;
     let linking = [
         programs.join("bin").join(PROGRAM),
         programs.join("lib/libduckdb.so"),
@@ -118,8 +119,8 @@ fn build(scratch: &Scratch, profile: &str, archive: &Path) -> anyhow::Result<()>
             format!("BASE={}", reference("base")),
         ];
         let recipe = run::root().join("Dockerfile");
-        // Everything comes from the named context: ours may be empty.
-        let context = scratch.dir.join("nothing");
+        // All files come from the build context `programs`; the main one is empty.
+        let context = scratch.dir.join("empty");
         fs::create_dir_all(&context)?;
         scratch.store.build(&recipe, &context, "isotherm", &args)?;
         scratch.store.save("isotherm", archive)
@@ -127,8 +128,8 @@ fn build(scratch: &Scratch, profile: &str, archive: &Path) -> anyhow::Result<()>
     report(archive)
 }
 
-/// As the stage `programs` of the Dockerfile has it.
-fn lay_out(programs: &Path, profile: &str) -> anyhow::Result<()> {
+/// Fills `programs` as the stage of that name in the Dockerfile would.
+fn copy_programs(programs: &Path, profile: &str) -> anyhow::Result<()> {
     let built = match profile {
         "dev" => "debug",
         profile => profile,
@@ -157,7 +158,7 @@ fn install(file: &Path, dir: &Path, mode: u32) -> anyhow::Result<()> {
     )?)
 }
 
-fn server(scratch: &Scratch, name: &str, program: &str) -> anyhow::Result<PathBuf> {
+fn build_server(scratch: &Scratch, name: &str, program: &str) -> anyhow::Result<PathBuf> {
     let context = scratch.dir.join(name);
     install(
         &run::root().join(".tools/bin").join(program),
@@ -179,7 +180,7 @@ fn server(scratch: &Scratch, name: &str, program: &str) -> anyhow::Result<PathBu
     Ok(archive)
 }
 
-/// What is in it, and how large it is: the same list every time, or an error.
+/// Prints the files and the size of the image; an error when they are not as expected.
 fn report(archive: &Path) -> anyhow::Result<()> {
     let list = contents(archive)?;
     let megabytes = fs::metadata(archive)?.len() / 1_000_000;
@@ -188,22 +189,22 @@ fn report(archive: &Path) -> anyhow::Result<()> {
     let mut expected: Vec<_> = names.map(|name| format!("usr/local/bin/{name}")).collect();
     expected.sort();
     expected.push("usr/local/lib/libduckdb.so".to_owned());
-    let ours: Vec<_> = list
+    let actual: Vec<_> = list
         .iter()
         .filter(|path| path.starts_with("usr/local/"))
         .cloned()
         .collect();
-    if ours != expected {
-        bail!("the image has {ours:?} below usr/local, not {expected:?}");
+    if actual != expected {
+        bail!("the image has {actual:?} below usr/local, not {expected:?}");
     }
     ensure!(
-        megabytes < LIMIT_MB,
-        "the image has {megabytes} MB, {LIMIT_MB} are allowed"
+        megabytes < MAX_IMAGE_MB,
+        "the image has {megabytes} MB, {MAX_IMAGE_MB} are allowed"
     );
     Ok(())
 }
 
-/// The files of all layers, in order.
+/// The files of all layers, sorted by path.
 fn contents(archive: &Path) -> anyhow::Result<Vec<String>> {
     let script = "import json,sys,tarfile\n\
         outer=tarfile.open(sys.argv[1])\n\

@@ -1,8 +1,7 @@
-//! Who may link what: the architecture, checked against `cargo metadata`; `deny.toml` says the
-//! same to cargo-deny. Inside a crate: which modules need each other in a circle.
+//! Checks the architecture: which package may link which, by `cargo metadata` (`deny.toml` has the
+//! same rules for cargo-deny), and that the modules of a package do not use each other in a circle.
 
 use anyhow::{Context as _, bail};
-use circles::Module;
 
 use crate::run;
 
@@ -10,6 +9,7 @@ mod circles;
 mod metadata;
 mod rules;
 
+use circles::Module;
 use metadata::Metadata;
 
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -28,7 +28,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The modules of all crates, but those of tests.
+/// The modules of all packages, without those of tests.
 fn modules() -> anyhow::Result<Vec<Module>> {
     let mut git = std::process::Command::new("git");
     git.args([
@@ -48,7 +48,7 @@ fn modules() -> anyhow::Result<Vec<Module>> {
             return None;
         }
         let text = std::fs::read_to_string(run::root().join(file)).ok()?;
-        // The tests of a file may look anywhere.
+        // Unit tests may use any module.
         let text = text.split("#[cfg(test)]").next()?.to_owned();
         let path = match path {
             "lib" | "main" => String::new(),

@@ -1,4 +1,5 @@
 mod bench;
+mod buildah;
 mod charts;
 mod check;
 mod ci;
@@ -35,24 +36,24 @@ enum Command {
     Demo(demo::Args),
     /// Set up, build every program, and run every test.
     Test(test::Args),
-    /// Measure how fast events go in, against one XADD per event.
+    /// Measure the rate at which events are stored, compared with one XADD per event.
     Bench(bench::Args),
-    /// Lint, render and validate the charts, by Helm 3 and 4, for every Kubernetes we promise.
+    /// Lint, render and validate the charts, with Helm 3 and 4, for every supported Kubernetes.
     Charts(charts::Args),
-    /// Build the image of all programs on this machine, without Docker and without a registry.
+    /// Build the image with all programs on this machine, without Docker and without a registry.
     Image(image::Args),
-    /// Prove the charts on a real Kubernetes: $KUBECONFIG's, kind's, or one started here.
+    /// Run the scenarios on a real Kubernetes: the one of $KUBECONFIG, kind, or one started here.
     E2e(e2e::Args),
-    /// Be the first process of a cluster.
+    /// Run as the first process (PID 1) of a cluster node.
     #[command(hide = true)]
     Node(e2e::node::Args),
-    /// Everything that must be green before a merge.
+    /// Run everything that must pass before a merge.
     Ci,
     /// Write the custom resource definition from the types in crates/k8s-api.
     Crdgen(crdgen::Args),
-    /// Check who links what.
+    /// Check which package may link which, and that modules have no circles.
     Layers,
-    /// Check the words: none that is banned, and a glossary that has those of the code.
+    /// Check the words: no banned word, and the same terms in the glossary and in the code.
     Vocabulary,
     /// Format the sources.
     Fmt,
@@ -80,7 +81,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // If stderr is closed there is nobody left to tell.
+            // A closed stderr leaves no other place to report to.
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
             ExitCode::FAILURE
         }

@@ -1,4 +1,4 @@
-//! Processes that a task starts: on free ports, and stopped before they are forgotten.
+//! Child processes of a task: on free ports, and killed when the task drops them.
 
 use std::{
     ffi::OsStr,
@@ -15,12 +15,12 @@ use serde::Deserialize;
 
 use crate::run;
 
-const STOP_LIMIT: Duration = Duration::from_secs(20);
-const POLL: Duration = Duration::from_millis(20);
-/// `isotherm dev` counts its ports from a base up to this distance.
-const SPAN: u16 = 32;
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(20);
+/// Distance from the port base of `isotherm dev` to the last port that it may use.
+const PORTS_PER_BASE: u16 = 32;
 
-/// A child that does not outlive us.
+/// A child process that is killed on drop.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
@@ -41,30 +41,30 @@ impl Process {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until it ends by itself; an error when its exit code is not 0.
     pub(crate) fn wait(mut self) -> anyhow::Result<()> {
         let status = self.child.wait()?;
         anyhow::ensure!(status.success(), "it ended with {status}");
         Ok(())
     }
 
-    /// Lets it outlive us after all.
-    pub(crate) fn forget(self) {
+    /// Leaves it running: no kill on drop.
+    pub(crate) fn detach(self) {
         std::mem::forget(self);
     }
 
-    /// Asks it to stop, and makes it when it does not listen.
+    /// Sends SIGTERM and waits for the end; after the timeout it is killed, which is an error.
     pub(crate) fn stop(mut self) -> anyhow::Result<()> {
         let id = self.id().to_string();
-        let mut ask = Command::new("sh");
-        ask.args(["-c", "kill -TERM \"$1\"", "sh", &id]);
-        run::check(ask)?;
-        let deadline = Instant::now() + STOP_LIMIT;
+        let mut kill = Command::new("sh");
+        kill.args(["-c", "kill -TERM \"$1\"", "sh", &id]);
+        run::check(kill)?;
+        let deadline = Instant::now() + STOP_TIMEOUT;
         while self.child.try_wait()?.is_none() {
             if Instant::now() >= deadline {
-                bail!("process {id} did not stop within {STOP_LIMIT:?}");
+                bail!("process {id} did not stop within {STOP_TIMEOUT:?}");
             }
-            std::thread::sleep(POLL);
+            std::thread::sleep(STOP_CHECK_INTERVAL);
         }
         Ok(())
     }
@@ -80,7 +80,7 @@ impl Drop for Process {
     }
 }
 
-/// All of Isotherm, with the data in `dir`, ready.
+/// Starts `isotherm dev` with its data in `dir`, and returns when it is ready.
 pub(crate) fn isotherm(
     program: &Path,
     dir: &Path,
@@ -97,29 +97,29 @@ pub(crate) fn isotherm(
     let mut process = Process::start(command)?;
     let stdout = process.child.stdout.take().expect("stdout is piped");
     for line in BufReader::new(stdout).lines() {
-        let line = line.context("read what isotherm dev says")?;
+        let line = line.context("read the output of isotherm dev")?;
         if line.starts_with("ready") {
             return Ok(process);
         }
     }
-    let said = fs::read_to_string(&log).unwrap_or_default();
-    bail!("isotherm dev did not start:\n{}", said.trim())
+    let output = fs::read_to_string(&log).unwrap_or_default();
+    bail!("isotherm dev did not start:\n{}", output.trim())
 }
 
-/// A base with all ports above it free, below those that the system hands out.
+/// A port with the next ports free as well, below the ephemeral ports of Linux.
 pub(crate) fn free_base() -> anyhow::Result<u16> {
     let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     let start = u16::try_from(std::process::id() % 400).expect("less than a u16") * 40;
     let bases = (0..400).map(|n| 10_000 + (start + n * 40) % 16_000);
     for base in bases {
-        if (base..=base + SPAN).all(is_free) {
+        if (base..=base + PORTS_PER_BASE).all(is_free) {
             return Ok(base);
         }
     }
-    bail!("there are no {SPAN} free ports in a row")
+    bail!("there are no {PORTS_PER_BASE} free ports in a row")
 }
 
-/// Where cargo puts what it builds.
+/// The target directory of cargo.
 pub(crate) fn target_folder() -> anyhow::Result<PathBuf> {
     #[derive(Deserialize)]
     struct Metadata {
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn the_ports_above_a_base_are_free_and_a_process_does_not_outlive_us() {
         let base = free_base().unwrap();
-        assert!(TcpListener::bind(("127.0.0.1", base + SPAN)).is_ok());
+        assert!(TcpListener::bind(("127.0.0.1", base + PORTS_PER_BASE)).is_ok());
 
         let sleep = || {
             let mut command = Command::new("sleep");

@@ -1,4 +1,4 @@
-//! Running other programs from the root of the workspace, and saying how long a step took.
+//! Runs other programs from the root of the workspace, and reports how long a step took.
 
 use std::{
     ffi::OsString,
@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-/// The root of the workspace, wherever this was called from.
+/// The root of the workspace, independent of the current directory.
 pub(crate) fn root() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     manifest
@@ -19,19 +19,19 @@ pub(crate) fn root() -> PathBuf {
         .to_owned()
 }
 
-/// The cargo that started this program, in the root of the workspace.
+/// A command for the cargo that started this program, in the root of the workspace.
 pub(crate) fn cargo(args: &[&str]) -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(cargo);
     command.args(args).current_dir(root());
-    forget_ourselves(&mut command);
+    remove_own_package_variables(&mut command);
     find_libraries(&mut command);
     command
 }
 
-/// Takes away what the cargo that runs us says of our own package: build scripts look at it, and
-/// would build again what a cargo that was typed has built.
-fn forget_ourselves(command: &mut Command) {
+/// Removes the variables that `cargo xtask` sets about the package `xtask`. Build scripts read them,
+/// and would rebuild what a plain `cargo build` has built without them.
+fn remove_own_package_variables(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
@@ -40,20 +40,20 @@ fn forget_ourselves(command: &mut Command) {
     }
 }
 
-/// What `command` runs finds the libraries of `.tools/` wherever the target directory is; the
-/// rpath knows the usual place only.
+/// Lets the program of `command` find the libraries in `.tools/` wherever the target directory is;
+/// the rpath has the default place only.
 pub(crate) fn find_libraries(command: &mut Command) {
-    let ours = root().join(".tools/duckdb");
-    let theirs = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
-    let theirs = std::env::split_paths(&theirs).filter(|path| !path.as_os_str().is_empty());
-    let paths = std::iter::once(ours).chain(theirs);
-    // It can only fail for a path with a colon in it, and then the rpath still helps.
+    let own = root().join(".tools/duckdb");
+    let inherited = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    let inherited = std::env::split_paths(&inherited).filter(|path| !path.as_os_str().is_empty());
+    let paths = std::iter::once(own).chain(inherited);
+    // Fails only for a path with a colon in it; the rpath is the fallback.
     if let Ok(paths) = std::env::join_paths(paths) {
         command.env("LD_LIBRARY_PATH", paths);
     }
 }
 
-/// Runs `command` to its end; anything but success is an error that shows the command.
+/// Runs `command` to its end; an exit code other than 0 is an error that shows the command.
 pub(crate) fn check(mut command: Command) -> anyhow::Result<()> {
     let status = command
         .status()
@@ -64,7 +64,7 @@ pub(crate) fn check(mut command: Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What `command` writes to stdout.
+/// Runs `command` and returns its stdout; on failure the error has its stderr.
 pub(crate) fn output(mut command: Command) -> anyhow::Result<Vec<u8>> {
     let output = command
         .output()
@@ -80,7 +80,7 @@ pub(crate) fn output(mut command: Command) -> anyhow::Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-/// The command as a person would type it, less the path of the program.
+/// The command line, without the path of the program.
 pub(crate) fn shown(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let program = program.file_name().unwrap_or(program.as_os_str());
@@ -96,14 +96,14 @@ pub(crate) fn step<T>(name: &str, run: impl FnOnce() -> anyhow::Result<T>) -> an
     say(&format!("== {name}"));
     let started = Instant::now();
     let result = run();
-    let verdict = if result.is_ok() { "ok" } else { "FAILED" };
+    let outcome = if result.is_ok() { "ok" } else { "FAILED" };
     let seconds = started.elapsed().as_secs_f64();
-    say(&format!("== {name}: {verdict} in {seconds:.1} s"));
+    say(&format!("== {name}: {outcome} in {seconds:.1} s"));
     result.with_context(|| format!("step {name}"))
 }
 
-/// A line for the person who waits, out of the way of what a program prints.
+/// Prints a progress line to stderr; stdout is for results.
 pub(crate) fn say(line: &str) {
-    // Progress is not worth failing for.
+    // A closed stderr is no reason to fail.
     let _ = writeln!(std::io::stderr(), "{line}");
 }

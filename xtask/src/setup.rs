@@ -1,5 +1,5 @@
-//! The servers and libraries that the product needs, into `.tools/`: by the ordinary clients of
-//! two package registries, pinned to a version and a hash. A second run fetches nothing.
+//! Installs the servers and libraries that the product needs into `.tools/`, by the clients of two
+//! package registries, pinned to a version and a hash. A second run downloads nothing.
 
 mod fetch;
 mod tools;
@@ -12,12 +12,12 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use crate::run;
 use tools::{CLUSTER_TOOLS, TOOLS, Tool};
 
-/// What the product and its tests need.
+/// Installs the tools of the product and its tests.
 pub(crate) fn run() -> anyhow::Result<()> {
     install_missing(TOOLS)
 }
 
-/// What the charts and a cluster need besides.
+/// Installs the additional tools of the charts and of a cluster.
 pub(crate) fn for_clusters() -> anyhow::Result<()> {
     install_missing(CLUSTER_TOOLS)
 }
@@ -40,7 +40,7 @@ fn install_missing(tools: &[Tool]) -> anyhow::Result<()> {
     install_all(&missing, &dir)
 }
 
-/// Side by side, because most of the time is spent waiting for the network.
+/// Installs in parallel, because most of the time is spent waiting for the network.
 fn install_all(missing: &[&Tool], dir: &Path) -> anyhow::Result<()> {
     let bars = MultiProgress::new();
     let failures: Vec<String> = thread::scope(|scope| {
@@ -68,21 +68,16 @@ fn install_all(missing: &[&Tool], dir: &Path) -> anyhow::Result<()> {
 }
 
 fn install(tool: &Tool, dir: &Path, progress: &Progress) -> anyhow::Result<()> {
-    // Within `.tools`, so that the last step is a rename.
+    // Below `.tools`, so that the last step is a rename within one file system.
     let scratch = dir.join(format!(".fetch-{}-{}", tool.name, std::process::id()));
     fs::create_dir_all(&scratch)?;
-    let installed = install_by_way_of(&scratch, tool, dir, progress);
-    // What is left is rubbish, whether or not it worked.
+    let installed = install_in(&scratch, tool, dir, progress);
+    // Not needed any more, whether or not it succeeded.
     let _ = fs::remove_dir_all(&scratch);
     installed
 }
 
-fn install_by_way_of(
-    scratch: &Path,
-    tool: &Tool,
-    dir: &Path,
-    progress: &Progress,
-) -> anyhow::Result<()> {
+fn install_in(scratch: &Path, tool: &Tool, dir: &Path, progress: &Progress) -> anyhow::Result<()> {
     progress.show("downloading");
     let archive = fetch::download(tool, scratch)?;
     progress.show("checking");
@@ -104,7 +99,7 @@ fn install_by_way_of(
     Ok(())
 }
 
-/// Whether the file of just this version is there, whole.
+/// Whether the file of exactly this version is installed, with its full length.
 fn is_installed(tool: &Tool, dir: &Path) -> bool {
     let Ok(found) = fs::read_to_string(stamp_path(tool, dir)) else {
         return false;
@@ -112,7 +107,7 @@ fn is_installed(tool: &Tool, dir: &Path) -> bool {
     stamp(tool, &dir.join(tool.path)).is_ok_and(|expected| expected == found)
 }
 
-/// The pinned hash of the archive, and the size of the file that came out of it.
+/// The pinned hash of the archive, and the size of the unpacked file.
 fn stamp(tool: &Tool, file: &Path) -> anyhow::Result<String> {
     Ok(format!("{} {}\n", tool.sha256, fs::metadata(file)?.len()))
 }
@@ -121,7 +116,7 @@ fn stamp_path(tool: &Tool, dir: &Path) -> std::path::PathBuf {
     dir.join(format!("{}.stamp", tool.path))
 }
 
-/// A moving line per tool on a terminal, plain lines elsewhere.
+/// Progress of one tool: a spinner on a terminal, plain lines elsewhere.
 struct Progress {
     bar: ProgressBar,
     title: String,

@@ -1,4 +1,4 @@
-//! All tests, and one line that says how many.
+//! Runs all tests and prints one line with the counts.
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
@@ -28,7 +28,7 @@ pub(crate) struct Args {
 pub(crate) struct Summary {
     passed: u64,
     failed: u64,
-    /// Whether cargo itself was content: a test binary can also crash, or not compile.
+    /// Whether cargo exited with 0: a test binary can also crash, or not compile.
     success: bool,
 }
 
@@ -37,8 +37,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     conclude(all(args)?)
 }
 
-/// Builds the programs that the tests start, then runs every test to the end. The tests are built
-/// along, so that cargo resolves the features of the dependencies once and not twice.
+/// Builds the programs that the tests start, then runs every test. The tests are built in the same
+/// call, so that cargo resolves the features of the dependencies once.
 pub(crate) fn all(args: &Args) -> anyhow::Result<Summary> {
     let minio = args.minio.then(Minio::start).transpose()?;
     let features: &[&str] = match minio {
@@ -51,11 +51,11 @@ pub(crate) fn all(args: &Args) -> anyhow::Result<Summary> {
     let mut command = run::cargo(&["test", "--workspace", "--no-fail-fast"]);
     command.args(features).args(&args.rest);
     command.envs(minio.iter().flat_map(Minio::environment));
-    follow(command)
+    run_and_count(command)
 }
 
-/// Runs a test runner to its end, shows what it says, and counts.
-pub(crate) fn follow(mut command: Command) -> anyhow::Result<Summary> {
+/// Runs a test runner to its end, prints its output, and counts the results.
+pub(crate) fn run_and_count(mut command: Command) -> anyhow::Result<Summary> {
     command.stdout(Stdio::piped());
     let mut child = command.spawn().context("start the tests")?;
     let lines = BufReader::new(child.stdout.take().expect("stdout is piped"));
@@ -70,7 +70,7 @@ pub(crate) fn follow(mut command: Command) -> anyhow::Result<Summary> {
     Ok(summary)
 }
 
-/// The last line that anybody prints.
+/// Prints the counts as the last line; exits with 1 when a test failed.
 pub(crate) fn conclude(summary: Summary) -> anyhow::Result<()> {
     let Summary { passed, failed, .. } = summary;
     if !summary.success && failed == 0 {
@@ -84,8 +84,8 @@ pub(crate) fn conclude(summary: Summary) -> anyhow::Result<()> {
 }
 
 impl Summary {
-    /// Of something that should have run tests and could not.
-    pub(crate) fn of_nothing(error: &anyhow::Error) -> Self {
+    /// One failure, for tests that could not be started.
+    pub(crate) fn of_failed_start(error: &anyhow::Error) -> Self {
         run::say(&format!("error: {error:#}"));
         Self {
             failed: 1,
@@ -101,7 +101,7 @@ impl Summary {
         }
     }
 
-    /// Counts `test result: ok. 22 passed; 1 failed; …`; any other line is none of ours.
+    /// Adds a line like `test result: ok. 22 passed; 1 failed; …`; ignores every other line.
     fn add(&mut self, line: &str) {
         let Some((_, counts)) = line
             .strip_prefix("test result: ")

@@ -1,5 +1,5 @@
-//! One vocabulary: no banned word, no constant that does not say of what, and a glossary that has
-//! the words of the code and no others.
+//! Checks the vocabulary: no banned word, no constant whose name lacks a subject, and the same terms
+//! in the glossary and in the code.
 
 use anyhow::{Context as _, bail};
 
@@ -10,9 +10,9 @@ mod words;
 
 use rules::{Banned, Glossary};
 
-/// Where the decisions of the past stand in the words of their time.
-const HISTORY: &str = "docs/adr/";
-/// The lists name the words that they ban.
+/// Old decisions, which keep the words of their time, and the list of renamed things.
+const HISTORY: [&str; 2] = ["docs/adr/", "docs/upgrading.md"];
+/// The lists of words contain the banned ones.
 const LISTS: &str = "xtask/src/vocabulary";
 const GLOSSARY: &str = "docs/glossary.md";
 
@@ -46,7 +46,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Every tracked file that a person reads, but the decisions of the past and the lists of words.
+/// Every source file and document, without those of [`HISTORY`] and the lists of words.
 fn sources() -> anyhow::Result<Vec<Source>> {
     let mut git = std::process::Command::new("git");
     git.args(["ls-files", "-z", "*.rs", "*.lua", "*.md", "*.yaml", "*.tpl"])
@@ -55,22 +55,26 @@ fn sources() -> anyhow::Result<Vec<Source>> {
     let listed = run::output(git).context("list the files")?;
     let listed = String::from_utf8(listed).context("read the list of files")?;
     let read = |path: &str| {
-        // A file that was deleted but not committed yet is no file.
+        // A deleted file is still listed until the deletion is committed.
         let text = std::fs::read_to_string(run::root().join(path)).ok()?;
         let path = path.to_owned();
         Some(Source { path, text })
     };
     let files = listed.split_terminator('\0');
-    let files = files.filter(|path| !path.starts_with(HISTORY) && !path.starts_with(LISTS));
+    let is_exempt = |path: &str| {
+        let mut exempt = HISTORY.iter().chain([&LISTS]);
+        exempt.any(|prefix| path.starts_with(prefix))
+    };
+    let files = files.filter(|path| !is_exempt(path));
     Ok(files.filter_map(read).collect())
 }
 
 fn is_code(path: &str) -> bool {
-    let ours = ["crates/", "services/", "cli/", "proto/"];
-    path.ends_with(".rs") && ours.iter().any(|folder| path.starts_with(folder))
+    let folders = ["crates/", "services/", "cli/", "proto/"];
+    path.ends_with(".rs") && folders.iter().any(|folder| path.starts_with(folder))
 }
 
-/// Where the types lie that other packages meet.
+/// Whether the file defines types that other packages use.
 fn is_public(path: &str) -> bool {
     let crates = path.starts_with("crates/") && !path.starts_with("crates/testkit/");
     path.ends_with(".rs") && crates && !path.contains("/tests/")

@@ -52,7 +52,7 @@
 {{- end }}
 {{- end }}
 
-{{/* Of every program: (list . .Values.ingest) */}}
+{{/* Environment variables of every program: (list . .Values.ingest) */}}
 {{- define "isotherm.env.common" -}}
 {{- $root := first . }}
 - name: ISOTHERM_LOG

@@ -2,7 +2,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" }}
 {{- end }}
 
-{{/* The stem of every name. Short enough that "-hot-writer" and what Kubernetes adds still fit. */}}
+{{/* The prefix of every name, short enough for "-hot-writer" and the suffixes of Kubernetes. */}}
 {{- define "isotherm.fullname" -}}
 {{- if .Values.fullnameOverride }}
 {{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
@@ -13,7 +13,7 @@
 {{- end }}
 {{- end }}
 
-{{/* What a selector may look at: never changed after the first install. */}}
+{{/* The labels of selectors, which must not change after the first install. */}}
 {{- define "isotherm.selector" -}}
 app.kubernetes.io/name: {{ include "isotherm.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}

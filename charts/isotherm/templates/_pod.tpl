@@ -21,7 +21,7 @@ annotations:
 {{- $values := last . }}
 serviceAccountName: {{ include "isotherm.fullname" $root }}-{{ include "isotherm.account" $component }}
 automountServiceAccountToken: {{ eq $component "operator" }}
-# A Service named after a flag would otherwise set that flag.
+# Otherwise Kubernetes adds variables for Services, and one named after a flag would set that flag.
 enableServiceLinks: false
 {{- with $root.Values.imagePullSecrets }}
 imagePullSecrets:
@@ -46,7 +46,7 @@ affinity:
 {{- end }}
 {{- end }}
 
-{{/* Over nodes and zones, as well as it goes. (list . "component" .Values.component) */}}
+{{/* Spreads over nodes and zones, best effort: (list . "component" .Values.component) */}}
 {{- define "isotherm.spread" -}}
 topologySpreadConstraints:
 {{- with (last .).topologySpreadConstraints }}
@@ -92,7 +92,7 @@ resources:
   {{- toYaml (last .).resources | nindent 2 }}
 {{- end }}
 
-{{/* Alive means that it serves, ready that it wants traffic. Starting may take long: segments are opened. */}}
+{{/* livez: the process serves. readyz: it accepts traffic. The start may take long: segments are opened. */}}
 {{- define "isotherm.probes" -}}
 startupProbe:
   httpGet: {path: /livez, port: admin}
@@ -110,7 +110,7 @@ readinessProbe:
   failureThreshold: 3
 {{- end }}
 
-{{/* Only who reads or writes the bucket gets the identity that may. */}}
+{{/* The service account: only components that use the bucket get the one that may. */}}
 {{- define "isotherm.account" -}}
 {{- if eq . "operator" }}operator
 {{- else if has . (list "compactor" "query" "archiver") }}bucket

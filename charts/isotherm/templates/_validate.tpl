@@ -1,4 +1,4 @@
-{{/* What the schema cannot say: the sentences a person reads instead of a failing pod. */}}
+{{/* Checks that the schema cannot express, with messages instead of a failing pod. */}}
 {{- define "isotherm.validate" -}}
 {{- if include "isotherm.dev" . }}
 {{- include "isotherm.refuseBoth" . }}

@@ -1,5 +1,5 @@
-//! When the events are in a tier. The hot tier is asked for its cursors directly: its watermark is
-//! published a few times a second only, which is long against the time of a short run.
+//! Waits until a tier has the events. The cursors of the hot tier are read from its server: the
+//! watermark is published only a few times a second, too coarse for a short run.
 
 use std::{
     collections::BTreeMap,
@@ -15,21 +15,21 @@ use tokio::{
 
 use crate::client::{Client, JSON};
 
-/// The sequence of each partition's log that must be reached.
-type Ends = BTreeMap<String, u64>;
+/// A sequence for each partition: the target, or how far a tier is.
+type PartitionSeqs = BTreeMap<String, u64>;
 
-const HOT_POLL: Duration = Duration::from_millis(5);
-const WARM_POLL: Duration = Duration::from_millis(50);
-/// Without any progress for so long, something is broken.
-const PATIENCE: Duration = Duration::from_secs(60);
+const HOT_POLL_INTERVAL: Duration = Duration::from_millis(5);
+const WARM_POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Time without progress after which the run fails.
+const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The cursors of the hot tier, read in the server's own protocol.
+/// Reader of the hot tier's cursors, by the protocol of Redis.
 #[derive(Debug)]
-pub(super) struct Hot {
+pub(super) struct HotCursors {
     server: BufReader<TcpStream>,
 }
 
-impl Hot {
+impl HotCursors {
     pub(super) async fn connect(address: &str) -> anyhow::Result<Self> {
         let server = TcpStream::connect(address)
             .await
@@ -38,22 +38,23 @@ impl Hot {
         Ok(Self { server })
     }
 
-    /// Waits until every cursor has reached its end.
-    pub(super) async fn wait(&mut self, ends: &Ends) -> anyhow::Result<()> {
+    /// Waits until every cursor has reached its target. Fails after [`STALL_TIMEOUT`] without progress.
+    pub(super) async fn wait(&mut self, targets: &PartitionSeqs) -> anyhow::Result<()> {
         let mut progress = Progress::new("hot");
         loop {
-            let mut reached = Ends::new();
-            for partition in ends.keys() {
+            let mut reached = PartitionSeqs::new();
+            for partition in targets.keys() {
                 let last = self.last(partition).await.context("read a hot cursor")?;
                 reached.insert(partition.clone(), last);
             }
-            if progress.is_done(ends, reached)? {
+            if progress.is_done(targets, reached)? {
                 return Ok(());
             }
-            tokio::time::sleep(HOT_POLL).await;
+            tokio::time::sleep(HOT_POLL_INTERVAL).await;
         }
     }
 
+    /// The last sequence of a partition; 0 without a cursor.
     async fn last(&mut self, partition: &str) -> anyhow::Result<u64> {
         let (slot, _epoch) = partition
             .rsplit_once('e')
@@ -76,49 +77,50 @@ impl Hot {
     }
 }
 
-/// The watermarks of the warm tier, as the query service knows them.
+/// Reader of the warm tier's watermarks, from the query service.
 #[derive(Debug)]
-pub(super) struct Warm {
+pub(super) struct WarmWatermarks {
     query: Client,
 }
 
 #[derive(Deserialize)]
-struct Watermarks {
-    partitions: Vec<Partition>,
+struct WatermarksAnswer {
+    partitions: Vec<PartitionWatermarks>,
 }
 
 #[derive(Deserialize)]
-struct Partition {
+struct PartitionWatermarks {
     partition: String,
-    warm: Option<Committed>,
+    warm: Option<WarmWatermark>,
 }
 
 #[derive(Deserialize)]
-struct Committed {
+struct WarmWatermark {
     committed: u64,
 }
 
-impl Warm {
+impl WarmWatermarks {
     pub(super) fn new(query: Client) -> Self {
         Self { query }
     }
 
-    /// Waits until every partition is committed to its end.
-    pub(super) async fn wait(&self, ends: &Ends) -> anyhow::Result<()> {
+    /// Waits until every partition is committed up to its target. Fails after [`STALL_TIMEOUT`] without
+    /// progress.
+    pub(super) async fn wait(&self, targets: &PartitionSeqs) -> anyhow::Result<()> {
         let mut progress = Progress::new("warm");
         loop {
             let reached = self.committed().await.context("read the watermarks")?;
-            if progress.is_done(ends, reached)? {
+            if progress.is_done(targets, reached)? {
                 return Ok(());
             }
-            tokio::time::sleep(WARM_POLL).await;
+            tokio::time::sleep(WARM_POLL_INTERVAL).await;
         }
     }
 
-    async fn committed(&self) -> anyhow::Result<Ends> {
+    async fn committed(&self) -> anyhow::Result<PartitionSeqs> {
         let url = self.query.url(&["v1", "watermarks"]);
         let response = self.query.send(self.query.get(url, JSON)).await?;
-        let known: Watermarks = serde_json::from_slice(&response.bytes().await?)?;
+        let known: WatermarksAnswer = serde_json::from_slice(&response.bytes().await?)?;
         let committed = known
             .partitions
             .into_iter()
@@ -127,34 +129,34 @@ impl Warm {
     }
 }
 
-/// How far a tier is, and since when.
+/// The sequences that a tier has reached, and when they last changed.
 #[derive(Debug)]
 struct Progress {
     tier: &'static str,
-    reached: Ends,
-    since: Instant,
+    reached: PartitionSeqs,
+    changed_at: Instant,
 }
 
 impl Progress {
     fn new(tier: &'static str) -> Self {
         Self {
             tier,
-            reached: Ends::new(),
-            since: Instant::now(),
+            reached: PartitionSeqs::new(),
+            changed_at: Instant::now(),
         }
     }
 
-    fn is_done(&mut self, ends: &Ends, reached: Ends) -> anyhow::Result<bool> {
+    fn is_done(&mut self, targets: &PartitionSeqs, reached: PartitionSeqs) -> anyhow::Result<bool> {
         if reached != self.reached {
-            (self.reached, self.since) = (reached, Instant::now());
+            (self.reached, self.changed_at) = (reached, Instant::now());
         }
-        let behind = ends
-            .iter()
-            .find(|(partition, end)| self.reached.get(*partition).is_none_or(|seq| seq < end));
+        let behind = targets.iter().find(|(partition, target)| {
+            self.reached.get(*partition).is_none_or(|seq| seq < target)
+        });
         match behind {
             None => Ok(true),
-            Some((partition, end)) if self.since.elapsed() > PATIENCE => bail!(
-                "the {} tier stands still at {:?} of {end} in partition {partition}",
+            Some((partition, target)) if self.changed_at.elapsed() > STALL_TIMEOUT => bail!(
+                "the {} tier stands still at {:?} of {target} in partition {partition}",
                 self.tier,
                 self.reached.get(partition).copied().unwrap_or(0),
             ),
@@ -167,16 +169,16 @@ impl Progress {
 mod tests {
     use super::*;
 
-    fn ends(list: &[(&str, u64)]) -> Ends {
+    fn seqs(list: &[(&str, u64)]) -> PartitionSeqs {
         let list = list.iter().map(|(name, seq)| ((*name).to_owned(), *seq));
         list.collect()
     }
 
     #[test]
-    fn a_tier_is_there_when_its_last_partition_is() {
-        let wanted = ends(&[("g1p00e1", 5), ("g1p01e1", 7)]);
+    fn a_tier_is_done_when_its_last_partition_is() {
+        let wanted = seqs(&[("g1p00e1", 5), ("g1p01e1", 7)]);
         let mut progress = Progress::new("hot");
-        let mut is_done = |list: &[(&str, u64)]| progress.is_done(&wanted, ends(list)).unwrap();
+        let mut is_done = |list: &[(&str, u64)]| progress.is_done(&wanted, seqs(list)).unwrap();
         assert!(!is_done(&[]));
         assert!(!is_done(&[("g1p01e1", 9)]));
         assert!(!is_done(&[("g1p00e1", 4), ("g1p01e1", 7)]));
@@ -189,7 +191,7 @@ mod tests {
             {"partition": "g1p00e1", "log": {"last": 9}, "warm": {"committed": 7, "sealed": 2}},
             {"partition": "g1p01e1", "log": {"last": 0}}
         ]}"#;
-        let known: Watermarks = serde_json::from_str(json).unwrap();
+        let known: WatermarksAnswer = serde_json::from_str(json).unwrap();
         assert_eq!(known.partitions[0].warm.as_ref().unwrap().committed, 7);
         assert!(known.partitions[1].warm.is_none());
     }

@@ -1,4 +1,5 @@
-//! The load: requests cut ahead, posted over a few connections, each waiting for its answer.
+//! The load generator: prepares all requests, then posts them over a few connections, one request at a
+//! time on each.
 
 use std::{
     collections::BTreeMap,
@@ -17,26 +18,27 @@ use url::Url;
 
 use crate::client::{Client, NDJSON};
 
-const CONNECTIONS: usize = 4;
-const REQUEST_LIMIT: Duration = Duration::from_secs(60);
+/// Number of concurrent requests.
+const LOAD_CONNECTIONS: usize = 4;
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What the posting of all requests came to.
+/// The result of posting all requests.
 #[derive(Debug, Default)]
-pub(super) struct Load {
+pub(super) struct LoadResult {
     pub(super) acked: usize,
-    /// Of each request, sorted.
+    /// Latency of each request, ascending.
     pub(super) latencies: Vec<Duration>,
-    /// The sequence up to which each partition's log holds the events.
-    pub(super) ends: BTreeMap<String, u64>,
+    /// Per partition, the last sequence of its log with an event of the load.
+    pub(super) targets: BTreeMap<String, u64>,
 }
 
 #[derive(Deserialize)]
-struct Receipt {
+struct LoadReceipt {
     acked: usize,
     watermark: BTreeMap<String, u64>,
 }
 
-/// Cuts NDJSON into bodies of at most `batch` lines that share its memory; counts the lines.
+/// Cuts NDJSON into bodies of at most `batch` lines, without copying. Returns the number of lines too.
 pub(super) fn requests(file: &Bytes, batch: usize) -> (usize, Vec<Bytes>) {
     let (mut lines, mut from, mut bodies) = (0, 0, Vec::new());
     let ends = file.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
@@ -55,22 +57,22 @@ pub(super) fn requests(file: &Bytes, batch: usize) -> (usize, Vec<Bytes>) {
 }
 
 /// Posts all requests, in no particular order.
-pub(super) async fn post(client: &Client, requests: Vec<Bytes>) -> anyhow::Result<Load> {
+pub(super) async fn post(client: &Client, requests: Vec<Bytes>) -> anyhow::Result<LoadResult> {
     let (url, requests) = (client.url(&["v1", "events"]), Arc::new(requests));
     let next = Arc::new(AtomicUsize::new(0));
     let mut connections = JoinSet::new();
-    for _ in 0..CONNECTIONS {
+    for _ in 0..LOAD_CONNECTIONS {
         let (client, url) = (client.clone(), url.clone());
         let (requests, next) = (Arc::clone(&requests), Arc::clone(&next));
         connections.spawn(async move {
-            let mut load = Load::default();
+            let mut load = LoadResult::default();
             while let Some(body) = requests.get(next.fetch_add(1, Ordering::Relaxed)) {
                 load.post(&client, url.clone(), body.clone()).await?;
             }
             anyhow::Ok(load)
         });
     }
-    let mut all = Load::default();
+    let mut all = LoadResult::default();
     while let Some(load) = connections.join_next().await {
         all.add(load.context("a connection")??);
     }
@@ -78,29 +80,29 @@ pub(super) async fn post(client: &Client, requests: Vec<Bytes>) -> anyhow::Resul
     Ok(all)
 }
 
-impl Load {
+impl LoadResult {
     async fn post(&mut self, client: &Client, url: Url, body: Bytes) -> anyhow::Result<()> {
         let request = client.post(url, NDJSON, Vec::new()).body(body);
         let started = Instant::now();
-        let response = client.send(request.timeout(REQUEST_LIMIT)).await?;
+        let response = client.send(request.timeout(REQUEST_TIMEOUT)).await?;
         let body = response.bytes().await.context("read the receipt")?;
         self.latencies.push(started.elapsed());
-        let receipt: Receipt = serde_json::from_slice(&body).context("read the receipt")?;
+        let receipt: LoadReceipt = serde_json::from_slice(&body).context("read the receipt")?;
         self.acked += receipt.acked;
-        self.reach(receipt.watermark);
+        self.raise_targets(receipt.watermark);
         Ok(())
     }
 
     fn add(&mut self, other: Self) {
         self.acked += other.acked;
         self.latencies.extend(other.latencies);
-        self.reach(other.ends);
+        self.raise_targets(other.targets);
     }
 
-    fn reach(&mut self, ends: BTreeMap<String, u64>) {
-        for (partition, seq) in ends {
-            let end = self.ends.entry(partition).or_default();
-            *end = seq.max(*end);
+    fn raise_targets(&mut self, targets: BTreeMap<String, u64>) {
+        for (partition, seq) in targets {
+            let target = self.targets.entry(partition).or_default();
+            *target = seq.max(*target);
         }
     }
 }

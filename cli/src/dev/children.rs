@@ -1,4 +1,4 @@
-//! The processes that `dev` looks after: started in order, stopped in reverse, never left behind.
+//! The child processes of `dev`: started in order, stopped in reverse, never left running.
 
 use std::{
     env,
@@ -21,11 +21,12 @@ use nix::{
 
 use super::programs;
 
-const POLL: Duration = Duration::from_millis(50);
-/// How many lines of a dead program's log are shown.
+/// Interval at which processes are checked.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Lines shown of the log of a program that failed.
 const SHOWN_LINES: usize = 12;
 
-/// In which order programs stop: services first, then what they stand on.
+/// The group in which a program is stopped: services first, then the servers that they need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Layer {
     Server,
@@ -33,7 +34,8 @@ pub(crate) enum Layer {
 }
 
 impl Layer {
-    fn patience(self) -> Duration {
+    /// Time between SIGTERM and SIGKILL.
+    fn stop_timeout(self) -> Duration {
         match self {
             Self::Service => Duration::from_secs(5),
             Self::Server => Duration::from_secs(3),
@@ -41,16 +43,17 @@ impl Layer {
     }
 }
 
-/// What a program takes of the machine that all of them are on.
+/// CPU priority and threads of a program, on a machine that all of them share.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Share {
-    /// How far it stands back behind the others.
+pub(crate) struct CpuSettings {
+    /// Nice value: higher is a lower priority.
     pub(crate) nice: i32,
-    /// One of ours has half as many threads as there are cores: several work at the same time.
+    /// Limits our own programs to half as many worker threads as there are cores, since several of them
+    /// work at the same time.
     pub(crate) half_of_the_cores: bool,
 }
 
-/// How many threads our programs have; the user may set it.
+/// Number of worker threads of our programs; a value set by the user takes precedence.
 const THREADS: &str = "TOKIO_WORKER_THREADS";
 
 #[derive(Debug)]
@@ -61,6 +64,7 @@ struct Child {
     log: PathBuf,
 }
 
+/// All running children, in the order in which they were started.
 #[derive(Debug)]
 pub(crate) struct Children {
     logs: PathBuf,
@@ -83,28 +87,28 @@ impl Children {
         layer: Layer,
         program: &Path,
         args: Vec<OsString>,
-        share: Share,
+        cpu: CpuSettings,
     ) -> anyhow::Result<()> {
         let log = self.logs.join(format!("{name}.log"));
         let file = new_log(&log).with_context(|| format!("write {}", log.display()))?;
-        let itself = env::current_exe().context("find this program")?;
-        let mut command = Command::new(itself);
+        let own_program = env::current_exe().context("find this program")?;
+        let mut command = Command::new(own_program);
         if let Some(path) = programs::library_path() {
             command.env("LD_LIBRARY_PATH", path);
         }
-        if share.half_of_the_cores && env::var_os(THREADS).is_none() {
+        if cpu.half_of_the_cores && env::var_os(THREADS).is_none() {
             let cores = thread::available_parallelism().map_or(1, NonZero::get);
             command.env(THREADS, (cores / 2).max(1).to_string());
         }
         let process = command
             .args(["__exec", "--parent", &process::id().to_string()])
-            .args(["--nice", &share.nice.to_string(), "--"])
+            .args(["--nice", &cpu.nice.to_string(), "--"])
             .arg(program)
             .args(args)
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file)
-            // Ctrl-C is for us alone: we stop them in order.
+            // In a group of its own, Ctrl-C does not reach it: `stop` stops the children in order.
             .process_group(0)
             .spawn()
             .with_context(|| format!("start {name}"))?;
@@ -117,8 +121,8 @@ impl Children {
         Ok(())
     }
 
-    /// Fails when one of them has ended, and says what it said last.
-    pub(crate) fn must_live(&mut self) -> anyhow::Result<()> {
+    /// Fails when one of them has ended, with the end of its log.
+    pub(crate) fn check_alive(&mut self) -> anyhow::Result<()> {
         for child in &mut self.children {
             if let Some(status) = child.process.try_wait()? {
                 return Err(child.exit_report(status));
@@ -127,16 +131,16 @@ impl Children {
         Ok(())
     }
 
-    /// Never returns well: fails as soon as one of them ends.
+    /// Runs until one of them ends, which is an error; never returns `Ok`.
     pub(crate) async fn watch(&mut self) -> anyhow::Result<()> {
         loop {
-            self.must_live()?;
-            tokio::time::sleep(POLL).await;
+            self.check_alive()?;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// Waits until `ready` holds while all of them live.
-    pub(crate) async fn until(
+    /// Polls `ready` until it is true. Fails after `limit`, or when one of them ends.
+    pub(crate) async fn wait_ready(
         &mut self,
         name: &str,
         limit: Duration,
@@ -144,7 +148,7 @@ impl Children {
     ) -> anyhow::Result<()> {
         let deadline = Instant::now() + limit;
         while !ready().await {
-            self.must_live()?;
+            self.check_alive()?;
             if Instant::now() >= deadline {
                 let log = self.logs.join(format!("{name}.log"));
                 bail!(
@@ -154,23 +158,23 @@ impl Children {
                     last_lines(&log)
                 );
             }
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         Ok(())
     }
 
-    /// Stops services, then servers; kills what does not stop in time. All within 9 s.
+    /// Stops services, then servers, and kills those that do not stop in time; within 9 s.
     pub(crate) async fn stop(&mut self) {
         for layer in [Layer::Service, Layer::Server] {
             self.signal(layer, Signal::SIGTERM);
-            let deadline = Instant::now() + layer.patience();
+            let deadline = Instant::now() + layer.stop_timeout();
             while self.any_alive(layer) && Instant::now() < deadline {
-                tokio::time::sleep(POLL).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
             self.signal(layer, Signal::SIGKILL);
         }
         for child in &mut self.children {
-            // Fails only when it was waited for already.
+            // It fails only when the process was reaped already.
             let _ = child.process.wait();
         }
         self.children.clear();
@@ -191,8 +195,8 @@ impl Children {
             .filter(|child| child.layer == layer)
         {
             if child.is_alive() {
-                // It may have ended between the two lines; it is not yet waited for, so its
-                // number belongs to nobody else.
+                // It may have ended since the check, but it is not reaped yet, so its pid cannot belong
+                // to another process.
                 let _ = kill(child.pid(), signal);
             }
         }
@@ -210,14 +214,14 @@ impl Child {
 
     fn exit_report(&self, status: ExitStatus) -> anyhow::Error {
         let log = String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned();
-        // What our programs say last is meant for people; the rest of their logs is not.
-        let said = log
+        // Our programs end with a line for people, `error: ...`; then the rest of the log is not shown.
+        let message = log
             .lines()
             .last()
             .and_then(|line| line.strip_prefix("error: "));
-        if let Some(said) = said {
+        if let Some(message) = message {
             let (name, log) = (self.name, self.log.display());
-            return anyhow!("{name} ended, so everything is stopped: {said} (its log is {log})");
+            return anyhow!("{name} ended, so everything is stopped: {message} (its log is {log})");
         }
         anyhow!(
             "{} ended ({status}), so everything is stopped; the end of {}:\n{}",
@@ -228,7 +232,7 @@ impl Child {
     }
 }
 
-/// The log of the run before is kept once.
+/// Creates the log file; keeps the log of the previous run as `.log.1`.
 fn new_log(path: &Path) -> io::Result<File> {
     if path.exists() {
         fs::rename(path, path.with_extension("log.1"))?;

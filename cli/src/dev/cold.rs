@@ -1,4 +1,4 @@
-//! Where the cold tier lies: a folder that is made, or a bucket whose keys are there.
+//! Location of the cold tier: a folder, which is created, or a bucket, whose keys must be set.
 
 use std::{
     env, fs,
@@ -10,9 +10,9 @@ use anyhow::Context as _;
 
 use crate::exit::Usage;
 
-const KEYS: [&str; 2] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
-/// Any of them says where the services get keys instead.
-const OTHER_WAYS: [&str; 5] = [
+const KEY_VARIABLES: [&str; 2] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+/// Variables of other ways to get credentials; any of them replaces the keys.
+const OTHER_CREDENTIALS: [&str; 5] = [
     "AWS_WEB_IDENTITY_TOKEN_FILE",
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
@@ -20,7 +20,7 @@ const OTHER_WAYS: [&str; 5] = [
     "AWS_SKIP_SIGNATURE",
 ];
 
-/// Refuses what the services would refuse, before any of them is started.
+/// Refuses a location that the services would refuse, before any of them is started.
 pub(super) fn check(cold: Option<&str>) -> Result<(), Usage> {
     let is_set = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty());
     match cold.and_then(|url| refusal(url, is_set)) {
@@ -39,8 +39,11 @@ fn refusal(cold: &str, is_set: impl Fn(&str) -> bool) -> Option<String> {
             "--cold {cold}: the cold tier lies in a folder or at s3://bucket/prefix"
         ));
     }
-    let missing: Vec<&str> = KEYS.into_iter().filter(|name| !is_set(name)).collect();
-    if missing.is_empty() || OTHER_WAYS.into_iter().any(is_set) {
+    let missing: Vec<&str> = KEY_VARIABLES
+        .into_iter()
+        .filter(|name| !is_set(name))
+        .collect();
+    if missing.is_empty() || OTHER_CREDENTIALS.into_iter().any(is_set) {
         return None;
     }
     let is = if missing.len() == 1 { "is" } else { "are" };
@@ -51,19 +54,21 @@ fn refusal(cold: &str, is_set: impl Fn(&str) -> bool) -> Option<String> {
     ))
 }
 
-/// In the data folder: where its cold tier lies. What has gone there is nowhere else.
-pub(super) const KEPT: &str = "COLD";
-/// The default, within the data folder, which may be moved.
-const WITHIN: &str = "cold";
+/// File of the data folder that records the location of its cold tier. Archived events are stored only
+/// there, so the location must not change.
+pub(super) const COLD_URL_FILE: &str = "COLD";
+/// The default: a folder within the data folder. It is recorded as a relative path, so that the data
+/// folder may be moved.
+const DEFAULT_FOLDER: &str = "cold";
 
-/// The cold tier of the data folder: that of its first start, whether it is given again or not.
+/// Returns the location of the cold tier: that of the first start on this data folder.
 pub(super) fn url(given: Option<String>, data: &Path) -> anyhow::Result<String> {
     let given = given.map(|cold| absolute(&cold)).transpose()?;
-    let given = given.map(|cold| match Path::new(&cold) == data.join(WITHIN) {
-        true => WITHIN.to_owned(),
+    let given = given.map(|cold| match Path::new(&cold) == data.join(DEFAULT_FOLDER) {
+        true => DEFAULT_FOLDER.to_owned(),
         false => cold,
     });
-    let file = data.join(KEPT);
+    let file = data.join(COLD_URL_FILE);
     let kept = match fs::read_to_string(&file) {
         Ok(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
         Err(error) if error.kind() == ErrorKind::NotFound => None,
@@ -75,8 +80,8 @@ pub(super) fn url(given: Option<String>, data: &Path) -> anyhow::Result<String> 
             .with_context(|| format!("write {}", file.display()))?;
     }
     match chosen.as_str() {
-        WITHIN => made(&data.join(WITHIN).to_string_lossy()),
-        _ => made(&chosen),
+        DEFAULT_FOLDER => create_folder(&data.join(DEFAULT_FOLDER).to_string_lossy()),
+        _ => create_folder(&chosen),
     }
 }
 
@@ -89,26 +94,26 @@ fn choose(kept: Option<&str>, given: Option<String>, file: &Path) -> Result<Stri
             file.display()
         ))),
         (Some(kept), _) => Ok(kept.to_owned()),
-        (None, given) => Ok(given.unwrap_or_else(|| WITHIN.to_owned())),
+        (None, given) => Ok(given.unwrap_or_else(|| DEFAULT_FOLDER.to_owned())),
     }
 }
 
-/// A folder that is not there yet is named as it will be; a URL stays as it is.
+/// Makes a path absolute, even when it does not exist yet; returns a URL unchanged.
 fn absolute(cold: &str) -> anyhow::Result<String> {
     if cold.contains("://") {
         return Ok(cold.to_owned());
     }
     let dir = path::absolute(cold).with_context(|| format!("--cold {cold}"))?;
-    // As it will be called when it is there: whatever is there already has its real name.
-    let there = dir.ancestors().find_map(|above| {
+    // The same path as after its creation: the part that exists is resolved, the rest is appended.
+    let resolved = dir.ancestors().find_map(|above| {
         let (real, rest) = (above.canonicalize().ok()?, dir.strip_prefix(above).ok()?);
         Some(real.join(rest).components().collect::<PathBuf>())
     });
-    Ok(there.unwrap_or(dir).to_string_lossy().into_owned())
+    Ok(resolved.unwrap_or(dir).to_string_lossy().into_owned())
 }
 
-/// A folder is made and made absolute; a URL stays as it is.
-fn made(cold: &str) -> anyhow::Result<String> {
+/// Creates a folder and returns its absolute path; returns a URL unchanged.
+fn create_folder(cold: &str) -> anyhow::Result<String> {
     if cold.contains("://") {
         return Ok(cold.to_owned());
     }
@@ -134,8 +139,8 @@ mod tests {
             half.contains(": AWS_SECRET_ACCESS_KEY is not set"),
             "{half}"
         );
-        assert_eq!(said(&KEYS), None);
-        for way in OTHER_WAYS {
+        assert_eq!(said(&KEY_VARIABLES), None);
+        for way in OTHER_CREDENTIALS {
             assert_eq!(said(&[way]), None, "{way}");
         }
     }
@@ -152,7 +157,7 @@ mod tests {
         let said = start(Some("s3://b/q"), &data).unwrap_err().to_string();
         assert!(said.contains("is s3://b/p,"), "{said}");
 
-        fs::remove_file(data.join(KEPT)).unwrap();
+        fs::remove_file(data.join(COLD_URL_FILE)).unwrap();
         let within = start(None, &data).unwrap();
         assert!(within.ends_with("/data/cold"));
         assert_eq!(start(Some(&within), &data).unwrap(), within);
@@ -165,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_needs_no_keys_and_other_addresses_are_none() {
+    fn a_folder_needs_no_keys_and_other_schemes_are_refused() {
         for cold in ["cold", "/srv/cold", "file:///srv/cold"] {
             assert_eq!(refusal(cold, |_| false), None, "{cold}");
         }

@@ -1,4 +1,4 @@
-//! `isotherm __exec`: becomes another program, tied to the process that started it.
+//! `isotherm __exec`: sets the priority and the parent-death signal, then executes another program.
 
 use std::{ffi::OsString, os::unix::process::CommandExt as _, process::Command};
 
@@ -6,19 +6,19 @@ use anyhow::{Context as _, anyhow};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Who must be the parent; the program is killed when it ends.
+    /// The pid of the parent; the program is killed when it ends.
     #[arg(long)]
     parent: i32,
-    /// How many steps the program stands back behind others when they want the processor too.
+    /// The nice value of the program.
     #[arg(long, default_value_t = 0)]
     nice: i32,
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
 }
 
-/// Returns only when it cannot become the program.
+/// Replaces this process by the program; returns only on failure.
 pub(crate) fn run(args: &Args) -> anyhow::Error {
-    if let Err(error) = die_with(args.parent) {
+    if let Err(error) = kill_on_parent_death(args.parent) {
         return error;
     }
     if let Err(error) = rustix::process::nice(args.nice) {
@@ -32,21 +32,22 @@ pub(crate) fn run(args: &Args) -> anyhow::Error {
     anyhow!(error).context(format!("start {}", program.to_string_lossy()))
 }
 
-/// The kernel kills this process when the thread that started it ends. It stays so through exec.
+/// Asks the kernel to kill this process when the thread that started it ends. The setting survives
+/// exec.
 #[cfg(target_os = "linux")]
-fn die_with(parent: i32) -> anyhow::Result<()> {
+fn kill_on_parent_death(parent: i32) -> anyhow::Result<()> {
     use nix::{
         sys::{prctl::set_pdeathsig, signal::Signal},
         unistd::getppid,
     };
 
     set_pdeathsig(Signal::SIGKILL).context("tie this process to its parent")?;
-    // The parent may have died before the line above.
+    // The parent may have ended before the signal was set.
     anyhow::ensure!(getppid().as_raw() == parent, "the parent process is gone");
     Ok(())
 }
 
 #[cfg(not(target_os = "linux"))]
-fn die_with(_parent: i32) -> anyhow::Result<()> {
+fn kill_on_parent_death(_parent: i32) -> anyhow::Result<()> {
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! The data folder of one `dev`: made when it is not there, and taken away again when nothing came
-//! of it.
+//! The data folder of one `dev`: created when it is missing, and removed again when the start fails
+//! before anything was stored in it.
 
 use std::{
     fs::{self, File},
@@ -15,23 +15,24 @@ use nix::{
 
 use super::cold;
 
-const LOCK: &str = "LOCK";
-/// What is there before any program is started.
-const FOLDERS: [&str; 2] = ["logs", "cold"];
+const LOCK_FILE: &str = "LOCK";
+/// The folders that are created before any program is started.
+const CREATED_FOLDERS: [&str; 2] = ["logs", "cold"];
 
-/// Nobody else uses it while this lives.
+/// An open data folder, locked against other `dev` processes.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub(super) struct DataFolder {
     /// Absolute, because the services may be started elsewhere.
     path: PathBuf,
-    /// Whether this run made it.
+    /// True when this run created it.
     is_new: bool,
     _lock: Flock<File>,
 }
 
-impl Folder {
+impl DataFolder {
+    /// Creates the folder when it is missing, and locks it.
     pub(super) fn open(dir: &Path) -> anyhow::Result<Self> {
-        let is_new = make(dir).with_context(|| {
+        let is_new = create(dir).with_context(|| {
             let dir = dir.display();
             format!("create the data folder {dir}; choose another with --data")
         })?;
@@ -49,25 +50,25 @@ impl Folder {
         &self.path
     }
 
-    /// After a failure: a folder of this run is removed unless it holds more than was put there
-    /// before any program was started.
-    pub(super) fn forget(self) {
+    /// Removes the folder after a failed start, if this run created it and it has nothing but what is
+    /// created before any program is started.
+    pub(super) fn remove_if_unused(self) {
         if !self.is_new || !is_untouched(&self.path).unwrap_or(false) {
             return;
         }
-        // Each fails when something has come meanwhile, and then leaves it.
-        for name in FOLDERS {
+        // Each call fails when a file was added meanwhile, and then leaves the folder.
+        for name in CREATED_FOLDERS {
             let _ = fs::remove_dir(self.path.join(name));
         }
-        for name in [cold::KEPT, LOCK] {
+        for name in [cold::COLD_URL_FILE, LOCK_FILE] {
             let _ = fs::remove_file(self.path.join(name));
         }
         let _ = fs::remove_dir(&self.path);
     }
 }
 
-/// Says whether the folder was not there before.
-fn make(dir: &Path) -> std::io::Result<bool> {
+/// Creates the folder; true when it did not exist before.
+fn create(dir: &Path) -> std::io::Result<bool> {
     if let Some(parent) = dir.parent() {
         fs::create_dir_all(parent)?;
     }
@@ -81,7 +82,7 @@ fn make(dir: &Path) -> std::io::Result<bool> {
 }
 
 fn lock(data: &Path) -> anyhow::Result<Flock<File>> {
-    let path = data.join(LOCK);
+    let path = data.join(LOCK_FILE);
     let file = File::create(&path).with_context(|| format!("write {}", path.display()))?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => Ok(lock),
@@ -98,10 +99,10 @@ fn is_untouched(dir: &Path) -> std::io::Result<bool> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let name = entry.file_name();
-        let is_folder = FOLDERS.iter().any(|folder| name == *folder);
+        let is_folder = CREATED_FOLDERS.iter().any(|folder| name == *folder);
         let is_ours = match is_folder {
             true => entry.file_type()?.is_dir() && fs::read_dir(entry.path())?.next().is_none(),
-            false => name == LOCK || name == cold::KEPT,
+            false => name == LOCK_FILE || name == cold::COLD_URL_FILE,
         };
         if !is_ours {
             return Ok(false);
@@ -120,25 +121,25 @@ mod tests {
     fn a_folder_that_was_made_for_nothing_is_removed() {
         let dir = TempDir::new().unwrap();
         let data = dir.path().join("deep/data");
-        let folder = Folder::open(&data).unwrap();
+        let folder = DataFolder::open(&data).unwrap();
         cold::url(None, folder.path()).unwrap();
-        folder.forget();
+        folder.remove_if_unused();
         assert!(!data.exists());
     }
 
     #[test]
     fn a_folder_that_was_there_or_holds_anything_more_stays() {
         let there = TempDir::new().unwrap();
-        Folder::open(there.path()).unwrap().forget();
+        DataFolder::open(there.path()).unwrap().remove_if_unused();
         assert!(there.path().join("logs").exists());
 
         for name in ["nats", "logs/nats.log", "cold/part", "notes"] {
             let dir = TempDir::new().unwrap();
             let data = dir.path().join("data");
-            let folder = Folder::open(&data).unwrap();
+            let folder = DataFolder::open(&data).unwrap();
             fs::create_dir_all(data.join("cold")).unwrap();
             fs::write(data.join(name), "x").unwrap();
-            folder.forget();
+            folder.remove_if_unused();
             assert!(data.join(name).exists(), "{name}");
             assert!(data.join("logs").exists(), "{name}");
         }
@@ -148,10 +149,10 @@ mod tests {
     fn a_folder_in_use_is_refused_and_stays() {
         let dir = TempDir::new().unwrap();
         let data = dir.path().join("data");
-        let first = Folder::open(&data).unwrap();
-        let said = Folder::open(&data).unwrap_err().to_string();
+        let first = DataFolder::open(&data).unwrap();
+        let said = DataFolder::open(&data).unwrap_err().to_string();
         assert!(said.contains("in use by another"), "{said}");
         assert!(data.exists());
-        first.forget();
+        first.remove_if_unused();
     }
 }

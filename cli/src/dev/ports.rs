@@ -7,20 +7,21 @@ use std::{
 
 use anyhow::bail;
 
-/// How long a port may still belong to a `dev` that was killed a moment ago.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Time for which a port may still be in use by a `dev` that was just killed.
+const PORT_RELEASE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// The ports of one `dev`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ports {
     base: u16,
 }
 
 impl Ports {
-    /// The distance of the highest port from the base.
-    const SPAN: u16 = 32;
+    /// Offset of the highest port from the base.
+    const HIGHEST_PORT_OFFSET: u16 = 32;
 
     pub(crate) fn new(base: u16) -> anyhow::Result<Self> {
-        let highest = u16::MAX - Self::SPAN;
+        let highest = u16::MAX - Self::HIGHEST_PORT_OFFSET;
         if !(1..=highest).contains(&base) {
             return Err(crate::exit::Usage(format!(
                 "--port-base {base} leaves no room for the ports above it: use 1 to {highest}"
@@ -30,8 +31,8 @@ impl Ports {
         Ok(Self { base })
     }
 
-    /// Whether they are those that every other command takes by default.
-    pub(crate) fn are_usual(self) -> bool {
+    /// True when they are the ports that the other commands use by default.
+    pub(crate) fn are_default(self) -> bool {
         self.base == 7400
     }
 
@@ -64,6 +65,7 @@ impl Ports {
         self.base + 24
     }
 
+    /// All ports with their use.
     fn all(self) -> [(u16, &'static str); 11] {
         [
             (self.ingest(), "ingest"),
@@ -80,9 +82,10 @@ impl Ports {
         ]
     }
 
-    /// Whether all of them are free; names the first that is not.
+    /// Waits until all of them are free. Fails with the first that is not after
+    /// [`PORT_RELEASE_TIMEOUT`].
     pub(crate) async fn check(self) -> anyhow::Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + PORT_RELEASE_TIMEOUT;
         for (port, what) in self.all() {
             while let Err(error) = TcpListener::bind(("127.0.0.1", port)) {
                 if Instant::now() >= deadline {

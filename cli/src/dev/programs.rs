@@ -1,4 +1,4 @@
-//! Where the programs are that `dev` starts.
+//! Search for the programs that `dev` starts.
 
 use std::{
     env,
@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::bail;
 
-/// Our own services: beside this program, else on the PATH.
+/// Finds one of our own services: beside this program, else on the PATH.
 pub(crate) fn service(name: &str) -> anyhow::Result<PathBuf> {
     let beside = own_folder().map(|dir| dir.join(name));
     if let Some(path) = beside
@@ -23,8 +23,8 @@ pub(crate) fn service(name: &str) -> anyhow::Result<PathBuf> {
     )
 }
 
-/// A server of others: in `.tools/bin` of this folder or of one above it, or above this program,
-/// else on the PATH. The first of `names` that is found.
+/// Finds a third-party server: in `.tools/bin` of this folder or of one above it, or above this
+/// program, else on the PATH. Returns the first of `names` that is found.
 pub(crate) fn server(names: &[&str]) -> anyhow::Result<PathBuf> {
     let folders: Vec<PathBuf> = tools().map(|tools| tools.join("bin")).collect();
     let found = names.iter().find_map(|name| {
@@ -43,18 +43,19 @@ pub(crate) fn server(names: &[&str]) -> anyhow::Result<PathBuf> {
     }
 }
 
-/// Where the services find the libraries of `.tools`, wherever their programs lie.
+/// Returns the `LD_LIBRARY_PATH` with which the services find the libraries in `.tools`, wherever their
+/// programs are.
 pub(crate) fn library_path() -> Option<OsString> {
     let ours = tools()
         .map(|tools| tools.join("duckdb"))
         .find(|dir| dir.is_dir())?;
-    let theirs = env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
-    let theirs = env::split_paths(&theirs).filter(|path| !path.as_os_str().is_empty());
-    // It can only fail for a path with a colon in it, and then the rpath still helps.
-    env::join_paths(theirs.chain([ours])).ok()
+    let inherited = env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    let inherited = env::split_paths(&inherited).filter(|path| !path.as_os_str().is_empty());
+    // It fails only for a path with a colon, and then the rpath may still find them.
+    env::join_paths(inherited.chain([ours])).ok()
 }
 
-/// Every `.tools` that may be there: of this folder, of this program's, and of those above them.
+/// The candidates for `.tools`: of this folder, of this program's, and of those above them.
 fn tools() -> impl Iterator<Item = PathBuf> {
     let roots = [env::current_dir().ok(), own_folder()]
         .into_iter()

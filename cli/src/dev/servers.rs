@@ -1,5 +1,5 @@
-//! nats-server and valkey-server, set up as the services demand: everything on 127.0.0.1, every
-//! acknowledged write on the disk, nothing ever evicted.
+//! Configuration of nats-server and valkey-server: they listen on 127.0.0.1, NATS syncs every
+//! acknowledged write, Valkey never evicts.
 
 use std::{ffi::OsString, fs, path::Path, time::Duration};
 
@@ -12,7 +12,8 @@ use tokio::{
 
 use super::ports::Ports;
 
-const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+/// Timeout of one readiness probe.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Writes `nats.conf` and returns the arguments that make the server read it.
 pub(crate) fn nats(data: &Path, ports: Ports) -> anyhow::Result<Vec<OsString>> {
@@ -36,11 +37,12 @@ fn nats_config(data: &Path, ports: Ports) -> String {
     )
 }
 
-/// A text as the server's configuration language takes it.
+/// Quotes a string for the configuration language of nats-server.
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
+/// Creates the folder of the server and returns its arguments.
 pub(crate) fn valkey(data: &Path, ports: Ports) -> anyhow::Result<Vec<OsString>> {
     let dir = data.join("valkey");
     fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
@@ -69,7 +71,7 @@ pub(crate) fn valkey(data: &Path, ports: Ports) -> anyhow::Result<Vec<OsString>>
     Ok(args)
 }
 
-/// Whether the server of the hot tier answers, and has read its files.
+/// True when Valkey answers PING, which it does after it has loaded its files.
 pub(crate) async fn valkey_answers(port: u16) -> bool {
     let exchange = async {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
@@ -78,13 +80,13 @@ pub(crate) async fn valkey_answers(port: u16) -> bool {
         let length = stream.read(&mut answer).await.ok()?;
         Some(answer[..length].starts_with(b"+PONG"))
     };
-    matches!(timeout(ANSWER_LIMIT, exchange).await, Ok(Some(true)))
+    matches!(timeout(PROBE_TIMEOUT, exchange).await, Ok(Some(true)))
 }
 
-/// Whether an HTTP endpoint on 127.0.0.1 answers 200.
+/// True when an HTTP endpoint on 127.0.0.1 answers with a 2xx status.
 pub(crate) async fn http_ok(http: &reqwest::Client, port: u16, path: &str) -> bool {
     let url = format!("http://127.0.0.1:{port}{path}");
-    let answer = http.get(url).timeout(ANSWER_LIMIT).send().await;
+    let answer = http.get(url).timeout(PROBE_TIMEOUT).send().await;
     answer.is_ok_and(|answer| answer.status().is_success())
 }
 

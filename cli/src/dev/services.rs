@@ -2,67 +2,74 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use super::{children::Share, clock::Clock, ports::Ports};
+use super::{children::CpuSettings, ports::Ports, time_scale::TimeScale};
 
-/// What the flags depend on.
+/// The settings from which the flags of the services are made.
 #[derive(Debug)]
-pub(crate) struct Setting {
+pub(crate) struct DevConfig {
     pub(crate) data: PathBuf,
     pub(crate) cold_url: String,
     pub(crate) s3_endpoint: Option<String>,
     pub(crate) ports: Ports,
     pub(crate) archive_every: Duration,
-    pub(crate) clock: Clock,
+    pub(crate) time_scale: TimeScale,
 }
 
+/// One service to start.
 #[derive(Debug)]
-pub(crate) struct Service {
+pub(crate) struct ServiceSpec {
     pub(crate) name: &'static str,
     pub(crate) admin_port: u16,
     pub(crate) args: Vec<OsString>,
-    pub(crate) share: Share,
+    pub(crate) cpu: CpuSettings,
 }
 
 const SEAL_AFTER: Duration = Duration::from_secs(600);
-/// Sealing writes files and syncs them: more often than this it slows everything down.
-const SHORTEST_SEAL: Duration = Duration::from_secs(3);
+/// Lower bound of the accelerated seal interval: sealing writes and syncs files, and more often than
+/// this it slows everything down.
+const MIN_SEAL_AFTER: Duration = Duration::from_secs(3);
 const TRIM_INTERVAL: Duration = Duration::from_secs(10);
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(10);
 const LOG_GRACE: Duration = Duration::from_secs(3600);
 
-/// The compactor lets the others go first for so long when all of them need the processors, unless
-/// somebody reads what it has not looked at yet.
+/// Longest time for which the compactor yields the CPU to the others under load, unless a reader waits
+/// for what it has not checked yet.
 const THROTTLE_UNDER_PRESSURE: &str = "2s";
 
-const USE_COLD: [&str; 3] = ["compactor", "query", "archiver"];
+const COLD_TIER_USERS: [&str; 3] = ["compactor", "query", "archiver"];
 
-/// What they do can wait a little, and nothing is lost while it waits: when the machine is busy, what
-/// takes events and what answers come first.
-const LATER: [&str; 2] = ["compactor", "archiver"];
-const BEHIND: i32 = 10;
+/// Services whose work may be delayed without loss: on a busy machine, accepting events and answering
+/// have priority.
+const BACKGROUND_SERVICES: [&str; 2] = ["compactor", "archiver"];
+/// Nice value of the background services.
+const BACKGROUND_NICE: i32 = 10;
 
-/// In the order in which they start: ingest makes the streams, the others wait for them.
+/// The services in the order in which they start: ingest creates the streams, the others wait for them.
 pub(crate) const NAMES: [&str; 5] = ["ingest", "hot-writer", "compactor", "query", "archiver"];
 
-/// All of them, for a log of so many partitions.
-pub(crate) fn all(setting: &Setting, partitions: u16) -> Vec<Service> {
-    let ports = setting.ports;
+/// Returns all services with their flags, for a log of `partitions` partitions.
+pub(crate) fn all(config: &DevConfig, partitions: u16) -> Vec<ServiceSpec> {
+    let ports = config.ports;
     let services = (0..).zip(NAMES).map(|(n, name)| {
         let mut flags = Flags::default();
         flags
             .add("--nats-url", nats_url(ports))
             .add("--admin-addr", local(ports.admin(n)))
             .add("--shutdown-grace", "4s");
-        own_flags(name, setting, partitions, &mut flags);
-        if USE_COLD.contains(&name) {
-            s3_flags(setting, &mut flags);
+        own_flags(name, config, partitions, &mut flags);
+        if COLD_TIER_USERS.contains(&name) {
+            s3_flags(config, &mut flags);
         }
-        Service {
+        ServiceSpec {
             name,
             admin_port: ports.admin(n),
             args: flags.0,
-            share: Share {
-                nice: if LATER.contains(&name) { BEHIND } else { 0 },
+            cpu: CpuSettings {
+                nice: if BACKGROUND_SERVICES.contains(&name) {
+                    BACKGROUND_NICE
+                } else {
+                    0
+                },
                 half_of_the_cores: name != "query",
             },
         }
@@ -70,8 +77,8 @@ pub(crate) fn all(setting: &Setting, partitions: u16) -> Vec<Service> {
     services.collect()
 }
 
-fn own_flags(name: &str, setting: &Setting, partitions: u16, flags: &mut Flags) {
-    let (ports, clock) = (setting.ports, setting.clock);
+fn own_flags(name: &str, config: &DevConfig, partitions: u16, flags: &mut Flags) {
+    let (ports, time_scale) = (config.ports, config.time_scale);
     let flight = local(ports.flight());
     let compactor_url = format!("http://{flight}");
     match name {
@@ -85,32 +92,38 @@ fn own_flags(name: &str, setting: &Setting, partitions: u16, flags: &mut Flags) 
             ),
         "hot-writer" => flags
             .add("--redis-url", redis_url(ports))
-            .add("--trim-interval", clock.flag(TRIM_INTERVAL)),
+            .add("--trim-interval", time_scale.flag(TRIM_INTERVAL)),
         "compactor" => flags
             .add("--redis-url", redis_url(ports))
-            .add("--cold-url", &setting.cold_url)
-            .add("--data", setting.data.join("warm"))
+            .add("--cold-url", &config.cold_url)
+            .add("--data", config.data.join("warm"))
             .add("--flight-addr", flight)
-            .add("--seal-after", clock.flag_from(SHORTEST_SEAL, SEAL_AFTER))
-            .add("--maintenance-interval", clock.flag(MAINTENANCE_INTERVAL))
-            .add("--log-grace", clock.flag(LOG_GRACE))
+            .add(
+                "--seal-after",
+                time_scale.flag_from(MIN_SEAL_AFTER, SEAL_AFTER),
+            )
+            .add(
+                "--maintenance-interval",
+                time_scale.flag(MAINTENANCE_INTERVAL),
+            )
+            .add("--log-grace", time_scale.flag(LOG_GRACE))
             .add("--throttle-under-pressure", THROTTLE_UNDER_PRESSURE),
         "query" => flags
             .add("--listen", local(ports.query()))
             .add("--redis-url", redis_url(ports))
-            .add("--cold-url", &setting.cold_url)
-            .add("--cache-dir", setting.data.join("cache/query"))
+            .add("--cold-url", &config.cold_url)
+            .add("--cache-dir", config.data.join("cache/query"))
             .add("--compactor-url", compactor_url),
         "archiver" => flags
-            .add("--cold-url", &setting.cold_url)
+            .add("--cold-url", &config.cold_url)
             .add("--compactor-url", compactor_url)
-            .add("--every", clock.flag(setting.archive_every)),
-        _ => unreachable!("the list above has no other"),
+            .add("--every", time_scale.flag(config.archive_every)),
+        _ => unreachable!("not one of NAMES"),
     };
 }
 
-fn s3_flags(setting: &Setting, flags: &mut Flags) {
-    let Some(endpoint) = &setting.s3_endpoint else {
+fn s3_flags(config: &DevConfig, flags: &mut Flags) {
+    let Some(endpoint) = &config.s3_endpoint else {
         return;
     };
     flags.add("--s3-endpoint", endpoint);
@@ -145,19 +158,19 @@ impl Flags {
 mod tests {
     use super::*;
 
-    fn setting(s3_endpoint: Option<&str>) -> Setting {
-        Setting {
+    fn config(s3_endpoint: Option<&str>) -> DevConfig {
+        DevConfig {
             data: "/data".into(),
             cold_url: "/data/cold".into(),
             s3_endpoint: s3_endpoint.map(str::to_owned),
             ports: Ports::new(7400).unwrap(),
             archive_every: Duration::from_secs(300),
-            clock: Clock::new(60),
+            time_scale: TimeScale::new(60),
         }
     }
 
-    fn flags(setting: &Setting, name: &str) -> String {
-        let mut services = all(setting, 4).into_iter();
+    fn flags(config: &DevConfig, name: &str) -> String {
+        let mut services = all(config, 4).into_iter();
         let service = services.find(|service| service.name == name).unwrap();
         let args: Vec<_> = service.args.iter().map(|a| a.to_string_lossy()).collect();
         args.join(" ")
@@ -165,7 +178,7 @@ mod tests {
 
     #[test]
     fn accelerated_services_seal_archive_and_trim_sooner() {
-        let flags = |name| flags(&setting(None), name);
+        let flags = |name| flags(&config(None), name);
         assert!(flags("compactor").contains("--seal-after 10s"));
         assert!(flags("archiver").contains("--every 5s"));
         assert!(flags("hot-writer").contains("--trim-interval 1s"));
@@ -173,15 +186,13 @@ mod tests {
     }
 
     #[test]
-    fn those_that_use_the_bucket_are_told_where_it_is() {
+    fn the_services_that_use_the_bucket_get_its_endpoint() {
         let plain = "--s3-endpoint http://127.0.0.1:9000 --s3-allow-http";
-        for name in USE_COLD {
-            assert!(flags(&setting(Some("http://127.0.0.1:9000")), name).ends_with(plain));
-            assert!(
-                flags(&setting(Some("https://s3")), name).ends_with("--s3-endpoint https://s3")
-            );
-            assert!(!flags(&setting(None), name).contains("--s3"));
+        for name in COLD_TIER_USERS {
+            assert!(flags(&config(Some("http://127.0.0.1:9000")), name).ends_with(plain));
+            assert!(flags(&config(Some("https://s3")), name).ends_with("--s3-endpoint https://s3"));
+            assert!(!flags(&config(None), name).contains("--s3"));
         }
-        assert!(!flags(&setting(Some("https://s3")), "ingest").contains("--s3"));
+        assert!(!flags(&config(Some("https://s3")), "ingest").contains("--s3"));
     }
 }

@@ -1,14 +1,14 @@
-//! What was left out of an import, told at its end. Pure.
+//! Summary of the rows or lines that an import skipped, printed at its end. Pure.
 
 use std::collections::BTreeMap;
 
 use crate::output::Row;
 
-/// Why each was left out, by its number in the source.
-pub(super) type Bad<N> = BTreeMap<N, String>;
+/// Error codes of skipped rows or lines, by their number in the source.
+pub(super) type BadEntries<N> = BTreeMap<N, String>;
 
-/// How many of `what` were left out for which reason, each with the first of them. Takes reasons,
-/// counts and numbers.
+/// Returns a row for each code: how many of `what` were skipped, and the first of them. `bad` yields
+/// (code, count, number).
 pub(super) fn rows<'a, N: Copy + Ord>(
     bad: impl IntoIterator<Item = (&'a str, u64, N)>,
     what: &str,
@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_reason_is_told_once_with_its_first_place() {
+    fn each_reason_has_one_row_with_its_first_place() {
         let bad = [("late", 1, 9), ("late", 2, 3), ("nameless", 1, 4)];
         let rows = rows(bad, "rows", |number| format!("rowid {number}"));
         let text: Vec<String> = rows.iter().map(Row::json).collect();

@@ -1,4 +1,5 @@
-//! How far an import is in each store that the source was sent to: a small file, replaced as a whole.
+//! Checkpoint of an import: a small file with the progress for each store that the source was sent to,
+//! replaced atomically.
 
 use std::{
     collections::BTreeMap,
@@ -12,24 +13,27 @@ use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-const VERSION: u32 = 2;
+/// Version of the file format.
+const CHECKPOINT_VERSION: u32 = 2;
 
+/// The content of the file.
 #[derive(Debug, Serialize, Deserialize)]
-struct Document {
+struct CheckpointFile {
     version: u32,
-    /// What is imported.
+    /// Identity of the imported source.
     source: String,
-    /// By the id of the store: everything up to here is acknowledged by it.
+    /// By id of the store: the state up to which it has acknowledged everything.
     stores: BTreeMap<String, Box<RawValue>>,
 }
 
-/// What is read first, so that another version is known for what it is.
+/// The fields that every version has; read first, so that another version is recognized.
 #[derive(Debug, Deserialize)]
-struct Head {
+struct CheckpointHeader {
     version: u32,
     source: String,
 }
 
+/// The checkpoint of one source in one store.
 #[derive(Debug)]
 pub(super) struct Checkpoint {
     path: PathBuf,
@@ -38,7 +42,8 @@ pub(super) struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Of the import of `file`, whose content is `source`, into `store`.
+    /// The checkpoint of the import of `file`, identified by `source`, into `store`. Without `path` it lies
+    /// beside `file`.
     pub(super) fn new(file: &Path, source: &str, store: &str, path: Option<&Path>) -> Self {
         Self {
             path: path.map_or_else(|| beside(file, ".isotherm-import.json"), Path::to_owned),
@@ -51,7 +56,7 @@ impl Checkpoint {
         &self.path
     }
 
-    /// The last state saved for this store; `None` when nothing was imported into it yet.
+    /// Loads the last state for this store; `None` when nothing was imported into it yet.
     pub(super) fn load<S: DeserializeOwned>(&self) -> anyhow::Result<Option<S>> {
         let stores = self.stores()?;
         let Some(state) = stores.get(&self.store) else {
@@ -63,7 +68,7 @@ impl Checkpoint {
             }
             return Ok(None);
         };
-        let state = serde_json::from_str(state.get()).with_context(|| self.not_ours())?;
+        let state = serde_json::from_str(state.get()).with_context(|| self.unreadable())?;
         Ok(Some(state))
     }
 
@@ -76,52 +81,53 @@ impl Checkpoint {
             }
             Err(error) => return Err(error).with_context(|| format!("read {path}")),
         };
-        let head: Head = serde_json::from_slice(&json).with_context(|| self.not_ours())?;
-        if head.version == 1 {
+        let header: CheckpointHeader =
+            serde_json::from_slice(&json).with_context(|| self.unreadable())?;
+        if header.version == 1 {
             bail!(
                 "{path} does not say into which store it went, an earlier version wrote it: finish \
                  that import with that version, and name another checkpoint with --checkpoint for \
                  any other store"
             );
         }
-        if head.version != VERSION {
+        if header.version != CHECKPOINT_VERSION {
             bail!(
                 "{path} was written by another version of isotherm: finish the import with that one"
             );
         }
-        if head.source != self.source {
+        if header.source != self.source {
             bail!("{path} belongs to another file: name another checkpoint with --checkpoint");
         }
-        let document: Document = serde_json::from_slice(&json).with_context(|| self.not_ours())?;
-        Ok(document.stores)
+        let content: CheckpointFile =
+            serde_json::from_slice(&json).with_context(|| self.unreadable())?;
+        Ok(content.stores)
     }
 
-    fn not_ours(&self) -> String {
+    fn unreadable(&self) -> String {
         let path = self.path.display();
         format!("{path} is no checkpoint of ours: remove it to begin anew")
     }
 
-    /// Replaces what is there for this store; a crash leaves the old or the new state, never half
-    /// of one.
+    /// Replaces the state for this store atomically: a crash leaves the old or the new one.
     pub(super) fn save<S: Serialize>(&self, state: &S) -> anyhow::Result<()> {
         let mut stores = self.stores()?;
         let state = serde_json::value::to_raw_value(state).context("write the state as JSON")?;
         stores.insert(self.store.clone(), state);
-        let document = Document {
-            version: VERSION,
+        let content = CheckpointFile {
+            version: CHECKPOINT_VERSION,
             source: self.source.clone(),
             stores,
         };
-        self.replace(&document).with_context(|| {
+        self.replace(&content).with_context(|| {
             let path = self.path.display();
             format!("write the checkpoint {path}: name another place with --checkpoint")
         })
     }
 
-    fn replace(&self, document: &Document) -> std::io::Result<()> {
+    fn replace(&self, content: &CheckpointFile) -> std::io::Result<()> {
         let name = beside(&self.path, ".tmp");
         let mut file = File::create(&name)?;
-        file.write_all(&serde_json::to_vec(document)?)?;
+        file.write_all(&serde_json::to_vec(content)?)?;
         file.write_all(b"\n")?;
         file.sync_all()?;
         fs::rename(&name, &self.path)

@@ -1,8 +1,8 @@
-//! Legacy rows -> events: single characters of output become chunks again. Pure.
+//! Legacy rows -> events: joins rows of single characters into chunks of output. Pure.
 //!
-//! Where a chunk ends depends on rows alone: on a row with data of its own, on a pause, on size, on
-//! bytes that are no text, and on the distance in the table. Never on where a page ended or a run
-//! was interrupted.
+//! The end of a chunk depends on the rows alone: on a row with data of its own, a pause, the size, bytes
+//! that are no text, and the distance in the table. It never depends on where a page ended or a run was
+//! interrupted.
 
 use std::collections::BTreeMap;
 
@@ -17,29 +17,30 @@ use super::{
 
 mod planned;
 
-use planned::Piece;
-pub(super) use planned::Planned;
+use planned::EventInput;
+pub(super) use planned::PlannedEvent;
 
-/// Most bytes that are coalesced.
-const MAX_CHUNK: usize = 4 * 1024;
-/// Most microseconds between two rows of one chunk.
+/// Maximum bytes of a chunk of several rows.
+const MAX_CHUNK_BYTES: usize = 4 * 1024;
+/// Maximum microseconds between two rows of one chunk.
 const MAX_GAP_MICROS: u64 = 1_000_000;
-/// A chunk reaches over no more of the table than this, which bounds how many are open and how much
-/// is read again by a run that resumes.
-const MAX_SPAN: i64 = 100_000;
+/// Maximum distance in rowids between the first and the last row of a chunk. It bounds the number of
+/// open chunks, and how much a resumed run reads again.
+const MAX_ROWID_SPAN: i64 = 100_000;
 
-/// How far a run is: enough to go on as if it had never stopped.
+/// Progress of an import, sufficient to resume it with the same result as without an interruption.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Mark {
+pub(super) struct ResumePoint {
     /// Every row up to here is in an event, or in an open chunk.
     pub(super) rowid: i64,
     /// The first row of the open chunk of each conversation.
     pub(super) open: BTreeMap<String, i64>,
-    /// Where runs began to end: borders, so that a table that has grown is cut as it was before.
+    /// The last rowid of each run. A chunk never reaches over one, so that a table that has grown is cut as
+    /// it was before.
     pub(super) ends: Vec<i64>,
 }
 
-impl Mark {
+impl ResumePoint {
     pub(super) fn start() -> Self {
         Self {
             rowid: i64::MIN,
@@ -48,20 +49,20 @@ impl Mark {
         }
     }
 
-    /// The row behind which reading must begin.
+    /// Returns the rowid behind which reading must begin, so that the open chunks are read again.
     pub(super) fn read_after(&self) -> i64 {
         let oldest = self.open.values().min();
         oldest.map_or(self.rowid, |first| first.saturating_sub(1).min(self.rowid))
     }
 }
 
-/// The table is not what it was when the mark was made.
+/// The error when rows before the resume point have changed.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Changed;
+pub(super) struct TableChanged;
 
-/// Plain rows of one conversation that will become one event.
+/// Plain rows of one conversation that will become one event, as far as they were read.
 #[derive(Debug)]
-struct Open {
+struct OpenChunk {
     first_rowid: i64,
     first_id: String,
     rows: u64,
@@ -71,58 +72,60 @@ struct Open {
     bytes: Vec<u8>,
 }
 
-impl Open {
-    fn takes(&self, row: &LegacyRow) -> bool {
-        self.bytes.len() + row.chunk.len() <= MAX_CHUNK
+impl OpenChunk {
+    fn accepts(&self, row: &LegacyRow) -> bool {
+        self.bytes.len() + row.chunk.len() <= MAX_CHUNK_BYTES
             && self.is_text == is_text(&row.chunk)
             && self.last_at.as_micros().abs_diff(row.at.as_micros()) <= MAX_GAP_MICROS
     }
 }
 
+/// The state of cutting one table into events.
 #[derive(Debug)]
 pub(super) struct Chunker {
-    /// Of the database; makes ids of two databases differ.
+    /// Identity of the database; part of the ids, so that those of two databases differ.
     source: String,
-    resumed: Mark,
+    resumed: ResumePoint,
     rowid: i64,
     ends_passed: usize,
-    open: BTreeMap<String, Open>,
-    /// The open conversations by their first row.
-    ages: BTreeMap<i64, String>,
+    open: BTreeMap<String, OpenChunk>,
+    /// The conversations with an open chunk, by the first rowid of it.
+    open_by_first_rowid: BTreeMap<i64, String>,
 }
 
 impl Chunker {
-    pub(super) fn new(source: &str, mark: Mark) -> Self {
+    pub(super) fn new(source: &str, resume_point: ResumePoint) -> Self {
         Self {
             source: source.to_owned(),
             rowid: i64::MIN,
-            resumed: mark,
+            resumed: resume_point,
             ends_passed: 0,
             open: BTreeMap::new(),
-            ages: BTreeMap::new(),
+            open_by_first_rowid: BTreeMap::new(),
         }
     }
 
-    /// Takes the next row by rowid, from [`Mark::read_after`] on; returns the events that are
+    /// Adds the next row by rowid, beginning behind [`ResumePoint::read_after`]. Returns the events that are
     /// complete now, in order per conversation.
-    pub(super) fn push(&mut self, row: &LegacyRow) -> Result<Vec<Planned>, Changed> {
+    pub(super) fn push(&mut self, row: &LegacyRow) -> Result<Vec<PlannedEvent>, TableChanged> {
         if row.rowid <= self.resumed.rowid {
             return self.replay(row).map(|()| Vec::new());
         }
         self.check_resumed()?;
-        Ok(self.take(row))
+        Ok(self.append(row))
     }
 
-    /// The last row before a border that `ends` knows was taken.
-    pub(super) fn finish(&mut self, end: i64) -> Result<Vec<Planned>, Changed> {
+    /// Completes all chunks at `end`, the last rowid of this run, after its last row was added.
+    pub(super) fn finish(&mut self, end: i64) -> Result<Vec<PlannedEvent>, TableChanged> {
         self.check_resumed()?;
         self.rowid = self.rowid.max(end);
         Ok(self.close_all())
     }
 
-    pub(super) fn mark(&self) -> Mark {
+    /// Returns the point from which a later run can resume.
+    pub(super) fn resume_point(&self) -> ResumePoint {
         let open = self.open.iter();
-        Mark {
+        ResumePoint {
             rowid: self.rowid.max(self.resumed.rowid),
             open: open
                 .map(|(name, open)| (name.clone(), open.first_rowid))
@@ -131,45 +134,46 @@ impl Chunker {
         }
     }
 
-    /// Rows that were read before, and only fill what was open.
-    fn replay(&mut self, row: &LegacyRow) -> Result<(), Changed> {
+    /// Adds a row from before the resume point: it only refills a chunk that was open there.
+    fn replay(&mut self, row: &LegacyRow) -> Result<(), TableChanged> {
         let first = self.resumed.open.get(row.conversation.as_str());
         if first.is_none_or(|first| row.rowid < *first) {
             return Ok(());
         }
-        if self.take(row).is_empty() {
+        if self.append(row).is_empty() {
             Ok(())
         } else {
-            Err(Changed)
+            Err(TableChanged)
         }
     }
 
-    fn check_resumed(&self) -> Result<(), Changed> {
+    fn check_resumed(&self) -> Result<(), TableChanged> {
         let is_behind = self.rowid > self.resumed.rowid;
-        if is_behind || self.mark().open == self.resumed.open {
+        if is_behind || self.resume_point().open == self.resumed.open {
             Ok(())
         } else {
-            Err(Changed)
+            Err(TableChanged)
         }
     }
 
-    fn take(&mut self, row: &LegacyRow) -> Vec<Planned> {
+    /// Adds a row to the open chunk of its conversation, and returns the events that this completes.
+    fn append(&mut self, row: &LegacyRow) -> Vec<PlannedEvent> {
         let mut planned = self.close_before(row.rowid);
         self.rowid = row.rowid;
         let name = row.conversation.as_str();
-        if row.parsed_data.is_some() || row.chunk.len() > MAX_CHUNK {
+        if row.parsed_data.is_some() || row.chunk.len() > MAX_CHUNK_BYTES {
             planned.extend(self.close(name));
             planned.extend(planned::single(&self.source, row));
             return planned;
         }
-        if !self.open.get(name).is_some_and(|open| open.takes(row)) {
+        if !self.open.get(name).is_some_and(|open| open.accepts(row)) {
             planned.extend(self.close(name));
             self.begin(row);
         }
         let open = self
             .open
             .get_mut(name)
-            .expect("it takes the row, or was begun for it");
+            .expect("it was open, or was begun for this row");
         open.bytes.extend_from_slice(&row.chunk);
         open.rows += 1;
         open.last_at = row.at;
@@ -177,7 +181,7 @@ impl Chunker {
     }
 
     fn begin(&mut self, row: &LegacyRow) {
-        let open = Open {
+        let open = OpenChunk {
             first_rowid: row.rowid,
             first_id: row.id.clone(),
             rows: 0,
@@ -187,11 +191,12 @@ impl Chunker {
             bytes: Vec::new(),
         };
         self.open.insert(row.conversation.to_string(), open);
-        self.ages.insert(row.rowid, row.conversation.to_string());
+        self.open_by_first_rowid
+            .insert(row.rowid, row.conversation.to_string());
     }
 
-    /// Closes what the distance to `rowid`, or a border between, ends.
-    fn close_before(&mut self, rowid: i64) -> Vec<Planned> {
+    /// Closes the chunks that end before `rowid`: by distance, or because a run ended in between.
+    fn close_before(&mut self, rowid: i64) -> Vec<PlannedEvent> {
         let mut planned = Vec::new();
         while self
             .resumed
@@ -202,8 +207,8 @@ impl Chunker {
             self.ends_passed += 1;
             planned.extend(self.close_all());
         }
-        while let Some((first, name)) = self.ages.first_key_value()
-            && rowid.saturating_sub(*first) >= MAX_SPAN
+        while let Some((first, name)) = self.open_by_first_rowid.first_key_value()
+            && rowid.saturating_sub(*first) >= MAX_ROWID_SPAN
         {
             let name = name.clone();
             planned.extend(self.close(&name));
@@ -211,15 +216,15 @@ impl Chunker {
         planned
     }
 
-    fn close_all(&mut self) -> Vec<Planned> {
-        let names: Vec<String> = self.ages.values().cloned().collect();
+    fn close_all(&mut self) -> Vec<PlannedEvent> {
+        let names: Vec<String> = self.open_by_first_rowid.values().cloned().collect();
         names.iter().filter_map(|name| self.close(name)).collect()
     }
 
-    fn close(&mut self, name: &str) -> Option<Planned> {
+    fn close(&mut self, name: &str) -> Option<PlannedEvent> {
         let open = self.open.remove(name)?;
-        self.ages.remove(&open.first_rowid);
-        let piece = Piece {
+        self.open_by_first_rowid.remove(&open.first_rowid);
+        let input = EventInput {
             conversation: name,
             at: open.at,
             first_rowid: open.first_rowid,
@@ -232,16 +237,17 @@ impl Chunker {
             },
             fields: None,
         };
-        Some(piece.planned(&self.source))
+        Some(input.into_event(&self.source))
     }
 }
 
-/// Whether it can be sent as text.
+/// True when the bytes can be sent as text.
 fn is_text(bytes: &[u8]) -> bool {
     !bytes.contains(&0) && std::str::from_utf8(bytes).is_ok()
 }
 
-/// The id of the event that was made of these rows; verifying makes it again from what it reads.
+/// Derives the id of the event that was made of these rows. The verification derives it again from the
+/// event that it reads.
 pub(super) fn event_id(source: &str, conversation: &str, at: Timestamp, origin: &Origin) -> Uuid {
     let (part, parts) = origin.part.unwrap_or((0, 1));
     let numbers = format!("{}-{part}-{parts}", origin.rows);

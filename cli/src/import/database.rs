@@ -1,4 +1,4 @@
-//! The legacy database, only ever read.
+//! Reader of the legacy database; it is opened read-only.
 
 use std::path::Path;
 
@@ -7,15 +7,17 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Row, types::ValueRef};
 
 use super::{legacy::RawRow, source};
 
-/// Rows read at a time.
+/// Maximum rows of a page.
 const PAGE_ROWS: u32 = 1000;
 
 const COLUMNS: &str = "rowid, id, conversation_id, chunk, parsed_data, timestamp";
 
+/// An open legacy database.
 #[derive(Debug)]
 pub(super) struct Database(Connection);
 
 impl Database {
+    /// Opens the file and checks that it has the table.
     pub(super) fn open(file: &Path) -> anyhow::Result<Self> {
         let name = file.display();
         anyhow::ensure!(
@@ -40,14 +42,14 @@ impl Database {
         Ok(database)
     }
 
-    /// Refuses a file whose pages do not fit together: SQLite would read it as far as it goes, and
-    /// say nothing.
+    /// Refuses a file with damaged pages. Without this check SQLite would read as many rows as it can and
+    /// report no error.
     pub(super) fn check(&self, file: &Path) -> anyhow::Result<()> {
         let sql = "PRAGMA quick_check(1)";
-        let said = self.0.query_row(sql, [], |row| row.get::<_, String>(0));
-        let what = match said {
-            Ok(said) if said == "ok" => return Ok(()),
-            Ok(said) => said.split_whitespace().collect::<Vec<_>>().join(" "),
+        let report = self.0.query_row(sql, [], |row| row.get::<_, String>(0));
+        let what = match report {
+            Ok(report) if report == "ok" => return Ok(()),
+            Ok(report) => report.split_whitespace().collect::<Vec<_>>().join(" "),
             Err(error) => {
                 let error = anyhow::Error::new(error);
                 if !is_damage(&error) {
@@ -59,8 +61,7 @@ impl Database {
         Err(damaged(file, &what))
     }
 
-    /// Names the database by its schema and its first row, so that a copy, or one that has grown,
-    /// is the same.
+    /// Returns a hash of the schema and of the first row: the same for a copy, and after rows were added.
     pub(super) fn identity(&self) -> anyhow::Result<String> {
         let schema = "SELECT sql FROM sqlite_master WHERE name = 'streams'";
         let schema: String = self.0.query_row(schema, [], |row| row.get(0))?;
@@ -82,18 +83,20 @@ impl Database {
         Ok(format!("sqlite:{}", hasher.finalize().to_hex()))
     }
 
+    /// Returns the highest rowid, `None` when the table is empty.
     pub(super) fn last_rowid(&self) -> anyhow::Result<Option<i64>> {
         let sql = "SELECT max(rowid) FROM streams";
         Ok(self.0.query_row(sql, [], |row| row.get(0))?)
     }
 
-    /// How many rows lie behind `after` and not behind `end`.
+    /// Counts the rows with `after` < rowid <= `end`.
     pub(super) fn count(&self, after: i64, end: i64) -> anyhow::Result<u64> {
         let sql = "SELECT count(*) FROM streams WHERE rowid > ?1 AND rowid <= ?2";
         Ok(self.0.query_row(sql, [after, end], |row| row.get(0))?)
     }
 
-    /// The next rows by rowid, which is the order in which they were written.
+    /// Returns at most [`PAGE_ROWS`] rows with `after` < rowid <= `end`, ascending by rowid: the order in
+    /// which they were written.
     pub(super) fn page(&self, after: i64, end: i64) -> anyhow::Result<Vec<RawRow>> {
         let mut statement = self.0.prepare_cached(&format!(
             "SELECT {COLUMNS} FROM streams WHERE rowid > ?1 AND rowid <= ?2 \
@@ -137,7 +140,7 @@ fn raw_row(row: &Row<'_>) -> rusqlite::Result<RawRow> {
     })
 }
 
-/// SQLite keeps any type in any column; a text may hold any bytes.
+/// Returns a value as bytes: SQLite stores any type in any column, and a text may have any bytes.
 fn bytes(value: ValueRef<'_>) -> Option<Vec<u8>> {
     match value {
         ValueRef::Null => None,

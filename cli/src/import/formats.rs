@@ -1,11 +1,11 @@
-//! The formats that are taken, as the help shows them.
+//! Help texts of the import formats.
 
 pub(crate) const BOTH: &str = r#"Formats:
   sqlite   the table streams(id, conversation_id, chunk, parsed_data, timestamp)
   jsonl    one JSON object a line, such as
            {"conversation_id":"build","type":"output.chunk","content":"hello"}
 
-Every field and column is told by `isotherm import sqlite --help` and `isotherm import jsonl --help`."#;
+`isotherm import sqlite --help` and `isotherm import jsonl --help` describe every column and field."#;
 
 pub(super) const SQLITE: &str = r#"The table:
   CREATE TABLE streams (
@@ -46,7 +46,7 @@ mod tests {
 
     use crate::{
         args::Cli,
-        import::lines::{Defaults, ready},
+        import::lines::{Defaults, prepare},
     };
 
     fn help(path: &[&str]) -> String {
@@ -67,7 +67,7 @@ mod tests {
                 .collect();
             assert_eq!(shown.len(), count, "{help}");
             for line in shown {
-                let ready = ready(line.as_bytes(), 1, &Defaults::default());
+                let ready = prepare(line.as_bytes(), 1, &Defaults::default());
                 assert_eq!(ready.unwrap().unwrap().conversation, "build");
             }
         }

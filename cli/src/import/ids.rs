@@ -1,11 +1,11 @@
-//! Event ids made of the source alone. Pure.
+//! Event ids derived from the source alone. Pure.
 
 use event::Timestamp;
 use uuid::Uuid;
 
-/// A version 8 UUID: the milliseconds of `at`, then the hash of `parts`. Equal arguments always
-/// make equal ids, so that what is sent twice is stored once; ids of one time lie together, which
-/// makes looking for duplicates cheap.
+/// Derives a version 8 UUID: the milliseconds of `at`, then the hash of `parts`. Equal arguments give
+/// equal ids, so that an event sent twice is stored once. Ids of one time are close together, which
+/// makes the search for duplicates cheap.
 pub(super) fn derived(at: Timestamp, parts: &[&[u8]]) -> Uuid {
     let mut hasher = blake3::Hasher::new();
     for part in parts {

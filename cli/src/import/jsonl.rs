@@ -1,4 +1,4 @@
-//! Files of events, one JSON object a line.
+//! Import of files of events, one JSON object a line.
 
 use std::{
     collections::BTreeMap,
@@ -12,45 +12,47 @@ use uuid::Uuid;
 
 use super::{
     JsonlArgs,
-    bad::{self, Bad},
+    bad::{self, BadEntries},
     checkpoint::Checkpoint,
-    lines::{self, BadLine, Defaults, Ready},
-    post::{Item, Post, Posted},
+    lines::{self, BadLine, Defaults, ReadyLine},
+    post::{EventPoster, PostItem, PostResult},
     progress::Bar,
     source, store,
     verify::{self, Expected},
 };
-use crate::{args::Common, output};
+use crate::{common::Common, output};
 
-/// Lines of a file are told from those of another by what was read of them, not by its name.
+/// Source in the checkpoint of every file: a file is identified by the hash of its imported lines, not
+/// by this.
 const SOURCE: &str = "jsonl";
-/// A longer one is no event: ingest takes 16 MiB at most.
-const MAX_LINE: u64 = 16 * 1024 * 1024;
+/// Maximum bytes of a line: what ingest accepts in one request.
+const MAX_LINE_BYTES: u64 = 16 * 1024 * 1024;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct State {
-    /// So many lines are acknowledged, or known to be bad.
+struct JsonlState {
+    /// Number of lines that are acknowledged, or known to be bad.
     lines: u64,
     /// blake3 of these lines.
     hash: String,
     events: u64,
     duplicates: u64,
-    /// The bad lines that were left out, and why.
-    bad: Bad<u64>,
+    /// The bad lines that were skipped, and why.
+    bad: BadEntries<u64>,
 }
 
-struct Run<'a> {
+struct JsonlImport<'a> {
     name: String,
     args: &'a JsonlArgs,
     defaults: Defaults,
     /// Stdin has none.
     checkpoint: Option<Checkpoint>,
-    post: Post<u64>,
-    /// What waits in `post`, by its line.
-    sent: BTreeMap<u64, (String, Uuid)>,
+    post: EventPoster<u64>,
+    /// Conversation and id of the events that wait in `post`, by line.
+    unacked: BTreeMap<u64, (String, Uuid)>,
     expected: Expected,
 }
 
+/// Imports one file, and verifies it unless `--no-verify` is set.
 pub(super) async fn import(file: &Path, args: &JsonlArgs, common: &Common) -> anyhow::Result<()> {
     let is_stdin = file.as_os_str() == "-";
     let reader = source::open_lines(file)?;
@@ -62,8 +64,8 @@ pub(super) async fn import(file: &Path, args: &JsonlArgs, common: &Common) -> an
         .map(Checkpoint::load)
         .transpose()?
         .flatten();
-    let mut state: State = loaded.unwrap_or_default();
-    let mut run = Run {
+    let mut state: JsonlState = loaded.unwrap_or_default();
+    let mut run = JsonlImport {
         name: if is_stdin {
             "stdin".to_owned()
         } else {
@@ -75,8 +77,8 @@ pub(super) async fn import(file: &Path, args: &JsonlArgs, common: &Common) -> an
             event_type: args.event_type.clone(),
         },
         checkpoint,
-        post: Post::new(common)?,
-        sent: BTreeMap::new(),
+        post: EventPoster::new(common)?,
+        unacked: BTreeMap::new(),
         expected: Expected {
             conversations: BTreeMap::new(),
             source: None,
@@ -91,21 +93,25 @@ pub(super) async fn import(file: &Path, args: &JsonlArgs, common: &Common) -> an
     verify::verify(&run.expected, args.options.verify_within.into(), common).await
 }
 
-impl Run<'_> {
-    async fn send(&mut self, mut reader: impl BufRead, state: &mut State) -> anyhow::Result<()> {
+impl JsonlImport<'_> {
+    async fn send(
+        &mut self,
+        mut reader: impl BufRead,
+        state: &mut JsonlState,
+    ) -> anyhow::Result<()> {
         let mut bar = Bar::new("import", None);
         let mut hasher = blake3::Hasher::new();
         let mut number = 0;
         let mut line = Vec::new();
-        while next(&mut reader, &mut line).map_err(|error| self.unreadable(error, number))? {
+        while read_line(&mut reader, &mut line).map_err(|error| self.unreadable(error, number))? {
             number += 1;
             hasher.update(&line);
-            let ready = self.ready(&line, number, state)?;
+            let ready = self.prepare_line(&line, number, state)?;
             if let Some(ready) = ready.filter(|_| number > state.lines) {
                 let place = format!("{}:{number}", self.name);
-                self.sent
+                self.unacked
                     .insert(number, (ready.conversation, ready.event_id));
-                self.post.add(Item {
+                self.post.add(PostItem {
                     place,
                     line: ready.line,
                     key: number,
@@ -129,17 +135,17 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The event of a line; what must be read back is noted.
-    fn ready(
+    /// Returns the event of a line, and adds it to what the verification expects.
+    fn prepare_line(
         &mut self,
         line: &[u8],
         number: u64,
-        state: &mut State,
-    ) -> anyhow::Result<Option<Ready>> {
+        state: &mut JsonlState,
+    ) -> anyhow::Result<Option<ReadyLine>> {
         if state.bad.contains_key(&number) {
             return Ok(None);
         }
-        match lines::ready(line, number, &self.defaults) {
+        match lines::prepare(line, number, &self.defaults) {
             Ok(ready) => {
                 if let Some(ready) = &ready {
                     self.expect(ready);
@@ -159,30 +165,30 @@ impl Run<'_> {
         }
     }
 
-    fn expect(&mut self, ready: &Ready) {
+    fn expect(&mut self, ready: &ReadyLine) {
         let conversations = &mut self.expected.conversations;
         let conversation = conversations.entry(ready.conversation.clone()).or_default();
         conversation.rows += 1;
         conversation.events += u64::from(conversation.ids.insert(ready.event_id));
     }
 
-    /// The state moves only behind the acknowledgement.
+    /// Sends what waits; the state advances only after the acknowledgement.
     async fn flush(
         &mut self,
         number: u64,
         hasher: &blake3::Hasher,
-        state: &mut State,
+        state: &mut JsonlState,
     ) -> anyhow::Result<()> {
-        let Posted {
+        let PostResult {
             acked,
             duplicates,
             bad,
         } = self.post.flush(self.args.skip_bad).await?;
         for (line, item) in bad {
             state.bad.insert(line, item.code);
-            self.forget(line);
+            self.unexpect(line);
         }
-        self.sent.clear();
+        self.unacked.clear();
         state.lines = number;
         state.hash = hasher.finalize().to_hex().to_string();
         state.events += acked;
@@ -193,9 +199,9 @@ impl Run<'_> {
         }
     }
 
-    /// It was refused, and need not be there.
-    fn forget(&mut self, line: u64) {
-        let Some((name, id)) = self.sent.remove(&line) else {
+    /// Removes a refused line from what the verification expects.
+    fn unexpect(&mut self, line: u64) {
+        let Some((name, id)) = self.unacked.remove(&line) else {
             return;
         };
         if let Some(conversation) = self.expected.conversations.get_mut(&name) {
@@ -207,8 +213,8 @@ impl Run<'_> {
         }
     }
 
-    /// What was acknowledged must be what lies before the rest.
-    fn check(&self, hasher: &blake3::Hasher, state: &State) -> anyhow::Result<()> {
+    /// Fails when the lines before the checkpoint are not those that were acknowledged.
+    fn check(&self, hasher: &blake3::Hasher, state: &JsonlState) -> anyhow::Result<()> {
         let hash = hasher.finalize().to_hex();
         anyhow::ensure!(hash.as_str() == state.hash, self.differs());
         Ok(())
@@ -240,7 +246,12 @@ impl Run<'_> {
         error.context(format!("read {name}"))
     }
 
-    fn report(&self, state: &State, before: (u64, u64, u64), common: &Common) -> io::Result<()> {
+    fn report(
+        &self,
+        state: &JsonlState,
+        before: (u64, u64, u64),
+        common: &Common,
+    ) -> io::Result<()> {
         let name = &self.name;
         if state.lines == 0 {
             output::note(&format!("{name} has no lines; nothing was sent"));
@@ -263,11 +274,11 @@ impl Run<'_> {
     }
 }
 
-/// The next line with its end; false when there is none.
-fn next(reader: &mut impl BufRead, line: &mut Vec<u8>) -> anyhow::Result<bool> {
+/// Reads the next line with its end; false at the end of the file.
+fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> anyhow::Result<bool> {
     line.clear();
-    let length = io::Read::take(reader, MAX_LINE).read_until(b'\n', line)?;
-    if length as u64 == MAX_LINE {
+    let length = io::Read::take(reader, MAX_LINE_BYTES).read_until(b'\n', line)?;
+    if length as u64 == MAX_LINE_BYTES {
         bail!("a line is longer than 16 MiB");
     }
     Ok(length > 0)

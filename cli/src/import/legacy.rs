@@ -1,4 +1,4 @@
-//! What a row of the legacy table says. Pure.
+//! Parser of the rows of the legacy table. Pure.
 
 use std::{collections::HashSet, fmt};
 
@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use crate::output::Row;
 
 const EVENT: &str = "event";
-/// Ingest takes no longer ones; they stay in the metadata.
+/// Maximum bytes of a task id that ingest accepts; longer ones stay in the metadata.
 const MAX_TASK_BYTES: usize = 256;
-/// Deeper objects are kept as text: not every reader can follow them.
+/// Maximum nesting of an object; deeper ones are kept as text, because not every JSON parser reads them.
 const MAX_DEPTH: usize = 60;
 
-/// A row as it lies in the table.
+/// A row as it is in the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RawRow {
     pub(super) rowid: i64,
@@ -37,12 +37,12 @@ pub(super) struct LegacyRow {
     pub(super) at: Timestamp,
 }
 
-/// Why a row cannot become an event, and which.
+/// The error of a row that cannot become an event.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct BadRow {
     rowid: i64,
     id: String,
-    /// What kind of badness it is, in the words of ingest.
+    /// Error code, one of those of ingest where it has one.
     pub(super) code: &'static str,
     reason: String,
 }
@@ -58,21 +58,21 @@ impl fmt::Display for BadRow {
 
 impl std::error::Error for BadRow {}
 
-/// What an event says of the rows that it was made of, in `metadata.legacy`.
+/// The rows that an event was made of, in `metadata.legacy`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Origin {
     pub(super) first_id: String,
     pub(super) rows: u64,
-    /// Of a row too large for one event: which part, and of how many.
+    /// For a row too large for one event: the index of the part, and the number of parts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) part: Option<(usize, usize)>,
-    /// A part of `parsed_data` where that is too large for one event.
+    /// A part of `parsed_data`, when that is too large for one event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) parsed_data: Option<String>,
 }
 
 impl LegacyRow {
-    /// `latest` is the last moment that is not in the future.
+    /// Checks and converts a row; `latest` is the latest accepted timestamp.
     pub(super) fn new(raw: RawRow, latest: Timestamp) -> Result<Self, BadRow> {
         let checked = check(&raw, latest);
         let (at, conversation) = checked.map_err(|(code, reason)| BadRow {
@@ -81,19 +81,19 @@ impl LegacyRow {
             code,
             reason,
         })?;
-        let said = |text: &String| !matches!(text.trim(), "" | "null");
+        let has_data = |text: &String| !matches!(text.trim(), "" | "null");
         Ok(Self {
             rowid: raw.rowid,
             id: raw.id,
             conversation,
             chunk: raw.chunk,
-            parsed_data: raw.parsed_data.filter(said),
+            parsed_data: raw.parsed_data.filter(has_data),
             at,
         })
     }
 }
 
-/// The time and the conversation, or the code and the sentence of what is wrong.
+/// Returns the time and the conversation, or a code and a message.
 fn check(
     raw: &RawRow,
     latest: Timestamp,
@@ -118,7 +118,7 @@ fn check(
     Ok((at, conversation))
 }
 
-/// RFC 3339, or SQLite's own `2026-11-20 09:00:00.021`, which is UTC.
+/// Parses RFC 3339, or SQLite's own `2026-11-20 09:00:00.021`, which is UTC.
 fn time(text: &str) -> Option<Timestamp> {
     let text = text.trim();
     text.parse()
@@ -126,17 +126,18 @@ fn time(text: &str) -> Option<Timestamp> {
         .or_else(|| format!("{text}Z").parse().ok())
 }
 
-/// What the legacy `parsed_data` says of an event.
+/// The fields of an event from the legacy column `parsed_data`.
 #[derive(Clone, Debug)]
-pub(super) struct Fields {
+pub(super) struct ParsedData {
     pub(super) event_type: String,
     pub(super) task_id: Option<String>,
-    /// Every other member, its value byte for byte.
+    /// Every other member, with the text of its value unchanged.
     pub(super) metadata: Row,
 }
 
-impl Fields {
-    pub(super) fn of(parsed_data: &str) -> Self {
+impl ParsedData {
+    /// Parses the column; a text that is no plain object is kept whole in the metadata.
+    pub(super) fn parse(parsed_data: &str) -> Self {
         let mut metadata = object(parsed_data).unwrap_or_else(|| as_text(parsed_data));
         let text = |metadata: &Row, name: &str| {
             let is_text = metadata
@@ -161,7 +162,8 @@ impl Fields {
     }
 }
 
-/// An object that every reader can read as it is.
+/// Parses an object that every JSON parser can read: no repeated names, no NUL, at most
+/// [`MAX_DEPTH`] levels.
 fn object(text: &str) -> Option<Row> {
     let row: Row = serde_json::from_str(text).ok()?;
     let mut names = HashSet::new();
@@ -187,7 +189,7 @@ fn depth(json: &str) -> usize {
     deepest
 }
 
-/// What is no such object, whole.
+/// Keeps any other text whole, as base64 when it has a NUL.
 fn as_text(text: &str) -> Row {
     if text.contains('\0') {
         return Row::default().with("parsed_data_base64", STANDARD.encode(text));

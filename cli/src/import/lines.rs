@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::ids;
 use crate::output::Row;
 
-/// What lines get that do not say it themselves.
+/// Values for lines that lack them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Defaults {
     pub(super) conversation: Option<ConversationId>,
@@ -15,14 +15,14 @@ pub(super) struct Defaults {
 
 /// A line that can be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Ready {
+pub(super) struct ReadyLine {
     pub(super) conversation: String,
-    /// Under which the event will be found again.
+    /// The id under which the event is read back.
     pub(super) event_id: Uuid,
     pub(super) line: String,
 }
 
-/// Why a line cannot be sent, in the words of ingest.
+/// The error of a line that cannot be sent; the codes are those of ingest.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct BadLine {
     pub(super) code: String,
@@ -36,12 +36,13 @@ fn bad(code: &str, detail: impl ToString) -> BadLine {
     }
 }
 
-/// The event of a line; `None` when it is empty. `number` counts from 1.
-pub(super) fn ready(
+/// Completes the event of a line; `None` when the line is empty. `number` counts from 1; it is part of a
+/// derived id.
+pub(super) fn prepare(
     line: &[u8],
     number: u64,
     defaults: &Defaults,
-) -> Result<Option<Ready>, BadLine> {
+) -> Result<Option<ReadyLine>, BadLine> {
     let text = str::from_utf8(line)
         .map_err(|error| bad("invalid_json", error))?
         .trim();
@@ -72,7 +73,7 @@ pub(super) fn ready(
         &row.text("event_id"),
     );
     let (event_id, _) = event_id.map_err(|error| bad("invalid_event_id", error))?;
-    Ok(Some(Ready {
+    Ok(Some(ReadyLine {
         conversation: conversation.to_string(),
         event_id: Uuid::from_u128(event_id.as_u128()),
         line: if changed.contains(&true) {
@@ -97,7 +98,7 @@ fn require(row: &Row, name: &str, code: &str, flag: &str) -> Result<(), BadLine>
     Err(bad(code, detail))
 }
 
-/// Adds a field that is not there, or null; says whether it did.
+/// Sets a field that is absent or null; true when it did.
 fn fill(row: &mut Row, name: &str, value: Option<&str>) -> bool {
     let Some(value) = value.filter(|_| is_absent(row, name)) else {
         return false;
@@ -119,21 +120,21 @@ mod tests {
     }
 
     #[test]
-    fn what_a_line_says_wins_and_stays_as_it_is() {
+    fn fields_of_a_line_take_precedence_and_stay_unchanged() {
         let line = br#" {"conversation_id":"a","type":"t","event_id":"x","n":1.50} "#;
-        let ready = ready(line, 1, &defaults()).unwrap().unwrap();
+        let ready = prepare(line, 1, &defaults()).unwrap().unwrap();
         assert_eq!(ready.line, str::from_utf8(line).unwrap().trim());
         assert_eq!(ready.conversation, "a");
     }
 
     #[test]
-    fn what_is_missing_is_filled_in_the_same_each_time() {
+    fn missing_fields_are_filled_in_deterministically() {
         let line = br#"{"content":"x","type":null}"#;
-        let first = ready(line, 1, &defaults()).unwrap().unwrap();
-        assert_eq!(first, ready(line, 1, &defaults()).unwrap().unwrap());
+        let first = prepare(line, 1, &defaults()).unwrap().unwrap();
+        assert_eq!(first, prepare(line, 1, &defaults()).unwrap().unwrap());
         assert_ne!(
             first.event_id,
-            ready(line, 2, &defaults()).unwrap().unwrap().event_id
+            prepare(line, 2, &defaults()).unwrap().unwrap().event_id
         );
         let id = first.event_id;
         assert_eq!(
@@ -146,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_line_that_is_no_event_says_why() {
-        assert_eq!(ready(b" \r", 1, &defaults()), Ok(None));
+        assert_eq!(prepare(b" \r", 1, &defaults()), Ok(None));
         for (line, code) in [
             (&b"[1]"[..], "invalid_json"),
             (b"{", "invalid_json"),
@@ -154,7 +155,7 @@ mod tests {
             (b"{\"conversation_id\":\"a b\"}", "invalid_conversation_id"),
             (b"{\"event_id\":\"\"}", "invalid_event_id"),
         ] {
-            assert_eq!(ready(line, 1, &defaults()).unwrap_err().code, code);
+            assert_eq!(prepare(line, 1, &defaults()).unwrap_err().code, code);
         }
     }
 
@@ -174,7 +175,7 @@ mod tests {
                 "--type",
             ),
         ] {
-            let bad = ready(line.as_bytes(), 1, &Defaults::default()).unwrap_err();
+            let bad = prepare(line.as_bytes(), 1, &Defaults::default()).unwrap_err();
             assert_eq!(bad.code, code);
             assert!(bad.detail.contains(field), "{}", bad.detail);
             assert!(bad.detail.contains(flag), "{}", bad.detail);

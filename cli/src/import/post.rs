@@ -1,24 +1,25 @@
-//! Events on their way to ingest, each with a name by which a refusal can be traced to its source.
+//! Batches of events for ingest; each event knows its place in the source, to report a refusal.
 
 use anyhow::anyhow;
 use serde::Deserialize;
 
 use crate::{
-    args::Common,
     client::{Client, Refusal},
+    common::Common,
     sender::{self, BATCH_BYTES, BATCH_EVENTS, Sender},
 };
 
+/// An event to send.
 #[derive(Debug)]
-pub(super) struct Item<K> {
-    /// Where it came from: a line or a row.
+pub(super) struct PostItem<K> {
+    /// Its place in the source: a line or a row.
     pub(super) place: String,
     pub(super) line: String,
-    /// By which whoever adds it knows it again.
+    /// Returned when ingest refuses the event.
     pub(super) key: K,
 }
 
-/// An item that ingest refuses, and why.
+/// An item that ingest refused, from its answer.
 #[derive(Debug, Deserialize)]
 pub(super) struct BadItem {
     pub(super) index: usize,
@@ -26,24 +27,24 @@ pub(super) struct BadItem {
     pub(super) detail: String,
 }
 
-/// What became of a batch.
+/// The result of a flush.
 #[derive(Debug)]
-pub(super) struct Posted<K> {
+pub(super) struct PostResult<K> {
     pub(super) acked: u64,
     pub(super) duplicates: u64,
-    /// With their keys.
+    /// The refused events, with their keys.
     pub(super) bad: Vec<(K, BadItem)>,
 }
 
-/// Sends until it is acknowledged, in batches.
+/// Collects events and sends them in batches, each retried until it is acknowledged.
 #[derive(Debug)]
-pub(super) struct Post<K> {
+pub(super) struct EventPoster<K> {
     sender: Sender,
-    waiting: Vec<Item<K>>,
+    waiting: Vec<PostItem<K>>,
     bytes: usize,
 }
 
-impl<K> Post<K> {
+impl<K> EventPoster<K> {
     pub(super) fn new(common: &Common) -> anyhow::Result<Self> {
         Ok(Self {
             sender: Sender::new(Client::ingest(common)?, None),
@@ -52,20 +53,23 @@ impl<K> Post<K> {
         })
     }
 
-    pub(super) fn add(&mut self, item: Item<K>) {
+    pub(super) fn add(&mut self, item: PostItem<K>) {
         self.bytes += item.line.len();
         self.waiting.push(item);
     }
 
-    /// Whether a batch is waiting.
+    /// True when a whole batch waits.
     pub(super) fn is_full(&self) -> bool {
         self.waiting.len() >= BATCH_EVENTS || self.bytes >= BATCH_BYTES
     }
 
-    /// Sends all that waits. The first item that ingest refuses is an error that names its place;
-    /// with `skip_bad` the others are stored without it, and it is returned.
-    pub(super) async fn flush(&mut self, skip_bad: bool) -> anyhow::Result<Posted<K>> {
-        let mut posted = Posted {
+    /// Sends all events that wait.
+    ///
+    /// # Errors
+    /// A refused batch. With `skip_bad`, refused items are returned instead, and the others are stored
+    /// without them.
+    pub(super) async fn flush(&mut self, skip_bad: bool) -> anyhow::Result<PostResult<K>> {
+        let mut result = PostResult {
             acked: 0,
             duplicates: 0,
             bad: Vec::new(),
@@ -79,10 +83,10 @@ impl<K> Post<K> {
         for batch in sender::batches(&lines) {
             let rest = origins.split_off(batch.len());
             let origins = std::mem::replace(&mut origins, rest);
-            self.send(batch.to_vec(), origins, skip_bad, &mut posted)
+            self.send(batch.to_vec(), origins, skip_bad, &mut result)
                 .await?;
         }
-        Ok(posted)
+        Ok(result)
     }
 
     async fn send(
@@ -90,13 +94,13 @@ impl<K> Post<K> {
         mut batch: Vec<String>,
         mut origins: Vec<(String, K)>,
         skip_bad: bool,
-        posted: &mut Posted<K>,
+        result: &mut PostResult<K>,
     ) -> anyhow::Result<()> {
         while !batch.is_empty() {
             let error = match self.sender.send(&batch).await {
                 Ok(receipt) => {
-                    posted.acked += receipt.acked;
-                    posted.duplicates += receipt.duplicates;
+                    result.acked += receipt.acked;
+                    result.duplicates += receipt.duplicates;
                     return Ok(());
                 }
                 Err(error) => error,
@@ -113,7 +117,7 @@ impl<K> Post<K> {
                         origins[*index].0
                     ));
                 }
-                Some(_) => posted.bad.extend(take_out(&mut batch, &mut origins, bad)),
+                Some(_) => result.bad.extend(remove_bad(&mut batch, &mut origins, bad)),
                 None => return Err(error),
             }
         }
@@ -121,7 +125,7 @@ impl<K> Post<K> {
     }
 }
 
-/// What ingest lists; empty when the refusal is about something else.
+/// Returns the items that ingest lists, ascending by index; none when the refusal is not about items.
 fn bad_items(error: &anyhow::Error, count: usize) -> Vec<BadItem> {
     let Some(refusal) = error.downcast_ref::<Refusal>() else {
         return Vec::new();
@@ -136,8 +140,8 @@ fn bad_items(error: &anyhow::Error, count: usize) -> Vec<BadItem> {
     bad
 }
 
-/// Removes the bad items, which are in order, from the batch.
-fn take_out<K>(
+/// Removes the bad items, which are ascending by index, from the batch.
+fn remove_bad<K>(
     batch: &mut Vec<String>,
     origins: &mut Vec<(String, K)>,
     bad: Vec<BadItem>,
@@ -146,7 +150,7 @@ fn take_out<K>(
         batch.remove(item.index);
         (origins.remove(item.index).1, item)
     });
-    let mut taken: Vec<_> = backwards.collect();
-    taken.reverse();
-    taken
+    let mut removed: Vec<_> = backwards.collect();
+    removed.reverse();
+    removed
 }

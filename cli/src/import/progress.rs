@@ -1,4 +1,4 @@
-//! A bar on stderr where that is a terminal, else a line now and then.
+//! Progress on stderr: a bar on a terminal, else a line every ten seconds.
 
 use std::{
     io::IsTerminal as _,
@@ -9,19 +9,21 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::output;
 
-const LINE_EVERY: Duration = Duration::from_secs(10);
+/// Interval between two lines.
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
 const TEMPLATE: &str = "{msg:>8} {wide_bar} {human_pos}/{human_len} {per_sec} {eta}";
 
+/// Progress of one step of an import.
 #[derive(Debug)]
 pub(crate) struct Bar {
     bar: ProgressBar,
     what: &'static str,
-    /// When the last line was written; `None` on a terminal.
-    said: Option<Instant>,
+    /// Time of the last line; `None` on a terminal.
+    last_line: Option<Instant>,
 }
 
 impl Bar {
-    /// `None`: nobody knows how many there are.
+    /// Starts a bar; `total` is `None` when it is unknown.
     pub(crate) fn new(what: &'static str, total: Option<u64>) -> Self {
         let is_terminal = std::io::stderr().is_terminal();
         let target = if is_terminal {
@@ -33,14 +35,21 @@ impl Bar {
         let style = ProgressStyle::with_template(TEMPLATE).expect("the template is well formed");
         bar.set_style(style);
         bar.set_message(what);
-        let said = (!is_terminal).then(Instant::now);
-        Self { bar, what, said }
+        let last_line = (!is_terminal).then(Instant::now);
+        Self {
+            bar,
+            what,
+            last_line,
+        }
     }
 
     pub(crate) fn advance(&mut self, by: u64) {
         self.bar.inc(by);
-        if self.said.is_some_and(|said| said.elapsed() >= LINE_EVERY) {
-            self.said = Some(Instant::now());
+        if self
+            .last_line
+            .is_some_and(|at| at.elapsed() >= LINE_INTERVAL)
+        {
+            self.last_line = Some(Instant::now());
             let of = self
                 .bar
                 .length()

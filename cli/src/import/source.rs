@@ -1,4 +1,4 @@
-//! What a file is: its first bytes say it, whatever its name does.
+//! Detection of a file's format by its first bytes, not by its name.
 
 use std::{
     fs::File,
@@ -13,15 +13,15 @@ const SQLITE: &[u8] = b"SQLite format 3\0";
 const GZIP: &[u8] = &[0x1f, 0x8b];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// An empty file too: SQLite makes a database of it.
+enum FileKind {
+    /// An empty file too, which SQLite opens as an empty database.
     Sqlite,
     Gzip,
     Json,
     Other,
 }
 
-impl Kind {
+impl FileKind {
     fn of(head: &[u8]) -> Self {
         if head.is_empty() || head.starts_with(SQLITE) {
             Self::Sqlite
@@ -34,8 +34,8 @@ impl Kind {
         }
     }
 
-    /// Why `import sqlite` does not take it.
-    fn no_database(self, name: &str) -> Option<String> {
+    /// Returns why `import sqlite` refuses it; `None` when it is a database.
+    fn not_a_database(self, name: &str) -> Option<String> {
         match self {
             Self::Sqlite => None,
             Self::Gzip => Some(format!(
@@ -52,7 +52,7 @@ impl Kind {
     }
 }
 
-/// Refuses what is no SQLite database.
+/// Refuses a file that is no SQLite database.
 pub(super) fn check_database(file: &Path) -> anyhow::Result<()> {
     let name = file.display().to_string();
     let opened = File::open(file).with_context(|| format!("read {name}"))?;
@@ -62,13 +62,13 @@ pub(super) fn check_database(file: &Path) -> anyhow::Result<()> {
         .take(head_len)
         .read_to_end(&mut head)
         .with_context(|| format!("read {name}"))?;
-    match Kind::of(&head).no_database(&name) {
+    match FileKind::of(&head).not_a_database(&name) {
         None => Ok(()),
         Some(sentence) => Err(anyhow!(sentence)),
     }
 }
 
-/// The lines of a file, or of stdin for `-`; unpacked when it is packed.
+/// Opens a file, or stdin for `-`, decompressing it when it is gzip. Refuses a SQLite database.
 pub(super) fn open_lines(file: &Path) -> anyhow::Result<Box<dyn BufRead>> {
     let name = file.display();
     let is_stdin = file.as_os_str() == "-";
@@ -78,7 +78,7 @@ pub(super) fn open_lines(file: &Path) -> anyhow::Result<Box<dyn BufRead>> {
         let opened = File::open(file).with_context(|| format!("read {name}"))?;
         Box::new(BufReader::new(opened))
     };
-    // An error comes again when lines are read.
+    // A read error occurs again when lines are read.
     let head = reader.fill_buf().unwrap_or_default();
     match head.starts_with(SQLITE) {
         false => {}
@@ -87,7 +87,7 @@ pub(super) fn open_lines(file: &Path) -> anyhow::Result<Box<dyn BufRead>> {
         ),
         true => bail!("{name} is a SQLite database: call `isotherm import sqlite {name}`"),
     }
-    if Kind::of(head) == Kind::Gzip {
+    if FileKind::of(head) == FileKind::Gzip {
         reader = Box::new(BufReader::new(MultiGzDecoder::new(reader)));
     }
     Ok(reader)

@@ -1,4 +1,4 @@
-//! The legacy database: read by keyset pages, sent in order, compared at the end.
+//! Import of the legacy database: reads keyset pages, sends them in order, verifies them at the end.
 
 mod expected;
 
@@ -11,75 +11,75 @@ use uuid::Uuid;
 
 use super::{
     SqliteArgs,
-    bad::{self, Bad},
+    bad::{self, BadEntries},
     checkpoint::Checkpoint,
-    chunker::{self, Chunker, Mark},
+    chunker::{self, Chunker, ResumePoint},
     database::Database,
     legacy::{LegacyRow, RawRow},
-    post::{Item, Post},
+    post::{EventPoster, PostItem},
     progress::Bar,
     store, verify,
 };
-use crate::{args::Common, output};
+use crate::{common::Common, output};
 
-/// Ingest takes no events further ahead.
+/// Maximum time by which a timestamp may be ahead of the clock; ingest refuses later ones.
 const MAX_AHEAD: Duration = Duration::from_secs(5 * 60);
 
 #[derive(Debug, Serialize, Deserialize)]
-struct State {
+struct SqliteState {
     #[serde(flatten)]
-    mark: Mark,
+    resume_point: ResumePoint,
     events: u64,
     duplicates: u64,
-    /// The bad rows that were left out, and why.
-    #[serde(default, skip_serializing_if = "Bad::is_empty")]
-    bad: Bad<i64>,
+    /// The bad rows that were skipped, and why.
+    #[serde(default, skip_serializing_if = "BadEntries::is_empty")]
+    bad: BadEntries<i64>,
     /// The events that ingest refused.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    refused: BTreeMap<Uuid, Refused>,
-    /// Whether the checkpoint does not know all of them.
+    refused: BTreeMap<Uuid, RefusedEvent>,
+    /// True when the checkpoint does not have all of `bad` yet.
     #[serde(skip)]
     has_new_bad: bool,
 }
 
-/// Why an event was refused, its first row, and how many rows it holds.
+/// An event that ingest refused: why, its first row, and its number of rows.
 #[derive(Debug, Serialize, Deserialize)]
-struct Refused {
+struct RefusedEvent {
     code: String,
     rowid: i64,
     rows: u64,
 }
 
-/// What is known of an event under way.
-struct Key {
+/// The key of an event that was sent but not acknowledged yet.
+struct EventKey {
     event_id: Uuid,
     rowid: i64,
     rows: u64,
 }
 
-impl State {
+impl SqliteState {
     fn start() -> Self {
         Self {
-            mark: Mark::start(),
+            resume_point: ResumePoint::start(),
             events: 0,
             duplicates: 0,
-            bad: Bad::new(),
+            bad: BadEntries::new(),
             refused: BTreeMap::new(),
             has_new_bad: false,
         }
     }
 
-    /// Where this run ends.
+    /// The last rowid of this run.
     fn end(&self) -> i64 {
-        self.mark.ends.last().copied().unwrap_or(i64::MIN)
+        self.resume_point.ends.last().copied().unwrap_or(i64::MIN)
     }
 
     fn is_done(&self) -> bool {
-        self.mark.rowid >= self.end() && self.mark.open.is_empty()
+        self.resume_point.rowid >= self.end() && self.resume_point.open.is_empty()
     }
 }
 
-struct Run {
+struct SqliteImport {
     file: String,
     database: Database,
     source: String,
@@ -88,6 +88,7 @@ struct Run {
     skip_bad: bool,
 }
 
+/// Imports the database, and verifies it unless `--no-verify` is set.
 pub(super) async fn import(args: &SqliteArgs, common: &Common) -> anyhow::Result<()> {
     let file = args.file.display();
     let database = Database::open(&args.file)?;
@@ -95,7 +96,7 @@ pub(super) async fn import(args: &SqliteArgs, common: &Common) -> anyhow::Result
     let source = database.identity()?;
     let store = store::identity(common, !args.options.no_verify).await?;
     let path = args.options.checkpoint.as_deref();
-    let run = Run {
+    let run = SqliteImport {
         checkpoint: Checkpoint::new(&args.file, &source, &store, path),
         file: file.to_string(),
         database,
@@ -103,9 +104,9 @@ pub(super) async fn import(args: &SqliteArgs, common: &Common) -> anyhow::Result
         latest: Timestamp::now().plus(MAX_AHEAD),
         skip_bad: args.skip_bad,
     };
-    let mut state = run.checkpoint.load()?.unwrap_or_else(State::start);
+    let mut state = run.checkpoint.load()?.unwrap_or_else(SqliteState::start);
     run.extend(&mut state)?;
-    if state.mark.ends.is_empty() {
+    if state.resume_point.ends.is_empty() {
         output::note(&format!("{file} has no rows; nothing was sent"));
         return Ok(());
     }
@@ -132,34 +133,34 @@ pub(super) async fn import(args: &SqliteArgs, common: &Common) -> anyhow::Result
     verify::verify(&expected, args.options.verify_within.into(), common).await
 }
 
-impl Run {
-    /// When a run is done, rows that came since begin a new one. Where it ends is written down
-    /// before anything is sent: a border that every later run keeps.
-    fn extend(&self, state: &mut State) -> anyhow::Result<()> {
+impl SqliteImport {
+    /// Begins a new run when the last one is done and rows were added since. Its end is saved before
+    /// anything is sent, because every later run must cut chunks there too.
+    fn extend(&self, state: &mut SqliteState) -> anyhow::Result<()> {
         let last = self.database.last_rowid()?;
-        if last < Some(state.end()) && !state.mark.ends.is_empty() {
-            bail!(self.shortened());
+        if last < Some(state.end()) && !state.resume_point.ends.is_empty() {
+            bail!(self.rows_are_missing());
         }
         if let Some(last) = last.filter(|last| state.is_done() && *last > state.end()) {
-            state.mark.ends.push(last);
+            state.resume_point.ends.push(last);
             self.checkpoint.save(state)?;
         }
         Ok(())
     }
 
-    async fn send(&self, state: &mut State, common: &Common) -> anyhow::Result<()> {
+    async fn send(&self, state: &mut SqliteState, common: &Common) -> anyhow::Result<()> {
         let end = state.end();
-        let mut post = Post::new(common)?;
-        let mut left = self.database.count(state.mark.rowid, end)?;
+        let mut post = EventPoster::new(common)?;
+        let mut left = self.database.count(state.resume_point.rowid, end)?;
         let mut bar = Bar::new("import", Some(left));
-        let mut chunker = Chunker::new(&self.source, state.mark.clone());
-        let mut after = state.mark.read_after();
+        let mut chunker = Chunker::new(&self.source, state.resume_point.clone());
+        let mut after = state.resume_point.read_after();
         loop {
             let page = self.database.page(after, end)?;
             let Some(last) = page.last() else { break };
             let old = page
                 .iter()
-                .filter(|row| row.rowid <= state.mark.rowid)
+                .filter(|row| row.rowid <= state.resume_point.rowid)
                 .count();
             let new = (page.len() - old) as u64;
             left = left.saturating_sub(new);
@@ -169,27 +170,27 @@ impl Run {
                     continue;
                 };
                 for planned in self.unchanged(chunker.push(&row))? {
-                    post.add(item(planned));
+                    post.add(post_item(planned));
                 }
                 if post.is_full() {
-                    self.flush(&mut post, chunker.mark(), state).await?;
+                    self.flush(&mut post, chunker.resume_point(), state).await?;
                 }
             }
             bar.advance(new);
         }
         if left > 0 {
-            bail!(self.shortened());
+            bail!(self.rows_are_missing());
         }
         for planned in self.unchanged(chunker.finish(end))? {
-            post.add(item(planned));
+            post.add(post_item(planned));
         }
-        self.flush(&mut post, chunker.mark(), state).await?;
+        self.flush(&mut post, chunker.resume_point(), state).await?;
         bar.finish();
         Ok(())
     }
 
-    /// The row, or nothing when it is bad and may be left out.
-    fn usable(&self, row: RawRow, state: &mut State) -> anyhow::Result<Option<LegacyRow>> {
+    /// Returns the row, `None` when it is bad and is skipped.
+    fn usable(&self, row: RawRow, state: &mut SqliteState) -> anyhow::Result<Option<LegacyRow>> {
         let rowid = row.rowid;
         if state.bad.contains_key(&rowid) {
             return Ok(None);
@@ -205,13 +206,13 @@ impl Run {
         }
     }
 
-    /// The mark moves only behind the acknowledgement. What was left out is written down before:
-    /// every later run must cut the rows around it in the same way.
+    /// Sends what waits; the resume point advances only after the acknowledgement. Skipped rows are saved
+    /// before: every later run must cut the rows around them in the same way.
     async fn flush(
         &self,
-        post: &mut Post<Key>,
-        mark: Mark,
-        state: &mut State,
+        post: &mut EventPoster<EventKey>,
+        resume_point: ResumePoint,
+        state: &mut SqliteState,
     ) -> anyhow::Result<()> {
         if std::mem::take(&mut state.has_new_bad) {
             self.checkpoint.save(state)?;
@@ -219,20 +220,20 @@ impl Run {
         let posted = post.flush(self.skip_bad).await?;
         for (key, bad) in posted.bad {
             let (rowid, rows) = (key.rowid, key.rows);
-            let refused = Refused {
+            let refused = RefusedEvent {
                 code: bad.code,
                 rowid,
                 rows,
             };
             state.refused.insert(key.event_id, refused);
         }
-        state.mark = mark;
+        state.resume_point = resume_point;
         state.events += posted.acked;
         state.duplicates += posted.duplicates;
         self.checkpoint.save(state)
     }
 
-    fn report(&self, state: &State, common: &Common) -> std::io::Result<()> {
+    fn report(&self, state: &SqliteState, common: &Common) -> std::io::Result<()> {
         let bad = state.bad.iter().map(|(rowid, code)| (&**code, 1, *rowid));
         let refused = state.refused.values();
         let refused = refused.map(|it| (&*it.code, it.rows, it.rowid));
@@ -245,7 +246,7 @@ impl Run {
         }
     }
 
-    fn shortened(&self) -> String {
+    fn rows_are_missing(&self) -> String {
         format!(
             "rows of {file} are gone that were there when the import began: import a copy that \
              nobody changes (`sqlite3 {file} '.backup COPY'`)",
@@ -253,8 +254,8 @@ impl Run {
         )
     }
 
-    fn unchanged<T>(&self, result: Result<T, chunker::Changed>) -> anyhow::Result<T> {
-        result.map_err(|chunker::Changed| {
+    fn unchanged<T>(&self, result: Result<T, chunker::TableChanged>) -> anyhow::Result<T> {
+        result.map_err(|chunker::TableChanged| {
             anyhow!(
                 "rows that were imported have changed since {} was written: remove it to begin \
                  anew; what was stored more than 24 hours ago will be stored twice",
@@ -264,11 +265,11 @@ impl Run {
     }
 }
 
-fn item(planned: chunker::Planned) -> Item<Key> {
-    Item {
+fn post_item(planned: chunker::PlannedEvent) -> PostItem<EventKey> {
+    PostItem {
         place: format!("row {:?} (rowid {})", planned.first_id, planned.first_rowid),
         line: planned.line,
-        key: Key {
+        key: EventKey {
             event_id: planned.event_id,
             rowid: planned.first_rowid,
             rows: planned.rows,

@@ -1,4 +1,4 @@
-//! Which store an import goes to, and whether what is read back will come from the same.
+//! Identity of the store that an import goes to, and the check that the query service reads the same.
 
 use std::time::Duration;
 
@@ -7,26 +7,31 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 
 use crate::{
-    args::Common,
     client::{self, Client, JSON},
+    common::Common,
     output,
 };
 
-const AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// Pause before ingest is asked again.
+const INGEST_RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Deserialize)]
-struct Answer {
+struct StoreAnswer {
     store: Option<String>,
 }
 
-/// The id of the store behind ingest. Waits for an ingest that is away, as sending does.
+/// Returns the id of the store behind ingest. Retries while ingest is unreachable, as sending does.
 ///
 /// # Errors
-/// With `will_verify`, when the query service answers and is that of another store: everything
-/// would be sent, and then found missing.
+/// With `will_verify`, when the query service answers and belongs to another store: everything would be
+/// sent, and the verification would find nothing.
 pub(super) async fn identity(common: &Common, will_verify: bool) -> anyhow::Result<String> {
-    let store = of_ingest(&Client::ingest(common)?).await?;
-    if will_verify && of_query(common).await.is_some_and(|other| other != store) {
+    let store = ingest_store(&Client::ingest(common)?).await?;
+    if will_verify
+        && query_store(common)
+            .await
+            .is_some_and(|other| other != store)
+    {
         bail!(
             "the query service at {} is that of another store than ingest at {}: name both with \
              --url and --ingest-url, or leave out reading back with --no-verify",
@@ -37,13 +42,13 @@ pub(super) async fn identity(common: &Common, will_verify: bool) -> anyhow::Resu
     Ok(store)
 }
 
-async fn of_ingest(ingest: &Client) -> anyhow::Result<String> {
-    let mut complained = false;
+async fn ingest_store(ingest: &Client) -> anyhow::Result<String> {
+    let mut warned = false;
     loop {
         let url = ingest.url(&["v1", "store"]);
         let error = match ingest.get(url, JSON).send().await {
             Ok(response) if response.status().is_success() => {
-                let answer: Answer = response.json().await.context("read ingest's answer")?;
+                let answer: StoreAnswer = response.json().await.context("read ingest's answer")?;
                 return answer
                     .store
                     .context("ingest does not say which store it is");
@@ -57,18 +62,18 @@ async fn of_ingest(ingest: &Client) -> anyhow::Result<String> {
             Ok(response) => client::refusal("ingest", response).await,
             Err(error) => ingest.unreachable(&error),
         };
-        if !complained {
+        if !warned {
             output::note(&format!("isotherm: {error:#}; will try again"));
-            complained = true;
+            warned = true;
         }
-        tokio::time::sleep(AGAIN_AFTER).await;
+        tokio::time::sleep(INGEST_RETRY_PAUSE).await;
     }
 }
 
-/// `None` when it does not say: it may be away until there is something to read back.
-async fn of_query(common: &Common) -> Option<String> {
+/// `None` when the query service does not answer: it is needed only for the verification.
+async fn query_store(common: &Common) -> Option<String> {
     let query = Client::query(common).ok()?;
     let url = query.url(&["v1", "watermarks"]);
     let response = query.send(query.get(url, JSON)).await.ok()?;
-    response.json::<Answer>().await.ok()?.store
+    response.json::<StoreAnswer>().await.ok()?.store
 }

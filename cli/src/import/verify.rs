@@ -1,4 +1,5 @@
-//! Reading everything back: the same events, once each, with the same joined text.
+//! Verification of an import: reads everything back and compares the events, each once, and the joined
+//! text.
 
 use std::{
     borrow::Cow,
@@ -14,25 +15,27 @@ use uuid::Uuid;
 
 use super::{chunker, legacy::Origin, progress::Bar};
 use crate::{
-    args::Common,
     client::Client,
+    common::Common,
     output::{self, Row},
     read::{pages::Pages, stored::content_bytes},
 };
 
-const AGAIN_AFTER: Duration = Duration::from_millis(500);
+/// Pause before a conversation that differs is read again.
+const READ_RETRY_PAUSE: Duration = Duration::from_millis(500);
 
-/// What must be there.
+/// The conversations and events that must be readable.
 #[derive(Debug)]
 pub(super) struct Expected {
-    pub(super) conversations: BTreeMap<String, Conversation>,
-    /// Of a legacy database, whose events say which rows they were made of; this needs no memory
-    /// for their ids, and the joined text is compared too.
+    pub(super) conversations: BTreeMap<String, ConversationTotals>,
+    /// Identity of a legacy database, `None` for files of lines. Ids of its events are derived again from
+    /// their origin, so that they need no memory, and the joined text is compared too.
     pub(super) source: Option<String>,
 }
 
+/// Totals of one conversation, expected or found.
 #[derive(Debug, Default)]
-pub(super) struct Conversation {
+pub(super) struct ConversationTotals {
     /// Rows or lines that the events were made of.
     pub(super) rows: u64,
     pub(super) events: u64,
@@ -41,9 +44,9 @@ pub(super) struct Conversation {
     pub(super) ids: HashSet<Uuid>,
 }
 
-/// What an event of the answer says.
+/// An event of the answer.
 #[derive(Debug, Deserialize)]
-struct Found<'a> {
+struct FoundEvent<'a> {
     event_id: Uuid,
     #[serde(borrow)]
     timestamp: Cow<'a, str>,
@@ -52,19 +55,20 @@ struct Found<'a> {
     #[serde(default, borrow)]
     content_encoding: Option<Cow<'a, str>>,
     #[serde(default)]
-    metadata: Option<Metadata>,
+    metadata: Option<OriginMetadata>,
 }
 
-/// A producer's own `legacy` may be anything.
+/// The members that may have the origin. A producer's own `legacy` may have any type.
 #[derive(Debug, Deserialize)]
-struct Metadata {
+struct OriginMetadata {
     #[serde(default)]
     legacy: Option<serde_json::Value>,
     #[serde(default)]
     isotherm_legacy: Option<serde_json::Value>,
 }
 
-impl Conversation {
+impl ConversationTotals {
+    /// Adds the content of the next event.
     pub(super) fn add_bytes(&mut self, content: &[u8]) {
         self.bytes += content.len() as u64;
         self.hasher.update(content);
@@ -79,10 +83,11 @@ impl Conversation {
 }
 
 impl Expected {
-    fn has(&self, name: &str, event: &Found<'_>) -> bool {
+    fn has(&self, name: &str, event: &FoundEvent<'_>) -> bool {
         let Some(source) = &self.source else {
             let conversation = self.conversations.get(name);
-            return conversation.is_some_and(|wanted| wanted.ids.contains(&event.event_id));
+            return conversation
+                .is_some_and(|expected_totals| expected_totals.ids.contains(&event.event_id));
         };
         let Some((metadata, at)) = event.metadata.as_ref().zip(event.timestamp.parse().ok()) else {
             return false;
@@ -97,31 +102,35 @@ impl Expected {
     }
 }
 
-/// Compares what the query service answers with `expected`, and shows a table. What was stored just
-/// now may take `patience` to become readable.
+/// Compares the answers of the query service with `expected` and prints a table. Waits at most
+/// `timeout` for stored events to become readable.
+///
+/// # Errors
+/// Conversations that differ, or an unreachable query service, after `timeout`.
 pub(super) async fn verify(
     expected: &Expected,
-    patience: Duration,
+    timeout: Duration,
     common: &Common,
 ) -> anyhow::Result<()> {
     let client = Client::query(common)?;
     let total = expected
         .conversations
         .values()
-        .map(|wanted| wanted.events)
+        .map(|expected_totals| expected_totals.events)
         .sum();
     let mut bar = Bar::new("verify", Some(total));
-    let give_up = Instant::now() + patience;
+    let deadline = Instant::now() + timeout;
     let (mut rows, mut wrong) = (Vec::new(), 0_usize);
-    for (name, wanted) in &expected.conversations {
-        let (found, is_same) = patiently(&client, expected, name, wanted, give_up).await?;
+    for (name, expected_totals) in &expected.conversations {
+        let (found, is_same) =
+            read_until_same(&client, expected, name, expected_totals, deadline).await?;
         bar.advance(found.events);
         wrong += usize::from(!is_same);
         rows.push(
             Row::default()
                 .with("conversation", name)
-                .with("rows", wanted.rows)
-                .with("events", wanted.events)
+                .with("rows", expected_totals.rows)
+                .with("events", expected_totals.events)
                 .with("found", found.events)
                 .with("bytes", found.bytes)
                 .with("ok", if is_same { "yes" } else { "NO" }),
@@ -139,20 +148,21 @@ pub(super) async fn verify(
     Ok(())
 }
 
-/// Reads until it is the same, or until it is too late.
-async fn patiently(
+/// Reads a conversation until it is as expected, or until the deadline. Returns the last totals, and
+/// whether they are as expected.
+async fn read_until_same(
     client: &Client,
     expected: &Expected,
     name: &str,
-    wanted: &Conversation,
-    give_up: Instant,
-) -> anyhow::Result<(Conversation, bool)> {
+    expected_totals: &ConversationTotals,
+    deadline: Instant,
+) -> anyhow::Result<(ConversationTotals, bool)> {
     loop {
         let found = read(client, expected, name).await;
-        let is_late = Instant::now() >= give_up;
+        let is_late = Instant::now() >= deadline;
         match found {
             Ok(found) => {
-                let is_same = wanted.is_same(&found, expected.source.is_some());
+                let is_same = expected_totals.is_same(&found, expected.source.is_some());
                 if is_same || is_late {
                     return Ok((found, is_same));
                 }
@@ -160,17 +170,21 @@ async fn patiently(
             Err(error) if is_late => return Err(error.context("read back what was imported")),
             Err(_) => {}
         }
-        tokio::time::sleep(AGAIN_AFTER).await;
+        tokio::time::sleep(READ_RETRY_PAUSE).await;
     }
 }
 
-/// What is there of the import; other events of the conversation are passed over.
-async fn read(client: &Client, expected: &Expected, name: &str) -> anyhow::Result<Conversation> {
-    let mut found = Conversation::default();
+/// Reads a conversation and totals the events of the import; other events are skipped.
+async fn read(
+    client: &Client,
+    expected: &Expected,
+    name: &str,
+) -> anyhow::Result<ConversationTotals> {
+    let mut found = ConversationTotals::default();
     let mut pages = Pages::new(client, name);
     while let Some(page) = pages.next().await? {
         for line in &page {
-            let event: Found<'_> =
+            let event: FoundEvent<'_> =
                 serde_json::from_str(line).context("read an event of the answer")?;
             if !expected.has(name, &event) {
                 continue;

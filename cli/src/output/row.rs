@@ -1,4 +1,5 @@
-//! One row of an answer: the fields of a JSON object in their order, values as they were written.
+//! One row of an answer: the fields of a JSON object in their order, with the text of each value
+//! unchanged.
 
 use std::fmt;
 
@@ -9,23 +10,24 @@ use serde::{
 };
 use serde_json::value::{RawValue, to_raw_value};
 
+/// The fields of a JSON object, in order. Values keep their text, so that `1.50` stays `1.50`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Row(Vec<(String, Box<RawValue>)>);
 
 impl Row {
-    /// This row with one more field.
+    /// Appends a field.
     pub(crate) fn with(mut self, name: &str, value: impl Serialize) -> Self {
         let value = to_raw_value(&value).expect("plain values always have a JSON form");
         self.0.push((name.to_owned(), value));
         self
     }
 
-    /// The rows of a JSON array of objects.
+    /// Parses a JSON array of objects.
     pub(crate) fn list(json: &[u8]) -> serde_json::Result<Vec<Self>> {
         serde_json::from_slice(json)
     }
 
-    /// The same fields, those of `names` first.
+    /// Moves the fields of `names` to the front, in the order of `names`.
     pub(crate) fn begin_with(mut self, names: &[&str]) -> Self {
         let place = |name: &str| names.iter().position(|other| *other == name);
         // Stable: the others stay in their order.
@@ -43,7 +45,7 @@ impl Row {
         Some(&field.1)
     }
 
-    /// The value as a person reads it: texts without quotes, nothing for null and what is absent.
+    /// Returns the value as text: strings without quotes, null and absent fields as an empty string.
     pub(crate) fn text(&self, name: &str) -> String {
         match self.get(name).map(RawValue::get) {
             None | Some("null") => String::new(),

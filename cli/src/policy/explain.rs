@@ -1,4 +1,4 @@
-//! `isotherm policy explain`: which policy holds for an event, per tier, and why it is kept.
+//! `isotherm policy explain`: shows per tier which policy decides about an event, and why.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -6,7 +6,7 @@ use retention::{Effective, Policy, RuleSet, Subject, SubjectLabels};
 
 use super::{age, cold_age, compile_file, connect};
 use crate::{
-    args::Common,
+    common::Common,
     output::{self, Row},
 };
 
@@ -35,6 +35,7 @@ impl SubjectLabels for Labels {
     }
 }
 
+/// Prints a row for each tier.
 pub(super) async fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
     let rules = match &args.file {
         Some(file) => compile_file(file)?,
@@ -47,41 +48,46 @@ pub(super) async fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
         event_type: &args.event_type,
         labels: &labels,
     };
-    let found = rows(&rules.effective(&subject), args);
+    let effective = rows(&rules.effective(&subject), args);
     let tiers: [fn(&Policy) -> bool; 3] = [
         |policy| policy.hot.is_some(),
         |policy| policy.warm.is_some(),
         |policy| policy.cold.is_some(),
     ];
-    let because = tiers.map(|has| why(&rules, &subject, has));
-    let found = found.into_iter().zip(because);
-    let found: Vec<Row> = found.map(|(row, why)| row.with("because", why)).collect();
-    output::rows(common.output, &found)?;
+    let reasons = tiers.map(|has_tier| reason(&rules, &subject, has_tier));
+    let rows = effective.into_iter().zip(reasons);
+    let rows: Vec<Row> = rows
+        .map(|(row, reason)| row.with("because", reason))
+        .collect();
+    output::rows(common.output, &rows)?;
     Ok(())
 }
 
-/// Why the first of the matching policies that has a tier decides about it.
-fn why(rules: &RuleSet, subject: &Subject<'_>, has: fn(&Policy) -> bool) -> String {
+/// Explains why the first matching policy with a rule for the tier wins.
+fn reason(rules: &RuleSet, subject: &Subject<'_>, has_tier: fn(&Policy) -> bool) -> String {
     let policies = rules.policies.iter().filter(|policy| !policy.dry_run);
     let matching: Vec<&Policy> = policies
         .filter(|policy| policy.selector.matches(subject))
         .collect();
-    let index = matching.iter().position(|policy| has(policy)).unwrap_or(0);
+    let index = matching
+        .iter()
+        .position(|policy| has_tier(policy))
+        .unwrap_or(0);
     let mut parts = Vec::new();
-    let passed: Vec<&str> = matching[..index]
+    let skipped: Vec<&str> = matching[..index]
         .iter()
         .map(|own| own.name.as_str())
         .collect();
-    if !passed.is_empty() {
+    if !skipped.is_empty() {
         parts.push(format!(
             "{} leave{} it out",
-            passed.join(" and "),
-            if passed.len() == 1 { "s" } else { "" }
+            skipped.join(" and "),
+            if skipped.len() == 1 { "s" } else { "" }
         ));
     }
-    let next = matching[index + 1..].iter().find(|policy| has(policy));
+    let next = matching[index + 1..].iter().find(|policy| has_tier(policy));
     parts.push(match (matching.get(index), next) {
-        (Some(own), Some(next)) => ranks(own, next),
+        (Some(own), Some(next)) => precedence(own, next),
         _ => "it is the last that matches".to_owned(),
     });
     if !rules.before.is_empty() {
@@ -93,14 +99,15 @@ fn why(rules: &RuleSet, subject: &Subject<'_>, has: fn(&Policy) -> bool) -> Stri
     parts.join("; ")
 }
 
-fn ranks(own: &Policy, next: &Policy) -> String {
+/// Explains why `own` takes precedence over `next`.
+fn precedence(own: &Policy, next: &Policy) -> String {
     let name = &next.name;
     if own.priority != next.priority {
         let (own, next) = (own.priority, next.priority);
         return format!("priority {own} is before {next} of {name}");
     }
     let priority = own.priority;
-    if specific(own) == specific(next) {
+    if specificity(own) == specificity(next) {
         return format!(
             "{name} has priority {priority} too and is younger, or comes later by its name"
         );
@@ -108,8 +115,8 @@ fn ranks(own: &Policy, next: &Policy) -> String {
     format!("{name} has priority {priority} too and is less specific")
 }
 
-/// By which fields it selects, the weightiest first.
-fn specific(policy: &Policy) -> [bool; 4] {
+/// The fields by which a policy selects, the most significant first.
+fn specificity(policy: &Policy) -> [bool; 4] {
     let selector = &policy.selector;
     [
         !selector.conversations.is_empty(),
@@ -152,7 +159,7 @@ fn rows(effective: &Effective<'_>, args: &Args) -> Vec<Row> {
     ]
 }
 
-/// The sampling rule that decides.
+/// Describes the sampling rule that decides about the event.
 fn sampling(cold: &retention::Cold, args: &Args) -> String {
     let Some(sampling) = &cold.sampling else {
         return "kept whole".to_owned();
@@ -186,7 +193,7 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 mod tests {
     use retention::Selector;
 
-    use super::{Policy, RuleSet, Subject, why};
+    use super::{Policy, RuleSet, Subject, reason};
 
     fn policy(name: &str, priority: i32, conversations: &[&str]) -> Policy {
         Policy {
@@ -202,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn the_winner_is_told_with_what_it_beat_and_what_left_the_tier_out() {
+    fn the_reason_names_the_policy_it_beat_and_those_without_the_tier() {
         let rules = RuleSet::new(vec![policy("a/high", 9, &["c*"]), policy("a/low", 9, &[])]);
         let subject = Subject {
             tenant: "default",
@@ -211,11 +218,11 @@ mod tests {
             labels: &(),
         };
         assert_eq!(
-            why(&rules, &subject, |policy| policy.warm.is_some()),
+            reason(&rules, &subject, |policy| policy.warm.is_some()),
             "a/low has priority 9 too and is less specific"
         );
         assert_eq!(
-            why(&rules, &subject, |policy| policy.hot.is_some()),
+            reason(&rules, &subject, |policy| policy.hot.is_some()),
             "a/high and a/low leave it out; it is the last that matches"
         );
         let other = Subject {
@@ -223,7 +230,7 @@ mod tests {
             ..subject
         };
         assert_eq!(
-            why(&rules, &other, |policy| policy.cold.is_some()),
+            reason(&rules, &other, |policy| policy.cold.is_some()),
             "priority 9 is before -1 of isotherm/built-in"
         );
     }

@@ -1,4 +1,5 @@
-//! `isotherm policy preview`: what a file's policies would move or end, before they are applied.
+//! `isotherm policy preview`: counts the events that the policies of a file would move or delete, before
+//! they are applied.
 
 use std::path::PathBuf;
 
@@ -8,8 +9,8 @@ use serde_json::Value;
 
 use super::{compile_files, connect};
 use crate::{
-    args::Common,
     client::{self, Client},
+    common::Common,
     output::{self, Row},
 };
 
@@ -23,6 +24,7 @@ pub(crate) struct Args {
     against_default: bool,
 }
 
+/// Counts by a query and prints a row for each tier.
 pub(super) async fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
     let mut after = compile_files(&args.files)?;
     let names: Vec<String> = after.policies.iter().map(|own| own.name.clone()).collect();
@@ -35,15 +37,15 @@ pub(super) async fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
     };
     let now = event::Timestamp::now().as_micros();
     let sql = retention::preview_sql(&before, &after, u64::try_from(now).unwrap_or_default());
-    output::rows(common.output, &rows(&counted(sql, common).await?))?;
-    if sampled(&after) {
+    output::rows(common.output, &rows(&count(sql, common).await?))?;
+    if has_sampling(&after) {
         output::note("rows that sampling will thin out later are not counted here");
     }
     Ok(())
 }
 
-/// hot, warm and cold, each as events and bytes.
-async fn counted(sql: String, common: &Common) -> anyhow::Result<Vec<i64>> {
+/// Returns six numbers: events and bytes of hot, of warm, of cold.
+async fn count(sql: String, common: &Common) -> anyhow::Result<Vec<i64>> {
     let client = Client::query(common)?;
     let url = client.url(&["v1", "sql"]);
     let request = client.post(url, "text/plain; charset=utf-8", sql.into_bytes());
@@ -72,7 +74,7 @@ fn rows(counts: &[i64]) -> Vec<Row> {
     rows.collect()
 }
 
-fn sampled(rules: &RuleSet) -> bool {
+fn has_sampling(rules: &RuleSet) -> bool {
     let mut colds = rules
         .policies
         .iter()
@@ -85,7 +87,7 @@ mod tests {
     use super::rows;
 
     #[test]
-    fn counts_are_told_by_tier() {
+    fn counts_are_shown_by_tier() {
         let rows = rows(&[1, 2, 3, 4, 5, 6]);
         let text: Vec<String> = rows.iter().map(crate::output::Row::json).collect();
         assert_eq!(

@@ -1,21 +1,21 @@
-//! What a reader of YAML says of a value -> which field it is of, and what to write instead. Pure.
+//! Improves messages of the YAML parser: names the field, its value, and a valid example. Pure.
 
-/// `message` about `text`, with the field, its value and a good one where the reader only says what
-/// it wanted and where.
+/// Returns `message`, an error in parsing `text`, with the field, its value and a valid example, where
+/// the parser says only what it expected and where. Other messages are returned unchanged.
 pub(super) fn explained(message: &str, text: &str) -> String {
     let explained = || {
-        let (wanted, place) = message.split_once(" at line ")?;
+        let (expected, place) = message.split_once(" at line ")?;
         let (line, column) = place.split_once(", column ")?;
         let number: usize = line.parse().ok()?;
         let source = text.lines().nth(number.checked_sub(1)?)?;
         let (field, value) = field_at(source, column.parse().ok()?)?;
-        let advice = advice(wanted, field, value)?;
+        let advice = advice(expected, field, value)?;
         Some(format!("line {number}: {field} is {value}: {advice}"))
     };
     explained().unwrap_or_else(|| message.to_owned())
 }
 
-/// The field whose value begins at `column`, which counts from 1, and the value.
+/// Returns the field whose value begins at `column`, which counts from 1, and the value.
 fn field_at(line: &str, column: usize) -> Option<(&str, &str)> {
     let (start, _) = line.char_indices().nth(column.checked_sub(1)?)?;
     let (before, after) = line.split_at(start);
@@ -32,12 +32,12 @@ fn field_at(line: &str, column: usize) -> Option<(&str, &str)> {
     (!field.is_empty() && !value.is_empty()).then_some((field, value))
 }
 
-fn advice(wanted: &str, field: &str, value: &str) -> Option<String> {
-    let advice = match wanted {
+fn advice(expected: &str, field: &str, value: &str) -> Option<String> {
+    let advice = match expected {
         "invalid i32" | "invalid i64" => {
             format!("write a whole number, for example {field}: 10")
         }
-        _ if wanted.starts_with("invalid YAML 1.1 bool") => {
+        _ if expected.starts_with("invalid YAML 1.1 bool") => {
             format!("write true or false, for example {field}: true")
         }
         "unexpected event: expected sequence start" => {
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_of_the_wrong_kind_is_told_with_its_field_and_a_good_one() {
+    fn a_value_of_the_wrong_kind_is_reported_with_its_field_and_an_example() {
         for (yaml, sentence) in [
             (
                 "spec: {priority: high, tiers: {hot: {maxAge: 1h}}}",
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_told_in_the_words_of_the_reader() {
+    fn every_other_message_of_the_parser_is_unchanged() {
         assert!(said("spec: {tiers: {hot: {maxAge: 1h}").contains("did not find expected"));
         assert!(said("spec: {tiers: {hott: {}}}").contains("unknown field `hott`"));
         assert_eq!(

@@ -3,8 +3,8 @@
 use anyhow::Context as _;
 
 use crate::{
-    args::Common,
     client::{self, Client, JSON},
+    common::Common,
     output::{self, Format, Row},
     value,
 };
@@ -16,12 +16,13 @@ pub(crate) struct ConversationsArgs {
     limit: usize,
 }
 
+/// Prints the conversations, the newest first.
 pub(crate) async fn conversations(args: &ConversationsArgs, common: &Common) -> anyhow::Result<()> {
-    let list = List {
+    let list = ListRequest {
         path: &["v1", "conversations"],
         query: vec![("limit", args.limit.to_string())],
         name: "conversations",
-        first: &[
+        leading_columns: &[
             "conversation_id",
             "events",
             "bytes",
@@ -32,38 +33,40 @@ pub(crate) async fn conversations(args: &ConversationsArgs, common: &Common) -> 
     list.show(common).await
 }
 
+/// Prints events and bytes by hour and type.
 pub(crate) async fn stats(common: &Common) -> anyhow::Result<()> {
-    let list = List {
+    let list = ListRequest {
         path: &["v1", "stats", "hourly"],
         query: Vec::new(),
         name: "hours",
-        first: &["hour", "type", "events", "bytes"],
+        leading_columns: &["hour", "type", "events", "bytes"],
     };
     list.show(common).await
 }
 
+/// Prints the contents of each tier.
 pub(crate) async fn tiers(common: &Common) -> anyhow::Result<()> {
-    let list = List {
+    let list = ListRequest {
         path: &["v1", "tiers"],
         query: Vec::new(),
         name: "tiers",
-        first: &["tier", "events", "bytes", "bytes_per_event", "oldest_at"],
+        leading_columns: &["tier", "events", "bytes", "bytes_per_event", "oldest_at"],
     };
     list.show(common).await
 }
 
-/// One list in an answer of the query service.
-struct List {
+/// A request to the query service whose answer has one list.
+struct ListRequest {
     path: &'static [&'static str],
     query: Vec<(&'static str, String)>,
-    /// Of the list in the answer.
+    /// Name of the list in the answer.
     name: &'static str,
-    /// The columns that a table begins with.
-    first: &'static [&'static str],
+    /// The columns with which a table begins.
+    leading_columns: &'static [&'static str],
 }
 
-impl List {
-    /// As a table, lines or CSV; `-o json` is the whole answer as it came.
+impl ListRequest {
+    /// Prints the list as a table, lines or CSV; with `-o json` the whole answer unchanged.
     async fn show(&self, common: &Common) -> anyhow::Result<()> {
         let client = Client::query(common)?;
         let mut url = client.url(self.path);
@@ -89,7 +92,7 @@ impl List {
         let rows = Row::list(list.get().as_bytes()).context("read the answer")?;
         Ok(rows
             .into_iter()
-            .map(|row| row.begin_with(self.first))
+            .map(|row| row.begin_with(self.leading_columns))
             .collect())
     }
 }
@@ -99,12 +102,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_begins_with_what_people_look_for() {
-        let list = List {
+    fn a_list_begins_with_its_leading_columns() {
+        let list = ListRequest {
             path: &[],
             query: Vec::new(),
             name: "tiers",
-            first: &["tier", "events"],
+            leading_columns: &["tier", "events"],
         };
         let body = br#"{"log":[{"x":1}],"tiers":[{"bytes":1,"events":2,"tier":"hot"}]}"#;
         let rows = list.rows(body).unwrap();

@@ -1,12 +1,14 @@
-//! A whole conversation, page by page, each behind the last position of the one before.
+//! Reads a conversation page by page; each page begins behind the last position of the one before.
 
 use event::Position;
 
-use super::stored::Stored;
+use super::stored::StoredEvent;
 use crate::client::{self, Client, NDJSON};
 
-const PAGE: usize = 5000;
+/// Maximum number of events in one request.
+const PAGE_EVENTS: usize = 5000;
 
+/// Iterator over the pages of a conversation.
 #[derive(Debug)]
 pub(crate) struct Pages<'a> {
     client: &'a Client,
@@ -15,7 +17,7 @@ pub(crate) struct Pages<'a> {
     after: Option<Position>,
     before: Option<Position>,
     types: &'a [String],
-    left: usize,
+    remaining: usize,
     ended: bool,
     tiers: Vec<String>,
     is_complete: bool,
@@ -30,7 +32,7 @@ impl<'a> Pages<'a> {
             after: None,
             before: None,
             types: &[],
-            left: usize::MAX,
+            remaining: usize::MAX,
             ended: false,
             tiers: Vec::new(),
             is_complete: true,
@@ -57,18 +59,18 @@ impl<'a> Pages<'a> {
     }
 
     pub(crate) fn limit(self, limit: Option<usize>) -> Self {
-        let left = limit.unwrap_or(usize::MAX);
-        Self { left, ..self }
+        let remaining = limit.unwrap_or(usize::MAX);
+        Self { remaining, ..self }
     }
 
-    /// Whether every page so far held everything.
+    /// True when no page so far was incomplete.
     pub(crate) fn is_complete(&self) -> bool {
         self.is_complete
     }
 
-    /// The events of the next page as JSON lines; `None` at the end.
+    /// Fetches the next page: its events as JSON lines, `None` at the end.
     pub(crate) async fn next(&mut self) -> anyhow::Result<Option<Vec<String>>> {
-        let limit = PAGE.min(self.left);
+        let limit = PAGE_EVENTS.min(self.remaining);
         if self.ended || limit == 0 {
             return Ok(None);
         }
@@ -90,17 +92,17 @@ impl<'a> Pages<'a> {
             self.ended = true;
             return Ok(None);
         };
-        let position = Stored::parse(last)?.position()?;
+        let position = StoredEvent::parse(last)?.position()?;
         if self.newest_first {
             self.before = Some(position);
         } else {
             self.after = Some(position);
         }
-        self.left -= lines.len().min(self.left);
+        self.remaining -= lines.len().min(self.remaining);
         Ok(Some(lines))
     }
 
-    /// The tiers that answered so far, as the service named them.
+    /// Returns the tiers that answered so far, as the service named them.
     pub(crate) fn tiers(&self) -> String {
         self.tiers.join(", ")
     }

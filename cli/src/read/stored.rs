@@ -1,4 +1,4 @@
-//! An event as the query service shows it.
+//! An event as the query service returns it.
 
 use std::borrow::Cow;
 
@@ -10,12 +10,13 @@ use serde_json::value::RawValue;
 
 use crate::output::Row;
 
-/// How much of a content a table shows.
-const SHOWN: usize = 100;
+/// Maximum characters of a content in a table.
+const MAX_SHOWN_CHARS: usize = 100;
 const BASE64: &str = "base64";
 
+/// One line of an answer.
 #[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Stored<'a> {
+pub(crate) struct StoredEvent<'a> {
     #[serde(borrow)]
     position: Cow<'a, str>,
     #[serde(rename = "type", borrow)]
@@ -30,7 +31,7 @@ pub(crate) struct Stored<'a> {
     metadata: Option<&'a RawValue>,
 }
 
-impl<'a> Stored<'a> {
+impl<'a> StoredEvent<'a> {
     pub(crate) fn parse(line: &'a str) -> anyhow::Result<Self> {
         serde_json::from_str(line).context("read an event of the answer")
     }
@@ -41,7 +42,7 @@ impl<'a> Stored<'a> {
             .context("read a position of the answer")
     }
 
-    /// The content as it was before it became an event.
+    /// Returns the content as its producer sent it, base64 decoded.
     pub(crate) fn bytes(&self) -> anyhow::Result<Cow<'_, [u8]>> {
         content_bytes(&self.content, self.content_encoding.as_deref())
     }
@@ -54,19 +55,19 @@ impl<'a> Stored<'a> {
             .with("content", self.shortened())
     }
 
-    /// The content, or the metadata where there is none, no longer than a person wants to see in a
-    /// list. Bytes that are no text are marked.
+    /// Returns the first [`MAX_SHOWN_CHARS`] characters of the content, or of the metadata when the
+    /// content is empty. Base64 is marked as such.
     pub(crate) fn shortened(&self) -> String {
         let metadata = self.metadata.map_or("", RawValue::get);
         let is_base64 = self.content_encoding.as_deref() == Some(BASE64);
-        let (mark, shown) = match (self.content.is_empty(), is_base64) {
+        let (prefix, shown) = match (self.content.is_empty(), is_base64) {
             (true, _) => ("", metadata),
             (false, true) => ("(base64) ", &*self.content),
             (false, false) => ("", &*self.content),
         };
         let mut chars = shown.chars();
-        let mut text = mark.to_owned();
-        text.extend(chars.by_ref().take(SHOWN));
+        let mut text = prefix.to_owned();
+        text.extend(chars.by_ref().take(MAX_SHOWN_CHARS));
         if chars.next().is_some() {
             text.push('…');
         }
@@ -74,7 +75,7 @@ impl<'a> Stored<'a> {
     }
 }
 
-/// The bytes that `content` stands for.
+/// Decodes `content`, which is base64 when `encoding` says so.
 pub(crate) fn content_bytes<'a>(
     content: &'a str,
     encoding: Option<&str>,
@@ -94,7 +95,7 @@ mod tests {
 
     fn shown(fields: &str) -> String {
         let line = format!(r#"{{"position":"p","type":"t","timestamp":"now",{fields}}}"#);
-        Stored::parse(&line).unwrap().shortened()
+        StoredEvent::parse(&line).unwrap().shortened()
     }
 
     #[test]
@@ -116,8 +117,8 @@ mod tests {
 
     #[test]
     fn what_is_long_is_cut_short() {
-        let long = "é".repeat(SHOWN + 1);
+        let long = "é".repeat(MAX_SHOWN_CHARS + 1);
         let shown = shown(&format!(r#""content":"{long}""#));
-        assert_eq!(shown, "é".repeat(SHOWN) + "…");
+        assert_eq!(shown, "é".repeat(MAX_SHOWN_CHARS) + "…");
     }
 }

@@ -1,4 +1,5 @@
-//! `isotherm tail`: a conversation from any position, then live, through every lost connection.
+//! `isotherm tail`: follows a conversation from any position, and reconnects after each lost
+//! connection.
 
 use std::{
     io::{self, Write as _},
@@ -9,10 +10,10 @@ use anyhow::Context as _;
 use event::Position;
 use futures::StreamExt as _;
 
-use super::stored::Stored;
+use super::stored::StoredEvent;
 use crate::{
-    args::Common,
     client::{self, Client},
+    common::Common,
     output::{self, Format},
     sse::{Message, Parser},
     value,
@@ -35,12 +36,14 @@ pub(crate) struct TailArgs {
     limit: Option<u64>,
 }
 
+/// The state of one `isotherm tail`, across connections.
 struct Tail<'a> {
     args: &'a TailArgs,
     format: Format,
     client: Client,
-    last: Option<String>,
-    left: u64,
+    /// Id of the last event shown; a reconnect continues behind it.
+    last_id: Option<String>,
+    remaining: u64,
 }
 
 pub(super) async fn run(args: &TailArgs, common: &Common) -> anyhow::Result<()> {
@@ -48,25 +51,25 @@ pub(super) async fn run(args: &TailArgs, common: &Common) -> anyhow::Result<()> 
         args,
         format: common.output,
         client: Client::query(common)?,
-        last: args.after.map(|position| position.to_string()),
-        left: args.limit.unwrap_or(u64::MAX),
+        last_id: args.after.map(|position| position.to_string()),
+        remaining: args.limit.unwrap_or(u64::MAX),
     };
     let mut delay = FIRST_DELAY;
-    let mut complained = false;
-    while tail.left > 0 {
-        let before = tail.last.clone();
+    let mut warned = false;
+    while tail.remaining > 0 {
+        let before = tail.last_id.clone();
         match tail.follow().await? {
             None => {}
-            Some(error) if !complained => {
+            Some(error) if !warned => {
                 output::note(&format!("isotherm: {error:#}; will connect again"));
-                complained = true;
+                warned = true;
             }
             Some(_) => {}
         }
-        if tail.last != before {
-            (delay, complained) = (FIRST_DELAY, false);
+        if tail.last_id != before {
+            (delay, warned) = (FIRST_DELAY, false);
         }
-        if tail.left > 0 {
+        if tail.remaining > 0 {
             tokio::time::sleep(delay).await;
             delay = (delay * 2).min(MAX_DELAY);
         }
@@ -75,15 +78,15 @@ pub(super) async fn run(args: &TailArgs, common: &Common) -> anyhow::Result<()> 
 }
 
 impl Tail<'_> {
-    /// One connection, to its end; says why it ended when that was not the server's wish. Fails
-    /// when another try would fail too.
+    /// Reads one connection to its end. Returns the transient error that ended it, `None` when the server
+    /// closed it or the limit was reached; fails when a retry would fail too.
     async fn follow(&mut self) -> anyhow::Result<Option<anyhow::Error>> {
         let url = self
             .client
             .url(&["v1", "conversations", &self.args.conversation, "tail"]);
         let mut request = self.client.get(url, "text/event-stream");
-        if let Some(last) = &self.last {
-            request = request.header("last-event-id", last);
+        if let Some(last_id) = &self.last_id {
+            request = request.header("last-event-id", last_id);
         }
         let response = match request.send().await {
             Ok(response) => response,
@@ -107,7 +110,7 @@ impl Tail<'_> {
             };
             for message in parser.push(&piece) {
                 self.show(&message)?;
-                if self.left == 0 {
+                if self.remaining == 0 {
                     return Ok(None);
                 }
             }
@@ -116,8 +119,8 @@ impl Tail<'_> {
     }
 
     fn show(&mut self, message: &Message) -> anyhow::Result<()> {
-        let Ok(event) = Stored::parse(&message.data) else {
-            // Not an event: the service says something about the connection.
+        let Ok(event) = StoredEvent::parse(&message.data) else {
+            // A message of the service about the connection.
             output::note(&format!("isotherm: {} {}", message.event, message.data));
             return Ok(());
         };
@@ -133,9 +136,9 @@ impl Tail<'_> {
         }
         out.flush().context("write the event")?;
         if !message.id.is_empty() {
-            self.last = Some(message.id.clone());
+            self.last_id = Some(message.id.clone());
         }
-        self.left -= 1;
+        self.remaining -= 1;
         Ok(())
     }
 }

@@ -1,23 +1,23 @@
-//! Where output is cut into events: by time and by size, never inside a character. Pure.
+//! Cuts output into chunks, one for each event: by time and by size, never inside a character. Pure.
 
 use std::time::Duration;
 
 use event::Timestamp;
 
-/// How long output is collected before it becomes an event.
-pub(super) const WINDOW: Duration = Duration::from_millis(50);
-/// Most bytes of one event.
-pub(super) const MAX_BYTES: usize = 16 * 1024;
+/// Time for which output is collected before it becomes an event.
+pub(super) const CHUNK_WINDOW: Duration = Duration::from_millis(50);
+/// Maximum bytes of one event.
+pub(super) const MAX_CHUNK_BYTES: usize = 16 * 1024;
 
 /// Bytes that become one event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Chunk {
     pub(super) bytes: Vec<u8>,
-    /// When the first of them was read.
+    /// Time at which the first of them was read.
     pub(super) at: Timestamp,
 }
 
-/// The output of one stream that is no event yet.
+/// Buffer of the output of one channel that is no event yet.
 #[derive(Debug, Default)]
 pub(super) struct Chunker {
     bytes: Vec<u8>,
@@ -25,7 +25,7 @@ pub(super) struct Chunker {
 }
 
 impl Chunker {
-    /// Takes what was read at `now`; returns what is large enough.
+    /// Appends what was read at `now`; returns the chunks that are full.
     pub(super) fn push(&mut self, bytes: &[u8], now: Timestamp) -> Vec<Chunk> {
         if bytes.is_empty() {
             return Vec::new();
@@ -33,26 +33,28 @@ impl Chunker {
         self.since.get_or_insert(now);
         self.bytes.extend_from_slice(bytes);
         let mut chunks = Vec::new();
-        while self.bytes.len() >= MAX_BYTES {
-            let cut = boundary(&self.bytes[..MAX_BYTES]);
+        while self.bytes.len() >= MAX_CHUNK_BYTES {
+            let cut = boundary(&self.bytes[..MAX_CHUNK_BYTES]);
             chunks.push(self.cut(cut, now));
         }
         chunks
     }
 
-    /// When what is there must become an event.
+    /// Returns when the buffered output must become an event.
     pub(super) fn due(&self) -> Option<Timestamp> {
         let whole = boundary(&self.bytes) > 0;
-        self.since.filter(|_| whole).map(|since| since.plus(WINDOW))
+        self.since
+            .filter(|_| whole)
+            .map(|since| since.plus(CHUNK_WINDOW))
     }
 
-    /// What is due at `now`. The beginning of a character waits for its end.
+    /// Returns the chunk that is due at `now`, without an incomplete character at its end.
     pub(super) fn tick(&mut self, now: Timestamp) -> Option<Chunk> {
         self.due().filter(|due| *due <= now)?;
         Some(self.cut(boundary(&self.bytes), now))
     }
 
-    /// Everything, at the end of the stream.
+    /// Returns everything that is left, at the end of the channel.
     pub(super) fn finish(&mut self, now: Timestamp) -> Option<Chunk> {
         (!self.bytes.is_empty()).then(|| self.cut(self.bytes.len(), now))
     }
@@ -66,8 +68,8 @@ impl Chunker {
     }
 }
 
-/// How much of `bytes` can be cut off without breaking the character at its end. Bytes that are no
-/// UTF-8 anyway may be cut anywhere.
+/// Returns the length of the longest prefix of `bytes` that does not end inside a character. Bytes that
+/// are no UTF-8 may be cut anywhere.
 fn boundary(bytes: &[u8]) -> usize {
     let tail = bytes.len().saturating_sub(3)..bytes.len();
     for start in tail.rev() {
@@ -78,8 +80,8 @@ fn boundary(bytes: &[u8]) -> usize {
             0xe0..=0xef => 3,
             0xf0..=0xff => 4,
         };
-        let there = bytes.len() - start;
-        return if there < needed { start } else { bytes.len() };
+        let present = bytes.len() - start;
+        return if present < needed { start } else { bytes.len() };
     }
     bytes.len()
 }

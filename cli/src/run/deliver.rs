@@ -1,4 +1,4 @@
-//! Chunks -> ingest, in order, in as large requests as there are events waiting.
+//! Delivery of chunks to ingest, in order; all events that wait are sent in one request.
 
 use std::time::Duration;
 
@@ -10,21 +10,22 @@ use tokio::{
 
 use super::{
     chunks::Chunker,
-    events::Events,
-    pass::{Channel, Output},
+    events::RunEvents,
+    passthrough::{Channel, OutputRead},
 };
 use crate::sender::{BATCH_EVENTS, Sender, batches};
 
-/// Events in memory beside the request under way.
+/// Events that may wait in memory beside the request in flight.
 const QUEUED_EVENTS: usize = BATCH_EVENTS;
 
-/// The way to ingest; what is pushed is sent in its order.
+/// Queue to the task that sends to ingest, in order.
 #[derive(Debug)]
 pub(super) struct Delivery {
     queue: mpsc::Sender<String>,
     task: JoinHandle<anyhow::Result<()>>,
 }
 
+/// Starts the task that sends to ingest.
 pub(super) fn start(sender: Sender) -> Delivery {
     let (queue, waiting) = mpsc::channel(QUEUED_EVENTS);
     let task = tokio::spawn(deliver(sender, waiting));
@@ -32,12 +33,13 @@ pub(super) fn start(sender: Sender) -> Delivery {
 }
 
 impl Delivery {
-    /// Waits while the queue is full. A delivery that has failed says so in [`Self::finish`].
+    /// Queues an event; waits while the queue is full. An error of the delivery is returned by
+    /// [`Self::finish`].
     pub(super) async fn push(&mut self, line: String) {
         let _ = self.queue.send(line).await;
     }
 
-    /// Waits until everything is stored.
+    /// Waits until every queued event is stored, or the delivery has failed.
     pub(super) async fn finish(self) -> anyhow::Result<()> {
         drop(self.queue);
         self.task.await?
@@ -55,10 +57,10 @@ async fn deliver(sender: Sender, mut waiting: Receiver<String>) -> anyhow::Resul
     Ok(())
 }
 
-/// Cuts what is read into events until both channels have ended.
+/// Cuts the output into events and queues them, until both channels have ended.
 pub(super) async fn chunks(
-    reads: &mut Receiver<Output>,
-    events: &mut Events,
+    reads: &mut Receiver<OutputRead>,
+    events: &mut RunEvents,
     delivery: &mut Delivery,
 ) {
     let mut open = [

@@ -1,5 +1,5 @@
-//! The events of one run, numbered, each with an id that depends on the run and its number alone.
-//! Only the program's output is content; what we say ourselves is metadata.
+//! The events of one run. Each has an id derived from the run, its number and its time. Only the
+//! program's output is content; our own fields are metadata.
 
 use std::{ffi::OsString, os::unix::process::ExitStatusExt as _, process::ExitStatus};
 
@@ -8,11 +8,12 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use uuid::Uuid;
 
-use super::{chunks::Chunk, pass::Channel};
-use crate::draft::{Content, Draft, derived_id};
+use super::{chunks::Chunk, passthrough::Channel};
+use crate::new_event::{Content, NewEvent, derived_id};
 
+/// Builder of the events of one run; each method returns the event as a line of JSON.
 #[derive(Debug)]
-pub(super) struct Events {
+pub(super) struct RunEvents {
     conversation: String,
     task: Option<String>,
     run: Uuid,
@@ -20,19 +21,19 @@ pub(super) struct Events {
 }
 
 #[derive(Serialize)]
-struct Started<'a> {
+struct StartedMetadata<'a> {
     run_id: Uuid,
     command: Vec<std::borrow::Cow<'a, str>>,
     pid: u32,
 }
 
 #[derive(Serialize)]
-struct Output {
+struct OutputMetadata {
     stream: &'static str,
 }
 
 #[derive(Serialize)]
-struct Exited {
+struct ExitedMetadata {
     run_id: Uuid,
     #[serde(skip_serializing_if = "Option::is_none")]
     exit_code: Option<i32>,
@@ -41,7 +42,7 @@ struct Exited {
     duration_ms: u128,
 }
 
-impl Events {
+impl RunEvents {
     pub(super) fn new(conversation: String, task: Option<String>) -> Self {
         Self {
             conversation,
@@ -53,7 +54,7 @@ impl Events {
 
     pub(super) fn started(&mut self, command: &[OsString], pid: u32, at: Timestamp) -> String {
         let command: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
-        let metadata = Started {
+        let metadata = StartedMetadata {
             run_id: self.run,
             command,
             pid,
@@ -62,14 +63,14 @@ impl Events {
     }
 
     pub(super) fn output(&mut self, channel: Channel, chunk: &Chunk) -> String {
-        let metadata = Output {
+        let metadata = OutputMetadata {
             stream: channel.name(),
         };
         self.line("output.chunk", &chunk.bytes, chunk.at, &metadata)
     }
 
     pub(super) fn exited(&mut self, status: ExitStatus, from: Timestamp, to: Timestamp) -> String {
-        let metadata = Exited {
+        let metadata = ExitedMetadata {
             run_id: self.run,
             exit_code: status.code(),
             signal: status.signal(),
@@ -89,7 +90,7 @@ impl Events {
         self.next += 1;
         let metadata: Box<RawValue> =
             to_raw_value(metadata).expect("plain fields always have a JSON form");
-        let draft = Draft {
+        let event = NewEvent {
             event_id: derived_id(Some(at), &[self.run.as_bytes(), &number.to_le_bytes()])
                 .to_string(),
             conversation_id: &self.conversation,
@@ -99,6 +100,6 @@ impl Events {
             content: Content::new(content),
             metadata: Some(metadata),
         };
-        draft.line()
+        event.json_line()
     }
 }

@@ -1,13 +1,13 @@
-//! One simulated agent: mostly chunks of text, now and then a tool, a file, an error. Pure, given a
-//! seed and the time.
+//! One simulated agent: emits mostly chunks of text, sometimes a tool call, a file, an error. Pure,
+//! given a seed and the time.
 
 use event::Timestamp;
 use serde_json::{json, value::to_raw_value};
 use uuid::Uuid;
 
-use crate::draft::{Content, Draft, derived_id};
+use crate::new_event::{Content, NewEvent, derived_id};
 
-/// What agents talk about.
+/// The vocabulary of the chunks.
 const WORDS: &[&str] = &[
     "the", "file", "test", "fails", "because", "a", "missing", "colon", "in", "line", "I", "will",
     "look", "at", "it", "again", "and", "then", "run", "all", "tests", "that", "touch", "this",
@@ -16,11 +16,13 @@ const WORDS: &[&str] = &[
 ];
 const TOOLS: &[&str] = &["find_file", "open", "edit", "python3", "git", "grep"];
 
+/// The state of one agent.
 #[derive(Debug)]
 pub(super) struct Agent {
     name: String,
     random: Random,
-    said: u128,
+    /// Characters emitted so far.
+    emitted: u128,
     events: u64,
     steps: u64,
 }
@@ -30,17 +32,17 @@ impl Agent {
         Self {
             name,
             random: Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
-            said: 0,
+            emitted: 0,
             events: 0,
             steps: 0,
         }
     }
 
-    /// Says what is missing to `due` characters in all.
-    pub(super) fn talk(&mut self, due: u128, now: Timestamp, lines: &mut Vec<String>) {
-        while self.said < due {
+    /// Emits events into `lines` until `due` characters have been emitted in all.
+    pub(super) fn emit_until(&mut self, due: u128, now: Timestamp, lines: &mut Vec<String>) {
+        while self.emitted < due {
             let chunk = self.chunk();
-            self.said += chunk.chars().count() as u128;
+            self.emitted += chunk.chars().count() as u128;
             lines.push(self.event("output.chunk", &chunk, None, now));
             match self.random.below(60) {
                 0 | 1 => self.use_tool(now, lines),
@@ -97,15 +99,15 @@ impl Agent {
         &mut self,
         event_type: &str,
         text: &str,
-        more: Option<serde_json::Value>,
+        metadata: Option<serde_json::Value>,
         now: Timestamp,
     ) -> String {
         let number = self.events;
         self.events += 1;
-        let mut metadata = more.unwrap_or_else(|| json!({}));
+        let mut metadata = metadata.unwrap_or_else(|| json!({}));
         metadata["step"] = json!(self.steps);
         let task = format!("{}-task-{}", self.name, self.steps / 10);
-        let draft = Draft {
+        let event = NewEvent {
             event_id: self.id(number, now).to_string(),
             conversation_id: &self.name,
             task_id: Some(&task),
@@ -114,7 +116,7 @@ impl Agent {
             content: Content::new(text.as_bytes()),
             metadata: to_raw_value(&metadata).ok(),
         };
-        draft.line()
+        event.json_line()
     }
 
     fn id(&self, number: u64, now: Timestamp) -> Uuid {
@@ -126,7 +128,7 @@ impl Agent {
     }
 }
 
-/// xorshift64*: small, and the same everywhere.
+/// xorshift64*: small, and deterministic on every platform.
 #[derive(Debug)]
 struct Random(u64);
 
@@ -139,7 +141,7 @@ impl Random {
     }
 
     fn below(&mut self, limit: u64) -> u64 {
-        // The high digits are the good ones.
+        // The high bits are the most random ones.
         (self.next() >> 32) % limit
     }
 
@@ -157,7 +159,7 @@ mod tests {
     fn lines(seed: u64) -> Vec<String> {
         let mut agent = Agent::new("a".to_owned(), seed);
         let mut lines = Vec::new();
-        agent.talk(
+        agent.emit_until(
             100_000,
             Timestamp::from_micros(1_763_629_200_000_000),
             &mut lines,
@@ -166,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_always_says_the_same_and_every_kind_of_thing() {
+    fn a_seed_is_deterministic_and_yields_every_type_of_event() {
         assert_eq!(lines(7), lines(7));
         assert_ne!(lines(7), lines(8));
         let all = lines(7).concat();

@@ -1,4 +1,4 @@
-//! `isotherm append` and an ingest that is not there, or not any more.
+//! `isotherm append` with an ingest that was never started, or has stopped.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -23,7 +23,7 @@ fn append(url: &str, args: &[&str]) -> Command {
     command
 }
 
-/// Answers one request, then is gone. Returns its body.
+/// Answers one request, then closes the listener. Returns its body.
 fn answer_once(listener: TcpListener) -> String {
     let (stream, _) = listener.accept().unwrap();
     drop(listener);
@@ -51,7 +51,7 @@ fn answer_once(listener: TcpListener) -> String {
     text(&body)
 }
 
-/// What it says on stderr, as it says it.
+/// Collects the lines of stderr as they are written.
 fn follow(child: &mut Child) -> Arc<Mutex<String>> {
     let said = Arc::new(Mutex::new(String::new()));
     let (into, stderr) = (Arc::clone(&said), child.stderr.take().unwrap());
@@ -64,7 +64,7 @@ fn follow(child: &mut Child) -> Arc<Mutex<String>> {
 }
 
 #[test]
-fn an_event_for_nobody_fails_at_once_with_what_to_start() {
+fn without_an_ingest_an_event_fails_at_once_with_what_to_start() {
     let url = format!("http://127.0.0.1:{}", free_port());
     let output = append(&url, &["--conversation", "c", "hello"])
         .output()
@@ -93,7 +93,7 @@ fn an_event_keeps_the_text_that_was_given_as_its_id() {
 }
 
 #[tokio::test]
-async fn once_something_was_stored_an_outage_is_waited_for_and_told_once() {
+async fn once_something_was_stored_an_outage_is_retried_and_reported_once() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let mut child = append(&format!("http://{address}"), &[]).spawn().unwrap();

@@ -38,7 +38,7 @@ impl Dev {
         dev
     }
 
-    /// `isotherm`, told where this one is.
+    /// `isotherm` with the addresses of this `dev`.
     pub(crate) fn isotherm(&self, args: &[&str]) -> Command {
         isotherm(self.base, args)
     }
@@ -83,7 +83,7 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A base with all ports above it free, and handed out to nobody else here.
+/// A base with all ports above it free; never returned twice in this process.
 pub(crate) fn free_base() -> u16 {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _guard = ONE_AT_A_TIME.lock().unwrap();
@@ -137,7 +137,7 @@ fn stat(pid: u32) -> Option<(char, u32)> {
     Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
 }
 
-/// Those that still run; one that waits to be forgotten does not.
+/// Those that still run; a zombie does not.
 fn alive(pids: &[u32]) -> Vec<u32> {
     let runs = |pid: &u32| stat(*pid).is_some_and(|(state, _)| state != 'Z');
     pids.iter().copied().filter(runs).collect()

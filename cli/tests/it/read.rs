@@ -1,4 +1,4 @@
-//! `isotherm get`: what it says beside the events.
+//! `isotherm get`: its notes on stderr.
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
@@ -20,7 +20,7 @@ fn isotherm_at(url: &str, args: &[&str]) -> Output {
 }
 
 #[test]
-fn a_conversation_that_nobody_wrote_is_said_to_be_none() {
+fn a_conversation_without_events_is_reported_as_unknown() {
     let server = Server::start();
     let said = isotherm(&server, &["append", "--conversation", "known", "x"]);
     assert!(said.status.success(), "{}", text(&said.stderr));
@@ -47,7 +47,7 @@ fn a_conversation_that_nobody_wrote_is_said_to_be_none() {
 }
 
 #[test]
-fn an_answer_that_is_not_whole_is_said_once_and_calls_nobody_unknown() {
+fn an_incomplete_answer_is_reported_once_and_no_conversation_is_called_unknown() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     thread::spawn(move || {

@@ -1,79 +1,94 @@
-//! Objects on the local disk: named by their content, checked whenever they are read, the least
-//! recently used ones dropped first. It may be deleted at any time.
+//! A content-addressed cache of objects on the local disk. Every read is checked against the
+//! object's hash; the least recently used objects are evicted first. The directory may be deleted
+//! at any time.
 
 use std::{
     collections::HashMap,
     fs, io,
-    path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    path::PathBuf,
+    sync::{Mutex, MutexGuard},
 };
 
 use bytes::Bytes;
 
-use crate::stage::sha256;
+use crate::hash::sha256;
 
-/// A directory of at most so many bytes.
+/// A cache of objects in one local directory, bounded in bytes.
 #[derive(Debug)]
 pub struct ObjectCache {
     dir: PathBuf,
     max_bytes: u64,
-    held: Mutex<Held>,
+    index: Mutex<CacheIndex>,
 }
 
+/// The cached objects in memory: their sizes and when each was last used.
 #[derive(Debug, Default)]
-struct Held {
-    /// Bytes and last use by name.
-    objects: HashMap<String, (u64, u64)>,
+struct CacheIndex {
+    objects: HashMap<String, CachedObject>,
+    total_bytes: u64,
+    /// Counts insertions and lookups; the clock of `last_use`.
+    use_counter: u64,
+}
+
+#[derive(Debug)]
+struct CachedObject {
     bytes: u64,
-    uses: u64,
+    last_use: u64,
 }
 
 impl ObjectCache {
-    /// Takes over what an earlier process left in `dir`.
+    /// Opens the cache in `dir` with at most `max_bytes` bytes. Objects of an earlier process are
+    /// kept, the oldest first to be evicted; every other file in `dir` is deleted.
+    ///
+    /// # Errors
+    /// When the directory cannot be created, listed or cleaned; correct the path or its
+    /// permissions.
     pub fn open(dir: impl Into<PathBuf>, max_bytes: u64) -> io::Result<Self> {
         let dir = dir.into();
         fs::create_dir_all(&dir)?;
-        let mut found = Vec::new();
+        let mut objects = Vec::new();
         for entry in fs::read_dir(&dir)? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
             let metadata = entry.metadata()?;
             if is_sha256(&name) {
-                found.push((metadata.modified()?, name, metadata.len()));
+                objects.push((metadata.modified()?, name, metadata.len()));
             } else {
                 fs::remove_file(entry.path())?;
             }
         }
-        found.sort();
-        let mut held = Held::default();
-        for (_, name, bytes) in found {
-            held.insert(name, bytes);
+        objects.sort();
+        let mut index = CacheIndex::default();
+        for (_, name, bytes) in objects {
+            index.insert(name, bytes);
         }
         let cache = Self {
             dir,
             max_bytes,
-            held: Mutex::new(held),
+            index: Mutex::new(index),
         };
-        cache.shrink();
+        cache.evict_over_limit();
         Ok(cache)
     }
 
-    /// The object whose sha256 is `name`. One that is damaged on this disk is dropped.
+    /// Returns the object whose SHA-256 is `name`. An object that is damaged on this disk is
+    /// evicted and counts as absent.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Bytes> {
-        let known = self.held().touch(name);
-        if !known {
+        let is_cached = self.index().touch(name);
+        if !is_cached {
             return None;
         }
         let bytes = fs::read(self.dir.join(name)).ok().map(Bytes::from);
-        let sound = bytes.filter(|bytes| sha256(bytes) == name);
-        if sound.is_none() {
-            self.forget(name);
+        let verified = bytes.filter(|bytes| sha256(bytes) == name);
+        if verified.is_none() {
+            self.evict(name);
         }
-        sound
+        verified
     }
 
-    /// Keeps an object whose sha256 is `name`. Failing to is no failure.
+    /// Caches an object whose SHA-256 is `name`. A failure is logged and otherwise ignored: the
+    /// object is downloaded again when it is needed.
     pub fn put(&self, name: &str, bytes: &Bytes) {
         if bytes.len() as u64 > self.max_bytes || !is_sha256(name) {
             return;
@@ -84,67 +99,72 @@ impl ObjectCache {
         if let Err(error) = written {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
-                "object not cached"
+                "failed to cache object"
             );
             let _ = fs::remove_file(&staged);
             return;
         }
-        self.held().insert(name.to_owned(), bytes.len() as u64);
-        self.shrink();
+        self.index().insert(name.to_owned(), bytes.len() as u64);
+        self.evict_over_limit();
     }
 
-    /// Bytes held now.
+    /// Returns the bytes of all cached objects.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.held().bytes
+        self.index().total_bytes
     }
 
-    fn shrink(&self) {
+    fn evict_over_limit(&self) {
         loop {
             // Not in a `while let`: the lock would be held through its body.
-            let oldest = self.held().over(self.max_bytes);
-            let Some(oldest) = oldest else { return };
-            self.forget(&oldest);
+            let candidate = self.index().eviction_candidate(self.max_bytes);
+            let Some(candidate) = candidate else { return };
+            self.evict(&candidate);
         }
     }
 
-    fn forget(&self, name: &str) {
-        self.held().remove(name);
-        let _ = fs::remove_file(Path::new(&self.dir).join(name));
+    fn evict(&self, name: &str) {
+        self.index().remove(name);
+        let _ = fs::remove_file(self.dir.join(name));
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn index(&self) -> MutexGuard<'_, CacheIndex> {
+        self.index.lock().unwrap_or_else(|error| error.into_inner())
     }
 }
 
-impl Held {
+impl CacheIndex {
     fn insert(&mut self, name: String, bytes: u64) {
         self.remove(&name);
-        self.uses += 1;
-        self.bytes += bytes;
-        self.objects.insert(name, (bytes, self.uses));
+        self.use_counter += 1;
+        self.total_bytes += bytes;
+        let last_use = self.use_counter;
+        self.objects.insert(name, CachedObject { bytes, last_use });
     }
 
+    /// Records a use of `name`; `false` when it is not cached.
     fn touch(&mut self, name: &str) -> bool {
-        self.uses += 1;
-        let uses = self.uses;
+        self.use_counter += 1;
+        let now = self.use_counter;
         let object = self.objects.get_mut(name);
-        object.map(|(_, used)| *used = uses).is_some()
+        object.map(|object| object.last_use = now).is_some()
     }
 
     fn remove(&mut self, name: &str) {
-        if let Some((bytes, _)) = self.objects.remove(name) {
-            self.bytes -= bytes;
+        if let Some(object) = self.objects.remove(name) {
+            self.total_bytes -= object.bytes;
         }
     }
 
-    /// The least recently used object while there are more than `max_bytes`.
-    fn over(&self, max_bytes: u64) -> Option<String> {
-        if self.bytes <= max_bytes {
+    /// The least recently used object while the total exceeds `max_bytes`.
+    fn eviction_candidate(&self, max_bytes: u64) -> Option<String> {
+        if self.total_bytes <= max_bytes {
             return None;
         }
-        let oldest = self.objects.iter().min_by_key(|(_, (_, used))| *used);
+        let oldest = self
+            .objects
+            .iter()
+            .min_by_key(|(_, object)| object.last_use);
         oldest.map(|(name, _)| name.clone())
     }
 }
@@ -165,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn the_least_recently_used_object_goes_first() {
+    fn the_least_recently_used_object_is_evicted_first() {
         let dir = TempDir::new().unwrap();
         let cache = ObjectCache::open(dir.path(), 250).unwrap();
         let [(a, a_bytes), (b, b_bytes), (c, c_bytes)] = [1, 2, 3].map(object);
@@ -182,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_that_is_damaged_on_disk_is_dropped() {
+    fn an_object_that_is_damaged_on_disk_is_evicted() {
         let dir = TempDir::new().unwrap();
         let cache = ObjectCache::open(dir.path(), 1000).unwrap();
         let (name, bytes) = object(1);

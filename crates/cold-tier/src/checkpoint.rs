@@ -1,4 +1,4 @@
-//! A checkpoint's Parquet to actions: what the log said up to a version, in one file.
+//! Decodes the Parquet file of a checkpoint into log actions.
 
 use std::collections::HashMap;
 
@@ -11,27 +11,27 @@ use bytes::Bytes;
 use deltalake_core::kernel::{Add, Transaction};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use crate::replay::{Action, Protocol, Removed, decoded};
+use crate::replay::{LogAction, Protocol, RemovedFile, url_decoded};
 
-/// Every `add`, `remove` and `txn` of one checkpoint file.
-pub(crate) fn actions(file: Bytes) -> Result<Vec<Action>, parquet::errors::ParquetError> {
+/// Returns the `add`, `remove`, `txn` and `protocol` actions of one checkpoint file, row by row.
+pub(crate) fn actions(file: Bytes) -> Result<Vec<LogAction>, parquet::errors::ParquetError> {
     let mut actions = Vec::new();
     for batch in ParquetRecordBatchReaderBuilder::try_new(file)?.build()? {
         let batch = batch?;
         for row in 0..batch.num_rows() {
-            actions.push(Action {
-                add: Row::of(&batch, "add", row).and_then(|add| add.add()),
-                remove: Row::of(&batch, "remove", row).and_then(|remove| {
-                    Some(Removed {
+            actions.push(LogAction {
+                add: ActionRow::get(&batch, "add", row).and_then(|add| add.add()),
+                remove: ActionRow::get(&batch, "remove", row).and_then(|remove| {
+                    Some(RemovedFile {
                         path: remove.text("path")?,
                         deletion_timestamp: remove.long("deletionTimestamp"),
                     })
                 }),
-                txn: Row::of(&batch, "txn", row).and_then(|txn| {
+                txn: ActionRow::get(&batch, "txn", row).and_then(|txn| {
                     let version = txn.long("version")?;
                     Some(Transaction::new(txn.text("appId")?, version))
                 }),
-                protocol: Row::of(&batch, "protocol", row).and_then(|protocol| {
+                protocol: ActionRow::get(&batch, "protocol", row).and_then(|protocol| {
                     let min_reader_version = protocol.int("minReaderVersion")?;
                     Some(Protocol { min_reader_version })
                 }),
@@ -41,21 +41,22 @@ pub(crate) fn actions(file: Bytes) -> Result<Vec<Action>, parquet::errors::Parqu
     Ok(actions)
 }
 
-/// One action: a row of a struct column.
-struct Row<'a> {
+/// One row of an action's struct column.
+struct ActionRow<'a> {
     columns: &'a StructArray,
     row: usize,
 }
 
-impl<'a> Row<'a> {
-    fn of(batch: &'a RecordBatch, kind: &str, row: usize) -> Option<Self> {
+impl<'a> ActionRow<'a> {
+    /// `None` when the row is of another kind of action.
+    fn get(batch: &'a RecordBatch, kind: &str, row: usize) -> Option<Self> {
         let columns = batch.column_by_name(kind)?.as_struct_opt()?;
         columns.is_valid(row).then_some(Self { columns, row })
     }
 
     fn add(&self) -> Option<Add> {
         Some(Add {
-            path: decoded(&self.text("path")?),
+            path: url_decoded(&self.text("path")?),
             partition_values: self.map("partitionValues").unwrap_or_default(),
             size: self.long("size").unwrap_or(0),
             modification_time: self.long("modificationTime").unwrap_or(0),
@@ -66,7 +67,7 @@ impl<'a> Row<'a> {
     }
 
     fn text(&self, name: &str) -> Option<String> {
-        let column = texts(self.columns.column_by_name(name)?)?;
+        let column = as_strings(self.columns.column_by_name(name)?)?;
         column
             .is_valid(self.row)
             .then(|| column.value(self.row).to_owned())
@@ -90,7 +91,10 @@ impl<'a> Row<'a> {
             return None;
         }
         let entries = column.value(self.row);
-        let (keys, values) = (texts(entries.column(0))?, texts(entries.column(1))?);
+        let (keys, values) = (
+            as_strings(entries.column(0))?,
+            as_strings(entries.column(1))?,
+        );
         let pairs = (0..entries.len()).map(|entry| {
             let value = values
                 .is_valid(entry)
@@ -101,7 +105,7 @@ impl<'a> Row<'a> {
     }
 }
 
-fn texts(column: &ArrayRef) -> Option<StringArray> {
+fn as_strings(column: &ArrayRef) -> Option<StringArray> {
     let column = cast(column, &DataType::Utf8).ok()?;
     Some(column.as_string::<i32>().clone())
 }

@@ -1,5 +1,5 @@
-//! One change of a table: decided from the newest state, put as the next entry, decided anew when
-//! somebody else was first.
+//! Commits one change of a table: decides from the latest state, puts the next log entry, and
+//! decides again when another committer put that entry first.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -13,71 +13,85 @@ use serde_json::{Map, Value, json};
 use crate::{
     error::{Error, Result},
     file::ColdFile,
-    log::Log,
-    replay::State,
-    stage::{StagedFile, sha256},
+    hash::sha256,
+    log::DeltaLog,
+    replay::TableState,
+    stage::StagedFile,
 };
 
-/// Every lost round means that another committer won one.
-const ROUNDS: u32 = 100;
-const PAUSE: Duration = Duration::from_millis(20);
-/// After an error of the store, of which the outcome is not known.
-const ERROR_PAUSE: Duration = Duration::from_millis(500);
-const ERRORS: u32 = 10;
-const JOINED_BYTES: i64 = 128 * 1024 * 1024;
+/// Bounds a commit that always loses; every lost attempt means that another commit succeeded.
+const MAX_COMMIT_ATTEMPTS: u32 = 100;
+/// After another committer put the entry first. Short: it is not waiting for anything.
+const CONFLICT_RETRY_PAUSE: Duration = Duration::from_millis(20);
+/// After an error of the store that leaves the outcome unknown.
+const ERROR_RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// With the pause, bridges 5 s; a longer outage is the caller's to retry.
+const MAX_TRANSIENT_ERRORS: u32 = 10;
+/// Written into `commitInfo` of an `OPTIMIZE`: the largest file that the archiver merges into.
+const OPTIMIZE_TARGET_BYTES: i64 = 128 * 1024 * 1024;
 
-/// What is to change in one table, all or nothing.
+/// One atomic change of one table.
 #[derive(Clone, Debug, Default)]
 pub struct Change {
+    /// Files that become live.
     pub adds: Vec<StagedFile>,
+    /// Live files that are replaced or expire; when one is not live any more, the change conflicts.
     pub removes: Vec<ColdFile>,
-    /// The range that becomes committed: lands once, and in order.
+    /// The range that becomes committed. A partition's ranges are committed once, in ascending
+    /// order, without gaps.
     pub range: Option<(PartitionId, SeqRange)>,
-    /// The rows stay the same, only the files change.
+    /// The rows stay the same, only the files change (Delta's `dataChange: false`).
     pub only_rearranged: bool,
-    /// For `commitInfo.isotherm`.
+    /// Additional members of `commitInfo.isotherm`.
     pub info: Map<String, Value>,
 }
 
-/// What became of a [`Change`].
+/// The result of committing a [`Change`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommitOutcome {
     /// Committed now, as this version.
     Committed(Version),
     /// The range was committed before, by this or by another committer.
     AlreadyCommitted,
-    /// Not committed: the table has moved on, plan again. For a range, it would leave a gap.
+    /// Not committed, because the table has changed: a file to remove is not live any more, or the
+    /// range does not follow the committed one. Plan again.
     Conflict,
 }
 
-pub(crate) async fn commit(log: &Log, change: &Change, now: Timestamp) -> Result<CommitOutcome> {
+/// Commits `change` as the next entry of `log`. `now` is only written into the entry.
+pub(crate) async fn commit(
+    log: &DeltaLog,
+    change: &Change,
+    now: Timestamp,
+) -> Result<CommitOutcome> {
     let mut errors = 0;
-    for _ in 0..ROUNDS {
+    for _ in 0..MAX_COMMIT_ATTEMPTS {
         let state = log.refresh().await?.ok_or_else(|| Error::Log {
             table: log.table().name(),
             reason: "it does not exist".to_owned(),
         })?;
-        if let Some(outcome) = decided(&state, change) {
+        if let Some(outcome) = outcome_by_state(&state, change) {
             return Ok(outcome);
         }
         let version = state.version + 1;
         let previous = log.entry(state.version).await?;
         let previous = previous.as_deref().map(sha256);
-        match log
-            .append(version, entry(change, previous, now)?.into())
-            .await
-        {
+        let entry = log_entry(change, previous, now)?;
+        match log.append(version, entry.into()).await {
             Ok(true) => {
                 log.refresh().await?;
                 log.checkpoint_if_due(version).await;
                 return Ok(CommitOutcome::Committed(version));
             }
-            Ok(false) => tokio::time::sleep(PAUSE).await,
-            // Not known whether it is there: the next round sees.
-            Err(error) if error.is_transient() && errors < ERRORS => {
+            Ok(false) => tokio::time::sleep(CONFLICT_RETRY_PAUSE).await,
+            // The entry may have been written: the next attempt reads the log again.
+            Err(error) if error.is_transient() && errors < MAX_TRANSIENT_ERRORS => {
                 errors += 1;
-                tracing::warn!(error = &error as &dyn std::error::Error, "commit unknown");
-                tokio::time::sleep(ERROR_PAUSE).await;
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "commit outcome unknown, retrying"
+                );
+                tokio::time::sleep(ERROR_RETRY_PAUSE).await;
             }
             Err(error) => return Err(error),
         }
@@ -85,10 +99,10 @@ pub(crate) async fn commit(log: &Log, change: &Change, now: Timestamp) -> Result
     Ok(CommitOutcome::Conflict)
 }
 
-/// What can be said without trying.
-fn decided(state: &Arc<State>, change: &Change) -> Option<CommitOutcome> {
+/// The outcome that follows from `state` alone; `None` when the commit has to be tried.
+fn outcome_by_state(state: &Arc<TableState>, change: &Change) -> Option<CommitOutcome> {
     if let Some((partition, range)) = change.range {
-        let committed = committed(state, partition);
+        let committed = committed_seq(state, partition);
         if committed >= range.hi {
             return Some(CommitOutcome::AlreadyCommitted);
         }
@@ -97,20 +111,22 @@ fn decided(state: &Arc<State>, change: &Change) -> Option<CommitOutcome> {
             return Some(CommitOutcome::Conflict);
         }
     }
-    let live = |file: &ColdFile| state.files.contains_key(&file.path);
-    (!change.removes.iter().all(live)).then_some(CommitOutcome::Conflict)
+    let is_live = |file: &ColdFile| state.files.contains_key(&file.path);
+    (!change.removes.iter().all(is_live)).then_some(CommitOutcome::Conflict)
 }
 
-/// The greatest sequence of `partition` that the table has; 0 when none.
-pub(crate) fn committed(state: &State, partition: PartitionId) -> Seq {
+/// Returns the greatest committed sequence of `partition`; 0 when none.
+pub(crate) fn committed_seq(state: &TableState, partition: PartitionId) -> Seq {
     let committed = state.transactions.get(&partition.to_string());
     committed.map_or(0, |version| u64::try_from(*version).unwrap_or(0))
 }
 
-fn entry(change: &Change, previous: Option<String>, now: Timestamp) -> Result<Vec<u8>> {
+/// The JSON lines of the log entry. `previous` is the SHA-256 of the entry before.
+fn log_entry(change: &Change, previous: Option<String>, now: Timestamp) -> Result<Vec<u8>> {
     let data_change = !change.only_rearranged;
     let added: HashSet<&str> = change.adds.iter().map(|f| f.file.path.as_str()).collect();
-    // A file that is added again gets new tags; to remove it as well would contradict that.
+    // A file that is removed and added again only gets new tags. Both actions on one path in one
+    // entry would contradict each other, so its remove is left out.
     let removes = change
         .removes
         .iter()
@@ -127,7 +143,7 @@ fn entry(change: &Change, previous: Option<String>, now: Timestamp) -> Result<Ve
     let data = CommitData::new(
         removes.chain(adds).collect(),
         operation(change),
-        [("isotherm".to_owned(), info(change, previous))].into(),
+        [("isotherm".to_owned(), commit_info(change, previous))].into(),
         transactions.into_iter().collect(),
     );
     let bytes = data
@@ -140,7 +156,7 @@ fn operation(change: &Change) -> DeltaOperation {
     if change.only_rearranged {
         return DeltaOperation::Optimize {
             predicate: None,
-            target_size: JOINED_BYTES,
+            target_size: OPTIMIZE_TARGET_BYTES,
         };
     }
     if change.removes.is_empty() {
@@ -153,7 +169,7 @@ fn operation(change: &Change) -> DeltaOperation {
     DeltaOperation::Delete { predicate: None }
 }
 
-fn info(change: &Change, previous: Option<String>) -> Value {
+fn commit_info(change: &Change, previous: Option<String>) -> Value {
     let mut info = change.info.clone();
     if let Some((partition, range)) = change.range {
         info.insert("range".into(), json!(format!("{partition}:{range}")));

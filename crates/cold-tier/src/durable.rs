@@ -1,5 +1,5 @@
-//! A local disk that has what it said it has after a power loss: every put is synced, then linked
-//! into place, then its directory is synced. Otherwise it is the ordinary local file store.
+//! A local file store whose puts survive a power loss: every put is synced, then linked or renamed
+//! into place, then its directory is synced. Everything else is `object_store`'s local file store.
 
 use std::{
     fmt,
@@ -19,13 +19,14 @@ use object_store::{
     Result, local::LocalFileSystem, path::Path,
 };
 
+/// The local file system as an object store with durable puts.
 #[derive(Debug)]
 pub(crate) struct DurableDisk {
     files: LocalFileSystem,
 }
 
 impl DurableDisk {
-    /// Paths are absolute ones without their first slash.
+    /// Returns a store whose object paths are absolute file paths without the first slash.
     pub(crate) fn new() -> Self {
         let files = LocalFileSystem::new();
         Self { files }
@@ -126,7 +127,8 @@ fn generic(source: Box<dyn std::error::Error + Send + Sync>) -> Error {
     }
 }
 
-/// With `create` the name must be free: a link fails where a rename would replace.
+/// Writes `payload` to `path` durably. With `create` an existing file is an error: a hard link
+/// fails where a rename would replace.
 fn put(path: &FilePath, payload: &PutPayload, create: bool) -> io::Result<()> {
     let parent = path.parent().unwrap_or(FilePath::new("/"));
     create_dirs(parent)?;
@@ -139,7 +141,7 @@ fn put(path: &FilePath, payload: &PutPayload, create: bool) -> io::Result<()> {
         }
     });
     if create || written.is_err() {
-        // A staged file that stays behind is invisible: its name ends in '#' and digits.
+        // A staged file that is left behind is never listed: its name ends in '#' and digits.
         let _ = fs::remove_file(&staged);
     }
     written?;
@@ -154,7 +156,7 @@ fn write_synced(path: &FilePath, payload: &PutPayload) -> io::Result<()> {
     file.sync_all()
 }
 
-/// A name that no listing of the local file store shows, and no other writer uses.
+/// A name beside `path` that the local file store never lists and no other writer uses.
 fn staged_name(path: &FilePath) -> PathBuf {
     let random = RandomState::new().build_hasher().finish();
     let mut name = path.as_os_str().to_owned();
@@ -162,7 +164,7 @@ fn staged_name(path: &FilePath) -> PathBuf {
     name.into()
 }
 
-/// Creates what is missing and syncs the directory above each new one.
+/// Creates missing directories and syncs the parent of each new one.
 fn create_dirs(path: &FilePath) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());

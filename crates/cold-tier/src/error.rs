@@ -1,47 +1,52 @@
-//! What can go wrong, by what the caller does about it.
+//! Errors, grouped by what the caller can do about them.
 
 use deltalake_core::DeltaTableError;
 
+/// A result whose error is [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// An error of the cold tier. [`Error::is_transient`] says whether to retry.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The address or an option is wrong.
+    /// The address or an option is wrong, or a scan names an unknown column. Correct it.
     #[error("{0}")]
     Config(String),
-    /// The store does not do what commits rely on.
+    /// The store lacks a guarantee that commits rely on. Use another store.
     #[error("the store cannot hold the cold tier: {0}")]
     Unfit(String),
-    /// The store did not answer, or not yet.
+    /// The store did not answer in time, or answered with a passing error. Retry.
     #[error("the store is not available")]
     Unavailable(#[source] object_store::Error),
-    /// The store refused.
-    #[error("the store refused")]
+    /// The store refused the request: credentials, permissions or an invalid path.
+    #[error("the store refused the request")]
     Refused(#[source] object_store::Error),
-    /// An object of an older snapshot is gone; a newer snapshot does without it.
+    /// An object does not exist any more, because the snapshot is old. Take a new snapshot and
+    /// retry.
     #[error("object {path} is gone")]
     Gone { path: String },
-    /// An object is not what its name or its log entry says. Never returned to a reader.
+    /// An object differs from its hash or its log entry. Its rows are never returned.
     #[error("object {path} is damaged: {reason}")]
     Damaged { path: String, reason: String },
-    /// The Delta log holds what this version cannot read.
+    /// The Delta log is damaged, or needs a newer reader.
     #[error("the log of {table} is not readable: {reason}")]
     Log { table: &'static str, reason: String },
+    /// An error of the Delta library that does not come from the store.
     #[error("delta")]
     Delta(#[source] DeltaTableError),
+    /// Rows do not have the table's schema, or cannot be decoded.
     #[error("rows of {path}")]
     Rows {
         path: String,
         #[source]
         source: segment::Error,
     },
-    /// A blocking task was cancelled: the process is stopping.
+    /// A blocking task was cancelled, because the process is stopping.
     #[error("stopped")]
     Stopped,
 }
 
 impl Error {
-    /// Whether trying again may help.
+    /// Returns whether a retry may succeed.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {

@@ -1,4 +1,4 @@
-//! One live file of a table, as its log entry describes it.
+//! A live file of a table, as its log entry describes it.
 
 use std::{collections::HashMap, fmt::Write as _};
 
@@ -9,56 +9,72 @@ use serde::Deserialize;
 
 use crate::table::Table;
 
-const CLASS: &str = "isotherm.class";
-const RANGE: &str = "isotherm.range";
-const SHA256: &str = "isotherm.sha256";
-const SAMPLED: &str = "isotherm.sampled";
-const RECEIVED_MAX: &str = "isotherm.received_max";
+const CLASS_TAG: &str = "isotherm.class";
+const RANGE_TAG: &str = "isotherm.range";
+const SHA256_TAG: &str = "isotherm.sha256";
+const SAMPLED_TAG: &str = "isotherm.sampled";
+const RECEIVED_MAX_TAG: &str = "isotherm.received_max";
+/// The value of `SAMPLED_TAG` for a file at full fidelity.
 const NOT_SAMPLED: &str = "false";
 
-/// A file that the log names. What another engine wrote has no [`Provenance`]; it is read, but
-/// never rewritten or expired.
+/// A live data file of a table. A file that another engine wrote has no [`Provenance`]; it is read,
+/// but never rewritten or expired.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ColdFile {
+    /// The table that the file belongs to.
     pub table: Table,
-    /// Within the table.
+    /// The path of the object within the table's folder, URL-decoded.
     pub path: String,
-    /// Partition columns, `events` only.
+    /// Partition column of `events`: the tenant of every row. `None` in rollups.
     pub tenant: Option<String>,
-    /// The UTC day of the event time, `2026-11-20`.
+    /// Partition column of `events`: the UTC day of the event time, `2026-11-20`. `None` in
+    /// rollups.
     pub dt: Option<String>,
+    /// Number of rows.
     pub rows: u64,
+    /// Size of the object in bytes.
     pub bytes: u64,
+    /// Where the rows come from; `None` for a file of another engine.
     pub provenance: Option<Provenance>,
+    /// Bounds of the columns, by which scans skip the file.
     pub extent: Extent,
 }
 
-/// Where the rows of a file come from: the tags of its log entry.
+/// The origin of a file's rows, stored as tags of its log entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Provenance {
-    /// `None` for rollups, which are kept for ever.
+    /// The retention class of every row; `None` for rollups, which are kept for ever.
     pub class: Option<Class>,
+    /// The log ranges that the rows come from, ascending within each partition.
     pub ranges: Vec<(PartitionId, SeqRange)>,
+    /// The SHA-256 of the object, 64 lowercase hex digits.
     pub sha256: String,
-    /// The hash of the rules by which the rows were thinned.
+    /// The hash of the rules by which the rows were sampled; `None` at full fidelity.
     pub sampled: Option<String>,
-    /// When the log took the newest row.
+    /// The latest `received_at` of the rows, dropped ones included.
     pub received_max: Timestamp,
 }
 
-/// Least and greatest values, from the statistics; `None` where they are not known.
+/// Least and greatest values per column (both inclusive), from the file's statistics; `None` where
+/// unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Extent {
+    /// Bounds of `conversation_id`.
     pub conversation: Option<(String, String)>,
+    /// Bounds of the event time.
     pub timestamp: Option<(Timestamp, Timestamp)>,
+    /// Bounds of the log's time.
     pub received_at: Option<(Timestamp, Timestamp)>,
+    /// Bounds of the sequence.
     pub seq: Option<(Seq, Seq)>,
+    /// Bounds of the partition number.
     pub partition: Option<(i64, i64)>,
 }
 
 impl ColdFile {
+    /// Returns the file that an `add` action describes. Tags that cannot be parsed count as absent.
     pub(crate) fn from_add(table: Table, add: Add) -> Self {
-        let stats: Stats = add
+        let stats: AddStats = add
             .stats
             .as_deref()
             .and_then(|stats| serde_json::from_str(stats).ok())
@@ -91,6 +107,7 @@ impl ColdFile {
             .collect()
     }
 
+    /// Returns the `remove` action for this file.
     pub(crate) fn remove(&self, data_change: bool, now: Timestamp) -> Remove {
         Remove {
             path: self.path.clone(),
@@ -104,49 +121,50 @@ impl ColdFile {
         }
     }
 
-    /// Whether some of `range` of `partition` may lie in here.
+    /// Returns whether the file may have rows of `range` of `partition`.
     #[must_use]
     pub fn may_hold(&self, partition: PartitionId, range: SeqRange) -> bool {
         match &self.provenance {
             Some(provenance) => provenance
                 .ranges
                 .iter()
-                .any(|(own, held)| *own == partition && held.intersect(&range).is_some()),
+                .any(|(of, rows)| *of == partition && rows.intersect(&range).is_some()),
             None => true,
         }
     }
 }
 
 impl Provenance {
+    /// Returns the tags of the log entry.
     pub(crate) fn tags(&self) -> HashMap<String, Option<String>> {
         let mut tags = HashMap::new();
         let mut tag = |name: &str, value: String| tags.insert(name.to_owned(), Some(value));
         if let Some(class) = self.class {
-            tag(CLASS, class.to_string());
+            tag(CLASS_TAG, class.to_string());
         }
-        tag(RANGE, ranges_text(&self.ranges));
-        tag(SHA256, self.sha256.clone());
+        tag(RANGE_TAG, ranges_text(&self.ranges));
+        tag(SHA256_TAG, self.sha256.clone());
         let sampled = self.sampled.as_deref().unwrap_or(NOT_SAMPLED);
-        tag(SAMPLED, sampled.to_owned());
-        tag(RECEIVED_MAX, self.received_max.to_string());
+        tag(SAMPLED_TAG, sampled.to_owned());
+        tag(RECEIVED_MAX_TAG, self.received_max.to_string());
         tags
     }
 
     fn from_tags(tags: &HashMap<String, Option<String>>) -> Option<Self> {
         let tag = |name: &str| tags.get(name)?.as_deref();
         Some(Self {
-            class: tag(CLASS).map(str::parse).transpose().ok()?,
-            ranges: parse_ranges(tag(RANGE)?)?,
-            sha256: tag(SHA256)?.to_owned(),
-            sampled: tag(SAMPLED)
+            class: tag(CLASS_TAG).map(str::parse).transpose().ok()?,
+            ranges: parse_ranges(tag(RANGE_TAG)?)?,
+            sha256: tag(SHA256_TAG)?.to_owned(),
+            sampled: tag(SAMPLED_TAG)
                 .filter(|sampled| *sampled != NOT_SAMPLED)
                 .map(str::to_owned),
-            received_max: tag(RECEIVED_MAX)?.parse().ok()?,
+            received_max: tag(RECEIVED_MAX_TAG)?.parse().ok()?,
         })
     }
 }
 
-/// `g1p07e1:1-9,12-20;g1p08e1:1-5`.
+/// Formats ranges for a tag: `g1p07e1:1-9,12-20;g1p08e1:1-5`.
 pub(crate) fn ranges_text(ranges: &[(PartitionId, SeqRange)]) -> String {
     let mut text = String::new();
     let mut last = None;
@@ -175,7 +193,7 @@ fn parse_ranges(text: &str) -> Option<Vec<(PartitionId, SeqRange)>> {
     Some(all)
 }
 
-/// The partition that `g1p07e1` names.
+/// Parses the name of a partition, for example `g1p07e1`; `None` when it is not one.
 #[must_use]
 pub fn parse_partition(text: &str) -> Option<PartitionId> {
     let (generation, rest) = text.strip_prefix('g')?.split_once('p')?;
@@ -187,17 +205,18 @@ pub fn parse_partition(text: &str) -> Option<PartitionId> {
     })
 }
 
+/// The statistics of an `add` action, which are JSON in a string.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Stats {
+struct AddStats {
     num_records: u64,
-    min_values: Bounds,
-    max_values: Bounds,
+    min_values: StatsBounds,
+    max_values: StatsBounds,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Bounds {
+struct StatsBounds {
     conversation_id: Option<String>,
     timestamp: Option<String>,
     received_at: Option<String>,
@@ -205,14 +224,14 @@ struct Bounds {
     partition: Option<i64>,
 }
 
-/// Other engines write times in milliseconds, cut off: the greatest may be up to 1 ms later.
-const MILLISECOND: std::time::Duration = std::time::Duration::from_millis(1);
+/// Other engines truncate times to milliseconds, so the true maximum may be up to 1 ms later.
+const TRUNCATED_TIME_ERROR: std::time::Duration = std::time::Duration::from_millis(1);
 
-impl Stats {
+impl AddStats {
     fn extent(self) -> Extent {
         let (min, max) = (self.min_values, self.max_values);
         let time = |text: Option<String>| text.and_then(|text| text.parse::<Timestamp>().ok());
-        let latest = |text| time(text).map(|time| time.plus(MILLISECOND));
+        let latest = |text| time(text).map(|time| time.plus(TRUNCATED_TIME_ERROR));
         Extent {
             conversation: min.conversation_id.zip(max.conversation_id),
             timestamp: time(min.timestamp).zip(latest(max.timestamp)),
@@ -228,7 +247,7 @@ mod tests {
     use super::{PartitionId, SeqRange, parse_partition, parse_ranges, ranges_text};
 
     #[test]
-    fn ranges_survive_their_text() {
+    fn ranges_survive_formatting_and_parsing() {
         let (first, second) = (PartitionId::first(7), PartitionId::first(108));
         let range = |lo, hi| SeqRange { lo, hi };
         let ranges = vec![

@@ -1,11 +1,13 @@
-//! The cold tier: three Delta tables on a disk or in a bucket, and the objects behind them.
+//! The cold tier: three Delta tables on a disk or in a bucket, and their objects.
 //!
-//! `events` at full fidelity at first, thinned later; `hourly_stats` and `conversation_summary`
-//! exact for ever. Any engine that reads Delta reads them. Orders kept here: put → read back →
-//! verify → commit · rollups before events · unreferenced for 72 h before deleted. A range of
-//! positions lands exactly once: each commit is one conditional put of the next log entry, decided
-//! from the entries before it and carrying the `txn` of its partition; an error is never taken for
-//! an answer, the log is read again.
+//! `events` is at full fidelity at first and sampled later; `hourly_stats` and
+//! `conversation_summary` are exact for ever. Any engine that reads Delta can read them. A file is
+//! put, read back and verified before it is committed; rollups are committed before events; an
+//! object is deleted only when nothing has referred to it for the vacuum's grace period.
+//!
+//! A range of positions is committed exactly once: a commit is one conditional put of the next log
+//! entry, decided from the entries before it and carrying the `txn` of its partition. After an
+//! error the outcome is unknown, so the log is read again.
 //!
 //! The only crate that links `object_store` and `deltalake-core`.
 
@@ -15,8 +17,9 @@ mod commit;
 mod durable;
 mod error;
 mod file;
+mod hash;
+mod location;
 mod log;
-mod open;
 mod prune;
 mod read;
 mod replay;
@@ -32,7 +35,7 @@ pub use cache::ObjectCache;
 pub use commit::{Change, CommitOutcome};
 pub use error::{Error, Result};
 pub use file::{ColdFile, Extent, Provenance, parse_partition};
-pub use open::{ColdOptions, S3Options};
+pub use location::{ColdOptions, S3Options};
 pub use prune::{ColdScan, Order};
 pub use snapshot::{ColdSnapshot, TableSnapshot};
 pub use stage::{PendingFile, StagedFile};

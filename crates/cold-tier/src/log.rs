@@ -1,6 +1,6 @@
-//! The Delta log of one table on its store: read entry by entry, extended by conditional puts.
+//! The Delta log of one table: read entry by entry, appended to by conditional puts.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use deltalake_core::{
@@ -21,37 +21,40 @@ use url::Url;
 use crate::{
     checkpoint,
     error::{Error, Result},
-    open::Location,
-    replay::State,
+    location::Location,
+    replay::TableState,
     table::Table,
 };
 
-/// A checkpoint every so many entries, so that a reader starts with few small reads.
-const CHECKPOINT_EVERY: Version = 20;
+/// Entries between two checkpoints: a new reader reads one checkpoint and about as many entries.
+const CHECKPOINT_INTERVAL: Version = 20;
 
+/// The Delta log of one table, and the latest state that was read from it.
 #[derive(Debug)]
-pub(crate) struct Log {
+pub(crate) struct DeltaLog {
     table: Table,
     store: Arc<dyn ObjectStore>,
     prefix: Path,
     delta: LogStoreRef,
-    state: Mutex<Option<Arc<State>>>,
+    latest: Mutex<Option<Arc<TableState>>>,
 }
 
-impl Log {
+impl DeltaLog {
+    /// Returns the log of `table` without reading it.
     pub(crate) fn new(location: &Location, table: Table) -> Result<Self> {
         let prefix = location.prefix.clone().join(table.name());
         let url = format!("{}{}/", location.url, table.name());
         let url = Url::parse(&url).map_err(|error| Error::Config(format!("{url}: {error}")))?;
-        let own = PrefixStore::new(Arc::clone(&location.store), prefix.clone());
+        let table_store = PrefixStore::new(Arc::clone(&location.store), prefix.clone());
+        let table_store = Arc::new(table_store);
         let options = Default::default();
-        let delta = default_logstore(Arc::new(own), Arc::clone(&location.store), &url, &options);
+        let delta = default_logstore(table_store, Arc::clone(&location.store), &url, &options);
         Ok(Self {
             table,
             store: Arc::clone(&location.store),
             prefix,
             delta,
-            state: Mutex::new(None),
+            latest: Mutex::new(None),
         })
     }
 
@@ -59,17 +62,18 @@ impl Log {
         self.table
     }
 
-    /// Where the table's own path `path` lies in the store.
-    pub(crate) fn object(&self, path: &str) -> Path {
+    /// Returns the object of the path `path` within the table.
+    pub(crate) fn object_path(&self, path: &str) -> Path {
         path.split('/')
             .fold(self.prefix.clone(), |joined, part| joined.join(part))
     }
 
+    /// The folder of the table in the store.
     pub(crate) fn prefix(&self) -> &Path {
         &self.prefix
     }
 
-    /// Creates the table unless it is there. Racing creators all succeed, and one of them makes it.
+    /// Creates the table unless it exists. Of concurrent creators one writes it, and all succeed.
     pub(crate) async fn create(&self) -> Result<()> {
         if self.refresh().await?.is_some() {
             return Ok(());
@@ -77,12 +81,12 @@ impl Log {
         self.append(0, self.first_entry().await?).await?;
         match self.refresh().await? {
             Some(_) => Ok(()),
-            None => Err(self.unreadable("it was created and is not there")),
+            None => Err(self.unreadable_log("it was created and does not exist")),
         }
     }
 
-    /// The entry that makes the table, written in memory: on the store itself a creator that comes
-    /// second would add an entry of its own.
+    /// The entry that creates the table. Built in an in-memory store: on the real store the Delta
+    /// library would add a second entry when another creator was first.
     async fn first_entry(&self) -> Result<Bytes> {
         let memory: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let url = Url::parse("memory:///").expect("a constant");
@@ -92,116 +96,126 @@ impl Log {
             &url,
             &Default::default(),
         );
-        let checkpoint_every = CHECKPOINT_EVERY.to_string();
+        let checkpoint_interval = CHECKPOINT_INTERVAL.to_string();
         CreateBuilder::new()
             .with_log_store(log)
             .with_table_name(self.table.name())
             .with_columns(self.table.delta_columns())
             .with_partition_columns(self.table.partition_columns().iter().copied())
-            .with_configuration([("delta.checkpointInterval", Some(checkpoint_every))])
+            .with_configuration([("delta.checkpointInterval", Some(checkpoint_interval))])
             .await?;
         let entry = Path::from(format!("_delta_log/{:020}.json", 0));
         Ok(memory.get(&entry).await?.bytes().await?)
     }
 
-    /// The newest state; `None` while the table does not exist.
-    pub(crate) async fn refresh(&self) -> Result<Option<Arc<State>>> {
-        let known = self.known();
-        let newest = match known {
-            Some(state) => Some(self.follow(state).await?),
-            None => match self.start().await? {
-                Some(state) => Some(self.follow(Arc::new(state)).await?),
+    /// Reads the log to its end and returns the latest state; `None` while the table does not
+    /// exist.
+    pub(crate) async fn refresh(&self) -> Result<Option<Arc<TableState>>> {
+        let known = self.latest().clone();
+        let refreshed = match known {
+            Some(state) => Some(self.replay_from(state).await?),
+            None => match self.initial_state().await? {
+                Some(state) => Some(self.replay_from(Arc::new(state)).await?),
                 None => None,
             },
         };
-        let mut held = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (Some(newest), held) = (&newest, &mut *held)
-            && held.as_ref().is_none_or(|h| h.version < newest.version)
+        let mut latest = self.latest();
+        if let (Some(refreshed), latest) = (&refreshed, &mut *latest)
+            && latest
+                .as_ref()
+                .is_none_or(|latest| latest.version < refreshed.version)
         {
-            *held = Some(Arc::clone(newest));
+            *latest = Some(Arc::clone(refreshed));
         }
-        Ok(newest)
+        Ok(refreshed)
     }
 
-    fn known(&self) -> Option<Arc<State>> {
-        let held = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        held.clone()
+    fn latest(&self) -> MutexGuard<'_, Option<Arc<TableState>>> {
+        self.latest
+            .lock()
+            .unwrap_or_else(|error| error.into_inner())
     }
 
-    /// The last checkpoint, or the first entry.
-    async fn start(&self) -> Result<Option<State>> {
+    /// The state of the last checkpoint, or of the first entry.
+    async fn initial_state(&self) -> Result<Option<TableState>> {
         if let Some(version) = self.last_checkpoint().await? {
-            return Ok(Some(self.checkpoint(version).await?));
+            return Ok(Some(self.load_checkpoint(version).await?));
         }
         let first = self.entry(0).await?;
         first
-            .map(|lines| State::first_entry(self.table, &lines))
+            .map(|lines| TableState::from_first_entry(self.table, &lines))
             .transpose()
-            .map_err(|reason| self.unreadable(reason))
+            .map_err(|reason| self.unreadable_log(reason))
     }
 
-    /// Applies every entry behind `state`.
-    async fn follow(&self, mut state: Arc<State>) -> Result<Arc<State>> {
+    /// Applies every entry after `state`.
+    async fn replay_from(&self, mut state: Arc<TableState>) -> Result<Arc<TableState>> {
         loop {
             let next = state.version + 1;
             if let Some(lines) = self.entry(next).await? {
                 Arc::make_mut(&mut state)
                     .apply_entry(next, &lines)
-                    .map_err(|reason| self.unreadable(reason))?;
+                    .map_err(|reason| self.unreadable_log(reason))?;
                 continue;
             }
-            // An entry may also be missing because the log was cleaned up behind a checkpoint.
+            // The next entry is missing at the end of the log, but also where another engine
+            // deleted entries that a checkpoint covers.
             match self.last_checkpoint().await? {
                 Some(version) if version > state.version => {
-                    state = Arc::new(self.checkpoint(version).await?);
+                    state = Arc::new(self.load_checkpoint(version).await?);
                 }
                 _ => return Ok(state),
             }
         }
     }
 
-    /// The bytes of the entry of `version`; `None` when there is none.
+    /// Returns the JSON lines of the entry of `version`; `None` when it does not exist.
     pub(crate) async fn entry(&self, version: Version) -> Result<Option<Bytes>> {
-        self.get(&self.log_object(&format!("{version:020}.json")))
+        self.read_object(&self.log_object(&format!("{version:020}.json")))
             .await
     }
 
+    /// The version that `_last_checkpoint` names.
     async fn last_checkpoint(&self) -> Result<Option<Version>> {
         #[derive(Deserialize)]
         struct Hint {
             version: Version,
         }
-        let hint = self.get(&self.log_object("_last_checkpoint")).await?;
+        let hint = self
+            .read_object(&self.log_object("_last_checkpoint"))
+            .await?;
         let hint = hint.map(|json| serde_json::from_slice::<Hint>(&json));
-        let hint = hint.transpose().map_err(|error| self.unreadable(error))?;
+        let hint = hint
+            .transpose()
+            .map_err(|error| self.unreadable_log(error))?;
         Ok(hint.map(|hint| hint.version))
     }
 
-    /// The state that the checkpoint of `version` holds, in one file or in parts.
-    async fn checkpoint(&self, version: Version) -> Result<State> {
-        let start = format!("{version:020}.checkpoint.");
+    /// Reads the state from the checkpoint of `version`, which is one file or several parts.
+    async fn load_checkpoint(&self, version: Version) -> Result<TableState> {
+        let name_prefix = format!("{version:020}.checkpoint.");
         let before = self.log_object(&format!("{version:020}.checkpoint"));
         let log = self.prefix.clone().join("_delta_log");
         let objects = self.store.list_with_offset(Some(&log), &before);
         let objects: Vec<_> = objects.try_collect().await?;
-        let mut state = State::at_checkpoint(self.table, version);
+        let mut state = TableState::empty(self.table, version);
         for object in objects {
             let name = object.location.filename().unwrap_or_default();
-            if !name.starts_with(&start) || !name.ends_with(".parquet") {
+            if !name.starts_with(&name_prefix) || !name.ends_with(".parquet") {
                 continue;
             }
             let bytes = self.store.get(&object.location).await?.bytes().await?;
             let actions = tokio::task::spawn_blocking(move || checkpoint::actions(bytes)).await?;
-            for action in actions.map_err(|error| self.unreadable(error))? {
+            for action in actions.map_err(|error| self.unreadable_log(error))? {
                 state
                     .apply(action)
-                    .map_err(|reason| self.unreadable(reason))?;
+                    .map_err(|reason| self.unreadable_log(reason))?;
             }
         }
         Ok(state)
     }
 
-    async fn get(&self, object: &Path) -> Result<Option<Bytes>> {
+    async fn read_object(&self, object: &Path) -> Result<Option<Bytes>> {
         match self.store.get(object).await {
             Ok(found) => Ok(Some(found.bytes().await?)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
@@ -209,7 +223,7 @@ impl Log {
         }
     }
 
-    /// Puts the entry of `version` unless there is one: `Ok(false)`.
+    /// Puts the entry of `version`; returns `false` when that entry exists already.
     pub(crate) async fn append(&self, version: Version, lines: Bytes) -> Result<bool> {
         let object = self.log_object(&format!("{version:020}.json"));
         let create = PutOptions::from(PutMode::Create);
@@ -220,9 +234,10 @@ impl Log {
         }
     }
 
-    /// Writes a checkpoint when one is due. The log is as good without; a failure is only told.
+    /// Writes a checkpoint when one is due. It only saves reads, so a failure is logged and
+    /// ignored.
     pub(crate) async fn checkpoint_if_due(&self, version: Version) {
-        if !version.is_multiple_of(CHECKPOINT_EVERY) {
+        if !version.is_multiple_of(CHECKPOINT_INTERVAL) {
             return;
         }
         let mut table = DeltaTable::new(Arc::clone(&self.delta), Default::default());
@@ -234,16 +249,17 @@ impl Log {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 table = self.table.name(),
-                "no checkpoint written"
+                "failed to write checkpoint"
             );
         }
     }
 
+    /// Returns the object `name` in the folder of the log.
     fn log_object(&self, name: &str) -> Path {
         self.prefix.clone().join("_delta_log").join(name)
     }
 
-    fn unreadable(&self, reason: impl std::fmt::Display) -> Error {
+    fn unreadable_log(&self, reason: impl std::fmt::Display) -> Error {
         Error::Log {
             table: self.table.name(),
             reason: reason.to_string(),

@@ -1,4 +1,4 @@
-//! Which files a scan must read. Pure.
+//! Selects the files that a scan must read, by what their log entries say. Pure.
 
 use std::collections::HashMap;
 
@@ -9,44 +9,50 @@ use std::sync::Arc;
 
 use crate::{file::ColdFile, table::Table};
 
-/// By position.
+/// The order of rows by position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
+    /// Ascending.
     Asc,
+    /// Descending.
     Desc,
 }
 
-/// Which rows are wanted; all that are set must hold.
+/// A selection of rows and columns of one table. A row must satisfy every filter that is set.
 #[derive(Clone, Debug, Default)]
 pub struct ColdScan {
+    /// Only rows of this partition.
     pub partition: Option<PartitionId>,
-    /// Only sequences inside; of rollups, those whose last sequence is inside.
+    /// Only rows with a sequence in these ranges; of rollups, those whose last sequence is.
     pub ranges: Option<RangeSet>,
-    /// What another tier answers for: rows of this partition and class are not wanted there.
+    /// Ranges that another tier answers for: rows of that partition and class are left out there.
     pub except: HashMap<(PartitionId, Class), RangeSet>,
+    /// Only rows of this tenant.
     pub tenant: Option<TenantId>,
+    /// Only rows of this conversation.
     pub conversation: Option<ConversationId>,
-    /// Empty is every type.
+    /// Only rows of these event types; empty means every type.
     pub types: Vec<String>,
-    /// Inclusive.
+    /// Lower bound of the event time, inclusive.
     pub timestamp_from: Option<Timestamp>,
-    /// Exclusive.
+    /// Upper bound of the event time, exclusive.
     pub timestamp_to: Option<Timestamp>,
-    /// Exclusive.
+    /// Only rows that the log took after this time, exclusive.
     pub received_after: Option<Timestamp>,
-    /// Only positions behind.
+    /// Only rows after this `(seq, idx)`, exclusive.
     pub after: Option<(Seq, u16)>,
-    /// Only positions before.
+    /// Only rows before this `(seq, idx)`, exclusive.
     pub before: Option<(Seq, u16)>,
-    /// Names of the schema's columns; `None` is all.
+    /// Names of the columns to return; `None` means all.
     pub columns: Option<Vec<String>>,
-    /// Of events; without it the rows come file by file.
+    /// The order of the rows, `events` only; `None` means file by file.
     pub order: Option<Order>,
+    /// At most this many rows; applies only together with `order`.
     pub limit: Option<usize>,
 }
 
-/// Columns that a scan may filter or order by.
-const LOOKED_AT: [&str; 13] = [
+/// Columns that a scan may filter or order by, in any of the tables.
+const FILTER_COLUMNS: [&str; 13] = [
     "tenant",
     "conversation_id",
     "type",
@@ -63,7 +69,7 @@ const LOOKED_AT: [&str; 13] = [
 ];
 
 impl ColdScan {
-    /// Whether `file` may hold rows that are wanted.
+    /// Returns whether `file` may have rows that satisfy the filters.
     #[must_use]
     pub(crate) fn may_match(&self, file: &ColdFile) -> bool {
         let extent = &file.extent;
@@ -85,22 +91,22 @@ impl ColdScan {
                 self.received_after
                     .is_none_or(|after| provenance.received_max > after)
             })
-            && self.places_match(file)
+            && self.ranges_may_match(file)
     }
 
-    fn places_match(&self, file: &ColdFile) -> bool {
+    fn ranges_may_match(&self, file: &ColdFile) -> bool {
         let Some(provenance) = &file.provenance else {
             return true;
         };
         provenance.ranges.iter().any(|(partition, range)| {
-            let mut left = RangeSet::from(*range);
+            let mut wanted_seqs = RangeSet::from(*range);
             if let Some(ranges) = &self.ranges {
-                left = ranges.intersect(*range);
+                wanted_seqs = ranges.intersect(*range);
             }
             if let Some(except) = self.except_of(*partition, provenance.class) {
-                left = left.subtract(except);
+                wanted_seqs = wanted_seqs.subtract(except);
             }
-            self.partition.is_none_or(|wanted| wanted == *partition) && !left.is_empty()
+            self.partition.is_none_or(|wanted| wanted == *partition) && !wanted_seqs.is_empty()
         })
     }
 
@@ -108,21 +114,23 @@ impl ColdScan {
         self.except.get(&(partition, class?))
     }
 
-    /// What another tier answers for in the rows of `file`, which are of one partition.
+    /// Returns the ranges of `file` that another tier answers for. A file has rows of one
+    /// partition.
     pub(crate) fn except_in(&self, file: &ColdFile) -> Option<&RangeSet> {
         let provenance = file.provenance.as_ref()?;
         let (partition, _) = provenance.ranges.first()?;
         self.except_of(*partition, provenance.class)
     }
 
-    /// The columns that must be read to find the wanted rows and to answer.
-    pub(crate) fn needed(&self, table: Table) -> SchemaRef {
+    /// Returns the columns that must be read: those to return and those to filter and order by.
+    pub(crate) fn read_schema(&self, table: Table) -> SchemaRef {
         let schema = table.schema();
         let Some(columns) = &self.columns else {
             return schema;
         };
-        let needed =
-            |name: &str| LOOKED_AT.contains(&name) || columns.iter().any(|column| column == name);
+        let needed = |name: &str| {
+            FILTER_COLUMNS.contains(&name) || columns.iter().any(|column| column == name)
+        };
         let fields = schema.fields().iter().filter(|f| needed(f.name())).cloned();
         Arc::new(Schema::new(fields.collect::<Vec<_>>()))
     }

@@ -1,4 +1,4 @@
-//! Rows out of the files of a snapshot, every object checked before it is decoded.
+//! Reads rows from the files of a snapshot; every object is checked before it is decoded.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -19,31 +19,39 @@ use crate::{
     tier::ColdTier,
 };
 
-/// Objects fetched at a time; each is held whole, at most 128 MB.
-const CONCURRENT: usize = 4;
+/// Bounds memory: each object is in memory as a whole, at most 128 MB as the archiver writes them.
+const MAX_CONCURRENT_READS: usize = 4;
 
 impl ColdTier {
-    /// The wanted rows, file by file. Order and limit are not looked at.
+    /// Streams the rows that satisfy the filters of `scan`, file by file. `order` and `limit` are
+    /// ignored, but with an `order` the batches also have the columns to order by.
+    ///
+    /// An item is an error as in [`ColdTier::read`].
     pub fn scan(
         &self,
         snapshot: &TableSnapshot,
         scan: ColdScan,
     ) -> impl Stream<Item = Result<RecordBatch>> + Send + use<> {
-        let files: Vec<_> = selected(snapshot, &scan);
+        let files: Vec<_> = selected_files(snapshot, &scan);
         let (tier, scan) = (self.clone(), Arc::new(scan));
         stream::iter(files)
             .map(move |file| {
                 let (tier, scan) = (tier.clone(), Arc::clone(&scan));
                 async move { tier.rows_of(file, scan).await }
             })
-            .buffered(CONCURRENT)
+            .buffered(MAX_CONCURRENT_READS)
             .map_ok(|batches| stream::iter(batches.into_iter().map(Ok)))
             .try_flatten()
             .try_filter(|batch| futures::future::ready(batch.num_rows() > 0))
     }
 
-    /// The wanted rows of `events` by position, or of any table file by file; reads no more files
-    /// than the limit needs.
+    /// Returns the rows of `scan`: with an `order`, one batch sorted by position, read from no more
+    /// files than `limit` needs; else batches file by file, without regard to `limit`.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] and [`Error::Gone`] are transient: retry, after [`Error::Gone`] with
+    /// a new snapshot. [`Error::Damaged`] and [`Error::Rows`] name an object that cannot be
+    /// trusted.
     pub async fn read(
         &self,
         snapshot: &TableSnapshot,
@@ -52,29 +60,32 @@ impl ColdTier {
         let Some(order) = scan.order else {
             return self.scan(snapshot, scan.clone()).try_collect().await;
         };
-        let mut files = selected(snapshot, scan);
-        files.sort_by_key(|file| nearness(file, order));
+        let mut files = selected_files(snapshot, scan);
+        files.sort_by_key(|file| first_seq(file, order));
         let shared = Arc::new(scan.clone());
-        let schema = scan.needed(snapshot.table);
+        let schema = scan.read_schema(snapshot.table);
         let mut files: VecDeque<_> = files.into();
-        let mut best = RecordBatch::new_empty(SchemaRef::clone(&schema));
-        while !files.is_empty() && !enough(&best, scan.limit, files.front(), order) {
-            let next = files.drain(..files.len().min(CONCURRENT));
+        let mut rows = RecordBatch::new_empty(SchemaRef::clone(&schema));
+        while !files.is_empty() && !limit_is_met(&rows, scan.limit, files.front(), order) {
+            let next = files.drain(..files.len().min(MAX_CONCURRENT_READS));
             let read = next.map(|file| self.rows_of(file, Arc::clone(&shared)));
             let read = futures::future::try_join_all(read).await?;
-            let batches = std::iter::once(&best).chain(read.iter().flatten());
+            let batches = std::iter::once(&rows).chain(read.iter().flatten());
             let joined = concat_batches(&schema, batches).map_err(segment::Error::from);
             let sorted = joined.and_then(|joined| rows::by_position(&joined, order));
-            best = sorted.map_err(|source| Error::Rows {
+            rows = sorted.map_err(|source| Error::Rows {
                 path: snapshot.table.name().to_owned(),
                 source,
             })?;
-            best = best.slice(0, best.num_rows().min(scan.limit.unwrap_or(usize::MAX)));
+            rows = rows.slice(0, rows.num_rows().min(scan.limit.unwrap_or(usize::MAX)));
         }
-        Ok(vec![projected(best, scan)?])
+        Ok(vec![projected(rows, scan)?])
     }
 
-    /// Every row of one file.
+    /// Returns every row of one file, with all columns.
+    ///
+    /// # Errors
+    /// As [`ColdTier::read`]; [`Error::Gone`] when the file was vacuumed.
     pub async fn read_file(&self, file: &ColdFile) -> Result<Vec<RecordBatch>> {
         self.rows_of(file.clone(), Arc::new(ColdScan::default()))
             .await
@@ -86,7 +97,7 @@ impl ColdTier {
         let decoded = tokio::task::spawn_blocking(move || decode(&file, bytes, &scan)).await;
         match decoded {
             Ok(batches) => batches,
-            // The Parquet library panics on some damage that no checksum told of.
+            // The Parquet library panics on some damage, which a file without a checksum may have.
             Err(error) if error.is_panic() => Err(Error::Damaged {
                 path,
                 reason: "it cannot be decoded".to_owned(),
@@ -95,18 +106,18 @@ impl ColdTier {
         }
     }
 
-    /// The bytes of `file`, from the cache or the store, checked either way.
+    /// Returns the bytes of `file` from the cache or the store, checked in both cases.
     async fn object(&self, file: &ColdFile) -> Result<Bytes> {
-        let sha256 = file.provenance.as_ref().map(|own| own.sha256.clone());
+        let sha256 = file.provenance.as_ref().map(|p| p.sha256.clone());
         let cache = self.cache().cloned();
         if let Some((cache, name)) = cache.clone().zip(sha256.clone()) {
-            let found = tokio::task::spawn_blocking(move || cache.get(&name)).await?;
-            if let Some(found) = found {
-                return Ok(found);
+            let cached = tokio::task::spawn_blocking(move || cache.get(&name)).await?;
+            if let Some(cached) = cached {
+                return Ok(cached);
             }
         }
         let log = self.log(file.table);
-        let object = log.object(&file.path);
+        let object = log.object_path(&file.path);
         let bytes = self.store().get(&object).await?.bytes().await?;
         let (path, rows) = (file.path.clone(), file.rows);
         tokio::task::spawn_blocking(move || {
@@ -120,13 +131,13 @@ impl ColdTier {
     }
 }
 
-fn selected(snapshot: &TableSnapshot, scan: &ColdScan) -> Vec<ColdFile> {
+fn selected_files(snapshot: &TableSnapshot, scan: &ColdScan) -> Vec<ColdFile> {
     let files = snapshot.files().filter(|file| scan.may_match(file));
     files.cloned().collect()
 }
 
-/// Files are read in this order; those of which nothing is known come first.
-fn nearness(file: &ColdFile, order: Order) -> u64 {
+/// The key by which files are read in `order`; files without statistics are read first.
+fn first_seq(file: &ColdFile, order: Order) -> u64 {
     match (file.extent.seq, order) {
         (Some((min, _)), Order::Asc) => min,
         (Some((_, max)), Order::Desc) => u64::MAX - max,
@@ -134,13 +145,18 @@ fn nearness(file: &ColdFile, order: Order) -> u64 {
     }
 }
 
-/// Whether no row of `next` or of a later file can be among the first `limit`.
-fn enough(best: &RecordBatch, limit: Option<usize>, next: Option<&ColdFile>, order: Order) -> bool {
+/// Returns whether `rows` has `limit` rows and neither `next` nor a later file has an earlier one.
+fn limit_is_met(
+    rows: &RecordBatch,
+    limit: Option<usize>,
+    next: Option<&ColdFile>,
+    order: Order,
+) -> bool {
     use arrow::{array::AsArray as _, datatypes::Int64Type};
-    let Some(limit) = limit.filter(|limit| best.num_rows() >= *limit) else {
+    let Some(limit) = limit.filter(|limit| rows.num_rows() >= *limit) else {
         return false;
     };
-    let seqs = best
+    let seqs = rows
         .column_by_name("seq")
         .map(|c| c.as_primitive::<Int64Type>());
     let last = seqs.and_then(|seqs| Some(seqs.value(limit.checked_sub(1)?)));
@@ -155,7 +171,7 @@ fn enough(best: &RecordBatch, limit: Option<usize>, next: Option<&ColdFile>, ord
 }
 
 fn decode(file: &ColdFile, bytes: Bytes, scan: &ColdScan) -> Result<Vec<RecordBatch>> {
-    let schema = scan.needed(file.table);
+    let schema = scan.read_schema(file.table);
     let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
     let selection = Selection {
         columns: Some(&names),
@@ -168,7 +184,7 @@ fn decode(file: &ColdFile, bytes: Bytes, scan: &ColdScan) -> Result<Vec<RecordBa
     let batches = parquet_io::read(bytes, selection).and_then(|batches| {
         let batches = batches.iter().map(|batch| {
             let whole = rows::with_tenant(batch, file.tenant.as_deref(), &schema)?;
-            rows::wanted(&whole, scan, except)
+            rows::filtered(&whole, scan, except)
         });
         batches.collect::<segment::Result<Vec<_>>>()
     });
@@ -185,15 +201,15 @@ fn decode(file: &ColdFile, bytes: Bytes, scan: &ColdScan) -> Result<Vec<RecordBa
         .collect()
 }
 
-/// Only the columns that were asked for.
+/// Returns `batch` with only the columns that `scan` names.
 fn projected(batch: RecordBatch, scan: &ColdScan) -> Result<RecordBatch> {
     let Some(columns) = &scan.columns else {
         return Ok(batch);
     };
     let schema = batch.schema();
-    let asked = columns.iter().map(|name| schema.index_of(name));
-    let projected = asked
+    let indices = columns.iter().map(|name| schema.index_of(name));
+    let projected = indices
         .collect::<std::result::Result<Vec<_>, _>>()
-        .and_then(|asked| batch.project(&asked));
+        .and_then(|indices| batch.project(&indices));
     projected.map_err(|error| Error::Config(error.to_string()))
 }

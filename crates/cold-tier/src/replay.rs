@@ -1,4 +1,4 @@
-//! A table's state from its log entries. Pure: entries in, state out.
+//! Replays log entries into the state of a table. Pure.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,61 +7,63 @@ use serde::Deserialize;
 
 use crate::{file::ColdFile, table::Table};
 
-/// What one table holds at one version.
+/// The state of one table at one version.
 #[derive(Clone, Debug)]
-pub(crate) struct State {
+pub(crate) struct TableState {
     pub(crate) table: Table,
     pub(crate) version: Version,
-    /// Live files by their path, so that every reader sees them in one order.
+    /// Live files, ordered by path.
     pub(crate) files: BTreeMap<String, ColdFile>,
-    /// `txn` per application.
+    /// The version of the last `txn` per application.
     pub(crate) transactions: HashMap<String, i64>,
-    /// Removed files and when that was, ms since 1970. A checkpoint forgets old ones.
+    /// Removed files with the time of removal in ms since 1970. A checkpoint leaves out old ones.
     pub(crate) removed: HashMap<String, i64>,
 }
 
-/// One action of an entry or a checkpoint; the kinds that say nothing here stay empty.
+/// One action of an entry or a checkpoint; kinds that do not change the state are all `None`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct Action {
+pub(crate) struct LogAction {
     pub(crate) add: Option<Add>,
-    pub(crate) remove: Option<Removed>,
+    pub(crate) remove: Option<RemovedFile>,
     pub(crate) txn: Option<Transaction>,
     pub(crate) protocol: Option<Protocol>,
 }
 
+/// The reader version that a `protocol` action demands.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Protocol {
     pub(crate) min_reader_version: i32,
 }
 
-/// Tables are made with this one. A newer one means that another engine switched on features
-/// (deletion vectors, column mapping) which would change what the files say.
-const READER_VERSION: i32 = 1;
+/// The version of our tables. A newer one means that another engine switched on features (deletion
+/// vectors, column mapping) under which the files mean something else.
+const SUPPORTED_READER_VERSION: i32 = 1;
 
+/// The part of a `remove` action that the state needs.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Removed {
+pub(crate) struct RemovedFile {
     pub(crate) path: String,
     #[serde(default)]
     pub(crate) deletion_timestamp: Option<i64>,
 }
 
-/// What a log may hold and this reader cannot follow.
+/// An error for a log that this reader cannot replay.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Unreadable {
+pub(crate) enum ReplayError {
     #[error("entry {version} is no list of actions: {reason}")]
-    Entry { version: Version, reason: String },
+    MalformedEntry { version: Version, reason: String },
     #[error("entry {found} follows {version}")]
-    Gap { version: Version, found: Version },
-    #[error("it demands reader version {0}, this is version {READER_VERSION}")]
-    Protocol(i32),
+    MissingEntry { version: Version, found: Version },
+    #[error("it demands reader version {0}, this is version {SUPPORTED_READER_VERSION}")]
+    UnsupportedProtocol(i32),
 }
 
-impl State {
-    /// A table of which no entry has been read.
-    pub(crate) fn at_checkpoint(table: Table, version: Version) -> Self {
+impl TableState {
+    /// Returns an empty state at `version`, to which the actions of a checkpoint are applied.
+    pub(crate) fn empty(table: Table, version: Version) -> Self {
         Self {
             table,
             version,
@@ -72,26 +74,30 @@ impl State {
     }
 
     /// Applies the next entry, the JSON lines of `version`.
-    pub(crate) fn apply_entry(&mut self, version: Version, lines: &[u8]) -> Result<(), Unreadable> {
+    pub(crate) fn apply_entry(
+        &mut self,
+        version: Version,
+        lines: &[u8],
+    ) -> Result<(), ReplayError> {
         if version != self.version + 1 {
             let found = version;
             let version = self.version;
-            return Err(Unreadable::Gap { version, found });
+            return Err(ReplayError::MissingEntry { version, found });
         }
         self.apply_lines(version, lines)
     }
 
-    /// Applies the first entry of a table.
-    pub(crate) fn first_entry(table: Table, lines: &[u8]) -> Result<Self, Unreadable> {
-        let mut state = Self::at_checkpoint(table, 0);
+    /// Returns the state after the first entry of a table.
+    pub(crate) fn from_first_entry(table: Table, lines: &[u8]) -> Result<Self, ReplayError> {
+        let mut state = Self::empty(table, 0);
         state.apply_lines(0, lines)?;
         Ok(state)
     }
 
-    fn apply_lines(&mut self, version: Version, lines: &[u8]) -> Result<(), Unreadable> {
-        let actions = serde_json::Deserializer::from_slice(lines).into_iter::<Action>();
+    fn apply_lines(&mut self, version: Version, lines: &[u8]) -> Result<(), ReplayError> {
+        let actions = serde_json::Deserializer::from_slice(lines).into_iter::<LogAction>();
         for action in actions {
-            let action = action.map_err(|error| Unreadable::Entry {
+            let action = action.map_err(|error| ReplayError::MalformedEntry {
                 version,
                 reason: error.to_string(),
             })?;
@@ -101,11 +107,14 @@ impl State {
         Ok(())
     }
 
-    pub(crate) fn apply(&mut self, action: Action) -> Result<(), Unreadable> {
+    /// Applies one action, whatever the version.
+    pub(crate) fn apply(&mut self, action: LogAction) -> Result<(), ReplayError> {
         if let Some(protocol) = action.protocol
-            && protocol.min_reader_version > READER_VERSION
+            && protocol.min_reader_version > SUPPORTED_READER_VERSION
         {
-            return Err(Unreadable::Protocol(protocol.min_reader_version));
+            return Err(ReplayError::UnsupportedProtocol(
+                protocol.min_reader_version,
+            ));
         }
         if let Some(add) = action.add {
             self.removed.remove(&add.path);
@@ -113,7 +122,7 @@ impl State {
             self.files.insert(file.path.clone(), file);
         }
         if let Some(removed) = action.remove {
-            let path = decoded(&removed.path);
+            let path = url_decoded(&removed.path);
             self.files.remove(&path);
             self.removed
                 .insert(path, removed.deletion_timestamp.unwrap_or(0));
@@ -125,8 +134,8 @@ impl State {
     }
 }
 
-/// Paths in the log are URL-encoded.
-pub(crate) fn decoded(path: &str) -> String {
+/// Decodes a path of the log, where paths are URL-encoded. A `%` that is no escape stays.
+pub(crate) fn url_decoded(path: &str) -> String {
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path.as_bytes();
     while let [first, tail @ ..] = rest {

@@ -1,4 +1,4 @@
-//! Rows of the tables: their order in a file, and which of them a scan wants. Pure.
+//! The rows of the tables: sorts them for a file or an answer, and filters them for a scan. Pure.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::{
     table::Table,
 };
 
-/// `rows` as they lie in a file: sorted, and without the columns that lie in the path.
+/// Returns `rows` as a file has them: sorted, and without the columns that are in its path.
 pub(crate) fn in_file_order(table: Table, rows: &RecordBatch) -> Result<RecordBatch> {
     let order: &[&str] = match table {
         Table::Events => &[
@@ -40,15 +40,15 @@ pub(crate) fn in_file_order(table: Table, rows: &RecordBatch) -> Result<RecordBa
     };
     let sorted = sorted(&segment::conform(rows, &table.schema())?, order, false)?;
     let keep: Vec<_> = (0..sorted.num_columns())
-        .filter(|at| {
-            let name = table.schema().field(*at).name().clone();
+        .filter(|column| {
+            let name = table.schema().field(*column).name().clone();
             !table.partition_columns().contains(&name.as_str())
         })
         .collect();
     Ok(sorted.project(&keep)?)
 }
 
-/// `rows` by position.
+/// Returns `rows` sorted by position.
 pub(crate) fn by_position(rows: &RecordBatch, order: Order) -> Result<RecordBatch> {
     let columns = ["generation", "partition", "epoch", "seq", "idx"];
     sorted(rows, &columns, order == Order::Desc)
@@ -70,7 +70,8 @@ fn sorted(rows: &RecordBatch, columns: &[&str], descending: bool) -> Result<Reco
     Ok(take_record_batch(rows, &indices)?)
 }
 
-/// The rows of a file as `schema`: the tenant comes from the path.
+/// Returns the rows of a file with the columns of `schema`. The tenant is in the file's path, so it
+/// is added as a column when the file lacks it.
 pub(crate) fn with_tenant(
     rows: &RecordBatch,
     tenant: Option<&str>,
@@ -89,20 +90,21 @@ pub(crate) fn with_tenant(
     segment::conform(&whole, schema)
 }
 
-/// The rows that `scan` wants, but for its limit. `except` is what another tier answers for.
-pub(crate) fn wanted(
+/// Returns the rows that satisfy the filters of `scan` and are outside of `except`, the ranges that
+/// another tier answers for.
+pub(crate) fn filtered(
     rows: &RecordBatch,
     scan: &ColdScan,
     except: Option<&RangeSet>,
 ) -> Result<RecordBatch> {
-    let test = RowTest::new(rows, scan, except);
-    let keep = (0..rows.num_rows()).map(|row| Some(test.holds(row)));
+    let filter = RowFilter::new(rows, scan, except);
+    let keep = (0..rows.num_rows()).map(|row| Some(filter.matches(row)));
     Ok(filter_record_batch(rows, &keep.collect::<BooleanArray>())?)
 }
 
-/// The columns that a scan may look at. Rollups do not have all of them: what a row has not got
-/// does not keep it out.
-struct RowTest<'a> {
+/// The filters of a scan and the columns that they read. Rollups lack some of the columns; a filter
+/// on a missing column matches every row.
+struct RowFilter<'a> {
     scan: &'a ColdScan,
     except: Option<&'a RangeSet>,
     tenant: Option<&'a StringArray>,
@@ -110,12 +112,13 @@ struct RowTest<'a> {
     event_type: Option<&'a StringArray>,
     timestamp: Option<&'a TimestampMicrosecondArray>,
     received_at: Option<&'a TimestampMicrosecondArray>,
-    place: [Option<&'a Int32Array>; 3],
+    /// Generation, partition, epoch.
+    partition_id: [Option<&'a Int32Array>; 3],
     seq: Option<&'a Int64Array>,
     idx: Option<&'a Int32Array>,
 }
 
-impl<'a> RowTest<'a> {
+impl<'a> RowFilter<'a> {
     fn new(rows: &'a RecordBatch, scan: &'a ColdScan, except: Option<&'a RangeSet>) -> Self {
         let column = |name| rows.column_by_name(name);
         let text = |name| column(name)?.as_string_opt::<i32>();
@@ -130,18 +133,18 @@ impl<'a> RowTest<'a> {
             event_type: text("type"),
             timestamp: time("timestamp"),
             received_at: time("received_at"),
-            place: [int("generation"), int("partition"), int("epoch")],
-            // Of a rollup the whole range counts: its last sequence says which.
+            partition_id: [int("generation"), int("partition"), int("epoch")],
+            // A rollup row covers a range, which is identified by its last sequence.
             seq: long("seq").or_else(|| long("seq_hi")),
             idx: int("idx"),
         }
     }
 
-    fn holds(&self, row: usize) -> bool {
-        self.texts_hold(row) && self.times_hold(row) && self.place_holds(row)
+    fn matches(&self, row: usize) -> bool {
+        self.texts_match(row) && self.times_match(row) && self.position_matches(row)
     }
 
-    fn texts_hold(&self, row: usize) -> bool {
+    fn texts_match(&self, row: usize) -> bool {
         let scan = self.scan;
         let is = |column: Option<&StringArray>, wanted: &str| {
             column.is_none_or(|column| column.value(row) == wanted)
@@ -153,21 +156,23 @@ impl<'a> RowTest<'a> {
             && (scan.types.is_empty() || scan.types.iter().any(|t| is(self.event_type, t)))
     }
 
-    fn times_hold(&self, row: usize) -> bool {
+    fn times_match(&self, row: usize) -> bool {
         let scan = self.scan;
         let at = |column: Option<&TimestampMicrosecondArray>| {
             column.map(|column| Timestamp::from_micros(column.value(row)))
         };
         let (timestamp, received_at) = (at(self.timestamp), at(self.received_at));
-        let holds = |bound: Option<Timestamp>, own: Option<Timestamp>, test: Test| {
-            bound.zip(own).is_none_or(|(bound, own)| test(&own, &bound))
+        let matches = |bound: Option<Timestamp>, time: Option<Timestamp>, test: Comparison| {
+            bound
+                .zip(time)
+                .is_none_or(|(bound, time)| test(&time, &bound))
         };
-        holds(scan.timestamp_from, timestamp, Timestamp::ge)
-            && holds(scan.timestamp_to, timestamp, Timestamp::lt)
-            && holds(scan.received_after, received_at, Timestamp::gt)
+        matches(scan.timestamp_from, timestamp, Timestamp::ge)
+            && matches(scan.timestamp_to, timestamp, Timestamp::lt)
+            && matches(scan.received_after, received_at, Timestamp::gt)
     }
 
-    fn place_holds(&self, row: usize) -> bool {
+    fn position_matches(&self, row: usize) -> bool {
         let scan = self.scan;
         if scan.partition.is_some() && scan.partition != self.partition(row) {
             return false;
@@ -177,17 +182,17 @@ impl<'a> RowTest<'a> {
             return true;
         };
         let idx = self.idx.map_or(0, |idx| idx.value(row));
-        let place = (seq, u16::try_from(idx).unwrap_or(0));
+        let offset = (seq, u16::try_from(idx).unwrap_or(0));
         let ranges = scan.ranges.as_ref();
         ranges.is_none_or(|ranges| ranges.contains(seq))
             && !self.except.is_some_and(|except| except.contains(seq))
-            && scan.after.is_none_or(|after| place > after)
-            && scan.before.is_none_or(|before| place < before)
+            && scan.after.is_none_or(|after| offset > after)
+            && scan.before.is_none_or(|before| offset < before)
     }
 
     fn partition(&self, row: usize) -> Option<PartitionId> {
         let [generation, partition, epoch] = self
-            .place
+            .partition_id
             .map(|column| u16::try_from(column?.value(row)).ok());
         Some(PartitionId {
             generation: generation?,
@@ -197,4 +202,4 @@ impl<'a> RowTest<'a> {
     }
 }
 
-type Test = fn(&Timestamp, &Timestamp) -> bool;
+type Comparison = fn(&Timestamp, &Timestamp) -> bool;

@@ -1,4 +1,4 @@
-//! What the cold tier holds at one moment.
+//! Snapshots of the tables: one version of each, for consistent reads.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -6,29 +6,33 @@ use deltalake_core::kernel::Version;
 use event::{PartitionId, Seq};
 
 use crate::{
-    commit::committed,
+    commit::committed_seq,
     file::{ColdFile, parse_partition},
-    replay::State,
+    replay::TableState,
     table::Table,
 };
 
-/// One version of one table. Cheap to clone.
+/// One version of one table. Cheap to clone; its objects exist until they are vacuumed.
 #[derive(Clone, Debug)]
 pub struct TableSnapshot {
     pub(crate) table: Table,
-    pub(crate) state: Option<Arc<State>>,
+    pub(crate) state: Option<Arc<TableState>>,
 }
 
-/// One version of each table. The rollups are read after the events, and their commits come
-/// before the events': what `events` has committed they have too.
+/// One version of each table. Rollups are committed before events and their snapshot is taken after
+/// that of `events`, so they have every range that `events` has.
 #[derive(Clone, Debug)]
 pub struct ColdSnapshot {
+    /// The events.
     pub events: TableSnapshot,
+    /// The rollup per tenant, hour and event type; never older than `events`.
     pub hourly_stats: TableSnapshot,
+    /// The rollup per conversation; never older than `events`.
     pub conversation_summary: TableSnapshot,
 }
 
 impl ColdSnapshot {
+    /// Returns the snapshot of one table.
     #[must_use]
     pub fn table(&self, table: Table) -> &TableSnapshot {
         match table {
@@ -38,7 +42,7 @@ impl ColdSnapshot {
         }
     }
 
-    /// Of `events`: how far every partition is.
+    /// Returns the greatest committed sequence of each partition of `events`.
     #[must_use]
     pub fn committed(&self) -> BTreeMap<PartitionId, Seq> {
         self.events.all_committed()
@@ -46,18 +50,18 @@ impl ColdSnapshot {
 }
 
 impl TableSnapshot {
-    /// `None` while the table does not exist.
+    /// Returns the version of the Delta table; `None` while the table does not exist.
     #[must_use]
     pub fn version(&self) -> Option<Version> {
         self.state.as_ref().map(|state| state.version)
     }
 
-    /// The greatest sequence of `partition` that is in; 0 when none.
+    /// Returns the greatest committed sequence of `partition`; 0 when none.
     #[must_use]
     pub fn committed(&self, partition: PartitionId) -> Seq {
         self.state
             .as_ref()
-            .map_or(0, |state| committed(state, partition))
+            .map_or(0, |state| committed_seq(state, partition))
     }
 
     fn all_committed(&self) -> BTreeMap<PartitionId, Seq> {
@@ -69,17 +73,18 @@ impl TableSnapshot {
             .collect()
     }
 
-    /// Live files, ordered by path.
+    /// Iterates over the live files, ordered by path.
     pub fn files(&self) -> impl Iterator<Item = &ColdFile> {
         self.state.iter().flat_map(|state| state.files.values())
     }
 
+    /// Returns the number of rows of all live files.
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.files().map(|file| file.rows).sum()
     }
 
-    /// Of the objects.
+    /// Returns the size of all live files in bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.files().map(|file| file.bytes).sum()

@@ -1,6 +1,5 @@
-//! Rows to a verified object that no log entry names yet: invisible until it is committed.
-
-use std::fmt::Write as _;
+//! Stages a file: writes rows to an object, reads it back and verifies it. No log entry names the
+//! object yet, so it is invisible until it is committed.
 
 use arrow::array::RecordBatch;
 use bytes::Bytes;
@@ -9,39 +8,42 @@ use event::{PartitionId, SeqRange, TenantId, Timestamp};
 use object_store::{ObjectStore, ObjectStoreExt as _};
 use retention::Class;
 use segment::parquet_io;
-use sha2::{Digest as _, Sha256};
 
 use crate::{
     error::{Error, Result},
     file::{ColdFile, Extent, Provenance},
-    log::Log,
+    hash::sha256,
+    log::DeltaLog,
     rows,
     stats::stats,
     table::Table,
 };
 
-/// Hex digits of the sha256 in an object's name: 128 bits.
+/// Hex digits of the SHA-256 in an object's name: 128 bits make a collision impossible in practice.
 const NAME_DIGITS: usize = 32;
 
-/// The rows of one file and where they come from.
+/// The rows and the provenance of a file that is to be staged.
 #[derive(Clone, Debug)]
 pub struct PendingFile {
+    /// The table that the file is for.
     pub table: Table,
-    /// Of every row; `None` in rollups.
+    /// The tenant of every row; `None` in rollups.
     pub tenant: Option<TenantId>,
-    /// Of every row: the UTC day of the event time; `None` in rollups.
+    /// The UTC day of the event time of every row, `2026-11-20`; `None` in rollups.
     pub dt: Option<String>,
-    /// In the table's schema, in any order: the file's order is made here.
+    /// Rows with the table's schema, in any order; staging sorts them.
     pub rows: RecordBatch,
+    /// The retention class of every row; `None` in rollups.
     pub class: Option<Class>,
+    /// The log ranges that the rows come from, ascending within each partition.
     pub ranges: Vec<(PartitionId, SeqRange)>,
-    /// The hash of the rules by which the rows were thinned.
+    /// The hash of the rules by which the rows were sampled; `None` at full fidelity.
     pub sampled: Option<String>,
-    /// When the log took the newest row, dropped ones included.
+    /// The latest `received_at` of the rows, dropped ones included.
     pub received_max: Timestamp,
 }
 
-/// An object that was put, read back and found to be what was put.
+/// A file whose object was put, read back and verified, and that no commit names yet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StagedFile {
     pub(crate) file: ColdFile,
@@ -49,11 +51,13 @@ pub struct StagedFile {
 }
 
 impl StagedFile {
+    /// Returns the file as it will be once it is committed.
     #[must_use]
     pub fn file(&self) -> &ColdFile {
         &self.file
     }
 
+    /// Returns the `add` action for this file.
     pub(crate) fn add(&self, data_change: bool, now: Timestamp) -> Add {
         Add {
             path: self.file.path.clone(),
@@ -68,14 +72,15 @@ impl StagedFile {
     }
 }
 
-/// Puts the file of `pending`. Equal drafts make the same object, so that a put again is harmless.
+/// Puts the object of `pending`, reads it back and verifies it. Equal pending files make the same
+/// object, so staging again is harmless.
 pub(crate) async fn stage(
-    log: &Log,
+    log: &DeltaLog,
     store: &dyn ObjectStore,
     pending: PendingFile,
 ) -> Result<StagedFile> {
     let (staged, bytes) = tokio::task::spawn_blocking(move || encode(pending)).await??;
-    let object = log.object(&staged.file.path);
+    let object = log.object_path(&staged.file.path);
     store.put(&object, bytes.into()).await?;
     let read = store.get(&object).await?.bytes().await?;
     let path = staged.file.path.clone();
@@ -86,13 +91,13 @@ pub(crate) async fn stage(
 }
 
 fn encode(pending: PendingFile) -> Result<(StagedFile, Bytes)> {
-    let in_rows = |source| Error::Rows {
+    let rows_error = |source| Error::Rows {
         path: pending.table.name().to_owned(),
         source,
     };
-    let sorted = rows::in_file_order(pending.table, &pending.rows).map_err(in_rows)?;
+    let sorted = rows::in_file_order(pending.table, &pending.rows).map_err(rows_error)?;
     let stats = stats(&sorted);
-    let bytes = parquet_io::write(&[sorted]).map_err(in_rows)?;
+    let bytes = parquet_io::write(&[sorted]).map_err(rows_error)?;
     let sha256 = sha256(&bytes);
     let name = &sha256[..NAME_DIGITS];
     let path = match (&pending.tenant, &pending.dt) {
@@ -118,7 +123,8 @@ fn encode(pending: PendingFile) -> Result<(StagedFile, Bytes)> {
     Ok((StagedFile { file, stats }, bytes))
 }
 
-/// Whether `bytes` are what `sha256` names and have as many rows as they should.
+/// Returns `bytes` when their SHA-256 is `expected` and they have `rows` rows. Without an
+/// `expected` hash (a file of another engine) nothing is checked.
 pub(crate) fn verify(
     path: String,
     bytes: Bytes,
@@ -141,12 +147,4 @@ pub(crate) fn verify(
         return Err(damaged(format!("it has {found} rows, not {rows}")));
     }
     Ok(bytes)
-}
-
-pub(crate) fn sha256(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
-    digest.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a String takes everything");
-        text
-    })
 }

@@ -1,4 +1,4 @@
-//! The statistics of a file's log entry: by them every engine passes over files it does not need.
+//! The statistics of a file's log entry, by which every engine skips files that it does not need.
 
 use arrow::{
     array::{Array as _, AsArray as _, RecordBatch},
@@ -7,8 +7,8 @@ use arrow::{
 use event::Timestamp;
 use serde_json::{Map, Value, json};
 
-/// The columns that queries narrow by, in all three tables.
-const COLUMNS: [&str; 8] = [
+/// Columns that queries filter by, in any of the three tables.
+const STATS_COLUMNS: [&str; 8] = [
     "tenant",
     "conversation_id",
     "timestamp",
@@ -19,10 +19,11 @@ const COLUMNS: [&str; 8] = [
     "last_timestamp",
 ];
 
-/// `stats` of an `add`: row count, least and greatest values, nulls.
+/// Returns the `stats` of an `add` action as JSON: number of rows, least and greatest values,
+/// nulls.
 pub(crate) fn stats(batch: &RecordBatch) -> String {
     let (mut min, mut max, mut nulls) = (Map::new(), Map::new(), Map::new());
-    for name in COLUMNS {
+    for name in STATS_COLUMNS {
         let Some(column) = batch.column_by_name(name) else {
             continue;
         };
@@ -41,26 +42,27 @@ pub(crate) fn stats(batch: &RecordBatch) -> String {
     .to_string()
 }
 
+/// The least and the greatest value; `None` for a column of nulls or of another type.
 fn bounds(column: &dyn arrow::array::Array) -> Option<(Value, Value)> {
-    fn of<T: Ord + Copy>(values: impl Iterator<Item = T> + Clone) -> Option<(T, T)> {
+    fn min_max<T: Ord + Copy>(values: impl Iterator<Item = T> + Clone) -> Option<(T, T)> {
         Some((values.clone().min()?, values.max()?))
     }
     match column.data_type() {
         DataType::Utf8 => {
-            let (min, max) = of(column.as_string::<i32>().iter().flatten())?;
+            let (min, max) = min_max(column.as_string::<i32>().iter().flatten())?;
             Some((json!(min), json!(max)))
         }
         DataType::Int32 => {
-            let (min, max) = of(column.as_primitive::<Int32Type>().iter().flatten())?;
+            let (min, max) = min_max(column.as_primitive::<Int32Type>().iter().flatten())?;
             Some((json!(min), json!(max)))
         }
         DataType::Int64 => {
-            let (min, max) = of(column.as_primitive::<Int64Type>().iter().flatten())?;
+            let (min, max) = min_max(column.as_primitive::<Int64Type>().iter().flatten())?;
             Some((json!(min), json!(max)))
         }
         DataType::Timestamp(..) => {
             let micros = column.as_primitive::<TimestampMicrosecondType>();
-            let (min, max) = of(micros.iter().flatten())?;
+            let (min, max) = min_max(micros.iter().flatten())?;
             let text = |micros| json!(Timestamp::from_micros(micros).to_string());
             Some((text(min), text(max)))
         }

@@ -1,4 +1,4 @@
-//! The three tables: names, columns, how they are cut.
+//! The three tables: names, columns and partition columns.
 
 use arrow::datatypes::{DataType, SchemaRef};
 use deltalake_core::kernel::{DataType as DeltaType, PrimitiveType, StructField};
@@ -6,14 +6,19 @@ use deltalake_core::kernel::{DataType as DeltaType, PrimitiveType, StructField};
 /// One of the cold tier's tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Table {
+    /// The events, partitioned by tenant and day.
     Events,
+    /// The rollup per tenant, hour and event type.
     HourlyStats,
+    /// The rollup per conversation.
     ConversationSummary,
 }
 
 impl Table {
+    /// All tables.
     pub const ALL: [Self; 3] = [Self::Events, Self::HourlyStats, Self::ConversationSummary];
 
+    /// Returns the name of the table, which is also its folder.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -23,7 +28,7 @@ impl Table {
         }
     }
 
-    /// The columns of its rows as readers get them.
+    /// Returns the columns of the rows as readers get them.
     #[must_use]
     pub fn schema(self) -> SchemaRef {
         match self {
@@ -33,7 +38,7 @@ impl Table {
         }
     }
 
-    /// Columns that lie in the path and in the log instead of in the file.
+    /// Columns whose value is in the file's path and log entry instead of in the file.
     pub(crate) fn partition_columns(self) -> &'static [&'static str] {
         match self {
             Self::Events => &["tenant", "dt"],
@@ -41,7 +46,7 @@ impl Table {
         }
     }
 
-    /// The schema in the words of Delta.
+    /// Returns the schema as Delta columns; `events` has the partition column `dt` in addition.
     pub(crate) fn delta_columns(self) -> Vec<StructField> {
         let schema = self.schema();
         let columns = schema.fields().iter().map(|field| {

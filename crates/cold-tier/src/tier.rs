@@ -1,4 +1,4 @@
-//! The tier: its store and the logs of its tables.
+//! The entry point of the crate: the store and the Delta logs of the tables.
 
 use std::sync::Arc;
 
@@ -9,14 +9,14 @@ use crate::{
     cache::ObjectCache,
     commit::{self, Change, CommitOutcome},
     error::Result,
-    log::Log,
-    open::{ColdOptions, Location},
+    location::{ColdOptions, Location},
+    log::DeltaLog,
     snapshot::{ColdSnapshot, TableSnapshot},
     stage::{self, PendingFile, StagedFile},
     table::Table,
 };
 
-/// The cold tier at one address. Cheap to clone; needs no connection of its own.
+/// A client of the cold tier at one address. Cheap to clone; all clones share the known states.
 #[derive(Clone, Debug)]
 pub struct ColdTier(Arc<Inner>);
 
@@ -24,25 +24,32 @@ pub struct ColdTier(Arc<Inner>);
 struct Inner {
     location: Location,
     cache: Option<Arc<ObjectCache>>,
-    events: Log,
-    hourly_stats: Log,
-    conversation_summary: Log,
+    events: DeltaLog,
+    hourly_stats: DeltaLog,
+    conversation_summary: DeltaLog,
 }
 
 impl ColdTier {
-    /// For readers. Nothing is asked of the store yet.
+    /// Opens the cold tier for reading. Sends no request to the store yet.
+    ///
+    /// # Errors
+    /// `Error::Config` or `Error::Refused` when the address or an option is wrong; not transient.
     pub fn open(address: &str, options: &ColdOptions) -> Result<Self> {
         let location = Location::parse(address, &options.s3)?;
         Ok(Self(Arc::new(Inner {
-            events: Log::new(&location, Table::Events)?,
-            hourly_stats: Log::new(&location, Table::HourlyStats)?,
-            conversation_summary: Log::new(&location, Table::ConversationSummary)?,
+            events: DeltaLog::new(&location, Table::Events)?,
+            hourly_stats: DeltaLog::new(&location, Table::HourlyStats)?,
+            conversation_summary: DeltaLog::new(&location, Table::ConversationSummary)?,
             cache: options.cache.clone(),
             location,
         })))
     }
 
-    /// For writers: refuses a store on which commits would not be safe, and creates the tables.
+    /// Opens the cold tier for writing: tests the store, and creates missing tables.
+    ///
+    /// # Errors
+    /// `Error::Unfit` when commits would not be safe on the store; `Error::Config` and
+    /// `Error::Refused` for a wrong address or option. Retry when `Error::is_transient`.
     pub async fn open_for_writing(address: &str, options: &ColdOptions) -> Result<Self> {
         let tier = Self::open(address, options)?;
         tier.0.location.self_test().await?;
@@ -52,7 +59,10 @@ impl ColdTier {
         Ok(tier)
     }
 
-    /// What is there now.
+    /// Returns the latest version of each table.
+    ///
+    /// # Errors
+    /// Retry when `Error::is_transient`; `Error::Log` when a log is damaged or too new.
     pub async fn snapshot(&self) -> Result<ColdSnapshot> {
         let events = self.table_snapshot(Table::Events).await?;
         let (hourly_stats, conversation_summary) = tokio::try_join!(
@@ -66,18 +76,30 @@ impl ColdTier {
         })
     }
 
-    /// What is in one table now.
+    /// Returns the latest version of one table.
+    ///
+    /// # Errors
+    /// As [`ColdTier::snapshot`].
     pub async fn table_snapshot(&self, table: Table) -> Result<TableSnapshot> {
         let state = self.log(table).refresh().await?;
         Ok(TableSnapshot { table, state })
     }
 
-    /// Puts the file of `pending`, reads it back and verifies it. Nobody sees it yet.
+    /// Puts the object of `pending`, reads it back and verifies it. It stays invisible until it is
+    /// committed.
+    ///
+    /// # Errors
+    /// `Error::Rows` when the rows do not have the table's schema; `Error::Damaged` when the store
+    /// returns other bytes than were put. Retry when `Error::is_transient`.
     pub async fn stage(&self, pending: PendingFile) -> Result<StagedFile> {
         stage::stage(self.log(pending.table), self.store(), pending).await
     }
 
-    /// Changes one table, all or nothing. `now` is only written down.
+    /// Commits one atomic change of one table. `now` is only written into the log entry.
+    ///
+    /// # Errors
+    /// After an error the change may be committed: retry with the same change, a range is committed
+    /// once. `Error::Log` when the table does not exist or its log is damaged.
     pub async fn commit(
         &self,
         table: Table,
@@ -87,7 +109,7 @@ impl ColdTier {
         commit::commit(self.log(table), change, now).await
     }
 
-    pub(crate) fn log(&self, table: Table) -> &Log {
+    pub(crate) fn log(&self, table: Table) -> &DeltaLog {
         match table {
             Table::Events => &self.0.events,
             Table::HourlyStats => &self.0.hourly_stats,

@@ -1,4 +1,4 @@
-//! Deletes objects that no log entry has named for a while. Last of all, and only then.
+//! Deletes objects that no version of the table within the grace period refers to.
 
 use std::time::Duration;
 
@@ -6,67 +6,74 @@ use event::Timestamp;
 use futures::TryStreamExt as _;
 use object_store::{ObjectMeta, ObjectStoreExt as _, path::Path};
 
-use crate::{error::Result, replay::State, table::Table, tier::ColdTier};
+use crate::{error::Result, replay::TableState, table::Table, tier::ColdTier};
 
-/// What a vacuum deleted.
+/// The totals of one vacuum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Vacuumed {
+    /// Objects that were deleted.
     pub objects: u64,
+    /// Their size in bytes.
     pub bytes: u64,
 }
 
 impl ColdTier {
-    /// Deletes objects of `table` that are not live, and were removed or put more than `after`
-    /// before `now`. Longer than any reader's snapshot and any writer's run.
-    pub async fn vacuum(&self, table: Table, after: Duration, now: Timestamp) -> Result<Vacuumed> {
+    /// Deletes objects of `table` that are not live and were removed or put more than `grace`
+    /// before `now`. `grace` must be longer than any reader's snapshot and any writer's run.
+    ///
+    /// # Errors
+    /// When the log or the store fails; what was deleted until then stays deleted. Retry when
+    /// `Error::is_transient`.
+    pub async fn vacuum(&self, table: Table, grace: Duration, now: Timestamp) -> Result<Vacuumed> {
         let log = self.log(table);
         let Some(state) = log.refresh().await? else {
             return Ok(Vacuumed::default());
         };
-        let before = now.minus(after);
+        let before = now.minus(grace);
         let listed = self.store().list(Some(log.prefix()));
-        let old: Vec<ObjectMeta> = listed
+        let candidates: Vec<ObjectMeta> = listed
             .try_filter(|object| {
-                let own = own_path(log.prefix(), &object.location);
-                let dead = own.is_some_and(|own| is_dead(&state, &own, object, before));
+                let path = data_path(log.prefix(), &object.location);
+                let dead = path.is_some_and(|path| is_dead(&state, &path, object, before));
                 futures::future::ready(dead)
             })
             .try_collect()
             .await?;
         let mut vacuumed = Vacuumed::default();
-        for object in old {
-            // A writer may have put and committed it again since it was listed.
-            let still = self.store().head(&object.location).await;
-            let newest = log.refresh().await?;
-            let own = own_path(log.prefix(), &object.location);
-            let (Ok(still), Some(newest), Some(own)) = (still, newest, own) else {
+        for candidate in candidates {
+            // Checked again: a writer may have put and committed it since it was listed.
+            let current = self.store().head(&candidate.location).await;
+            let latest = log.refresh().await?;
+            let path = data_path(log.prefix(), &candidate.location);
+            let (Ok(current), Some(latest), Some(path)) = (current, latest, path) else {
                 continue;
             };
-            if is_dead(&newest, &own, &still, before) {
-                self.store().delete(&object.location).await?;
+            if is_dead(&latest, &path, &current, before) {
+                self.store().delete(&candidate.location).await?;
                 vacuumed.objects += 1;
-                vacuumed.bytes += object.size;
+                vacuumed.bytes += candidate.size;
             }
         }
         Ok(vacuumed)
     }
 }
 
-/// The table's own path of an object; `None` for the log.
-fn own_path(prefix: &Path, object: &Path) -> Option<String> {
+/// The path of a data file within its table; `None` for objects of the log and of other programs.
+fn data_path(prefix: &Path, object: &Path) -> Option<String> {
     let parts: Vec<_> = object.prefix_match(prefix)?.collect();
     let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
     let is_data = parts.last().is_some_and(|name| name.ends_with(".parquet"));
     (is_data && parts.first() != Some(&"_delta_log")).then(|| parts.join("/"))
 }
 
-fn is_dead(state: &State, path: &str, object: &ObjectMeta, before: Timestamp) -> bool {
+/// Whether the object is not live, and was removed and put before `before`.
+fn is_dead(state: &TableState, path: &str, object: &ObjectMeta, before: Timestamp) -> bool {
     if state.files.contains_key(path) {
         return false;
     }
     let removed = state.removed.get(path).map(|ms| ms.saturating_mul(1000));
-    let newest = removed
+    let last_change = removed
         .unwrap_or(0)
         .max(object.last_modified.timestamp_micros());
-    Timestamp::from_micros(newest) < before
+    Timestamp::from_micros(last_change) < before
 }

@@ -1,10 +1,6 @@
-//! Appending: one message, acknowledged or not, never guessed.
+//! Appending: a message is acknowledged, refused, or its outcome is reported as unknown.
 
-use std::{
-    error::Error as _,
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::{error::Error as _, sync::atomic::Ordering, time::Duration};
 
 use async_nats::{
     HeaderMap,
@@ -16,7 +12,7 @@ use async_nats::{
     },
 };
 use bytes::Bytes;
-use event::{PartitionCount, PartitionId, Seq};
+use event::{PartitionId, Seq};
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -26,54 +22,41 @@ use crate::{
     names,
 };
 
-const TRIES: u32 = 3;
-const LIMIT: Duration = Duration::from_secs(20);
-/// Between a try that was answered "not now" and the next.
-const PAUSE: Duration = Duration::from_millis(250);
-/// "The same id is being stored right now."
-const IN_PROCESS_PAUSE: Duration = Duration::from_millis(50);
+const MAX_APPEND_ATTEMPTS: u32 = 3;
+/// No new attempt begins later than this after the first.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(20);
+/// The pause before the next attempt when the log cannot store a message now.
+const APPEND_RETRY_PAUSE: Duration = Duration::from_millis(250);
+/// The pause before the next attempt when the log is still storing a message of the same id.
+const DUPLICATE_CONFLICT_PAUSE: Duration = Duration::from_millis(50);
 
-/// What the log said.
+/// The log's acknowledgement of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
-    /// The sequence of the message, also when it was there already.
+    /// The sequence of the message; for a duplicate, that of the message stored before.
     pub seq: Seq,
-    /// The log has had a message of this id within the last five minutes.
+    /// True if the log has stored a message of this id within the last five minutes.
     pub duplicate: bool,
 }
 
-/// The highest sequence acknowledged per partition, to notice a log that went backwards.
-#[derive(Debug)]
-pub(crate) struct Acknowledged(Box<[AtomicU64]>);
-
-impl Default for Acknowledged {
-    fn default() -> Self {
-        Self(
-            (0..PartitionCount::MAX)
-                .map(|_| AtomicU64::new(0))
-                .collect(),
-        )
-    }
-}
-
-impl Acknowledged {
-    fn of(&self, partition: PartitionId) -> Option<&AtomicU64> {
-        self.0.get(usize::from(partition.partition))
-    }
-}
-
-/// What to do after a try that failed.
-enum Next {
-    Again { after: Duration, stored: bool },
-    GiveUp(Error),
+/// The decision after a failed attempt.
+enum RetryDecision {
+    /// `stored`: the failed attempt may have stored the message nevertheless.
+    Retry {
+        after: Duration,
+        stored: bool,
+    },
+    Fail(Error),
 }
 
 impl EventLog {
-    /// Appends one message and waits for the acknowledgement; tries three times within 20 s, with
-    /// the same id, so that it is stored once. Callers may run many of these at the same time.
+    /// Appends one message and waits for the acknowledgement. Attempts it up to three times within
+    /// 20 s, with the same id, so that it is stored once. Many appends may run concurrently.
     ///
     /// # Errors
-    /// [`Error::Unknown`] when any try may have been stored; [`Error::Unavailable`] when none was.
+    /// [`Error::Unknown`] if an attempt may have stored the message: retry with the same id.
+    /// [`Error::Unavailable`] if none did, [`Error::Full`] if the log has no space: retry later.
+    /// [`Error::TooLarge`], [`Error::Setup`], [`Error::Regressed`]: permanent.
     pub async fn append(
         &self,
         partition: PartitionId,
@@ -84,15 +67,15 @@ impl EventLog {
         let message = || message(partition, message_id, payload.clone(), &headers);
         let appended = self.append_message(partition, payload.len(), message);
         let appended = appended.await?;
-        Ok(appended.expect("the log may end anywhere"))
+        Ok(appended.expect("without an expected last sequence the log does not refuse one"))
     }
 
-    /// Appends one message if the log of `partition` ends at `last`; `None` when it does not. Of
-    /// several that say the same `last`, one is appended. `None` is also what a message gets that
-    /// an earlier try, whose answer was lost, has appended: look for it behind `last`.
+    /// Appends one message if the log of `partition` ends at `last`; `None` if it does not. Of
+    /// concurrent appends with the same `last`, one succeeds. `None` is also returned if an earlier
+    /// attempt has appended this message and its acknowledgement was lost: look for it behind `last`.
     ///
     /// # Errors
-    /// As [`EventLog::append`].
+    /// The same as [`EventLog::append`].
     pub async fn append_behind(
         &self,
         partition: PartitionId,
@@ -114,7 +97,7 @@ impl EventLog {
         bytes: usize,
         message: impl Fn() -> PublishMessage,
     ) -> Result<Option<Appended>> {
-        let deadline = Instant::now() + LIMIT;
+        let deadline = Instant::now() + APPEND_TIMEOUT;
         let (mut attempt, mut may_be_stored) = (0, false);
         loop {
             attempt += 1;
@@ -125,14 +108,14 @@ impl EventLog {
                 }
                 Err(error) => error,
             };
-            let after = match decide(partition, bytes, &error) {
-                Next::GiveUp(error) => return Err(error),
-                Next::Again { after, stored } => {
+            let after = match retry_decision(partition, bytes, &error) {
+                RetryDecision::Fail(error) => return Err(error),
+                RetryDecision::Retry { after, stored } => {
                     may_be_stored |= stored;
                     after
                 }
             };
-            if attempt >= TRIES || Instant::now() + after >= deadline {
+            if attempt >= MAX_APPEND_ATTEMPTS || Instant::now() + after >= deadline {
                 return Err(match may_be_stored {
                     true => Error::Unknown {
                         partition,
@@ -143,7 +126,7 @@ impl EventLog {
             }
             warn!(
                 error = &error as &dyn std::error::Error,
-                attempt, "will append again"
+                attempt, "append failed, will retry"
             );
             tokio::time::sleep(after).await;
         }
@@ -196,38 +179,40 @@ fn message(
         .expected_stream(names::stream(partition))
 }
 
-fn decide(partition: PartitionId, bytes: usize, error: &PublishError) -> Next {
-    let unknown = |after| Next::Again {
+fn retry_decision(partition: PartitionId, bytes: usize, error: &PublishError) -> RetryDecision {
+    let unknown = |after| RetryDecision::Retry {
         after,
         stored: true,
     };
-    let not_stored = |after| Next::Again {
+    let not_stored = |after| RetryDecision::Retry {
         after,
         stored: false,
     };
     match error.kind() {
-        PublishErrorKind::MaxPayloadExceeded => Next::GiveUp(Error::TooLarge(bytes)),
-        // Nobody serves the subject: the server is starting, or a leader is being elected.
-        PublishErrorKind::StreamNotFound => not_stored(PAUSE),
+        PublishErrorKind::MaxPayloadExceeded => RetryDecision::Fail(Error::TooLarge(bytes)),
+        // No stream has the subject now: the server is starting, or a leader is being elected.
+        PublishErrorKind::StreamNotFound => not_stored(APPEND_RETRY_PAUSE),
         PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => unknown(Duration::ZERO),
         _ => {
             let answer = error.source().and_then(|s| s.downcast_ref());
             let Some(answer): Option<&jetstream::Error> = answer else {
-                return unknown(PAUSE);
+                return unknown(APPEND_RETRY_PAUSE);
             };
             match answer.error_code() {
                 ErrorCode::STREAM_STORE_FAILED if answer.to_string().contains("maximum") => {
-                    Next::GiveUp(Error::Full(partition))
+                    RetryDecision::Fail(Error::Full(partition))
                 }
                 ErrorCode::ACCOUNT_RESOURCES_EXCEEDED | ErrorCode::INSUFFICIENT_RESOURCES => {
-                    Next::GiveUp(Error::Full(partition))
+                    RetryDecision::Fail(Error::Full(partition))
                 }
-                ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM => Next::GiveUp(Error::TooLarge(bytes)),
-                ErrorCode::STREAM_NOT_MATCH => Next::GiveUp(Error::Setup(format!(
+                ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM => {
+                    RetryDecision::Fail(Error::TooLarge(bytes))
+                }
+                ErrorCode::STREAM_NOT_MATCH => RetryDecision::Fail(Error::Setup(format!(
                     "the subject of partition {partition} belongs to another stream"
                 ))),
-                ErrorCode::STREAM_DUPLICATE_MESSAGE_CONFLICT => unknown(IN_PROCESS_PAUSE),
-                _ => unknown(PAUSE),
+                ErrorCode::STREAM_DUPLICATE_MESSAGE_CONFLICT => unknown(DUPLICATE_CONFLICT_PAUSE),
+                _ => unknown(APPEND_RETRY_PAUSE),
             }
         }
     }

@@ -1,9 +1,9 @@
-//! How every program is told where the log is.
+//! The command line arguments by which every program finds the log.
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct NatsArgs {
     /// The event log, which also keeps the policies: the NATS server, or servers separated by commas.
-    // It may hold a password.
+    // The value is hidden from `--help` because it may contain a password.
     #[arg(
         long,
         global = true,

@@ -1,4 +1,4 @@
-//! One key-value bucket, opened when it is first used and made when it is not there.
+//! A key-value bucket, opened at its first use and created if it does not exist.
 
 use async_nats::jetstream::{
     Context,
@@ -10,13 +10,14 @@ use tokio::sync::OnceCell;
 
 use crate::error::{Error, Result};
 
-/// Create-only facts, for example the partition count.
-pub(crate) const META: &str = "isotherm-meta";
-/// The rules, the time scale and the services' acknowledgements.
-pub(crate) const POLICY: &str = "isotherm-policy";
-/// How far each tier is.
-pub(crate) const WATERMARKS: &str = "isotherm-watermarks";
+/// The bucket of facts that are created once and never changed, for example the partition count.
+pub(crate) const META_BUCKET: &str = "isotherm-meta";
+/// The bucket of the rules, the time scale and the services' acknowledgements.
+pub(crate) const POLICY_BUCKET: &str = "isotherm-policy";
+/// The bucket of the watermarks, one key per tier and partition.
+pub(crate) const WATERMARK_BUCKET: &str = "isotherm-watermarks";
 
+/// A handle of one bucket.
 #[derive(Debug)]
 pub(crate) struct Bucket {
     jetstream: Context,
@@ -33,7 +34,7 @@ impl Bucket {
         }
     }
 
-    /// Makes it, or gives it as many replicas as asked for.
+    /// Creates the bucket, or sets the replicas of the existing one.
     pub(crate) async fn ensure(&self, replicas: usize) -> Result<()> {
         self.jetstream
             .create_or_update_key_value(config(self.name, replicas))
@@ -48,15 +49,15 @@ impl Bucket {
                 if let Ok(store) = self.jetstream.get_key_value(self.name).await {
                     return Ok(store);
                 }
-                let made = self.jetstream.create_key_value(config(self.name, 1)).await;
-                made.map_err(|error| Error::unavailable("open a bucket", error))
+                let created = self.jetstream.create_key_value(config(self.name, 1)).await;
+                created.map_err(|error| Error::unavailable("open a bucket", error))
             })
             .await
     }
 
     pub(crate) async fn get(&self, key: &str) -> Result<Option<Bytes>> {
-        let got = self.store().await?.get(key).await;
-        got.map_err(|error| Error::unavailable("read a key", error))
+        let value = self.store().await?.get(key).await;
+        value.map_err(|error| Error::unavailable("read a key", error))
     }
 
     pub(crate) async fn put(&self, key: &str, value: impl Into<Bytes>) -> Result<()> {
@@ -65,7 +66,7 @@ impl Bucket {
         Ok(())
     }
 
-    /// Whether the key was made; `false` when it is there already.
+    /// Creates `key`; returns false if it exists already, with whatever value.
     pub(crate) async fn create(&self, key: &str, value: impl Into<Bytes>) -> Result<bool> {
         match self.store().await?.create(key, value.into()).await {
             Ok(_) => Ok(true),
@@ -82,7 +83,7 @@ impl Bucket {
             .map_err(|error| Error::unavailable("list keys", error))
     }
 
-    /// The current value of every key, then every change.
+    /// Streams the current value of every key, then every change.
     pub(crate) async fn watch(
         &self,
     ) -> Result<impl futures::Stream<Item = Result<Entry>> + Send + Unpin + use<>> {

@@ -1,4 +1,4 @@
-//! What can go wrong, by what the caller does about it.
+//! The errors of the log, one variant for each way in which the caller reacts.
 
 use std::error::Error as StdError;
 
@@ -8,56 +8,58 @@ use async_nats::jetstream::{
 };
 use event::{PartitionId, Seq};
 
+/// A result whose error is [`Error`] unless stated.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// A cluster that is starting or electing says these.
-const UNAVAILABLE: [ErrorCode; 2] = [
+/// The refusals of a cluster that is starting or electing a leader: transient.
+const UNAVAILABLE_CODES: [ErrorCode; 2] = [
     ErrorCode::CLUSTER_NOT_AVAILABLE,
     ErrorCode::CLUSTER_NOT_LEADER,
 ];
 
 type Source = Box<dyn StdError + Send + Sync>;
 
+/// An error of the log.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The log takes nothing until the tiers have caught up: come back later.
+    /// The partition has no space until the tiers have caught up and the log is purged: retry later.
     #[error("the log of partition {0} is full")]
     Full(PartitionId),
-    /// The message can never be stored: reject it.
+    /// The message is larger than the log accepts, and was not stored: reject it.
     #[error("a message of {0} bytes is too large for the log")]
     TooLarge(usize),
-    /// Nobody knows whether the message was stored: try again with the same message id.
+    /// The message may or may not have been stored: retry with the same message id.
     #[error("the log of partition {partition} did not answer, the outcome is unknown")]
     Unknown {
         partition: PartitionId,
         #[source]
         source: Source,
     },
-    /// The log cannot be reached now; nothing happened: try again.
+    /// The log cannot be reached now, and nothing was changed: retry.
     #[error("the log cannot be reached: {what}")]
     Unavailable {
         what: &'static str,
         #[source]
         source: Source,
     },
-    /// The log ends before a sequence that it has already given out: stop, a person must look.
+    /// The log ends before a sequence that it has already assigned: stop, an operator must investigate.
     #[error("the log of partition {partition} went back: it ends at {last}, {known} was seen")]
     Regressed {
         partition: PartitionId,
         last: Seq,
         known: Seq,
     },
-    /// A sequence is missing that was not purged: stop, a person must look.
+    /// A sequence is missing that was not purged: stop, an operator must investigate.
     #[error("the log of partition {partition} misses {expected}, the next is {found}")]
     Gap {
         partition: PartitionId,
         expected: Seq,
         found: Seq,
     },
-    /// The log is not set up as it must be: fix the configuration.
+    /// The log has another configuration than it must have: fix it.
     #[error("{0}")]
     Setup(String),
-    /// What is stored beside the log is not what we write.
+    /// A value in a key-value bucket beside the log cannot be read: permanent.
     #[error("{what} in the log's shared state is damaged")]
     Damaged {
         what: String,
@@ -66,6 +68,7 @@ pub enum Error {
     },
 }
 
+/// The server's answer, if `error` is one to a request to create a stream.
 fn refusal(error: &(dyn StdError + 'static)) -> Option<jetstream::Error> {
     match error.downcast_ref::<CreateStreamError>()?.kind() {
         CreateStreamErrorKind::JetStream(refusal) => Some(refusal),
@@ -81,12 +84,13 @@ impl Error {
         }
     }
 
-    /// The server's refusal of what we ask it to make is permanent; everything else may pass.
+    /// The error of a request to create something: permanent if the server refused it, unless the
+    /// cluster was only not ready; otherwise transient.
     pub(crate) fn setup(what: &'static str, error: impl StdError + Send + Sync + 'static) -> Self {
         let mut cause: Option<&(dyn StdError + 'static)> = Some(&error);
         while let Some(error) = cause {
             if let Some(refusal) = refusal(error) {
-                if UNAVAILABLE.contains(&refusal.error_code()) || refusal.code() == 503 {
+                if UNAVAILABLE_CODES.contains(&refusal.error_code()) || refusal.code() == 503 {
                     break;
                 }
                 return Self::Setup(format!("nats refuses to {what}: {refusal}"));
@@ -96,7 +100,7 @@ impl Error {
         Self::unavailable(what, error)
     }
 
-    /// Whether the same call may succeed later without anybody doing anything about it.
+    /// Returns true if a retry of the same call may succeed without intervention.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(

@@ -1,14 +1,15 @@
 //! The event log: one NATS JetStream stream per partition, and the small shared state (rules,
 //! watermarks) that the services keep beside it. The only crate that speaks to NATS.
 //!
-//! Promises: [`EventLog::append`] returns success only after the log's acknowledgement, and never
-//! turns a time-out into success or into "not stored". A reader sees every sequence from where it
-//! began, in order and once; only a purged head is passed over. A log that went backwards is an
-//! error ([`Error::Regressed`]), never a silent gap.
+//! Guarantees: [`EventLog::append`] returns success only after the log's acknowledgement, and never
+//! reports a time-out as success or as "not stored". A reader gets every sequence from its start on,
+//! in order and once; only a purged head is skipped. A log that went backwards is an error
+//! ([`Error::Regressed`]), never a silent gap.
 //!
-//! Invariant: nothing leaves a stream but by [`EventLog::purge_through`], and the last message
-//! always stays.
+//! Invariant: messages are removed from a stream only by [`EventLog::purge_through`], and the last
+//! message always stays.
 
+mod acknowledged;
 mod append;
 mod args;
 mod bucket;

@@ -1,4 +1,4 @@
-//! The connection.
+//! The connection to NATS.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,20 +11,21 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::{
-    append::Acknowledged,
-    bucket::{Bucket, META, POLICY, WATERMARKS},
+    acknowledged::AcknowledgedSeqs,
+    bucket::{Bucket, META_BUCKET, POLICY_BUCKET, WATERMARK_BUCKET},
     error::{Error, Result},
 };
 
-/// How long one request or acknowledgement may take.
+/// The timeout of one request or acknowledgement.
 pub(crate) const ACK_TIMEOUT: Duration = Duration::from_secs(5);
-/// A stream of the server drops messages beyond 10,000 waiting, over all publishers.
+/// The largest number of unacknowledged appends of a connection. A stream of the server drops messages
+/// beyond 10,000 waiting, from all publishers together.
 const MAX_IN_FLIGHT: usize = 1024;
-/// How long [`EventLog::connect`] tries.
-const CONNECT_LIMIT: Duration = Duration::from_secs(30);
+/// The time within which [`EventLog::connect`] must succeed.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_RECONNECT_DELAY: Duration = Duration::from_millis(500);
 
-/// A connection to the event log. Cheap to clone; it reconnects by itself for ever.
+/// A connection to the event log. Cheap to clone; reconnects by itself without limit.
 #[derive(Clone, Debug)]
 pub struct EventLog(Arc<Inner>);
 
@@ -32,19 +33,25 @@ pub struct EventLog(Arc<Inner>);
 struct Inner {
     client: Client,
     jetstream: Context,
-    acknowledged: Acknowledged,
+    acknowledged: AcknowledgedSeqs,
     meta: Bucket,
     policy: Bucket,
     watermarks: Bucket,
 }
 
 impl EventLog {
-    /// Connects as `name`; tries for half a minute.
+    /// Connects with `name` as the connection's name; retries for 30 s.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the server did not answer in that time: retry.
     pub async fn connect(url: &str, name: &str) -> Result<Self> {
-        Self::connect_within(url, name, CONNECT_LIMIT).await
+        Self::connect_within(url, name, CONNECT_TIMEOUT).await
     }
 
-    /// Connects as `name`; gives up after `limit`.
+    /// Connects with `name` as the connection's name; retries until `limit` has passed.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the server did not answer in that time: retry.
     pub async fn connect_within(url: &str, name: &str, limit: Duration) -> Result<Self> {
         let deadline = Instant::now() + limit;
         let client = loop {
@@ -57,7 +64,7 @@ impl EventLog {
             }
             warn!(
                 error = &error as &dyn std::error::Error,
-                "will connect again"
+                "connect failed, will retry"
             );
             tokio::time::sleep(MAX_RECONNECT_DELAY).await;
         };
@@ -70,15 +77,15 @@ impl EventLog {
         let bucket = |name| Bucket::new(jetstream.clone(), name);
         Ok(Self(Arc::new(Inner {
             client,
-            acknowledged: Acknowledged::default(),
-            meta: bucket(META),
-            policy: bucket(POLICY),
-            watermarks: bucket(WATERMARKS),
+            acknowledged: AcknowledgedSeqs::default(),
+            meta: bucket(META_BUCKET),
+            policy: bucket(POLICY_BUCKET),
+            watermarks: bucket(WATERMARK_BUCKET),
             jetstream,
         })))
     }
 
-    /// Whether the connection stands at this moment: for a readiness check.
+    /// Returns true if the connection is up now; for readiness checks.
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.0.client.connection_state() == State::Connected
@@ -88,7 +95,7 @@ impl EventLog {
         &self.0.jetstream
     }
 
-    pub(crate) fn acknowledged(&self) -> &Acknowledged {
+    pub(crate) fn acknowledged(&self) -> &AcknowledgedSeqs {
         &self.0.acknowledged
     }
 

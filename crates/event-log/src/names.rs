@@ -2,7 +2,7 @@
 
 use event::PartitionId;
 
-/// The stream of a partition: `EV_g1_p07_e1`.
+/// The name of a partition's stream: `EV_g1_p07_e1`.
 #[must_use]
 pub fn stream(partition: PartitionId) -> String {
     let PartitionId {
@@ -13,7 +13,7 @@ pub fn stream(partition: PartitionId) -> String {
     format!("EV_g{generation}_p{partition:02}_e{epoch}")
 }
 
-/// `ev.g1.p07.e1`.
+/// The subject of a partition's stream: `ev.g1.p07.e1`.
 pub(crate) fn subject(partition: PartitionId) -> String {
     let PartitionId {
         generation,
@@ -23,7 +23,7 @@ pub(crate) fn subject(partition: PartitionId) -> String {
     format!("ev.g{generation}.p{partition:02}.e{epoch}")
 }
 
-/// The partition that `text` (`g1p07e1`) names.
+/// Parses the text form of a partition, `g1p07e1`.
 pub(crate) fn parse_partition(text: &str) -> Option<PartitionId> {
     let (generation, rest) = text.strip_prefix('g')?.split_once('p')?;
     let (partition, epoch) = rest.split_once('e')?;

@@ -1,4 +1,4 @@
-//! The rules that every service follows, and who follows which.
+//! The rule set in force, and the services' acknowledgements of it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,80 +11,98 @@ use crate::{
     log::EventLog,
 };
 
-const RULES: &str = "rules";
-const TIME_SCALE: &str = "time-scale";
-const ACK: &str = "ack.";
-/// A look every second is cheap, follows well within five, and has nothing to re-establish when
-/// the log comes back.
-const POLL: Duration = Duration::from_secs(1);
+const RULES_KEY: &str = "rules";
+const TIME_SCALE_KEY: &str = "time-scale";
+const ACK_KEY_PREFIX: &str = "ack.";
+/// The interval at which followers read the rules. Polling every second is cheap, notices a change
+/// well within 5 s, and has no subscription to re-establish after a restart of the log.
+const POLICY_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Time passes as it does.
+/// The time scale by default: ages pass in real time.
 pub const DEFAULT_TIME_SCALE: u32 = 1;
 
 impl EventLog {
-    /// Puts `rules` in force.
+    /// Publishes `rules` as the rule set in force.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: retry.
     pub async fn publish_policy(&self, rules: &RuleSet) -> Result<()> {
         self.policy_bucket()
-            .put(RULES, rules.canonical_json())
+            .put(RULES_KEY, rules.canonical_json())
             .await
     }
 
-    /// Lets every age pass `factor` times as fast.
+    /// Publishes the time scale: the factor by which every service divides ages.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: retry.
     pub async fn publish_time_scale(&self, factor: u32) -> Result<()> {
         self.policy_bucket()
-            .put(TIME_SCALE, factor.to_string())
+            .put(TIME_SCALE_KEY, factor.to_string())
             .await
     }
 
-    /// The rules in force, already accelerated; the built-in default when there are none.
+    /// Reads the rule set in force, with ages divided by the time scale; the built-in default if none
+    /// was published.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: retry. [`Error::Damaged`] if the rules or the time scale cannot be
+    /// parsed: keep the rules in use until others are published.
     pub async fn policy(&self) -> Result<RuleSet> {
-        let rules = match self.policy_bucket().get(RULES).await? {
-            Some(json) => RuleSet::from_json(&json).map_err(|error| damaged(RULES, error))?,
+        let rules = match self.policy_bucket().get(RULES_KEY).await? {
+            Some(json) => RuleSet::from_json(&json).map_err(|error| damaged(RULES_KEY, error))?,
             None => RuleSet::default(),
         };
         Ok(rules.accelerated(self.time_scale().await?))
     }
 
-    /// The factor by which ages are divided.
+    /// Reads the factor by which ages are divided; [`DEFAULT_TIME_SCALE`] if none was published.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: retry. [`Error::Damaged`] if it is not a number: permanent.
     pub async fn time_scale(&self) -> Result<u32> {
-        let Some(text) = self.policy_bucket().get(TIME_SCALE).await? else {
+        let Some(text) = self.policy_bucket().get(TIME_SCALE_KEY).await? else {
             return Ok(DEFAULT_TIME_SCALE);
         };
         let text = String::from_utf8_lossy(&text);
         text.trim()
             .parse()
-            .map_err(|error| damaged(TIME_SCALE, error))
+            .map_err(|error| damaged(TIME_SCALE_KEY, error))
     }
 
-    /// The rules in force, then every change within a few seconds. Never ends and never fails:
-    /// while the log cannot be reached, or says something that cannot be read, the last rules
-    /// stay in force.
+    /// Streams the rule set in force, then every change within a few seconds. Never ends and never
+    /// fails: while the log cannot be reached, or its rules cannot be parsed, the last rules stay in
+    /// force.
     pub fn watch_policy(&self) -> impl Stream<Item = Arc<RuleSet>> + Send + Unpin + use<> {
         let log = self.clone();
-        Box::pin(stream::unfold(None, move |seen: Option<Arc<RuleSet>>| {
-            let log = log.clone();
-            async move {
-                let next = log.next_policy(seen.as_deref()).await;
-                Some((Arc::clone(&next), Some(next)))
-            }
-        }))
+        Box::pin(stream::unfold(
+            None,
+            move |current: Option<Arc<RuleSet>>| {
+                let log = log.clone();
+                async move {
+                    let next = log.next_policy(current.as_deref()).await;
+                    Some((Arc::clone(&next), Some(next)))
+                }
+            },
+        ))
     }
 
-    async fn next_policy(&self, seen: Option<&RuleSet>) -> Arc<RuleSet> {
+    /// Polls until the rules differ from `current`.
+    async fn next_policy(&self, current: Option<&RuleSet>) -> Arc<RuleSet> {
         let mut warned = false;
-        let mut pause = seen.is_some();
+        let mut pause = current.is_some();
         loop {
             if pause {
-                tokio::time::sleep(POLL).await;
+                tokio::time::sleep(POLICY_POLL_INTERVAL).await;
             }
             pause = true;
             match self.policy().await {
-                Ok(rules) if Some(&rules) == seen => {}
+                Ok(rules) if Some(&rules) == current => {}
                 Ok(rules) => return Arc::new(rules),
                 Err(error) if !warned => {
                     warn!(
                         error = &error as &dyn std::error::Error,
-                        "the rules cannot be read, the last ones stay in force"
+                        "read of rules failed, the last rules stay in force"
                     );
                     warned = true;
                 }
@@ -93,17 +111,23 @@ impl EventLog {
         }
     }
 
-    /// Says that `component` follows the rules of `hash`: [`RuleSet::hash`] of what it was given.
+    /// Acknowledges that `component` follows the rules whose [`RuleSet::hash`] is `hash`.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: retry.
     pub async fn ack_policy(&self, component: &str, hash: &str) -> Result<()> {
-        let key = format!("{ACK}{component}");
+        let key = format!("{ACK_KEY_PREFIX}{component}");
         self.policy_bucket().put(&key, hash.to_owned()).await
     }
 
-    /// Which component follows which rules.
+    /// Reads the acknowledgements: pairs of component and hash of its rules, ascending by component.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: retry.
     pub async fn policy_acks(&self) -> Result<Vec<(String, String)>> {
         let mut acks = Vec::new();
         for key in self.policy_bucket().keys().await? {
-            let Some(component) = key.strip_prefix(ACK) else {
+            let Some(component) = key.strip_prefix(ACK_KEY_PREFIX) else {
                 continue;
             };
             if let Some(hash) = self.policy_bucket().get(&key).await? {

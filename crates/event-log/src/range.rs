@@ -1,4 +1,4 @@
-//! Reading a known range of one partition, without a consumer.
+//! Reads of a known range of one partition, without a consumer.
 
 use async_nats::jetstream::{
     message::StreamMessage,
@@ -13,14 +13,16 @@ use crate::{
     reader::{LogMessage, headers, timestamp},
 };
 
-/// Messages under way at the same time.
-const AT_ONCE: usize = 32;
+/// The number of concurrent requests of one range: no reason but to bound memory.
+const MAX_CONCURRENT_READS: usize = 32;
 
 impl EventLog {
-    /// The messages of `range`, in order, then the end. A purged head is left out.
+    /// Streams the messages of `range`, ascending by seq. A purged head is left out.
     ///
     /// # Errors
-    /// [`Error::Regressed`] when the log ends before the range does.
+    /// [`Error::Regressed`] if the log ends before the range does: permanent. [`Error::Unavailable`]:
+    /// retry. The stream also yields [`Error::Gap`] for a sequence that is missing and was not purged:
+    /// permanent.
     pub async fn read_range(
         &self,
         partition: PartitionId,
@@ -39,13 +41,13 @@ impl EventLog {
         let log = self.clone();
         let messages = stream::iter(from..=range.hi)
             .map(move |seq| read(log.clone(), handle.clone(), partition, seq))
-            .buffered(AT_ONCE)
+            .buffered(MAX_CONCURRENT_READS)
             .try_filter_map(future::ok);
         Ok(Box::pin(messages))
     }
 }
 
-/// `None` when it has been purged.
+/// Reads one message; `None` if it has been purged.
 async fn read(
     log: EventLog,
     stream: NatsStream,
@@ -57,7 +59,7 @@ async fn read(
         Err(error) if error.kind() == DirectGetErrorKind::NotFound => {}
         Err(error) => return Err(Error::unavailable("read a message", error)),
     }
-    // A replica that is behind says the same; the leader knows.
+    // A direct get may be answered by a replica that is behind: ask the leader.
     match stream.get_raw_message(seq).await {
         Ok(message) => return Ok(Some(to_message(partition, message))),
         Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => {}

@@ -1,4 +1,4 @@
-//! Following one partition for ever: every sequence, in order, once.
+//! Readers that follow one partition without end: every sequence, in order, once.
 
 use std::time::Duration;
 
@@ -20,31 +20,32 @@ use crate::{
     streams::LogState,
 };
 
-/// Messages asked for at once: they lie in memory until they are taken.
-const BATCH: i64 = 64;
-/// Without a message for so long, the reader looks whether it misses one.
-const IDLE: Duration = Duration::from_secs(5);
-const MAX_PAUSE: Duration = Duration::from_secs(2);
+/// The largest number of messages of one pull: no reason but to bound memory, where they wait.
+const MAX_PULL_MESSAGES: i64 = 64;
+/// After so long without a message, the reader checks whether it has missed one.
+const IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+const MAX_REOPEN_PAUSE: Duration = Duration::from_secs(2);
 
 /// One message of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogMessage {
     pub partition: PartitionId,
     pub seq: Seq,
-    /// When the log took it, by the log's clock.
+    /// When the log stored it, by the log's clock.
     pub received_at: Timestamp,
     pub payload: Bytes,
     pub headers: Vec<(String, String)>,
 }
 
 impl EventLog {
-    /// Follows `partition` from `seq` for ever, over restarts of the log. When the head was purged,
-    /// the first message has the first sequence that is still there.
+    /// Follows `partition` from `seq` on without end, also over restarts of the log. If the head was
+    /// purged, the first message is the first that is left.
     ///
-    /// The stream ends after an error, and it has no transient ones.
+    /// The stream retries transient errors itself. It yields permanent ones ([`Error::Gap`],
+    /// [`Error::Regressed`]) and then ends.
     ///
     /// # Errors
-    /// [`Error::Regressed`] when the log ends before `seq - 1`.
+    /// [`Error::Regressed`] if the log ends before `seq - 1`: permanent. [`Error::Unavailable`]: retry.
     pub async fn read_from(
         &self,
         partition: PartitionId,
@@ -55,7 +56,7 @@ impl EventLog {
             partition,
             next: seq.max(1),
             messages: None,
-            behind: false,
+            was_behind: false,
             failures: 0,
         };
         let state = self.state(partition).await?;
@@ -72,13 +73,14 @@ impl EventLog {
     }
 }
 
+/// The state of one follower.
 struct Reader {
     log: EventLog,
     partition: PartitionId,
     next: Seq,
     messages: Option<Ordered>,
-    /// The last look found a message that had not come.
-    behind: bool,
+    /// The last check found a message in the log that had not been delivered.
+    was_behind: bool,
     failures: u32,
 }
 
@@ -89,46 +91,56 @@ impl Reader {
                 self.open().await;
                 continue;
             };
-            match tokio::time::timeout(IDLE, messages.next()).await {
+            match tokio::time::timeout(IDLE_CHECK_INTERVAL, messages.next()).await {
                 Ok(Some(Ok(message))) => {
                     if let Some(message) = self.accept(&message).await? {
                         return Ok(message);
                     }
                 }
                 Ok(Some(Err(error))) => {
-                    warn!(error = &error as &dyn std::error::Error, "will read again");
+                    warn!(
+                        error = &error as &dyn std::error::Error,
+                        "read failed, will retry"
+                    );
                     self.reopen().await;
                 }
                 Ok(None) => self.reopen().await,
-                Err(_idle) => self.look().await?,
+                Err(_idle) => self.check_for_missed_message().await?,
             }
         }
     }
 
+    /// Creates a consumer that begins at `next`, or waits before the next attempt.
     async fn open(&mut self) {
         match self.log.consume(self.partition, self.next).await {
             Ok(messages) => self.messages = Some(messages),
             Err(error) => {
-                warn!(error = &error as &dyn std::error::Error, "will read again");
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    "read failed, will retry"
+                );
                 self.reopen().await;
             }
         }
     }
 
+    /// Drops the consumer and waits, the longer the more failures in a row.
     async fn reopen(&mut self) {
         self.messages = None;
         self.failures = (self.failures + 1).min(10);
         let pause = Duration::from_millis(20) * 2_u32.pow(self.failures);
-        tokio::time::sleep(pause.min(MAX_PAUSE)).await;
+        tokio::time::sleep(pause.min(MAX_REOPEN_PAUSE)).await;
     }
 
+    /// Advances to `message`; `None` if it is not the next one and reading starts again.
     async fn accept(&mut self, message: &jetstream::Message) -> Result<Option<LogMessage>> {
-        let Some((seq, received_at)) = place(message) else {
+        let Some((seq, received_at)) = seq_and_time(message) else {
             return Ok(None);
         };
         if seq < self.next {
-            // A consumer made anew before its first message begins at the first one.
-            debug!(seq, next = self.next, "reader went back");
+            // The client recreates an ordered consumer that had no message yet at the first message of the
+            // stream.
+            debug!(seq, next = self.next, "consumer went back, reading again");
             self.reopen().await;
             return Ok(None);
         }
@@ -136,7 +148,7 @@ impl Reader {
             return Ok(None);
         }
         self.next = seq + 1;
-        (self.behind, self.failures) = (false, 0);
+        (self.was_behind, self.failures) = (false, 0);
         Ok(Some(LogMessage {
             partition: self.partition,
             seq,
@@ -146,8 +158,8 @@ impl Reader {
         }))
     }
 
-    /// Whether everything before `seq` is gone by a purge, so that it may be passed over. While
-    /// the log cannot say, nothing is passed over.
+    /// Returns true if everything before `seq` was purged, so that it may be skipped. While the log
+    /// cannot be asked, returns false and nothing is skipped.
     async fn was_purged(&mut self, seq: Seq) -> Result<bool> {
         match self.log.state(self.partition).await {
             Ok(state) if seq <= state.first => Ok(true),
@@ -163,21 +175,22 @@ impl Reader {
         }
     }
 
-    /// Nothing came for a while: is there really nothing?
-    async fn look(&mut self) -> Result<()> {
+    /// Reads again if, twice in a row, no message was delivered although the log has one.
+    async fn check_for_missed_message(&mut self) -> Result<()> {
         let Ok(state) = self.log.state(self.partition).await else {
             return Ok(());
         };
         self.check(state)?;
         let missing = state.last >= self.next && state.messages > 0;
-        if missing && self.behind {
+        if missing && self.was_behind {
             warn!(partition = %self.partition, next = self.next, "reader is stuck, reading again");
             self.reopen().await;
         }
-        self.behind = missing;
+        self.was_behind = missing;
         Ok(())
     }
 
+    /// Fails if the log ends before what was read.
     fn check(&self, state: LogState) -> Result<()> {
         if state.last + 1 < self.next {
             return Err(Error::Regressed {
@@ -197,7 +210,7 @@ impl EventLog {
             deliver_policy: DeliverPolicy::ByStartSequence {
                 start_sequence: seq,
             },
-            max_batch: BATCH,
+            max_batch: MAX_PULL_MESSAGES,
             ..OrderedConfig::default()
         };
         let consumer = stream.create_consumer(config).await;
@@ -207,13 +220,13 @@ impl EventLog {
     }
 }
 
-fn place(message: &jetstream::Message) -> Option<(Seq, Timestamp)> {
+fn seq_and_time(message: &jetstream::Message) -> Option<(Seq, Timestamp)> {
     match message.info() {
         Ok(info) => Some((info.stream_sequence, timestamp(info.published))),
         Err(error) => {
             warn!(
                 error = &*error as &dyn std::error::Error,
-                "a message without its place"
+                "message without sequence skipped"
             );
             None
         }
@@ -225,14 +238,14 @@ pub(crate) fn timestamp(time: async_nats::datetime::DateTime) -> Timestamp {
     Timestamp::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))
 }
 
-/// The headers that the appender gave, without the log's own.
+/// The headers that the appender set, without those of NATS.
 pub(crate) fn headers(map: &async_nats::HeaderMap) -> Vec<(String, String)> {
-    let given = map
+    let own = map
         .iter()
         .filter(|(name, _)| !name.to_string().starts_with("Nats-"));
-    let each = given.flat_map(|(name, values)| {
+    let pairs = own.flat_map(|(name, values)| {
         let pair = move |value: &async_nats::HeaderValue| (name.to_string(), value.to_string());
         values.iter().map(pair)
     });
-    each.collect()
+    pairs.collect()
 }

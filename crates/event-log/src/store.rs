@@ -1,4 +1,4 @@
-//! Which store this is: an id that is made once, with the log, and lives as long as it does.
+//! The id of the store: created once, with the log, and kept as long as the log exists.
 
 use uuid::Uuid;
 
@@ -7,27 +7,30 @@ use crate::{
     log::EventLog,
 };
 
-const STORE: &str = "store";
+const STORE_ID_KEY: &str = "store";
 
 impl EventLog {
-    /// The id of the store; `None` before ingest made it. Two stores never share one, so whoever
-    /// keeps notes about a store can tell whether it is still the same.
+    /// Reads the id of the store; `None` before ingest has created it. Two stores never have the same
+    /// id, so that state kept elsewhere about a store can be checked to belong to it.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: retry. [`Error::Damaged`] if the id is not a UUID: permanent.
     pub async fn store_id(&self) -> Result<Option<Uuid>> {
-        let Some(text) = self.meta().get(STORE).await? else {
+        let Some(text) = self.meta().get(STORE_ID_KEY).await? else {
             return Ok(None);
         };
         match Uuid::try_parse_ascii(&text) {
             Ok(id) => Ok(Some(id)),
             Err(error) => Err(Error::Damaged {
-                what: STORE.to_owned(),
+                what: STORE_ID_KEY.to_owned(),
                 source: error.into(),
             }),
         }
     }
 
-    /// Whoever comes first names the store; the others find its name.
-    pub(crate) async fn name_store(&self) -> Result<()> {
+    /// Creates the id of the store if it has none.
+    pub(crate) async fn ensure_store_id(&self) -> Result<()> {
         let id = Uuid::now_v7().to_string();
-        self.meta().create(STORE, id).await.map(drop)
+        self.meta().create(STORE_ID_KEY, id).await.map(drop)
     }
 }

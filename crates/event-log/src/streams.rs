@@ -1,4 +1,4 @@
-//! The streams themselves: made or verified by ingest, looked at and purged by the others.
+//! The streams: created or verified by ingest; read and purged by the other services.
 
 use std::time::Duration;
 
@@ -16,30 +16,35 @@ use crate::{
     names,
 };
 
-/// The largest message: a frame with the largest event in it, and room to spare.
+/// The largest message, in bytes: twice the largest event, so that a frame of one such event fits.
 pub const MAX_MESSAGE_BYTES: usize = 512 * 1024;
+/// For so long the log recognizes a message id that it has stored.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(5 * 60);
-const PARTITIONS: &str = "partitions";
-/// Streams made or verified at the same time.
-const AT_ONCE: usize = 8;
+const PARTITION_COUNT_KEY: &str = "partitions";
+/// The number of streams that are created or verified concurrently: no reason but to bound the load.
+const MAX_CONCURRENT_SETUPS: usize = 8;
 
-/// What a partition's log holds.
+/// The extent of a partition's stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogState {
-    /// The first sequence still there; `last + 1` when nothing is.
+    /// The first sequence that is left; `last + 1` if none is.
     pub first: Seq,
-    /// The last sequence ever given out; 0 before the first.
+    /// The last sequence ever assigned; 0 before the first.
     pub last: Seq,
+    /// The number of messages that are left.
     pub messages: u64,
+    /// Their bytes in the log.
     pub bytes: u64,
 }
 
 impl EventLog {
-    /// Makes every stream of the first generation, or verifies that it is as it must be. The
-    /// partition count is fixed by whoever comes first.
+    /// Creates every stream of the first generation, or verifies the configuration of those that
+    /// exist. The first caller fixes the partition count. `max_bytes` is the limit of one stream; it
+    /// is the only setting that may change.
     ///
     /// # Errors
-    /// [`Error::Setup`] when the log was made with another partition count or configuration.
+    /// [`Error::Setup`] if the log has another partition count or configuration, or the server
+    /// refuses it: permanent. [`Error::Unavailable`]: retry.
     pub async fn ensure_streams(
         &self,
         count: PartitionCount,
@@ -49,31 +54,37 @@ impl EventLog {
         for bucket in [self.meta(), self.policy_bucket(), self.watermark_bucket()] {
             bucket.ensure(replicas).await?;
         }
-        self.claim(count).await?;
-        self.name_store().await?;
+        self.fix_partition_count(count).await?;
+        self.ensure_store_id().await?;
         stream::iter(count.all())
             .map(|partition| self.ensure_stream(config(partition, replicas, max_bytes)))
-            .buffer_unordered(AT_ONCE)
+            .buffer_unordered(MAX_CONCURRENT_SETUPS)
             .try_collect::<()>()
             .await
     }
 
-    /// How many partitions the log has; `None` before ingest made it.
+    /// Reads the number of partitions of the log; `None` before ingest has created it.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: retry. [`Error::Damaged`] if the number cannot be parsed: permanent.
     pub async fn partition_count(&self) -> Result<Option<PartitionCount>> {
-        let Some(text) = self.meta().get(PARTITIONS).await? else {
+        let Some(text) = self.meta().get(PARTITION_COUNT_KEY).await? else {
             return Ok(None);
         };
         let count = std::str::from_utf8(&text).ok().and_then(|t| t.parse().ok());
         match count.and_then(PartitionCount::new) {
             Some(count) => Ok(Some(count)),
             None => Err(Error::Damaged {
-                what: PARTITIONS.to_owned(),
+                what: PARTITION_COUNT_KEY.to_owned(),
                 source: "not a partition count".into(),
             }),
         }
     }
 
-    /// What `partition` holds at this moment.
+    /// Reads the current extent of the stream of `partition`.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], also if the stream does not exist: retry.
     pub async fn state(&self, partition: PartitionId) -> Result<LogState> {
         let state = self.stream(partition).await?.cached_info().state.clone();
         Ok(LogState {
@@ -84,17 +95,27 @@ impl EventLog {
         })
     }
 
-    /// The last sequence given out; 0 before the first.
+    /// Reads the last sequence assigned; 0 before the first.
+    ///
+    /// # Errors
+    /// The same as [`EventLog::state`].
     pub async fn last_seq(&self, partition: PartitionId) -> Result<Seq> {
         Ok(self.state(partition).await?.last)
     }
 
-    /// The first sequence still there; `last + 1` when nothing is.
+    /// Reads the first sequence that is left; `last + 1` if none is.
+    ///
+    /// # Errors
+    /// The same as [`EventLog::state`].
     pub async fn first_seq(&self, partition: PartitionId) -> Result<Seq> {
         Ok(self.state(partition).await?.first)
     }
 
-    /// Removes everything up to and with `seq`, but never the last message.
+    /// Purges everything up to and including `seq`, but never the last message. Does nothing if that
+    /// was purged before.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: retry.
     pub async fn purge_through(&self, partition: PartitionId, seq: Seq) -> Result<()> {
         let stream = self.stream(partition).await?;
         let last = stream.cached_info().state.last_sequence;
@@ -109,13 +130,14 @@ impl EventLog {
 
     pub(crate) async fn stream(&self, partition: PartitionId) -> Result<Stream> {
         let stream = self.jetstream().get_stream(names::stream(partition)).await;
-        stream.map_err(|error| Error::unavailable("look at a stream", error))
+        stream.map_err(|error| Error::unavailable("look up a stream", error))
     }
 
-    async fn claim(&self, count: PartitionCount) -> Result<()> {
+    /// Stores the partition count, or verifies that it is the one stored.
+    async fn fix_partition_count(&self, count: PartitionCount) -> Result<()> {
         if self
             .meta()
-            .create(PARTITIONS, count.get().to_string())
+            .create(PARTITION_COUNT_KEY, count.get().to_string())
             .await?
         {
             return Ok(());
@@ -131,22 +153,23 @@ impl EventLog {
         }
     }
 
-    async fn ensure_stream(&self, wanted: Config) -> Result<()> {
-        match self.jetstream().create_stream(wanted.clone()).await {
-            Ok(stream) => return verify(&stream.cached_info().config, &wanted),
-            Err(error) if exists(&error) => {}
+    /// Creates one stream, or verifies the existing one and sets its `max_bytes`.
+    async fn ensure_stream(&self, expected: Config) -> Result<()> {
+        match self.jetstream().create_stream(expected.clone()).await {
+            Ok(stream) => return verify(&stream.cached_info().config, &expected),
+            Err(error) if already_exists(&error) => {}
             Err(error) => return Err(Error::setup("create a stream", error)),
         }
-        let found = self.jetstream().get_stream(&wanted.name).await;
-        let found = found.map_err(|error| Error::unavailable("look at a stream", error))?;
+        let found = self.jetstream().get_stream(&expected.name).await;
+        let found = found.map_err(|error| Error::unavailable("look up a stream", error))?;
         let mut config = found.cached_info().config.clone();
-        if config.max_bytes != wanted.max_bytes {
-            // The one setting that may change: it decides nothing about what is stored.
-            config.max_bytes = wanted.max_bytes;
+        if config.max_bytes != expected.max_bytes {
+            // The one setting that may change: it does not affect what is already stored.
+            config.max_bytes = expected.max_bytes;
             let updated = self.jetstream().update_stream(&config).await;
             updated.map_err(|error| Error::unavailable("update a stream", error))?;
         }
-        verify(&config, &wanted)
+        verify(&config, &expected)
     }
 }
 
@@ -170,13 +193,13 @@ fn config(partition: PartitionId, replicas: usize, max_bytes: Option<i64>) -> Co
     }
 }
 
-/// Whether what is there keeps the promises of what we would make.
-fn verify(found: &Config, wanted: &Config) -> Result<()> {
+/// Fails if the configuration of an existing stream lacks a guarantee that the log relies on.
+fn verify(found: &Config, expected: &Config) -> Result<()> {
     let checks = [
-        ("subjects", found.subjects == wanted.subjects),
-        ("retention limits", found.retention == wanted.retention),
-        ("file storage", found.storage == wanted.storage),
-        ("discard new", found.discard == wanted.discard),
+        ("subjects", found.subjects == expected.subjects),
+        ("retention limits", found.retention == expected.retention),
+        ("file storage", found.storage == expected.storage),
+        ("discard new", found.discard == expected.discard),
         ("no max_age", found.max_age.is_zero()),
         ("no max_msgs", found.max_messages < 0),
         (
@@ -187,13 +210,13 @@ fn verify(found: &Config, wanted: &Config) -> Result<()> {
         ("allow_direct", found.allow_direct),
         (
             "max_msg_size",
-            found.max_message_size == wanted.max_message_size,
+            found.max_message_size == expected.max_message_size,
         ),
         (
             "duplicate_window",
-            found.duplicate_window == wanted.duplicate_window,
+            found.duplicate_window == expected.duplicate_window,
         ),
-        ("replicas", found.num_replicas == wanted.num_replicas),
+        ("replicas", found.num_replicas == expected.num_replicas),
     ];
     let wrong: Vec<_> = checks.iter().filter(|(_, ok)| !ok).map(|c| c.0).collect();
     if wrong.is_empty() {
@@ -206,7 +229,7 @@ fn verify(found: &Config, wanted: &Config) -> Result<()> {
     )))
 }
 
-fn exists(error: &CreateStreamError) -> bool {
+fn already_exists(error: &CreateStreamError) -> bool {
     matches!(error.kind(), CreateStreamErrorKind::JetStream(error)
         if error.error_code() == ErrorCode::STREAM_NAME_EXIST)
 }

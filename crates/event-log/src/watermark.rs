@@ -1,4 +1,4 @@
-//! How far each tier is, published after the commit it speaks of.
+//! Watermarks: up to where each tier is complete, published after the commit that they describe.
 
 use std::time::Duration;
 
@@ -12,22 +12,25 @@ use crate::{
     log::EventLog,
 };
 
-/// A watch that has said nothing for so long is made anew.
-const QUIET: Duration = Duration::from_secs(15);
-const PAUSE: Duration = Duration::from_millis(500);
+/// A watch without a change for so long is opened again, in case it is broken.
+const WATCH_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+const WATCH_RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// The number of concurrent reads of keys: no reason but to bound them.
+const MAX_CONCURRENT_GETS: usize = 16;
 
-/// How far one tier is in one partition. Sequences are of the log; `events` and `bytes` are what
-/// the tier holds; `oldest_at` is when the log took the oldest event that it holds.
+/// The progress of one tier in one partition. Sequences are those of the log; `events` and `bytes`
+/// count what the tier has; `oldest_at` is the `received_at` of its oldest event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "tier", rename_all = "lowercase")]
 pub enum Watermark {
     Hot {
         #[serde(with = "partition_text")]
         partition: PartitionId,
-        /// Everything from here on is in the tier.
+        /// The smallest sequence from which the tier has everything.
         floor: Seq,
+        /// The last sequence in the tier.
         last: Seq,
-        /// Duplicates up to here are known and hidden.
+        /// The sequence through which duplicates are known and filtered out.
         checked: Seq,
         events: u64,
         bytes: u64,
@@ -37,18 +40,21 @@ pub enum Watermark {
     Warm {
         #[serde(with = "partition_text")]
         partition: PartitionId,
+        /// The last sequence in the open segment or a slice.
         committed: Seq,
+        /// The last sequence in a slice.
         sealed: Seq,
         events: u64,
         bytes: u64,
         #[serde(with = "micros", default)]
         oldest_at: Option<Timestamp>,
-        /// Where this partition's segments are served.
+        /// The URL of the Arrow Flight server that has this partition.
         flight_url: String,
     },
     Cold {
         #[serde(with = "partition_text")]
         partition: PartitionId,
+        /// The last sequence committed to the table.
         committed: Seq,
         events: u64,
         bytes: u64,
@@ -57,7 +63,7 @@ pub enum Watermark {
     },
 }
 
-/// Which tier a watermark speaks of.
+/// The tier of a watermark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Tier {
     Hot,
@@ -66,6 +72,7 @@ pub enum Tier {
 }
 
 impl Tier {
+    /// The tier's name: `hot`, `warm` or `cold`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -77,6 +84,7 @@ impl Tier {
 }
 
 impl Watermark {
+    /// The tier that the watermark describes.
     #[must_use]
     pub fn tier(&self) -> Tier {
         match self {
@@ -86,6 +94,7 @@ impl Watermark {
         }
     }
 
+    /// The partition that the watermark describes.
     #[must_use]
     pub fn partition(&self) -> PartitionId {
         match self {
@@ -95,33 +104,41 @@ impl Watermark {
         }
     }
 
+    /// The key in the bucket: `warm.g1p07e1`.
     fn key(&self) -> String {
         format!("{}.{}", self.tier().as_str(), self.partition())
     }
 }
 
 impl EventLog {
-    /// Publishes `watermark`. Call it after the commit that it speaks of, never before.
+    /// Publishes `watermark`. Call it after the commit that it describes, never before.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: retry, or leave it to the next watermark.
     pub async fn publish_watermark(&self, watermark: &Watermark) -> Result<()> {
         let json = serde_json::to_vec(watermark).expect("a watermark always has a JSON form");
         self.watermark_bucket().put(&watermark.key(), json).await
     }
 
-    /// Every watermark there is.
+    /// Reads the watermarks of all tiers and partitions, in no order.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: retry. [`Error::Damaged`] if one cannot be parsed: permanent.
     pub async fn watermarks(&self) -> Result<Vec<Watermark>> {
         let keys = self.watermark_bucket().keys().await?;
         let read = stream::iter(keys).map(async |key| {
             let value = self.watermark_bucket().get(&key).await?;
             value.map(|json| parse(&key, &json)).transpose()
         });
-        let read: Vec<Result<Option<Watermark>>> = read.buffered(16).collect().await;
+        let read: Vec<Result<Option<Watermark>>> =
+            read.buffered(MAX_CONCURRENT_GETS).collect().await;
         read.into_iter().filter_map(Result::transpose).collect()
     }
 
-    /// Every watermark there is, then every change; some come again. Never ends and never fails:
-    /// while the log cannot be reached, nothing comes.
+    /// Streams every current watermark, then every change; some are repeated. Never ends and never
+    /// fails: it yields nothing while the log cannot be reached.
     pub fn watch_watermarks(&self) -> impl Stream<Item = Watermark> + Send + Unpin + use<> {
-        let watch = Watch {
+        let watch = WatermarkWatch {
             log: self.clone(),
             entries: None,
         };
@@ -131,29 +148,33 @@ impl EventLog {
     }
 }
 
-struct Watch {
+/// The state of one watch; `entries` is `None` while it is not open.
+struct WatermarkWatch {
     log: EventLog,
     entries: Option<BoxStream<'static, Result<async_nats::jetstream::kv::Entry>>>,
 }
 
-impl Watch {
+impl WatermarkWatch {
     async fn next(&mut self) -> Watermark {
         loop {
             let Some(entries) = &mut self.entries else {
                 match self.log.watermark_bucket().watch().await {
                     Ok(entries) => self.entries = Some(entries.boxed()),
-                    Err(error) => pause(&error).await,
+                    Err(error) => pause_after(&error).await,
                 }
                 continue;
             };
-            match tokio::time::timeout(QUIET, entries.next()).await {
+            match tokio::time::timeout(WATCH_IDLE_TIMEOUT, entries.next()).await {
                 Ok(Some(Ok(entry))) => match parse(&entry.key, &entry.value) {
                     Ok(watermark) => return watermark,
-                    Err(error) => warn!(error = &error as &dyn std::error::Error, "passed over"),
+                    Err(error) => warn!(
+                        error = &error as &dyn std::error::Error,
+                        "damaged watermark skipped"
+                    ),
                 },
                 Ok(Some(Err(error))) => {
                     self.entries = None;
-                    pause(&error).await;
+                    pause_after(&error).await;
                 }
                 Ok(None) | Err(_) => self.entries = None,
             }
@@ -161,9 +182,12 @@ impl Watch {
     }
 }
 
-async fn pause(error: &Error) {
-    warn!(error = error as &dyn std::error::Error, "will watch again");
-    tokio::time::sleep(PAUSE).await;
+async fn pause_after(error: &Error) {
+    warn!(
+        error = error as &dyn std::error::Error,
+        "watch of watermarks failed, will retry"
+    );
+    tokio::time::sleep(WATCH_RETRY_PAUSE).await;
 }
 
 fn parse(key: &str, json: &[u8]) -> Result<Watermark> {

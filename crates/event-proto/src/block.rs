@@ -1,4 +1,4 @@
-//! Many encoded events as one block of bytes, compressed when that pays.
+//! Blocks: many encoded events as one run of bytes, compressed if that is worth its cost.
 
 use std::cell::RefCell;
 
@@ -6,48 +6,53 @@ use bytes::Bytes;
 use lz4::block::CompressionMode;
 
 use crate::{
-    DecodeError,
     canonical::{Encoded, EncodedEvent},
+    error::DecodeError,
     wire::Compression,
 };
 
-/// No block that we write is larger before compression; a length beyond it is damage, not data.
+/// The largest block before compression. No reason but to bound memory: blocks that are written are far
+/// smaller, so larger lengths mean damage.
 const MAX_BLOCK_BYTES: usize = 64 * 1024 * 1024;
-/// Below this, compression costs more than it saves.
-const WORTH_COMPRESSING: usize = 512;
-/// The beginning that says what compression would make of the whole.
+/// Smaller blocks are not compressed: it would cost more than it saves.
+const MIN_COMPRESSED_BYTES: usize = 512;
+/// The start of a block that is compressed on trial, to estimate how far the whole would shrink.
 const SAMPLE_BYTES: usize = 8 * 1024;
-/// What compression may leave of the beginning, in percent. The whole shrinks to less: 58 % where
-/// the beginning shrinks to 74, 31 % where it shrinks to 37.
-const MOST_LEFT: usize = 60;
+/// The largest compressed size of the sample, in percent, at which the block is compressed. The
+/// whole shrinks further than its sample: measured, to 58 % where the sample shrinks to 74 %, and to
+/// 31 % where it shrinks to 37 %.
+const MAX_SAMPLE_PERCENT: usize = 60;
 
-/// Where a block goes: how much LZ4 looks for what it can leave out, its acceleration, and from
-/// when on that pays. Measured on events of agents, by `cargo xtask bench`: 1 takes 0.47 s per
-/// million events and leaves 188 bytes of 334 each, 2 takes 0.39 s and leaves 197, 4 takes 0.33 s
-/// and leaves 207.
+/// The destination of a block: decides whether it is compressed. The number is the acceleration of
+/// LZ4; higher is faster and compresses less. Measured on events of agents, by `cargo xtask bench`:
+/// 1 takes 0.47 s per million events and leaves 188 bytes of 334 each, 2 takes 0.39 s and leaves
+/// 197, 4 takes 0.33 s and leaves 207.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Effort {
-    /// For what is soon read and gone: only where it about halves the bytes. The log spends 0.2 s
-    /// per million events less when 207 bytes of 334 are left, but compressing them costs 0.4 s and
-    /// reading them 0.1 s.
-    Low = 4,
-    /// For what stays in memory: whenever it saves anything.
-    Usual = 2,
+pub(crate) enum CompressionProfile {
+    /// A frame of the log, which is soon read and purged: compressed only if that about halves it.
+    /// At 207 bytes of 334 the log spends 0.2 s less per million events, but compressing them costs
+    /// 0.4 s and reading them 0.1 s.
+    Log = 4,
+    /// A pack of the hot tier, which stays in memory: compressed if that saves any bytes.
+    HotTier = 2,
 }
 
-impl Effort {
-    fn pays(self, raw: &[u8]) -> bool {
-        raw.len() >= WORTH_COMPRESSING
+impl CompressionProfile {
+    /// Returns true if `raw` is worth a try to compress it.
+    fn should_compress(self, raw: &[u8]) -> bool {
+        raw.len() >= MIN_COMPRESSED_BYTES
             && match self {
-                Self::Usual => true,
-                Self::Low => {
+                Self::HotTier => true,
+                Self::Log => {
                     let sample = &raw[..raw.len().min(SAMPLE_BYTES)];
-                    compress(sample, self, <[u8]>::len) * 100 <= sample.len() * MOST_LEFT
+                    compress(sample, self, <[u8]>::len) * 100 <= sample.len() * MAX_SAMPLE_PERCENT
                 }
             }
     }
 }
 
+/// The fields that a frame and a pack have in common: events, concatenated, with the checksum
+/// and the uncompressed length of each.
 pub(crate) struct Block {
     pub(crate) crc32c: Vec<u32>,
     pub(crate) lengths: Vec<u32>,
@@ -55,15 +60,15 @@ pub(crate) struct Block {
     pub(crate) events: Bytes,
 }
 
-/// Events, one behind the other, on their way into a block.
+/// Builder of a block: the events so far, not compressed.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Events {
+pub(crate) struct BlockBuilder {
     crc32c: Vec<u32>,
     lengths: Vec<u32>,
     raw: Vec<u8>,
 }
 
-impl Events {
+impl BlockBuilder {
     pub(crate) fn with_capacity(events: usize, bytes: usize) -> Self {
         Self {
             crc32c: Vec::with_capacity(events),
@@ -87,13 +92,13 @@ impl Events {
         self.raw.len()
     }
 
-    pub(crate) fn into_block(self, effort: Effort) -> Block {
+    pub(crate) fn into_block(self, profile: CompressionProfile) -> Block {
         let raw = self.raw;
-        let packed = effort
-            .pays(&raw)
-            .then(|| compress(&raw, effort, <[u8]>::to_vec));
-        let (compression, events) = match packed {
-            Some(packed) if packed.len() < raw.len() => (Compression::Lz4, packed),
+        let compressed = profile
+            .should_compress(&raw)
+            .then(|| compress(&raw, profile, <[u8]>::to_vec));
+        let (compression, events) = match compressed {
+            Some(compressed) if compressed.len() < raw.len() => (Compression::Lz4, compressed),
             _ => (Compression::None, raw),
         };
         Block {
@@ -106,13 +111,13 @@ impl Events {
 }
 
 thread_local! {
-    /// Where compression writes to: memory that need not be cleared for each block.
+    /// The output buffer of [`compress`], reused so that it is not zeroed for each block.
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What `take` makes of the compressed bytes.
-fn compress<T>(raw: &[u8], effort: Effort, take: impl FnOnce(&[u8]) -> T) -> T {
-    let mode = CompressionMode::FAST(effort as i32);
+/// Compresses `raw` and returns what `read` returns for the compressed bytes.
+fn compress<T>(raw: &[u8], profile: CompressionProfile, read: impl FnOnce(&[u8]) -> T) -> T {
+    let mode = CompressionMode::FAST(profile as i32);
     SCRATCH.with_borrow_mut(|scratch| {
         let bound = lz4::block::compress_bound(raw.len());
         let bound = bound.expect("a block is far below 2 GiB");
@@ -120,20 +125,20 @@ fn compress<T>(raw: &[u8], effort: Effort, take: impl FnOnce(&[u8]) -> T) -> T {
             scratch.resize(bound, 0);
         }
         let length = lz4::block::compress_to_buffer(raw, Some(mode), false, scratch);
-        let length = length.expect("there is room for the worst case");
-        take(&scratch[..length])
+        let length = length.expect("the buffer has room for the worst case");
+        read(&scratch[..length])
     })
 }
 
-/// The bytes, which must be `total`.
-fn decompress(packed: &[u8], total: usize) -> Result<Bytes, DecodeError> {
+/// Decompresses to at most `total` bytes.
+fn decompress(compressed: &[u8], total: usize) -> Result<Bytes, DecodeError> {
     let total = i32::try_from(total).map_err(|_| DecodeError::Shape("lengths"))?;
-    let raw = lz4::block::decompress(packed, Some(total));
+    let raw = lz4::block::decompress(compressed, Some(total));
     Ok(raw.map_err(|_| DecodeError::Compression)?.into())
 }
 
-/// The events of a block, without copying them when it is not compressed. Checksums are not
-/// checked here but when an event is decoded.
+/// Splits a block into its events, without copying them if it is not compressed. Checksums are not
+/// verified yet: [`EncodedEvent::decode`] does that.
 pub(crate) fn decode(block: &Block) -> Result<Vec<EncodedEvent>, DecodeError> {
     if block.crc32c.len() != block.lengths.len() {
         return Err(DecodeError::Shape("crc32c"));
@@ -149,8 +154,8 @@ pub(crate) fn decode(block: &Block) -> Result<Vec<EncodedEvent>, DecodeError> {
     if raw.len() != total {
         return Err(DecodeError::Shape("events"));
     }
-    let checked = block.lengths.iter().zip(&block.crc32c);
-    Ok(checked
+    let headers = block.lengths.iter().zip(&block.crc32c);
+    Ok(headers
         .map(|(len, crc32c)| EncodedEvent {
             bytes: raw.split_to(*len as usize),
             crc32c: *crc32c,
@@ -162,7 +167,7 @@ pub(crate) fn decode(block: &Block) -> Result<Vec<EncodedEvent>, DecodeError> {
 mod tests {
     use super::*;
 
-    /// Text of which LZ4 finds about one half again, and none.
+    /// A text that LZ4 shrinks to about a half, and one that it cannot shrink.
     fn texts() -> [String; 2] {
         let number = |n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let random = |n: u64| format!("{:016x}{:016x}", number(n), number(number(n)));
@@ -170,15 +175,15 @@ mod tests {
         [half.collect(), (0..4_000).map(random).collect()]
     }
 
-    fn compression(text: &str, effort: Effort) -> Compression {
-        let mut events = Events::default();
+    fn compression(text: &str, profile: CompressionProfile) -> Compression {
+        let mut events = BlockBuilder::default();
         for chunk in text.as_bytes().chunks(500) {
             events.push(Encoded {
                 bytes: chunk,
                 crc32c: 0,
             });
         }
-        let block = events.into_block(effort);
+        let block = events.into_block(profile);
         let decoded = decode(&block).unwrap();
         let bytes = decoded.iter().flat_map(|event| event.bytes.iter().copied());
         assert!(bytes.eq(text.bytes()));
@@ -186,13 +191,28 @@ mod tests {
     }
 
     #[test]
-    fn the_log_gets_compressed_what_shrinks_to_about_a_half_and_memory_what_shrinks_at_all() {
+    fn the_log_compresses_what_shrinks_to_about_a_half_and_the_hot_tier_what_shrinks_at_all() {
         let [half, random] = texts();
-        assert_eq!(compression(&half, Effort::Low), Compression::Lz4);
-        assert_eq!(compression(&random, Effort::Low), Compression::None);
-        assert_eq!(compression(&half, Effort::Usual), Compression::Lz4);
+        assert_eq!(
+            compression(&half, CompressionProfile::Log),
+            Compression::Lz4
+        );
+        assert_eq!(
+            compression(&random, CompressionProfile::Log),
+            Compression::None
+        );
+        assert_eq!(
+            compression(&half, CompressionProfile::HotTier),
+            Compression::Lz4
+        );
         let little = random[..40_000].to_owned() + &half[..4_000];
-        assert_eq!(compression(&little, Effort::Low), Compression::None);
-        assert_eq!(compression(&little, Effort::Usual), Compression::Lz4);
+        assert_eq!(
+            compression(&little, CompressionProfile::Log),
+            Compression::None
+        );
+        assert_eq!(
+            compression(&little, CompressionProfile::HotTier),
+            Compression::Lz4
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! An event as its canonical bytes and their checksum.
+//! The canonical bytes of an event and their checksum.
 
 mod encode;
 
@@ -6,10 +6,9 @@ use bytes::Bytes;
 use event::{ContentEncoding, ConversationId, Event, EventId, EventType, TenantId, Timestamp};
 use prost::Message as _;
 
-use crate::{DecodeError, frame::Identity, wire};
+use crate::{error::DecodeError, wire};
 
-/// What the canonical bytes of an event hold, borrowed from wherever it lies. The tenant is not
-/// among it: the frame names it once.
+/// The fields of an event's canonical bytes, borrowed. Without the tenant: the frame has it once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventRef<'a> {
     pub event_id: EventId,
@@ -44,7 +43,7 @@ impl<'a> From<&'a Event> for EventRef<'a> {
 }
 
 impl EventRef<'_> {
-    /// Encodes the event into `buffer`, in place of what is there.
+    /// Encodes the event into `buffer`, replacing its contents.
     pub fn encode_into<'b>(&self, buffer: &'b mut Vec<u8>) -> Encoded<'b> {
         buffer.clear();
         encode::event(self, buffer);
@@ -55,6 +54,14 @@ impl EventRef<'_> {
     }
 }
 
+/// The identity of an event across retries: two attempts with equal values sent the same event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub id: EventId,
+    /// The crc32c of the event as its producer sent it.
+    pub checksum: u32,
+}
+
 /// The canonical bytes of one event and their crc32c, borrowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Encoded<'a> {
@@ -62,7 +69,7 @@ pub struct Encoded<'a> {
     pub crc32c: u32,
 }
 
-/// The canonical bytes of one event and their crc32c.
+/// The canonical bytes of one event and their crc32c, owned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncodedEvent {
     pub bytes: Bytes,
@@ -70,6 +77,7 @@ pub struct EncodedEvent {
 }
 
 impl EncodedEvent {
+    /// Encodes `event` into its canonical bytes.
     #[must_use]
     pub fn encode(event: &Event) -> Self {
         let mut bytes = Vec::new();
@@ -78,6 +86,7 @@ impl EncodedEvent {
         Self { bytes, crc32c }
     }
 
+    /// The same bytes and checksum, borrowed.
     #[must_use]
     pub fn as_encoded(&self) -> Encoded<'_> {
         Encoded {
@@ -86,7 +95,7 @@ impl EncodedEvent {
         }
     }
 
-    /// The identity of this event, `id`, if its producer sent it just so.
+    /// The identity of this event, if these are the bytes that its producer sent and `id` is its id.
     #[must_use]
     pub fn identity(&self, id: EventId) -> Identity {
         Identity {
@@ -95,7 +104,11 @@ impl EncodedEvent {
         }
     }
 
-    /// Checks the checksum, then every field.
+    /// Decodes the event after verifying its checksum.
+    ///
+    /// # Errors
+    /// [`DecodeError::Checksum`] if the bytes were changed, `Protobuf` or `Field` if they are not an
+    /// event. Permanent: never return such an event.
     pub fn decode(&self, tenant: &TenantId) -> Result<Event, DecodeError> {
         self.verify()?;
         let message = wire::Event::decode(self.bytes.clone())?;
@@ -123,7 +136,10 @@ impl EncodedEvent {
         })
     }
 
-    /// Whether the bytes still are what was encoded.
+    /// Verifies the bytes against their crc32c.
+    ///
+    /// # Errors
+    /// [`DecodeError::Checksum`] if they differ. Permanent: never return such an event.
     pub fn verify(&self) -> Result<(), DecodeError> {
         let found = crc32c::crc32c(&self.bytes);
         if found == self.crc32c {

@@ -1,31 +1,33 @@
-//! Frames: the events of one request and one partition, one message of the log.
+//! Frames: the events of one request and one partition, as one message of the log.
 
 use bytes::Bytes;
-use event::{ConversationId, EventId, PartitionId, TenantId};
+use event::{ConversationId, PartitionId, TenantId};
 use prost::Message as _;
 
 use crate::{
-    DecodeError,
-    block::{self, Block, Effort, Events},
-    canonical::{Encoded, EncodedEvent},
+    block::{self, Block, BlockBuilder, CompressionProfile},
+    canonical::{Encoded, EncodedEvent, Identity},
+    error::DecodeError,
     wire,
 };
 
-/// Most events in a frame.
+/// The largest number of events in a frame: no reason but to bound the size of a message.
 pub const MAX_FRAME_EVENTS: usize = 500;
-/// Most bytes of events in a frame before compression, unless it holds a single event.
+/// The largest sum of event bytes in a frame before compression; a frame of one event may exceed it.
+/// Keeps a frame far below the largest message of the log, 512 KiB.
 pub const MAX_FRAME_BYTES: usize = 256 * 1024;
 
-const VERSION: u32 = 1;
+const FRAME_VERSION: u32 = 1;
 
-/// One event of a frame: which of the frame's conversations it belongs to, and its bytes.
+/// One event of a frame: the index of its conversation in [`Frame::conversations`], and its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FramedEvent {
     pub conversation: usize,
     pub encoded: EncodedEvent,
 }
 
-/// A decoded frame. The events' checksums are not checked yet; [`EncodedEvent::decode`] does.
+/// A decoded frame, its events in order of `idx`. Checksums are not verified yet:
+/// [`EncodedEvent::decode`] does that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
     pub tenant: TenantId,
@@ -34,10 +36,13 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Reads one message of the log.
+    /// Decodes one message of the log.
+    ///
+    /// # Errors
+    /// Any [`DecodeError`] but `Checksum`. Permanent: treat the message as a dead letter.
     pub fn decode(payload: Bytes) -> Result<Self, DecodeError> {
         let message = wire::Frame::decode(payload)?;
-        if message.version != VERSION {
+        if message.version != FRAME_VERSION {
             return Err(DecodeError::Version(message.version));
         }
         let events = block::decode(&Block {
@@ -54,14 +59,17 @@ impl Frame {
             .iter()
             .map(|text| ConversationId::new(text).map_err(|_| DecodeError::Field("conversations")))
             .collect::<Result<Vec<_>, _>>()?;
-        let of_event = message
+        let conversation_indexes = message
             .conversation_index
             .iter()
             .map(|index| *index as usize);
-        if of_event.clone().any(|index| index >= conversations.len()) {
+        if conversation_indexes
+            .clone()
+            .any(|index| index >= conversations.len())
+        {
             return Err(DecodeError::Shape("conversation_index"));
         }
-        let events = of_event
+        let events = conversation_indexes
             .zip(events)
             .map(|(conversation, encoded)| FramedEvent {
                 conversation,
@@ -76,27 +84,20 @@ impl Frame {
     }
 }
 
-/// What says that two tries sent the same event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Identity {
-    pub id: EventId,
-    /// The crc32c of the event as its producer sent it.
-    pub checksum: u32,
-}
-
-/// Collects the events of one request and one partition into frames.
+/// Builder of one frame from events of one request and one partition.
 #[derive(Debug)]
 pub struct FrameBuilder {
     tenant: TenantId,
-    /// What the message id is a hash of: hashed as one, which is much faster than piece by piece.
+    /// The bytes that the message id is a hash of, collected first because one call of the hash is
+    /// much faster than one per event.
     identity: Vec<u8>,
     conversations: Vec<ConversationId>,
     conversation_index: Vec<u32>,
-    events: Events,
+    events: BlockBuilder,
 }
 
 impl FrameBuilder {
-    /// With memory for events of `bytes` together, or for a full frame if that is less.
+    /// Makes an empty frame with memory for `bytes` of events, at most for a full frame.
     #[must_use]
     pub fn new(tenant: TenantId, partition: PartitionId, bytes: usize) -> Self {
         let name = partition.to_string();
@@ -106,25 +107,25 @@ impl FrameBuilder {
             identity,
             conversations: Vec::new(),
             conversation_index: Vec::new(),
-            events: Events::with_capacity(0, bytes.min(MAX_FRAME_BYTES)),
+            events: BlockBuilder::with_capacity(0, bytes.min(MAX_FRAME_BYTES)),
         }
     }
 
-    /// Whether an event of `bytes` still goes into this frame. An empty frame takes any event.
+    /// Returns true if an event of `bytes` still fits. An empty frame has room for any event.
     #[must_use]
     pub fn has_room_for(&self, bytes: usize) -> bool {
         self.is_empty()
             || (self.len() < MAX_FRAME_EVENTS && self.events.bytes() + bytes <= MAX_FRAME_BYTES)
     }
 
-    /// Names a conversation that the frame has events of; returns the number that [`Self::push`]
-    /// wants for it. Once each: every name costs its bytes.
+    /// Adds a conversation to the frame's list and returns its index, an argument of [`Self::push`].
+    /// Call it once per conversation: each call writes the name again.
     pub fn conversation(&mut self, id: &ConversationId) -> u32 {
         self.conversations.push(id.clone());
         u32::try_from(self.conversations.len() - 1).expect("at most 500")
     }
 
-    /// Adds an event of a conversation that was named; returns its index in the frame.
+    /// Adds an event of a conversation of the list; returns the event's `idx` in the frame.
     pub fn push(&mut self, identity: Identity, conversation: u32, event: Encoded<'_>) -> u16 {
         self.identity.extend_from_slice(identity.id.as_bytes());
         self.identity
@@ -134,29 +135,31 @@ impl FrameBuilder {
         u16::try_from(self.len() - 1).expect("at most 500")
     }
 
+    /// The number of events in the frame.
     #[must_use]
     pub fn len(&self) -> usize {
         self.events.len()
     }
 
+    /// Returns true if the frame has no events.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The identity of the frame, for the log's own deduplication: blake3 over the tenant, the
-    /// partition and each event's identity, in order. The same request gives the same.
+    /// The message id for the log's own deduplication: the blake3 hash over the tenant, the partition
+    /// and each event's identity, in order, as 64 hex digits. The same request gives the same id.
     #[must_use]
     pub fn message_id(&self) -> String {
         blake3::hash(&self.identity).to_hex().to_string()
     }
 
-    /// The message for the log.
+    /// Encodes the frame as one message of the log.
     #[must_use]
     pub fn encode(self) -> Bytes {
-        let block = self.events.into_block(Effort::Low);
+        let block = self.events.into_block(CompressionProfile::Log);
         let message = wire::Frame {
-            version: VERSION,
+            version: FRAME_VERSION,
             tenant: self.tenant.as_str().to_owned(),
             conversations: self.conversations.iter().map(ToString::to_string).collect(),
             conversation_index: self.conversation_index,

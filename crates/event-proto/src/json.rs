@@ -1,4 +1,4 @@
-//! An event as JSON, as every answer shows it.
+//! The JSON form of an event, the same in every answer.
 
 use event::{ContentEncoding, StoredEvent};
 
@@ -6,7 +6,7 @@ use event::{ContentEncoding, StoredEvent};
 /// `metadata` is copied byte for byte.
 pub fn write(stored: &StoredEvent, out: &mut Vec<u8>) {
     let event = &stored.event;
-    let mut object = Object { out, first: true };
+    let mut object = ObjectWriter { out, first: true };
     object.text("position", &stored.position.to_string());
     object.text("event_id", &event.event_id.to_string());
     object.text("conversation_id", event.conversation_id.as_str());
@@ -30,12 +30,14 @@ pub fn write(stored: &StoredEvent, out: &mut Vec<u8>) {
     object.out.push(b'}');
 }
 
-struct Object<'a> {
+/// Writer of one JSON object, member by member.
+struct ObjectWriter<'a> {
     out: &'a mut Vec<u8>,
     first: bool,
 }
 
-impl Object<'_> {
+impl ObjectWriter<'_> {
+    /// Writes `value`, which is JSON already.
     fn raw(&mut self, name: &str, value: &str) {
         self.out.push(if self.first { b'{' } else { b',' });
         self.first = false;

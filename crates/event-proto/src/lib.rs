@@ -1,4 +1,4 @@
-//! The wire: how events look on the log, in the hot tier and in an answer.
+//! The wire formats: events on the log, in the hot tier and in an answer.
 //!
 //! An event is encoded once, at the edge, into its canonical bytes; every hop copies those bytes
 //! and checks their crc32c. Invariant: `decode(encode(x)) == x`, and an event that does not match
@@ -6,12 +6,14 @@
 
 mod block;
 mod canonical;
+mod error;
 mod frame;
 pub mod json;
 mod pack;
 
-pub use canonical::{Encoded, EncodedEvent, EventRef};
-pub use frame::{Frame, FrameBuilder, FramedEvent, Identity, MAX_FRAME_BYTES, MAX_FRAME_EVENTS};
+pub use canonical::{Encoded, EncodedEvent, EventRef, Identity};
+pub use error::DecodeError;
+pub use frame::{Frame, FrameBuilder, FramedEvent, MAX_FRAME_BYTES, MAX_FRAME_EVENTS};
 pub use pack::{Pack, PackedEvent};
 
 /// Generated from `proto/isotherm/v1`.
@@ -23,21 +25,4 @@ pub use pack::{Pack, PackedEvent};
 )]
 mod wire {
     include!(concat!(env!("OUT_DIR"), "/isotherm.v1.rs"));
-}
-
-/// Bytes that are not what they say. Never transient: the same bytes fail again.
-#[derive(Debug, thiserror::Error)]
-pub enum DecodeError {
-    #[error("not a protobuf message of the expected kind")]
-    Protobuf(#[from] prost::DecodeError),
-    #[error("unknown format version {0}")]
-    Version(u32),
-    #[error("compressed block is damaged")]
-    Compression,
-    #[error("{0} does not fit the other fields")]
-    Shape(&'static str),
-    #[error("checksum of an event is {found:08x}, expected {expected:08x}")]
-    Checksum { expected: u32, found: u32 },
-    #[error("field {0} is not valid")]
-    Field(&'static str),
 }

@@ -1,19 +1,19 @@
-//! Packs: consecutive events of one conversation, one entry of the hot tier.
+//! Packs: consecutive events of one conversation, as one entry of the hot tier.
 
 use bytes::Bytes;
 use event::{Seq, Timestamp};
 use prost::Message as _;
 
 use crate::{
-    DecodeError,
-    block::{self, Block, Effort, Events},
+    block::{self, Block, BlockBuilder, CompressionProfile},
     canonical::EncodedEvent,
+    error::DecodeError,
     wire,
 };
 
-const VERSION: u32 = 1;
+const PACK_VERSION: u32 = 1;
 
-/// One event of a pack: its place in the partition's log, when the log took it, and its bytes.
+/// One event of a pack: its position in the partition's log, when the log stored it, and its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PackedEvent {
     pub seq: Seq,
@@ -22,23 +22,24 @@ pub struct PackedEvent {
     pub encoded: EncodedEvent,
 }
 
-/// Events of one conversation in log order.
+/// Consecutive events of one conversation, ascending by `(seq, idx)`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pack {
     pub events: Vec<PackedEvent>,
 }
 
 impl Pack {
+    /// Encodes the pack as one entry of the hot tier.
     #[must_use]
     pub fn encode(&self) -> Bytes {
         let bytes = self.events.iter().map(|event| event.encoded.bytes.len());
-        let mut events = Events::with_capacity(self.events.len(), bytes.sum());
+        let mut events = BlockBuilder::with_capacity(self.events.len(), bytes.sum());
         for event in &self.events {
             events.push(event.encoded.as_encoded());
         }
-        let block = events.into_block(Effort::Usual);
+        let block = events.into_block(CompressionProfile::HotTier);
         let message = wire::Pack {
-            version: VERSION,
+            version: PACK_VERSION,
             seq: self.events.iter().map(|event| event.seq).collect(),
             idx: self.events.iter().map(|event| event.idx.into()).collect(),
             received_at_us: self
@@ -54,10 +55,14 @@ impl Pack {
         message.encode_to_vec().into()
     }
 
-    /// Checksums are not checked here but when an event is decoded.
+    /// Decodes one entry of the hot tier. Checksums are not verified yet: [`EncodedEvent::decode`]
+    /// does that.
+    ///
+    /// # Errors
+    /// Any [`DecodeError`] but `Checksum`. Permanent: the entry is damaged.
     pub fn decode(payload: Bytes) -> Result<Self, DecodeError> {
         let message = wire::Pack::decode(payload)?;
-        if message.version != VERSION {
+        if message.version != PACK_VERSION {
             return Err(DecodeError::Version(message.version));
         }
         let (seq, idx, received) = (&message.seq, &message.idx, &message.received_at_us);
@@ -71,8 +76,8 @@ impl Pack {
             lengths: message.lengths.clone(),
             events: message.events.clone(),
         })?;
-        let places = seq.iter().zip(idx).zip(received);
-        let events = places
+        let positions = seq.iter().zip(idx).zip(received);
+        let events = positions
             .zip(encoded)
             .map(|(((seq, idx), received), encoded)| {
                 Ok(PackedEvent {

@@ -1,10 +1,10 @@
-//! Identifiers: parsed at the edge, valid ever after.
+//! Identifiers: validated once, when they are parsed at the edge.
 
 use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
 use uuid::Uuid;
 
-/// Why a text is no identifier.
+/// The reason why a text is not a valid identifier. Permanent: the same text fails again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
     #[error("{what} is empty")]
@@ -40,24 +40,32 @@ macro_rules! text_id {
             pub const MAX_BYTES: usize = $max;
 
             /// Parses `text`.
+            ///
+            /// # Errors
+            /// [`IdError`] if `text` is empty, too long or has characters or path segments that are
+            /// not allowed. Reject the input.
             pub fn new(text: &str) -> Result<Self, IdError> {
                 Self::check(text)?;
                 Ok(Self(text.into()))
             }
 
-            /// Says why `text` is none.
+            /// Validates `text` without allocating.
+            ///
+            /// # Errors
+            /// The same as `new`.
             pub fn check(text: &str) -> Result<(), IdError> {
                 const ACCEPTED: [bool; 128] = accepted($extra);
                 check(text, $what, $max, &ACCEPTED, $allowed)
             }
 
+            /// The identifier as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
             }
         }
 
-        /// So that a set of them can be asked for a text.
+        /// Lets a set or map of identifiers be queried with a `&str`.
         impl Borrow<str> for $name {
             fn borrow(&self) -> &str {
                 self.as_str()
@@ -81,12 +89,12 @@ macro_rules! text_id {
 }
 
 text_id!(
-    /// Who owns an event. Comes from the credential, never from a body. Every event has a copy of
-    /// the same few, so copies share the text.
+    /// The owner of an event. Comes from the credential, never from a request body. Many events have
+    /// the same few tenants, so clones share the text.
     TenantId(Arc<str>), "tenant", 63, "-_.", "ASCII letters, digits and - _ ."
 );
 text_id!(
-    /// The conversation (stream) that an event belongs to. Copies share the text.
+    /// The conversation that an event belongs to. Clones share the text.
     ConversationId(Arc<str>), "conversation_id", 256, "-_.:@/+=~",
     "ASCII letters, digits and - _ . : @ / + = ~"
 );
@@ -96,14 +104,14 @@ text_id!(
 );
 
 impl TenantId {
-    /// The tenant of a server that asks for no credentials.
+    /// The tenant `default`: that of a server without credentials.
     #[must_use]
     pub fn default_tenant() -> Self {
         Self("default".into())
     }
 }
 
-/// Which ASCII characters may be in an identifier.
+/// The ASCII characters allowed in an identifier, by code: letters, digits and those of `extra`.
 const fn accepted(extra: &str) -> [bool; 128] {
     let mut table = [false; 128];
     let mut byte = 0_u8;
@@ -133,8 +141,8 @@ fn check(
         let len = text.len();
         return Err(IdError::TooLong { what, len, max });
     }
-    let refused = |c: &char| !accepted.get(*c as usize).is_some_and(|yes| *yes);
-    if let Some(found) = text.chars().find(refused) {
+    let not_allowed = |c: &char| !accepted.get(*c as usize).is_some_and(|yes| *yes);
+    if let Some(found) = text.chars().find(not_allowed) {
         return Err(IdError::Character {
             what,
             found,
@@ -154,55 +162,66 @@ fn check(
     }
 }
 
-/// The identity of an event within its tenant and conversation, chosen by its producer before the
-/// first try.
+/// The identity of an event within its tenant and conversation: 16 bytes, chosen by the producer
+/// before its first attempt to send, so that a retry has the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId(Uuid);
 
 impl EventId {
-    /// The longest producer-chosen text, in bytes.
+    /// The longest text that [`Self::from_text`] accepts, in bytes.
     pub const MAX_TEXT_BYTES: usize = 128;
 
+    /// Makes an id of its 128-bit value.
     #[must_use]
     pub const fn from_u128(value: u128) -> Self {
         Self(Uuid::from_u128(value))
     }
 
+    /// The id as a 128-bit value.
     #[must_use]
     pub const fn as_u128(&self) -> u128 {
         self.0.as_u128()
     }
 
+    /// The id's bytes, big-endian.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
     }
 
+    /// Makes an id of its bytes, big-endian.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(Uuid::from_bytes(bytes))
     }
 
+    /// Makes an id of a UUID of any version.
     #[must_use]
     pub const fn from_uuid(uuid: Uuid) -> Self {
         Self(uuid)
     }
 
-    /// The id that a producer's own text stands for: the UUID it spells in the usual hyphenated form, else a version 8
-    /// UUID made of the first 122 bits of its blake3 hash (tenant and conversation included, so
-    /// that equal texts in two conversations stay two events). The flag says whether it was hashed.
+    /// Derives an id from a producer's text; the flag is true if the text was hashed.
+    ///
+    /// A UUID in lower-case hyphenated form is used as it is. Any other text becomes a version 8
+    /// UUID of 122 bits of the blake3 hash over tenant, conversation and text, so that equal texts in two
+    /// conversations are two events.
+    ///
+    /// # Errors
+    /// [`IdError`] if `text` is empty, longer than [`Self::MAX_TEXT_BYTES`] or contains a control
+    /// character. Reject the event.
     pub fn from_text(
         tenant: &TenantId,
         conversation: &ConversationId,
         text: &str,
     ) -> Result<(Self, bool), IdError> {
-        const WHAT: &str = "event_id";
+        const FIELD_NAME: &str = "event_id";
         if text.is_empty() {
-            return Err(IdError::Empty { what: WHAT });
+            return Err(IdError::Empty { what: FIELD_NAME });
         }
         if text.len() > Self::MAX_TEXT_BYTES {
             return Err(IdError::TooLong {
-                what: WHAT,
+                what: FIELD_NAME,
                 len: text.len(),
                 max: Self::MAX_TEXT_BYTES,
             });
@@ -212,7 +231,7 @@ impl EventId {
         }
         if let Some(found) = text.chars().find(|c| c.is_control()) {
             return Err(IdError::Character {
-                what: WHAT,
+                what: FIELD_NAME,
                 found,
                 allowed: "a UUID, or any text without control characters",
             });
@@ -227,7 +246,7 @@ impl EventId {
     }
 }
 
-/// The UUID that `text` spells exactly as it would be written back, so that nothing is lost.
+/// The UUID in `text`, if formatting it gives back exactly `text`.
 fn canonical_uuid(text: &str) -> Option<Uuid> {
     let canonical = text.len() == 36 && !text.bytes().any(|byte| byte.is_ascii_uppercase());
     canonical.then(|| Uuid::try_parse(text).ok()).flatten()

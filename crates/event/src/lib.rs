@@ -1,7 +1,7 @@
-//! What an event is: its identity, its place in the log, its limits.
+//! The event: its identity, its position in the log, its limits.
 //!
 //! Pure: no IO, no async, no serde, no clock but [`Timestamp::now`], which only the edge may call.
-//! Everything here is parsed once, at the edge, and is valid ever after. Every other crate of the
+//! Every type is validated once, when it is parsed at the edge. Every other crate of the
 //! workspace may depend on this one, and it depends on none of them.
 
 mod event;

@@ -1,4 +1,4 @@
-//! Which partition an event belongs to.
+//! Partitions, and the assignment of conversations to them.
 
 use std::{fmt, num::NonZeroU16};
 
@@ -6,10 +6,10 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::id::{ConversationId, TenantId};
 
-/// One log of one generation: the unit of order, of ownership and of hand-over.
+/// The id of one partition of the log: the unit of order, of ownership and of hand-over.
 ///
 /// A generation is one choice of the partition count; an epoch is one incarnation of a
-/// partition's log.
+/// partition's stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PartitionId {
     pub generation: u16,
@@ -29,7 +29,7 @@ impl PartitionId {
     }
 }
 
-/// `g1p07e1`: the name used in subjects, folders, transactions and tables.
+/// Writes `g1p07e1`, the name used in subjects, folders, transactions and tables.
 impl fmt::Display for PartitionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -41,22 +41,23 @@ impl fmt::Display for PartitionId {
     }
 }
 
-/// How many partitions a generation has. Fixed for the life of the generation.
+/// The number of partitions of a generation: 1 to [`Self::MAX_PARTITIONS`], fixed for its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartitionCount(NonZeroU16);
 
 impl PartitionCount {
-    /// At most 1024: every partition is one stream of the log.
-    pub const MAX: u16 = 1024;
+    /// The largest number of partitions: no reason but to bound the streams of the log, one each.
+    pub const MAX_PARTITIONS: u16 = 1024;
 
-    /// `None` for 0 and for more than [`Self::MAX`].
+    /// Makes a count; `None` for 0 and for more than [`Self::MAX_PARTITIONS`].
     #[must_use]
     pub fn new(count: u16) -> Option<Self> {
         NonZeroU16::new(count)
-            .filter(|count| count.get() <= Self::MAX)
+            .filter(|count| count.get() <= Self::MAX_PARTITIONS)
             .map(Self)
     }
 
+    /// The count as a number.
     #[must_use]
     pub fn get(self) -> u16 {
         self.0.get()
@@ -73,7 +74,7 @@ impl PartitionCount {
         PartitionId::first(u16::try_from(partition).expect("less than a u16"))
     }
 
-    /// All partitions of the first generation.
+    /// All partitions of the first generation, ascending.
     pub fn all(self) -> impl Iterator<Item = PartitionId> {
         (0..self.get()).map(PartitionId::first)
     }
@@ -92,7 +93,7 @@ mod tests {
                 .partition_of(&tenant, &ConversationId::new(text).unwrap())
                 .partition
         };
-        // Golden: a change here would strand every stored event.
+        // Golden: with another assignment the stored events would no longer be found.
         assert_eq!([of("a"), of("b"), of("conversation-1")], GOLDEN);
     }
 

@@ -1,14 +1,15 @@
-//! Where an event lies in the log: the only coordinate that the tiers share.
+//! Positions of events in the log: the only coordinate that the tiers share.
 
 use std::{fmt, str::FromStr};
 
 use crate::partition::PartitionId;
 
-/// The sequence number of a frame in its partition's log. The first frame has 1; 0 is "before all".
+/// The sequence number of a frame in its partition's log. The first frame has 1; 0 means "before the
+/// first frame".
 pub type Seq = u64;
 
-/// `(generation, partition, epoch, seq, idx)`: the frame's sequence in the log and the event's
-/// index in the frame. Ordered; within a partition the order is the order of the log.
+/// The place of an event in the log, `(generation, partition, epoch, seq, idx)`: its partition, the
+/// sequence of its frame and its index in the frame. Ordered as the log is within a partition.
 ///
 /// The text form has a fixed width and sorts as the position does:
 /// `0001-0007-0001-00000000000000000042-0003`.
@@ -20,6 +21,7 @@ pub struct Position {
 }
 
 impl Position {
+    /// Makes the position of event `idx` of frame `seq` of `partition`.
     #[must_use]
     pub const fn new(partition: PartitionId, seq: Seq, idx: u16) -> Self {
         Self {
@@ -29,7 +31,7 @@ impl Position {
         }
     }
 
-    /// `(seq, idx)`: the position within its partition.
+    /// The position within its partition, `(seq, idx)`.
     #[must_use]
     pub const fn offset(&self) -> (Seq, u16) {
         (self.seq, self.idx)
@@ -51,7 +53,7 @@ impl fmt::Display for Position {
     }
 }
 
-/// A text that is no position.
+/// The error for a text that is not a position.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "not a position: a position looks like 0001-0007-0001-00000000000000000042-0003 and comes from an earlier answer"
@@ -114,7 +116,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_position_survives_its_text(position in any_position()) {
+        fn a_position_round_trips_through_its_text(position in any_position()) {
             prop_assert_eq!(position.to_string().parse::<Position>().unwrap(), position);
         }
 

@@ -1,10 +1,10 @@
-//! Ranges of sequences, and sets of them: what a tier has, what a reader still misses.
+//! Ranges of sequences, and sets of them: the coverage of a tier, the gaps of a read.
 
 use std::fmt;
 
 use crate::position::Seq;
 
-/// The sequences `lo..=hi` of one partition. Never empty.
+/// The sequences `lo..=hi` of one partition: both ends inclusive, never empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SeqRange {
     pub lo: Seq,
@@ -12,17 +12,19 @@ pub struct SeqRange {
 }
 
 impl SeqRange {
-    /// `None` when it would be empty.
+    /// Makes the range `lo..=hi`; `None` if `lo > hi`.
     #[must_use]
     pub fn new(lo: Seq, hi: Seq) -> Option<Self> {
         (lo <= hi).then_some(Self { lo, hi })
     }
 
+    /// Returns true if `seq` lies in the range.
     #[must_use]
     pub fn contains(&self, seq: Seq) -> bool {
         (self.lo..=self.hi).contains(&seq)
     }
 
+    /// The sequences in both ranges; `None` if there are none.
     #[must_use]
     pub fn intersect(&self, other: &Self) -> Option<Self> {
         Self::new(self.lo.max(other.lo), self.hi.min(other.hi))
@@ -40,43 +42,47 @@ impl fmt::Display for SeqRange {
 pub struct RangeSet(Vec<SeqRange>);
 
 impl RangeSet {
+    /// The empty set.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
+    /// The ranges of the set: disjoint, not adjacent, ascending.
     #[must_use]
     pub fn ranges(&self) -> &[SeqRange] {
         &self.0
     }
 
+    /// Returns true if the set has no sequence.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
+    /// Returns true if `seq` is in the set.
     #[must_use]
     pub fn contains(&self, seq: Seq) -> bool {
         self.0.iter().any(|range| range.contains(seq))
     }
 
-    /// Adds `range`, joining what touches.
+    /// Adds `range` and merges it with the ranges that overlap or adjoin it.
     pub fn insert(&mut self, range: SeqRange) {
-        let mut joined = range;
+        let mut merged = range;
         self.0.retain(|old| {
             let apart =
-                old.hi.saturating_add(1) < joined.lo || joined.hi.saturating_add(1) < old.lo;
+                old.hi.saturating_add(1) < merged.lo || merged.hi.saturating_add(1) < old.lo;
             if !apart {
-                joined.lo = joined.lo.min(old.lo);
-                joined.hi = joined.hi.max(old.hi);
+                merged.lo = merged.lo.min(old.lo);
+                merged.hi = merged.hi.max(old.hi);
             }
             apart
         });
-        let at = self.0.partition_point(|old| old.lo < joined.lo);
-        self.0.insert(at, joined);
+        let at = self.0.partition_point(|old| old.lo < merged.lo);
+        self.0.insert(at, merged);
     }
 
-    /// What of `range` is in the set.
+    /// The sequences of `range` that are in the set.
     #[must_use]
     pub fn intersect(&self, range: SeqRange) -> Self {
         Self(
@@ -87,28 +93,28 @@ impl RangeSet {
         )
     }
 
-    /// What of the set is not in `other`.
+    /// The sequences of the set that are not in `other`.
     #[must_use]
     pub fn subtract(&self, other: &Self) -> Self {
-        let mut left = Vec::new();
+        let mut remaining = Vec::new();
         for own in &self.0 {
             let mut lo = Some(own.lo);
             for cut in other.0.iter().filter(|cut| cut.intersect(own).is_some()) {
-                let from = lo.expect("a cut that ends the range is the last that meets it");
+                let from = lo.expect("the loop ends at the cut that reaches the end of the range");
                 if let Some(end) = cut.lo.checked_sub(1) {
-                    left.extend(SeqRange::new(from, end));
+                    remaining.extend(SeqRange::new(from, end));
                 }
                 lo = cut.hi.checked_add(1).filter(|next| *next <= own.hi);
                 if lo.is_none() {
                     break;
                 }
             }
-            left.extend(lo.and_then(|lo| SeqRange::new(lo, own.hi)));
+            remaining.extend(lo.and_then(|lo| SeqRange::new(lo, own.hi)));
         }
-        Self(left)
+        Self(remaining)
     }
 
-    /// The end of the run of sequences that starts at `from`; `None` when `from` is missing.
+    /// The last sequence of the contiguous run that contains `from`; `None` if `from` is not in the set.
     #[must_use]
     pub fn contiguous_from(&self, from: Seq) -> Option<Seq> {
         self.0
@@ -138,7 +144,7 @@ impl IntoIterator for RangeSet {
     type Item = SeqRange;
     type IntoIter = std::vec::IntoIter<SeqRange>;
 
-    /// Ascending.
+    /// Iterates over the ranges, ascending.
     fn into_iter(self) -> Self::IntoIter {
         self.0.into_iter()
     }

@@ -2,61 +2,64 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-/// Microseconds since 1970-01-01T00:00:00Z.
+/// A point in time, in microseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
-/// A text that is no time.
+/// The error for a text that is not a time; holds at most 64 characters of the text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a time: {0:?}; write it as RFC 3339, for example 2026-11-20T09:00:00.021384Z")]
 pub struct ParseTimestampError(String);
 
 impl Timestamp {
+    /// Makes a time of microseconds since 1970, UTC.
     #[must_use]
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
     }
 
+    /// The time in microseconds since 1970, UTC.
     #[must_use]
     pub const fn as_micros(self) -> i64 {
         self.0
     }
 
-    /// The wall clock. Only the edge calls this; whatever decides takes the time as an argument.
+    /// Reads the wall clock. Only for the edge: code that makes decisions takes the time as an
+    /// argument.
     #[must_use]
     pub fn now() -> Self {
         Self(jiff::Timestamp::now().as_microsecond())
     }
 
-    /// The time `age` earlier.
+    /// The time that is `age` earlier; saturates.
     #[must_use]
     pub fn minus(self, age: Duration) -> Self {
         Self(self.0.saturating_sub(micros(age)))
     }
 
-    /// The time `delay` later.
+    /// The time that is `delay` later; saturates.
     #[must_use]
     pub fn plus(self, delay: Duration) -> Self {
         Self(self.0.saturating_add(micros(delay)))
     }
 
-    /// How long after `earlier` this is; zero when it is not after it.
+    /// The duration since `earlier`; zero if this time is not later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// The UTC day, `2026-11-20`.
+    /// The UTC date as text, `2026-11-20`.
     #[must_use]
     pub fn date(self) -> String {
         self.to_string()[..10].to_owned()
     }
 
-    /// The start of the UTC hour.
+    /// The start of the UTC hour that this time is in.
     #[must_use]
     pub const fn hour(self) -> Self {
-        const HOUR: i64 = 3_600_000_000;
-        Self(self.0.div_euclid(HOUR) * HOUR)
+        const HOUR_MICROS: i64 = 3_600_000_000;
+        Self(self.0.div_euclid(HOUR_MICROS) * HOUR_MICROS)
     }
 }
 
@@ -64,7 +67,7 @@ fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// RFC 3339 in UTC with six digits of fraction: `2026-11-20T09:00:00.021384Z`.
+/// Writes RFC 3339 in UTC with six digits of fraction: `2026-11-20T09:00:00.021384Z`.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = jiff::Timestamp::from_microsecond(self.0).unwrap_or(jiff::Timestamp::MIN);
@@ -72,16 +75,16 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// RFC 3339 with any offset; digits beyond microseconds are cut off. Years 1970 to 9999.
+/// Parses RFC 3339 with any offset; digits beyond microseconds are cut off. Years 1970 to 9999.
 impl FromStr for Timestamp {
     type Err = ParseTimestampError;
 
     fn from_str(text: &str) -> Result<Self, ParseTimestampError> {
-        let refuse = || ParseTimestampError(text.chars().take(64).collect());
-        let time: jiff::Timestamp = text.parse().map_err(|_| refuse())?;
+        let invalid = || ParseTimestampError(text.chars().take(64).collect());
+        let time: jiff::Timestamp = text.parse().map_err(|_| invalid())?;
         let micros = time.as_microsecond();
         if micros < 0 {
-            return Err(refuse());
+            return Err(invalid());
         }
         Ok(Self(micros))
     }

@@ -1,8 +1,8 @@
-//! What the hot tier is measured against: the same events, each by an XADD of its own with six
-//! fields, in pipelines of 100 over four connections. Prints its time as JSON.
+//! The baseline that the hot tier is measured against: the same events, each by an XADD of its own with
+//! six fields, in pipelines of 100 over four connections. Prints its time as JSON.
 //!
 //! Usage: `xadd_baseline --url redis://HOST:PORT --events FILE`; the file has one JSON object a
-//! line, as ingest takes it.
+//! line, in the format that ingest accepts.
 
 use std::{
     io::Write as _,
@@ -20,9 +20,9 @@ use tokio::task::JoinSet;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-const CONNECTIONS: usize = 4;
-const PIPELINE: usize = 100;
-const LIMIT: Duration = Duration::from_secs(60);
+const CONNECTION_COUNT: usize = 4;
+const COMMANDS_PER_PIPELINE: usize = 100;
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Deserialize)]
 struct Event {
@@ -50,20 +50,20 @@ async fn main() -> Result<()> {
     let events = Arc::new(events?);
     let client = Client::open(url.as_str())?;
     let seconds = write(&client, &events).await?.as_secs_f64();
-    let stored = stored(&client).await?;
+    let streams = stream_count(&client).await?;
     let count = events.len();
     writeln!(
         std::io::stdout(),
-        r#"{{"events":{count},"seconds":{seconds},"streams":{stored}}}"#
+        r#"{{"events":{count},"seconds":{seconds},"streams":{streams}}}"#
     )?;
     Ok(())
 }
 
 /// Writes all events; everything is parsed and connected before the clock starts.
 async fn write(client: &Client, events: &Arc<Vec<Event>>) -> Result<Duration> {
-    let config = AsyncConnectionConfig::new().set_response_timeout(Some(LIMIT));
+    let config = AsyncConnectionConfig::new().set_response_timeout(Some(RESPONSE_TIMEOUT));
     let mut connections = Vec::new();
-    for _ in 0..CONNECTIONS {
+    for _ in 0..CONNECTION_COUNT {
         let connection = client.get_multiplexed_async_connection_with_config(&config);
         connections.push(connection.await?);
     }
@@ -89,19 +89,19 @@ async fn write_some(
     next: Arc<AtomicUsize>,
 ) -> Result<()> {
     while let Some(chunk) = events
-        .chunks(PIPELINE)
+        .chunks(COMMANDS_PER_PIPELINE)
         .nth(next.fetch_add(1, Ordering::Relaxed))
     {
-        let mut pipeline = Pipeline::with_capacity(PIPELINE);
+        let mut pipeline = Pipeline::with_capacity(COMMANDS_PER_PIPELINE);
         for event in chunk {
-            add(&mut pipeline, event);
+            add_xadd(&mut pipeline, event);
         }
         pipeline.exec_async(&mut connection).await?;
     }
     Ok(())
 }
 
-fn add(pipeline: &mut Pipeline, event: &Event) {
+fn add_xadd(pipeline: &mut Pipeline, event: &Event) {
     let xadd = pipeline.cmd("XADD");
     xadd.arg(format!("events:{}", event.conversation_id))
         .arg("*");
@@ -118,7 +118,7 @@ fn add(pipeline: &mut Pipeline, event: &Event) {
 }
 
 /// How many streams there are now: one per conversation.
-async fn stored(client: &Client) -> Result<u64> {
+async fn stream_count(client: &Client) -> Result<u64> {
     let mut connection = client.get_multiplexed_async_connection().await?;
     Ok(redis::cmd("DBSIZE").query_async(&mut connection).await?)
 }

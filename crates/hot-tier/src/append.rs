@@ -1,8 +1,8 @@
-//! Appending: the packs of a drain and the cursor that covers them, in one transaction.
+//! Appends: the packs of a batch and the cursor that covers them, in one MULTI/EXEC transaction.
 //!
-//! Not in a script, though a script could compare and append at once: its language copies every pack
-//! in, hashes it, and copies it out again. A transaction that watches the guard says as well whether
-//! anybody else has moved the cursor since it was read.
+//! A transaction and not a Lua script, because Lua copies every pack in, hashes it, and copies it
+//! out again. WATCH on the guard gives the same compare-and-set: EXEC fails when another writer has
+//! moved the cursor since it was read.
 
 use event::{PartitionId, Seq};
 use redis::{AsyncCommands as _, ErrorKind, Pipeline, RedisError, ServerErrorKind};
@@ -14,13 +14,19 @@ use crate::{
     writer::{Appended, ConversationPack, HotWriter},
 };
 
-/// Members that one command sets, at most.
-const MAX_MEMBERS: usize = 1000;
+/// Sorted-set members that one ZADD sets. No reason for the number but to bound how long one command
+/// blocks the server.
+const MAX_MEMBERS_PER_COMMAND: usize = 1000;
 
 impl HotWriter {
-    /// Appends `packs`, which are all that the log has behind `expected_last` up to `last`, and
-    /// moves the cursor, both or neither. May be repeated after any error: when the first try
-    /// succeeded after all, the second finds a gap.
+    /// Appends `packs` and moves the cursor from `expected_last` to `last`, both or neither. `packs`
+    /// must be everything that the log has in that range.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`](crate::Error::Unavailable) and [`Error::Full`](crate::Error::Full) are
+    /// transient: retry with the same arguments. When the failed call was applied after all, the retry
+    /// returns [`Appended::Gap`]. [`Error::Refused`](crate::Error::Refused) is permanent; if a stream
+    /// refused its pack, the partition's cursor is deleted, so that the tier is filled again.
     pub async fn append(
         &self,
         partition: PartitionId,
@@ -29,35 +35,36 @@ impl HotWriter {
         packs: &[ConversationPack],
     ) -> Result<Appended> {
         let keys = Keys::of(partition);
-        let mut connection = self.own.take().await?;
+        let mut connection = self.exclusive.acquire().await?;
         let mut begin = redis::pipe();
         begin.cmd("WATCH").arg(keys.guard()).ignore();
         begin.hmget(keys.cursor(), &["epoch", "last"]);
-        let (at,): ([Option<String>; 2],) = begin.query_async(&mut connection).await?;
+        let (current,): ([Option<String>; 2],) = begin.query_async(&mut connection).await?;
         let expected = [keys.epoch().to_string(), expected_last.to_string()];
-        if at != expected.map(Some) {
+        if current != expected.map(Some) {
             return Ok(Appended::Gap);
         }
-        let done = transaction(keys, last, packs)
+        let replies = transaction(keys, last, packs)
             .query_async::<Option<Vec<redis::Value>>>(&mut connection)
             .await;
-        match done {
-            Ok(done) => {
-                self.own.give_back(connection);
-                Ok(done.map_or(Appended::Gap, |_| Appended::Ok))
+        match replies {
+            // EXEC replies nil when the guard has changed.
+            Ok(replies) => {
+                self.exclusive.release(connection);
+                Ok(replies.map_or(Appended::Gap, |_| Appended::Ok))
             }
             Err(error) => {
-                if was_partly_done(&error) {
-                    self.forget(keys).await?;
+                if was_partly_applied(&error) {
+                    self.delete_cursor(keys).await?;
                 }
                 Err(error.into())
             }
         }
     }
 
-    /// A stream that holds what it cannot hold refused its pack, and the cursor says that it is
-    /// there: the tier must be filled anew.
-    async fn forget(&self, keys: Keys) -> Result<()> {
+    /// Deletes the cursor after a stream refused its pack (it holds a later id, which it must not) while
+    /// the cursor moved past it: the partition must be filled again.
+    async fn delete_cursor(&self, keys: Keys) -> Result<()> {
         let mut connection = self.connection.clone();
         connection
             .del::<_, ()>(&[keys.cursor(), keys.guard()])
@@ -66,17 +73,18 @@ impl HotWriter {
     }
 }
 
-/// Everything that `packs` change, and the cursor.
+/// The transaction that appends `packs`, updates the indexes and moves the cursor to `last`.
 fn transaction(keys: Keys, last: Seq, packs: &[ConversationPack]) -> Pipeline {
     let mut pipe = redis::pipe();
     pipe.atomic();
     let (mut tails, mut heads) = (Vec::new(), Vec::new());
     let (mut events, mut bytes) = (0, 0);
-    for own in packs {
-        let Some(header) = Header::of(&own.pack) else {
+    for conversation_pack in packs {
+        let Some(header) = Header::of(&conversation_pack.pack) else {
             continue;
         };
-        let (member, encoded) = (member(&own.tenant, &own.conversation), own.pack.encode());
+        let member = member(&conversation_pack.tenant, &conversation_pack.conversation);
+        let encoded = conversation_pack.pack.encode();
         let entry = pipe.cmd("XADD").arg(keys.packs(&member));
         entry.arg(id(header.id)).arg("p").arg(&encoded[..]);
         entry.arg("n").arg(header.events);
@@ -89,10 +97,10 @@ fn transaction(keys: Keys, last: Seq, packs: &[ConversationPack]) -> Pipeline {
         heads.push((header.first_at.as_micros(), member.clone()));
         tails.push((header.id.0, member));
     }
-    for tails in tails.chunks(MAX_MEMBERS) {
+    for tails in tails.chunks(MAX_MEMBERS_PER_COMMAND) {
         pipe.zadd_multiple(keys.conversations(), tails).ignore();
     }
-    for heads in heads.chunks(MAX_MEMBERS) {
+    for heads in heads.chunks(MAX_MEMBERS_PER_COMMAND) {
         let only_new = pipe.cmd("ZADD").arg(keys.heads()).arg("NX");
         only_new.arg(heads).ignore();
     }
@@ -105,9 +113,9 @@ fn transaction(keys: Keys, last: Seq, packs: &[ConversationPack]) -> Pipeline {
     pipe
 }
 
-/// Whether the transaction ran and one of its commands was refused. One that was refused before it
-/// ran, as by a server that is full, has changed nothing.
-fn was_partly_done(error: &RedisError) -> bool {
+/// Whether the transaction ran and one of its commands failed. A transaction that is refused before
+/// it runs (EXECABORT, for example by a full server) has changed nothing.
+fn was_partly_applied(error: &RedisError) -> bool {
     let aborted = ErrorKind::Server(ServerErrorKind::ExecAbort);
     error.kind() != aborted && error.clone().into_server_errors().is_some()
 }

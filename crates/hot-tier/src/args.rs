@@ -1,9 +1,10 @@
-//! How a program is told where the hot tier is.
+//! Command-line arguments for the address of the hot tier.
 
+/// The flag for the hot tier's address.
 #[derive(Clone, Debug, clap::Args)]
 pub struct RedisArgs {
     /// The hot tier: Redis 7 or later, or Valkey.
-    // It may hold a password.
+    // Hidden from --help because the URL may hold a password.
     #[arg(
         long,
         env = "ISOTHERM_REDIS_URL",

@@ -1,4 +1,4 @@
-//! The connection: made when it is first used, made again by itself when it broke.
+//! Connections to the server: opened at first use, reopened after a failure.
 
 use std::{
     collections::HashMap,
@@ -13,15 +13,17 @@ use redis::{
 
 use crate::error::{Error, Result};
 
-const CONNECT_LIMIT: Duration = Duration::from_secs(2);
-const OLDEST_MAJOR: u32 = 7;
+/// No reason for the number but to bound how long a call to a dead server takes.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// The first Redis that runs scripts with `#!lua` flags.
+const MIN_REDIS_MAJOR: u32 = 7;
 
-/// A connection whose calls may take `limit`.
-pub(crate) fn connect(url: &str, limit: Duration) -> Result<ConnectionManager> {
+/// Opens a shared connection lazily; each of its calls may take up to `timeout`.
+pub(crate) fn connect(url: &str, timeout: Duration) -> Result<ConnectionManager> {
     let config = ConnectionManagerConfig::new()
-        .set_connection_timeout(Some(CONNECT_LIMIT))
-        .set_response_timeout(Some(limit))
-        // Our callers retry; this only decides how long one call holds them up.
+        .set_connection_timeout(Some(CONNECT_TIMEOUT))
+        .set_response_timeout(Some(timeout))
+        // Callers retry on their own; one retry here bounds how long a single call blocks them.
         .set_number_of_retries(1);
     Ok(ConnectionManager::new_lazy_with_config(
         client(url)?,
@@ -29,20 +31,20 @@ pub(crate) fn connect(url: &str, limit: Duration) -> Result<ConnectionManager> {
     )?)
 }
 
-/// Connections that one call has alone while it runs: a transaction watches keys for all of its
+/// A pool of connections that are not shared while in use, as WATCH needs: it applies to the whole
 /// connection. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct OwnConnections {
+pub(crate) struct ExclusiveConnections {
     client: Client,
     config: AsyncConnectionConfig,
     idle: Arc<Mutex<Vec<MultiplexedConnection>>>,
 }
 
-impl OwnConnections {
-    pub(crate) fn new(url: &str, limit: Duration) -> Result<Self> {
+impl ExclusiveConnections {
+    pub(crate) fn new(url: &str, timeout: Duration) -> Result<Self> {
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_LIMIT))
-            .set_response_timeout(Some(limit));
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(timeout));
         Ok(Self {
             client: client(url)?,
             config,
@@ -50,9 +52,9 @@ impl OwnConnections {
         })
     }
 
-    /// One that nobody else has. Give it back when everything went well, and drop it otherwise: what
-    /// it watches is forgotten with it.
-    pub(crate) async fn take(&self) -> Result<MultiplexedConnection> {
+    /// Takes an idle connection, or opens one. Release it after success and drop it otherwise, because
+    /// it may still watch keys.
+    pub(crate) async fn acquire(&self) -> Result<MultiplexedConnection> {
         let idle = self.idle().pop();
         match idle {
             Some(connection) => Ok(connection),
@@ -65,14 +67,14 @@ impl OwnConnections {
         }
     }
 
-    pub(crate) fn give_back(&self, connection: MultiplexedConnection) {
+    pub(crate) fn release(&self, connection: MultiplexedConnection) {
         self.idle().push(connection);
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<MultiplexedConnection>> {
         self.idle
             .lock()
-            .expect("nothing panics while it holds this")
+            .expect("nothing panics while it holds the lock")
     }
 }
 
@@ -81,9 +83,8 @@ fn client(url: &str) -> Result<Client> {
         .map_err(|error| Error::Setup(format!("the URL of the hot tier is not valid: {error}")))
 }
 
-/// Verifies that the server does not throw events away, and says what to set when it may.
-///
-/// Returns what should be set and need not be.
+/// Verifies the server's version and that it does not evict keys. Returns recommendations about
+/// settings that are not required.
 pub(crate) async fn check_server(mut connection: ConnectionManager) -> Result<Vec<String>> {
     let info: String = redis::cmd("INFO")
         .arg("server")
@@ -94,18 +95,18 @@ pub(crate) async fn check_server(mut connection: ConnectionManager) -> Result<Ve
         .find_map(|line| line.strip_prefix("redis_version:"))
         .unwrap_or("unknown");
     let major = version.split('.').next().and_then(|text| text.parse().ok());
-    if major.is_some_and(|major: u32| major < OLDEST_MAJOR) {
+    if major.is_some_and(|major: u32| major < MIN_REDIS_MAJOR) {
         return Err(Error::Setup(format!(
-            "the hot tier needs Redis {OLDEST_MAJOR} or Valkey, this is Redis {version}"
+            "the hot tier needs Redis {MIN_REDIS_MAJOR} or Valkey, this is Redis {version}"
         )));
     }
-    let asked = redis::cmd("CONFIG")
+    let config = redis::cmd("CONFIG")
         .arg("GET")
         .arg(&["maxmemory-policy", "appendonly"])
         .query_async::<HashMap<String, String>>(&mut connection)
         .await
         .map_err(Error::from);
-    match asked {
+    match config {
         Ok(config) => advice(&config),
         Err(Error::Refused(_)) => Ok(vec![
             "CONFIG GET is not allowed: make sure of maxmemory-policy noeviction and appendonly yes"
@@ -115,6 +116,7 @@ pub(crate) async fn check_server(mut connection: ConnectionManager) -> Result<Ve
     }
 }
 
+/// Recommendations about `config`, or an error when the server may evict keys.
 fn advice(config: &HashMap<String, String>) -> Result<Vec<String>> {
     let get = |name: &str| config.get(name).map_or("unknown", String::as_str);
     let policy = get("maxmemory-policy");
@@ -148,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_may_evict_is_refused_and_one_without_a_file_is_told() {
+    fn a_server_that_may_evict_is_refused_and_one_without_appendonly_gets_advice() {
         assert!(advice(&config("noeviction", "yes")).unwrap().is_empty());
         assert_eq!(advice(&config("noeviction", "no")).unwrap().len(), 1);
         let error = advice(&config("allkeys-lru", "yes")).unwrap_err();

@@ -1,4 +1,4 @@
-//! How far a partition is, and what it holds.
+//! The cursor of a partition: how far the log was copied, and what the tier holds.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use event::{Seq, Timestamp};
 
 use crate::error::{Error, Result};
 
-/// How far the hot tier is in one partition.
+/// The progress and size of one partition of the hot tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HotCursor {
     pub epoch: u16,
@@ -15,15 +15,15 @@ pub struct HotCursor {
     /// The smallest sequence from which the tier has everything, but for conversations with a
     /// higher floor of their own.
     pub floor: Seq,
-    /// Duplicates up to here are known and hidden.
+    /// Duplicates up to this sequence are known and filtered out.
     pub checked: Seq,
-    /// Events held.
+    /// Events that the tier holds.
     pub events: u64,
-    /// Bytes of the packs held.
+    /// Bytes of the packs that the tier holds.
     pub bytes: u64,
 }
 
-/// [`HotCursor`] and the age of the oldest event.
+/// A partition's cursor and the time of its oldest event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stats {
     pub cursor: HotCursor,
@@ -31,17 +31,18 @@ pub struct Stats {
     pub oldest_at: Option<Timestamp>,
 }
 
+/// A Redis hash as it was read.
 pub(crate) type Fields = HashMap<String, String>;
 
 impl HotCursor {
-    /// `None` when the hash is not there.
+    /// Parses the hash of `key`; `None` when it does not exist.
     pub(crate) fn parse(key: &str, fields: &Fields) -> Result<Option<Self>> {
         if fields.is_empty() {
             return Ok(None);
         }
         let number = |name: &'static str| -> Result<u64> {
             let text = fields.get(name).map_or("0", String::as_str);
-            // Counters never fall below zero; if one did, it would be no reason to stop reading.
+            // Counters never fall below zero; if one did, reading goes on with 0.
             let number: i64 = text.parse().map_err(|_| Error::shape(key, name))?;
             Ok(number.max(0).cast_unsigned())
         };
@@ -56,7 +57,7 @@ impl HotCursor {
     }
 }
 
-/// Scores are sequences or microseconds: whole numbers below 2^53.
+/// The integer that a sorted-set score holds: a sequence or microseconds, below 2^53, so exact.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

@@ -1,7 +1,7 @@
-//! One entry of a conversation's stream: a pack and what the scripts must know of it.
+//! One entry of a conversation's stream: a pack and the fields that the scripts read.
 //!
-//! Fields: `p` the pack, `n` its events, `f` and `r` when the log took its first and last event,
-//! `s` the sequence of its first event. The id is the position of its last event.
+//! Fields: `p` the pack, `n` its number of events, `f` and `r` the `received_at` of its first and last
+//! event in microseconds, `s` the sequence of its first event. The id is `seq-idx` of its last event.
 
 use bytes::Bytes;
 use event::{Seq, Timestamp};
@@ -13,7 +13,7 @@ use crate::{
     key::parse_id,
 };
 
-/// What is stored with a pack.
+/// The id and the fields that are stored with a pack.
 #[derive(Debug)]
 pub(crate) struct Header {
     pub(crate) id: (Seq, u16),
@@ -24,14 +24,14 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// `None` when the pack is empty.
+    /// The header of `pack`; `None` when it is empty.
     pub(crate) fn of(pack: &Pack) -> Option<Self> {
         let (first, last) = (pack.events.first()?, pack.events.last()?);
         let times = || pack.events.iter().map(|event| event.received_at);
         Some(Self {
             id: (last.seq, last.idx),
             first: first.seq,
-            // The log's clock may step back when its leader changes.
+            // Not simply the first and the last: the log's clock may step back when its leader changes.
             first_at: times().min()?,
             last_at: times().max()?,
             events: pack.events.len(),
@@ -39,7 +39,7 @@ impl Header {
     }
 }
 
-/// An entry as it was read.
+/// An entry as it was read, its pack not decoded yet.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) id: (Seq, u16),
@@ -47,20 +47,21 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// The encoded length of the pack.
     pub(crate) fn bytes(&self) -> usize {
         self.pack.len()
     }
 
-    /// The events, checksums not checked yet.
+    /// Decodes the events of the pack; checksums are not verified yet.
     pub(crate) fn events(self, key: &str) -> Result<Vec<PackedEvent>> {
         let pack = Pack::decode(self.pack).map_err(|error| Error::damaged(key, error))?;
         Ok(pack.events)
     }
 }
 
-/// The entries in an answer to XRANGE or XREVRANGE.
-pub(crate) fn parse_entries(key: &str, answer: Value) -> Result<Vec<Entry>> {
-    let Value::Array(entries) = answer else {
+/// Parses the reply to XRANGE or XREVRANGE.
+pub(crate) fn parse_entries(key: &str, reply: Value) -> Result<Vec<Entry>> {
+    let Value::Array(entries) = reply else {
         return Err(Error::shape(key, "entries"));
     };
     entries

@@ -1,5 +1,5 @@
-//! Names of keys, members and entry ids. All keys of a partition share one hash tag, so that a
-//! script may touch them together in a cluster.
+//! Names of keys, sorted-set members and entry ids. All keys of a partition share one hash tag, so
+//! that one script may access them together in a cluster.
 
 use event::{ConversationId, PartitionId, Seq, TenantId};
 
@@ -25,12 +25,13 @@ impl Keys {
         self.0.epoch
     }
 
-    /// Hash: how far the partition is, and what it holds.
+    /// Hash: the fields of [`HotCursor`](crate::HotCursor).
     pub(crate) fn cursor(self) -> String {
         self.name("cursor")
     }
 
-    /// String: changes whenever `last` of the cursor does, and only then. Who appends watches it.
+    /// String: changes whenever the cursor's `last` does, and only then. Appending transactions WATCH
+    /// it.
     pub(crate) fn guard(self) -> String {
         self.name("guard")
     }
@@ -40,12 +41,12 @@ impl Keys {
         self.name("convs")
     }
 
-    /// Sorted set: conversation → when the log took its oldest event here.
+    /// Sorted set: conversation → `received_at` of its oldest event in the tier, in microseconds.
     pub(crate) fn heads(self) -> String {
         self.name("heads")
     }
 
-    /// Sorted set: conversation → events here.
+    /// Sorted set: conversation → number of its events in the tier.
     pub(crate) fn sizes(self) -> String {
         self.name("sizes")
     }
@@ -60,27 +61,28 @@ impl Keys {
         self.name(&format!("c:{member}"))
     }
 
-    /// Set: positions of duplicates.
-    pub(crate) fn dropped(self, member: &str) -> String {
+    /// Set: `seq-idx` of the conversation's duplicates.
+    pub(crate) fn duplicates(self, member: &str) -> String {
         self.name(&format!("d:{member}"))
     }
 
-    /// What the names of all [`Self::packs`] begin with.
+    /// The prefix of all [`Self::packs`] keys.
     pub(crate) fn packs_prefix(self) -> String {
         self.name("c:")
     }
 
-    /// What the names of all [`Self::dropped`] begin with.
-    pub(crate) fn dropped_prefix(self) -> String {
+    /// The prefix of all [`Self::duplicates`] keys.
+    pub(crate) fn duplicates_prefix(self) -> String {
         self.name("d:")
     }
 }
 
-/// `<tenant>:<conversation>`. A tenant has no colon.
+/// The member and key suffix of a conversation: `<tenant>:<conversation>`. A tenant has no colon.
 pub(crate) fn member(tenant: &TenantId, conversation: &ConversationId) -> String {
     format!("{tenant}:{conversation}")
 }
 
+/// Parses what [`member`] made; `None` when it is something else.
 pub(crate) fn parse_member(member: &str) -> Option<(TenantId, ConversationId)> {
     let (tenant, conversation) = member.split_once(':')?;
     let tenant = TenantId::new(tenant).ok()?;
@@ -92,6 +94,7 @@ pub(crate) fn id((seq, idx): (Seq, u16)) -> String {
     format!("{seq}-{idx}")
 }
 
+/// Parses what [`id`] made; `None` when it is something else.
 pub(crate) fn parse_id(id: &str) -> Option<(Seq, u16)> {
     let (seq, idx) = id.split_once('-')?;
     Some((seq.parse().ok()?, idx.parse().ok()?))
@@ -104,15 +107,15 @@ mod tests {
     use super::{Keys, id, member, parse_id, parse_member};
 
     #[test]
-    fn names_are_as_the_format_says() {
+    fn key_names_are_as_documented() {
         let keys = Keys::of(PartitionId::first(7));
         assert_eq!(keys.cursor(), "{g1p07}:cursor");
         assert_eq!(keys.packs("acme:a/b"), "{g1p07}:c:acme:a/b");
-        assert_eq!(keys.dropped("acme:a/b"), "{g1p07}:d:acme:a/b");
+        assert_eq!(keys.duplicates("acme:a/b"), "{g1p07}:d:acme:a/b");
     }
 
     #[test]
-    fn members_and_ids_survive_their_text() {
+    fn members_and_ids_are_parsed_back() {
         let tenant = TenantId::new("acme").unwrap();
         let conversation = ConversationId::new("run:7@x").unwrap();
         let text = member(&tenant, &conversation);

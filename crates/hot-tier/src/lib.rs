@@ -1,12 +1,13 @@
-//! The hot tier: the newest hour in Redis (7 or later) or Valkey. The only crate that speaks to
-//! either.
+//! The hot tier: the newest hour of events in Redis (7 or later) or Valkey. The only crate that links
+//! `redis`.
 //!
-//! A partition's cursor lives beside its events and moves in the same transaction, from where it was:
-//! a writer that died, hangs or runs twice neither loses nor repeats an event. Redis is a cache;
-//! when it has lost a partition, [`HotWriter::cursor`] and [`HotReader::read`] say so by `None`.
+//! A partition's cursor is stored beside its events and moves in the same transaction, by
+//! compare-and-set: a writer that died, hangs or runs twice neither loses nor repeats an event. Redis
+//! is a cache; when it has lost a partition, [`HotWriter::cursor`] and [`HotReader::read`] return
+//! `None`.
 //!
-//! Invariant: everything from a conversation's floor to the cursor's `last` is in the tier. What
-//! is below the floor is not returned, even while it is still there.
+//! Invariant: everything from a conversation's floor to the cursor's `last` is in the tier. Events below
+//! the floor are not returned, even while they are still stored.
 
 mod append;
 mod args;
@@ -29,4 +30,4 @@ pub use page::{Bounds, Order};
 pub use reader::{HotRead, HotReader};
 pub use scan::HotScan;
 pub use trim::{Limits, Trimmed};
-pub use writer::{Appended, ConversationPack, Dropped, HotWriter, Marked};
+pub use writer::{Appended, ConversationPack, DuplicateEvent, HotWriter, Marked};

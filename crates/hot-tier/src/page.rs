@@ -1,7 +1,7 @@
-//! Which events of the entries that were read belong to the answer. Pure.
+//! Selection of the rows of a read from the entries that were fetched. Pure.
 //!
-//! An entry's id is the position of its last event, so the first entry at or behind `before` may
-//! still hold events that are wanted, and the first behind `after` some that are not.
+//! An entry's id is the offset of its last event, so the first entry at or behind `before` may still
+//! hold events within the bounds, and the first behind `after` some outside.
 
 use std::collections::HashSet;
 
@@ -14,13 +14,15 @@ use crate::{
     key::parse_id,
 };
 
-/// Which part of a conversation: positions within the partition, both exclusive.
+/// The part of a conversation to read: `(seq, idx)` offsets within the partition, both exclusive;
+/// `None` is unbounded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bounds {
     pub after: Option<(Seq, u16)>,
     pub before: Option<(Seq, u16)>,
 }
 
+/// The order of the rows of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Oldest first.
@@ -29,16 +31,17 @@ pub enum Order {
     Descending,
 }
 
-/// The positions of duplicates.
-pub(crate) type Dropped = HashSet<(Seq, u16)>;
+/// The offsets of a conversation's duplicates.
+pub(crate) type Duplicates = HashSet<(Seq, u16)>;
 
-pub(crate) fn parse_dropped(positions: &[String]) -> Dropped {
-    positions.iter().filter_map(|text| parse_id(text)).collect()
+/// Parses the members of a set of duplicates; malformed ones are skipped.
+pub(crate) fn parse_duplicates(members: &[String]) -> Duplicates {
+    members.iter().filter_map(|text| parse_id(text)).collect()
 }
 
-/// What is being read.
+/// The conversation, bounds, order and most rows of one read.
 #[derive(Debug)]
-pub(crate) struct Wanted<'a> {
+pub(crate) struct ReadRequest<'a> {
     pub(crate) partition: PartitionId,
     pub(crate) tenant: &'a TenantId,
     pub(crate) conversation: &'a ConversationId,
@@ -47,74 +50,76 @@ pub(crate) struct Wanted<'a> {
     pub(crate) limit: usize,
 }
 
-/// What a page was read with.
+/// The range in which the tier had all events of a conversation at the time of a page: from `floor`
+/// to the cursor's `last`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Frontier {
+pub(crate) struct CompleteRange {
     pub(crate) cursor: HotCursor,
-    /// Of the conversation.
+    /// The conversation's floor.
     pub(crate) floor: Seq,
 }
 
-/// The rows so far.
+/// Collects the rows of a read from its entries.
 #[derive(Debug)]
-pub(crate) struct Rows<'a> {
-    wanted: &'a Wanted<'a>,
-    frontier: Frontier,
+pub(crate) struct RowCollector<'a> {
+    request: &'a ReadRequest<'a>,
+    range: CompleteRange,
     key: &'a str,
     pub(crate) rows: Vec<StoredEvent>,
-    /// Everything that is wanted has been seen.
+    /// No further entry can add a row.
     pub(crate) done: bool,
 }
 
-impl<'a> Rows<'a> {
-    pub(crate) fn new(wanted: &'a Wanted<'a>, frontier: Frontier, key: &'a str) -> Self {
+impl<'a> RowCollector<'a> {
+    /// A collector of the entries under `key`.
+    pub(crate) fn new(request: &'a ReadRequest<'a>, range: CompleteRange, key: &'a str) -> Self {
         Self {
-            wanted,
-            frontier,
+            request,
+            range,
             key,
             rows: Vec::new(),
-            done: wanted.limit == 0,
+            done: request.limit == 0,
         }
     }
 
-    /// How many are still wanted.
-    pub(crate) fn missing(&self) -> usize {
-        self.wanted.limit - self.rows.len()
+    /// The number of rows left up to the limit.
+    pub(crate) fn remaining(&self) -> usize {
+        self.request.limit - self.rows.len()
     }
 
-    /// Takes what is wanted of `entry`; entries come in the order of the answer.
-    pub(crate) fn take(&mut self, entry: Entry, dropped: &Dropped) -> Result<()> {
+    /// Adds the rows of `entry`; entries must come in the order of the request.
+    pub(crate) fn add(&mut self, entry: Entry, duplicates: &Duplicates) -> Result<()> {
         if self.done {
             return Ok(());
         }
         let mut events = entry.events(self.key)?;
-        if self.wanted.order == Order::Descending {
+        if self.request.order == Order::Descending {
             events.reverse();
         }
         for event in events {
-            let place = (event.seq, event.idx);
-            if self.beyond(place) {
+            let offset = (event.seq, event.idx);
+            if self.is_past_end(offset) {
                 self.done = true;
                 break;
             }
-            if self.before_start(place) || dropped.contains(&place) {
+            if self.is_before_start(offset) || duplicates.contains(&offset) {
                 continue;
             }
             let decoded = event
                 .encoded
-                .decode(self.wanted.tenant)
+                .decode(self.request.tenant)
                 .map_err(|error| Error::damaged(self.key, error))?;
-            if decoded.conversation_id != *self.wanted.conversation {
+            if decoded.conversation_id != *self.request.conversation {
                 return Err(Error::shape(self.key, "conversation_id"));
             }
             self.rows.push(StoredEvent {
                 event: decoded,
-                position: Position::new(self.wanted.partition, event.seq, event.idx),
+                position: Position::new(self.request.partition, event.seq, event.idx),
                 received_at: event.received_at,
                 crc32c: event.encoded.crc32c,
                 sample_rate: 1.0,
             });
-            if self.rows.len() == self.wanted.limit {
+            if self.rows.len() == self.request.limit {
                 self.done = true;
                 break;
             }
@@ -122,27 +127,27 @@ impl<'a> Rows<'a> {
         Ok(())
     }
 
-    /// Older than what is wanted, or not promised to be whole.
-    fn too_old(&self, place: (Seq, u16)) -> bool {
-        place.0 < self.frontier.floor || self.wanted.bounds.after.is_some_and(|a| place <= a)
+    /// Returns whether the offset is at or below `after`, or below the floor.
+    fn is_too_old(&self, offset: (Seq, u16)) -> bool {
+        offset.0 < self.range.floor || self.request.bounds.after.is_some_and(|a| offset <= a)
     }
 
-    /// Newer than what is wanted, or than the cursor that the answer speaks of.
-    fn too_new(&self, place: (Seq, u16)) -> bool {
-        place.0 > self.frontier.cursor.last || self.wanted.bounds.before.is_some_and(|b| place >= b)
+    /// Returns whether the offset is at or above `before`, or above the cursor of the range.
+    fn is_too_new(&self, offset: (Seq, u16)) -> bool {
+        offset.0 > self.range.cursor.last || self.request.bounds.before.is_some_and(|b| offset >= b)
     }
 
-    fn beyond(&self, place: (Seq, u16)) -> bool {
-        match self.wanted.order {
-            Order::Ascending => self.too_new(place),
-            Order::Descending => self.too_old(place),
+    fn is_past_end(&self, offset: (Seq, u16)) -> bool {
+        match self.request.order {
+            Order::Ascending => self.is_too_new(offset),
+            Order::Descending => self.is_too_old(offset),
         }
     }
 
-    fn before_start(&self, place: (Seq, u16)) -> bool {
-        match self.wanted.order {
-            Order::Ascending => self.too_old(place),
-            Order::Descending => self.too_new(place),
+    fn is_before_start(&self, offset: (Seq, u16)) -> bool {
+        match self.request.order {
+            Order::Ascending => self.is_too_old(offset),
+            Order::Descending => self.is_too_new(offset),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Reading one conversation: rows, and up to where they are all there is, in one round trip.
+//! Reads of one conversation: rows, and the range in which they are complete. One round trip per page.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -11,28 +11,29 @@ use crate::{
     entry::{Entry, parse_entries},
     error::Result,
     key::{Keys, id, member},
-    page::{Bounds, Dropped, Frontier, Order, Rows, Wanted, parse_dropped},
+    page::{Bounds, CompleteRange, Duplicates, Order, ReadRequest, RowCollector, parse_duplicates},
 };
 
-/// A query has other places to look; it does not wait for long.
-const LIMIT: Duration = Duration::from_secs(2);
-/// Entries of the first page. Most conversations have several events in each.
-const FIRST_PAGE: usize = 32;
-const MAX_PAGE: usize = 1024;
+/// Short, because a query can read the same events from the log.
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
+/// Most entries of the first page. Few, because most conversations have several events in each entry.
+const FIRST_PAGE_ENTRIES: usize = 32;
+/// Most entries of a later page. No reason for the number but to bound memory.
+const MAX_PAGE_ENTRIES: usize = 1024;
 
-/// Rows of one conversation, in the order asked for.
+/// Rows of one conversation, in the requested order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HotRead {
     pub rows: Vec<StoredEvent>,
-    /// The tier has everything of the conversation from here ...
+    /// The first sequence from which the tier has everything of the conversation.
     pub floor: Seq,
-    /// ... to here.
+    /// The last sequence up to which the tier has everything of the conversation.
     pub last: Seq,
-    /// Up to here no row is a duplicate.
+    /// The sequence up to which no row is a duplicate.
     pub checked: Seq,
 }
 
-/// The reading side. Cheap to clone.
+/// A client that reads from the hot tier. Cheap to clone.
 #[derive(Clone)]
 pub struct HotReader {
     pub(crate) connection: ConnectionManager,
@@ -44,32 +45,42 @@ impl std::fmt::Debug for HotReader {
     }
 }
 
-/// What one round trip gave.
+/// The result of one round trip.
 struct Page {
-    frontier: Frontier,
-    dropped: Dropped,
+    range: CompleteRange,
+    duplicates: Duplicates,
     entries: Vec<Entry>,
-    /// There may be more behind it.
+    /// It has as many entries as were requested: there may be more behind it.
     full: bool,
 }
 
 impl HotReader {
-    /// Does not wait for the server: the first call does.
+    /// Creates a client for the server at `url`. The connection is opened by the first call.
+    ///
+    /// # Errors
+    /// [`Error::Setup`](crate::Error::Setup) when `url` is not valid.
     pub async fn connect(url: &str) -> Result<Self> {
-        let connection = connection::connect(url, LIMIT)?;
+        let connection = connection::connect(url, READ_TIMEOUT)?;
         Ok(Self { connection })
     }
 
-    /// Whether the server answers.
+    /// Checks that the server answers.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`](crate::Error::Unavailable) while it does not: retry.
     pub async fn ping(&self) -> Result<()> {
         let mut connection = self.connection.clone();
         redis::cmd("PING").exec_async(&mut connection).await?;
         Ok(())
     }
 
-    /// Up to `limit` rows of a conversation within `bounds`, without those that are known to be
-    /// duplicates; `None` when the tier knows nothing of the partition (it was lost, or nothing
-    /// was written yet). Fewer rows than `limit` are all that the tier has within the bounds.
+    /// Reads up to `limit` rows of a conversation within `bounds`, without known duplicates. Returns
+    /// `None` when the tier has no cursor for the partition (it was lost, or nothing was written yet).
+    /// When there are fewer rows than `limit`, they are all that the tier has within the bounds.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`](crate::Error::Unavailable) is transient: retry, or read from the log.
+    /// [`Error::Damaged`](crate::Error::Damaged) is permanent: read from another tier.
     pub async fn read(
         &self,
         partition: PartitionId,
@@ -79,7 +90,7 @@ impl HotReader {
         order: Order,
         limit: usize,
     ) -> Result<Option<HotRead>> {
-        let wanted = Wanted {
+        let request = ReadRequest {
             partition,
             tenant,
             conversation,
@@ -88,89 +99,92 @@ impl HotReader {
             limit,
         };
         loop {
-            match self.read_once(&wanted).await? {
-                Outcome::Read(read) => return Ok(Some(read)),
-                Outcome::NoCursor => return Ok(None),
-                // Trims are seconds apart, so this does not go on.
-                Outcome::Moved => {}
+            match self.read_once(&request).await? {
+                ReadAttempt::Complete(read) => return Ok(Some(read)),
+                ReadAttempt::NoCursor => return Ok(None),
+                // Trims are seconds apart, so this loop ends.
+                ReadAttempt::FloorRaised => {}
             }
         }
     }
 
-    /// Which of `places`, all of one conversation, are known to be duplicates.
+    /// Returns those of `offsets`, all of one conversation, that are known to be duplicates.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`](crate::Error::Unavailable) is transient: retry.
     pub async fn duplicates(
         &self,
         partition: PartitionId,
         tenant: &TenantId,
         conversation: &ConversationId,
-        places: &[(Seq, u16)],
+        offsets: &[(Seq, u16)],
     ) -> Result<HashSet<(Seq, u16)>> {
-        let key = Keys::of(partition).dropped(&member(tenant, conversation));
-        let ids: Vec<String> = places.iter().map(|place| id(*place)).collect();
+        let key = Keys::of(partition).duplicates(&member(tenant, conversation));
+        let ids: Vec<String> = offsets.iter().map(|offset| id(*offset)).collect();
         let known: Vec<bool> = self.connection.clone().smismember(&key, &ids).await?;
-        let of_known = places.iter().zip(known).filter(|(_, known)| *known);
-        Ok(of_known.map(|(place, _)| *place).collect())
+        let duplicates = offsets.iter().zip(known).filter(|(_, known)| *known);
+        Ok(duplicates.map(|(offset, _)| *offset).collect())
     }
 
-    async fn read_once(&self, wanted: &Wanted<'_>) -> Result<Outcome> {
-        let member = member(wanted.tenant, wanted.conversation);
-        let key = Keys::of(wanted.partition).packs(&member);
-        let mut count = wanted.limit.clamp(1, FIRST_PAGE);
-        let Some(page) = self.page(wanted, &member, None, count).await? else {
-            return Ok(Outcome::NoCursor);
+    async fn read_once(&self, request: &ReadRequest<'_>) -> Result<ReadAttempt> {
+        let member = member(request.tenant, request.conversation);
+        let key = Keys::of(request.partition).packs(&member);
+        let mut count = request.limit.clamp(1, FIRST_PAGE_ENTRIES);
+        let Some(page) = self.page(request, &member, None, count).await? else {
+            return Ok(ReadAttempt::NoCursor);
         };
-        let frontier = page.frontier;
-        let mut rows = Rows::new(wanted, frontier, &key);
+        let range = page.range;
+        let mut collector = RowCollector::new(request, range, &key);
         let mut page = Some(page);
-        let mut seen = 0;
+        let mut entries_read = 0;
         while let Some(Page {
-            dropped,
+            duplicates,
             entries,
             full,
             ..
         }) = page.take()
         {
-            seen += entries.len();
-            let edge = entries.last().map(|entry| entry.id);
+            entries_read += entries.len();
+            let last_id = entries.last().map(|entry| entry.id);
             for entry in entries {
-                rows.take(entry, &dropped)?;
+                collector.add(entry, &duplicates)?;
             }
-            if rows.done || !full {
+            if collector.done || !full {
                 break;
             }
-            let per_entry = (rows.rows.len() / seen.max(1)).max(1);
-            count = (rows.missing() / per_entry + 1).clamp(1, MAX_PAGE);
-            let next = self.page(wanted, &member, edge, count).await?;
-            let Some(next) = next.filter(|next| next.frontier.floor == frontier.floor) else {
-                return Ok(Outcome::Moved);
+            let rows_per_entry = (collector.rows.len() / entries_read.max(1)).max(1);
+            count = (collector.remaining() / rows_per_entry + 1).clamp(1, MAX_PAGE_ENTRIES);
+            let next = self.page(request, &member, last_id, count).await?;
+            let Some(next) = next.filter(|next| next.range.floor == range.floor) else {
+                return Ok(ReadAttempt::FloorRaised);
             };
             page = Some(next);
         }
-        Ok(Outcome::Read(HotRead {
-            rows: rows.rows,
-            floor: frontier.floor,
-            last: frontier.cursor.last,
-            checked: frontier.cursor.checked,
+        Ok(ReadAttempt::Complete(HotRead {
+            rows: collector.rows,
+            floor: range.floor,
+            last: range.cursor.last,
+            checked: range.cursor.checked,
         }))
     }
 
-    /// The next `count` entries behind `edge`, with what is needed to judge them, in one
-    /// transaction.
+    /// Reads the next `count` entries behind the entry `behind`, with the cursor, the floor and the
+    /// duplicates, in one transaction.
     async fn page(
         &self,
-        wanted: &Wanted<'_>,
+        request: &ReadRequest<'_>,
         member: &str,
-        edge: Option<(Seq, u16)>,
+        behind: Option<(Seq, u16)>,
         count: usize,
     ) -> Result<Option<Page>> {
-        let keys = Keys::of(wanted.partition);
+        let keys = Keys::of(request.partition);
         let (cursor_key, key) = (keys.cursor(), keys.packs(member));
         let mut pipe = redis::pipe();
         pipe.atomic().hgetall(&cursor_key);
         pipe.zscore(keys.floors(), member);
-        pipe.smembers(keys.dropped(member));
-        ask_entries(&mut pipe, &key, wanted, edge, count);
-        let (fields, own_floor, dropped, across, entries): (
+        pipe.smembers(keys.duplicates(member));
+        add_entry_commands(&mut pipe, &key, request, behind, count);
+        let (fields, own_floor, duplicates, straddling, entries): (
             Fields,
             Option<f64>,
             Vec<String>,
@@ -180,59 +194,60 @@ impl HotReader {
         let Some(cursor) = HotCursor::parse(&cursor_key, &fields)? else {
             return Ok(None);
         };
-        if cursor.epoch != wanted.partition.epoch {
+        if cursor.epoch != request.partition.epoch {
             return Ok(None);
         }
-        let behind = parse_entries(&key, entries)?;
-        let full = behind.len() == count;
-        let mut entries = parse_entries(&key, across)?;
-        entries.extend(behind);
+        let page_entries = parse_entries(&key, entries)?;
+        let full = page_entries.len() == count;
+        let mut entries = parse_entries(&key, straddling)?;
+        entries.extend(page_entries);
         let floor = own_floor.map_or(0, from_score).max(cursor.floor);
         Ok(Some(Page {
-            frontier: Frontier { cursor, floor },
-            dropped: parse_dropped(&dropped),
+            range: CompleteRange { cursor, floor },
+            duplicates: parse_duplicates(&duplicates),
             entries,
             full,
         }))
     }
 }
 
-enum Outcome {
-    Read(HotRead),
+/// The result of one attempt to read all pages of a request.
+enum ReadAttempt {
+    Complete(HotRead),
     NoCursor,
-    /// The floor rose between two pages: what was read does not fit together.
-    Moved,
+    /// The floor was raised between two pages, so they do not form one range: read again.
+    FloorRaised,
 }
 
-/// Two questions: the entry that lies across the upper bound (of a descending read), and the page.
-fn ask_entries(
+/// Adds two commands: the entry that straddles the upper bound of a descending read (an empty range
+/// otherwise), and the page itself.
+fn add_entry_commands(
     pipe: &mut Pipeline,
     key: &str,
-    wanted: &Wanted<'_>,
-    edge: Option<(Seq, u16)>,
+    request: &ReadRequest<'_>,
+    behind: Option<(Seq, u16)>,
     count: usize,
 ) {
-    let exclusive = |place: (Seq, u16)| format!("({}", id(place));
-    match wanted.order {
+    let exclusive = |offset: (Seq, u16)| format!("({}", id(offset));
+    match request.order {
         Order::Ascending => {
-            let from = edge
-                .or(wanted.bounds.after)
+            let from = behind
+                .or(request.bounds.after)
                 .map_or("-".to_owned(), exclusive);
             pipe.xrange_count(key, "+", "-", 1);
             pipe.xrange_count(key, from, "+", count);
         }
         Order::Descending => {
-            let before = wanted.bounds.before;
-            let across = before.filter(|_| edge.is_none());
-            let across = across.map_or(("+".to_owned(), "-"), |place| (id(place), "+"));
-            pipe.xrange_count(key, across.0, across.1, 1);
-            // Nothing lies before the first id of all, and a server refuses to be asked for it; no
-            // entry has that id itself.
-            let below = |place| match place {
-                (0, 0) => id(place),
-                place => exclusive(place),
+            let before = request.bounds.before;
+            let straddled = before.filter(|_| behind.is_none());
+            let (low, high) = straddled.map_or(("+".to_owned(), "-"), |offset| (id(offset), "+"));
+            pipe.xrange_count(key, low, high, 1);
+            // The server refuses the range below 0-0; no entry has that id, so it may be included.
+            let below = |offset| match offset {
+                (0, 0) => id(offset),
+                offset => exclusive(offset),
             };
-            let from = edge.or(before).map_or("+".to_owned(), below);
+            let from = behind.or(before).map_or("+".to_owned(), below);
             pipe.xrevrange_count(key, from, "-", count);
         }
     }

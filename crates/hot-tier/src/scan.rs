@@ -1,4 +1,4 @@
-//! Reading a whole partition: for SQL and rollups.
+//! Reads of a whole partition, for SQL and rollups.
 
 use std::collections::HashMap;
 
@@ -10,32 +10,40 @@ use crate::{
     entry::{Entry, parse_entries},
     error::{Error, Result},
     key::{Keys, parse_member},
-    page::{Bounds, Dropped, Frontier, Order, Rows, Wanted, parse_dropped},
+    page::{Bounds, CompleteRange, Duplicates, Order, ReadRequest, RowCollector, parse_duplicates},
     reader::HotReader,
 };
 
-/// Conversations asked for in one round trip.
-const AT_ONCE: usize = 256;
+/// Conversations read in one round trip. No reason for the number but to bound the size of a reply.
+const CONVERSATIONS_PER_ROUND_TRIP: usize = 256;
 
-/// Rows of every conversation of a partition, in the order of the log.
+/// Rows of every conversation of a partition, in the order of the log: everything from `floor` to
+/// `last`, except for the conversations in `raised`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HotScan {
     pub rows: Vec<StoredEvent>,
-    /// The rows are everything from here ...
+    /// The first sequence of the range.
     pub floor: Seq,
-    /// ... to here, ...
+    /// The last sequence of the range.
     pub last: Seq,
-    /// Up to here no row is a duplicate.
+    /// The sequence up to which no row is a duplicate.
     pub checked: Seq,
-    /// ... but for these conversations, which have floors of their own above `floor`.
+    /// The conversations that are complete only from a higher floor of their own.
     pub raised: Vec<(TenantId, ConversationId, Seq)>,
 }
 
-/// The entries of one conversation, and the duplicates among them.
-type Found = (String, Vec<Entry>, Dropped);
+/// The entries of one conversation, and its duplicates.
+struct ConversationEntries {
+    member: String,
+    entries: Vec<Entry>,
+    duplicates: Duplicates,
+}
 
 impl HotReader {
-    /// The conversations with something in the tier.
+    /// Lists the conversations of a partition that have events in the tier.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] is transient: retry.
     pub async fn conversations(
         &self,
         partition: PartitionId,
@@ -48,10 +56,12 @@ impl HotReader {
             .collect())
     }
 
-    /// Every row behind `after`; `None` when the tier knows nothing of the partition.
+    /// Reads every row behind the sequence `after`; `None` when the tier has no cursor for the
+    /// partition.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] when the packs are more than `max_bytes`.
+    /// [`Error::TooLarge`] when the packs have more than `max_bytes` bytes. [`Error::Unavailable`] is
+    /// transient: retry. [`Error::Damaged`] is permanent: read from another tier.
     pub async fn read_all(
         &self,
         partition: PartitionId,
@@ -59,23 +69,24 @@ impl HotReader {
         max_bytes: usize,
     ) -> Result<Option<HotScan>> {
         let keys = Keys::of(partition);
-        // First how far, then the rows, then from where: whatever is trimmed or written meanwhile,
-        // the rows between the two are whole.
-        let Some(start) = self.cursor(partition).await? else {
+        // The cursor before the rows and the floors after them: whatever is written or trimmed
+        // meanwhile, the rows between the two are complete.
+        let Some(cursor) = self.cursor(partition).await? else {
             return Ok(None);
         };
-        let found = self.entries_behind(keys, after, max_bytes).await?;
+        let conversations = self.entries_behind(keys, after, max_bytes).await?;
         let Some((floor, raised)) = self.floors(partition, after).await? else {
             return Ok(None);
         };
         let mut rows = Vec::new();
-        for (member, entries, dropped) in found {
-            let own = raised.get(&member).copied().unwrap_or(floor).max(floor);
-            let frontier = Frontier {
-                cursor: start,
-                floor: own.max(after.saturating_add(1)),
+        for conversation in conversations {
+            let own_floor = raised.get(&conversation.member).copied();
+            let own_floor = own_floor.unwrap_or(floor).max(floor);
+            let range = CompleteRange {
+                cursor,
+                floor: own_floor.max(after.saturating_add(1)),
             };
-            rows.extend(decode(partition, &member, frontier, entries, &dropped)?);
+            rows.extend(decode(partition, range, conversation)?);
         }
         rows.sort_unstable_by_key(|row| row.position);
         let raised = raised.into_iter().filter_map(|(member, floor)| {
@@ -85,13 +96,16 @@ impl HotReader {
         Ok(Some(HotScan {
             rows,
             floor: floor.max(after.saturating_add(1)),
-            last: start.last,
-            checked: start.checked,
+            last: cursor.last,
+            checked: cursor.checked,
             raised: raised.collect(),
         }))
     }
 
-    /// How far the partition is; `None` when the tier knows nothing of this epoch of it.
+    /// Reads the partition's cursor; `None` when the tier has none for this epoch.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] is transient: retry. [`Error::Damaged`] when a field is not a number.
     pub async fn cursor(&self, partition: PartitionId) -> Result<Option<HotCursor>> {
         let key = Keys::of(partition).cursor();
         let fields: Fields = self.connection.clone().hgetall(&key).await?;
@@ -99,7 +113,7 @@ impl HotReader {
         Ok(cursor.filter(|cursor| cursor.epoch == partition.epoch))
     }
 
-    /// The partition's floor and the higher ones of conversations, as they are now.
+    /// Reads the partition's floor, and the conversations' own floors that are above it and `after`.
     async fn floors(
         &self,
         partition: PartitionId,
@@ -120,61 +134,69 @@ impl HotReader {
         let Some(cursor) = cursor.filter(|cursor| cursor.epoch == partition.epoch) else {
             return Ok(None);
         };
-        let own = floors
+        let raised = floors
             .into_iter()
             .map(|(member, floor)| (member, from_score(floor)))
             .filter(|(_, floor)| *floor > cursor.floor);
-        Ok(Some((cursor.floor, own.collect())))
+        Ok(Some((cursor.floor, raised.collect())))
     }
 
-    async fn entries_behind(&self, keys: Keys, after: Seq, max: usize) -> Result<Vec<Found>> {
+    /// Reads all entries behind the sequence `after`, at most `max_bytes` of packs.
+    async fn entries_behind(
+        &self,
+        keys: Keys,
+        after: Seq,
+        max_bytes: usize,
+    ) -> Result<Vec<ConversationEntries>> {
         let above = format!("({after}");
-        let conversations = keys.conversations();
         let mut connection = self.connection.clone();
         let members: Vec<String> = connection
-            .zrangebyscore(conversations, above, "+inf")
+            .zrangebyscore(keys.conversations(), above, "+inf")
             .await?;
         let from = format!("{}-0", after.saturating_add(1));
-        let (mut found, mut bytes) = (Vec::new(), 0);
-        for members in members.chunks(AT_ONCE) {
+        let (mut conversations, mut bytes) = (Vec::new(), 0);
+        for members in members.chunks(CONVERSATIONS_PER_ROUND_TRIP) {
             let mut pipe = redis::pipe();
             pipe.atomic();
             for member in members {
                 pipe.xrange(keys.packs(member), &from, "+");
-                pipe.smembers(keys.dropped(member));
+                pipe.smembers(keys.duplicates(member));
             }
-            let answer: Vec<Value> = pipe.query_async(&mut connection).await?;
-            let mut answer = answer.into_iter();
+            let replies: Vec<Value> = pipe.query_async(&mut connection).await?;
+            let mut replies = replies.into_iter();
             for member in members {
-                let (Some(entries), Some(dropped)) = (answer.next(), answer.next()) else {
+                let (Some(entries), Some(duplicates)) = (replies.next(), replies.next()) else {
                     return Err(Error::shape(&keys.packs(member), "entries"));
                 };
                 let entries = parse_entries(&keys.packs(member), entries)?;
                 bytes += entries.iter().map(Entry::bytes).sum::<usize>();
-                let dropped: Vec<String> =
-                    redis::from_redis_value(dropped).map_err(redis::RedisError::from)?;
-                found.push((member.clone(), entries, parse_dropped(&dropped)));
+                let duplicates: Vec<String> =
+                    redis::from_redis_value(duplicates).map_err(redis::RedisError::from)?;
+                conversations.push(ConversationEntries {
+                    member: member.clone(),
+                    entries,
+                    duplicates: parse_duplicates(&duplicates),
+                });
             }
-            if bytes > max {
-                return Err(Error::TooLarge(max));
+            if bytes > max_bytes {
+                return Err(Error::TooLarge(max_bytes));
             }
         }
-        Ok(found)
+        Ok(conversations)
     }
 }
 
+/// The rows of one conversation within `range`.
 fn decode(
     partition: PartitionId,
-    member: &str,
-    frontier: Frontier,
-    entries: Vec<Entry>,
-    dropped: &Dropped,
+    range: CompleteRange,
+    stored: ConversationEntries,
 ) -> Result<Vec<StoredEvent>> {
-    let key = Keys::of(partition).packs(member);
-    let Some((tenant, conversation)) = parse_member(member) else {
+    let key = Keys::of(partition).packs(&stored.member);
+    let Some((tenant, conversation)) = parse_member(&stored.member) else {
         return Err(Error::shape(&key, "name"));
     };
-    let wanted = Wanted {
+    let request = ReadRequest {
         partition,
         tenant: &tenant,
         conversation: &conversation,
@@ -182,9 +204,9 @@ fn decode(
         order: Order::Ascending,
         limit: usize::MAX,
     };
-    let mut rows = Rows::new(&wanted, frontier, &key);
-    for entry in entries {
-        rows.take(entry, dropped)?;
+    let mut collector = RowCollector::new(&request, range, &key);
+    for entry in stored.entries {
+        collector.add(entry, &stored.duplicates)?;
     }
-    Ok(rows.rows)
+    Ok(collector.rows)
 }

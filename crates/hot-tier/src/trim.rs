@@ -1,4 +1,4 @@
-//! Trimming: per conversation from the oldest entry on, never above what is sealed elsewhere.
+//! Trims conversations from their oldest entry on, never above what is sealed in the warm tier.
 
 use event::{ConversationId, PartitionId, Seq, TenantId, Timestamp};
 
@@ -9,27 +9,33 @@ use crate::{
     writer::HotWriter,
 };
 
-/// What a conversation may keep. An entry goes when all of its events may.
+/// Limits on what a conversation may keep in the hot tier. An entry is removed when all of its events may
+/// be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Events that the log took before go.
+    /// Events with an earlier `received_at` are removed.
     pub older_than: Timestamp,
-    /// The newest that stay, whatever their age was; `None` is any number.
+    /// At most so many events are kept, the newest ones; `None` is unlimited.
     pub max_events: Option<u64>,
-    /// Nothing above goes: it is nowhere else yet.
+    /// No event above this sequence is removed, since no other tier has it yet.
     pub sealed: Seq,
 }
 
-/// How many events went, and why.
+/// The numbers of events that a trim removed, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Trimmed {
+    /// Older than [`Limits::older_than`].
     pub by_age: u64,
+    /// More than [`Limits::max_events`].
     pub by_count: u64,
 }
 
 impl HotWriter {
-    /// The conversations with an event that the log took before `older_than`, and those with more
-    /// than `more_than` events.
+    /// Lists the conversations with an event whose `received_at` is before `older_than`, and those with
+    /// more than `more_than` events.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`](crate::Error::Unavailable) is transient: retry.
     pub async fn candidates(
         &self,
         partition: PartitionId,
@@ -38,7 +44,7 @@ impl HotWriter {
     ) -> Result<Vec<(TenantId, ConversationId)>> {
         let keys = Keys::of(partition);
         let below = format!("({}", older_than.as_micros());
-        // Without a limit: a range that is always empty.
+        // Without a limit, a range that is always empty.
         let above = more_than.map_or("+inf".to_owned(), |count| format!("({count}"));
         let mut pipe = redis::pipe();
         pipe.zrangebyscore(keys.heads(), "-inf", below);
@@ -54,7 +60,12 @@ impl HotWriter {
             .collect())
     }
 
-    /// Removes what `limits` no longer allow of one conversation, and its keys with its last event.
+    /// Removes the oldest events of one conversation that `limits` do not allow; removes its keys with
+    /// its last event.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`](crate::Error::Unavailable) is transient: retry. A full server does not
+    /// refuse a trim.
     pub async fn trim(
         &self,
         partition: PartitionId,
@@ -72,18 +83,18 @@ impl HotWriter {
             .key(keys.floors());
         invocation
             .key(keys.packs(&member))
-            .key(keys.dropped(&member));
+            .key(keys.duplicates(&member));
         invocation.arg(keys.epoch()).arg(&member);
         invocation.arg(limits.older_than.as_micros());
         invocation.arg(limits.max_events.map_or(-1, u64::cast_signed));
         invocation.arg(limits.sealed);
         let mut trimmed = Trimmed::default();
         loop {
-            let (aged, over, more): (u64, u64, u8) = invocation
+            let (by_age, by_count, more): (u64, u64, u8) = invocation
                 .invoke_async(&mut self.connection.clone())
                 .await?;
-            trimmed.by_age += aged;
-            trimmed.by_count += over;
+            trimmed.by_age += by_age;
+            trimmed.by_count += by_count;
             if more == 0 {
                 return Ok(trimmed);
             }
@@ -92,6 +103,9 @@ impl HotWriter {
 
     /// Raises the partition's floor to the first event that is left. Call it after a round of
     /// [`HotWriter::trim`].
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`](crate::Error::Unavailable) is transient: retry.
     pub async fn raise_floor(&self, partition: PartitionId) -> Result<()> {
         let keys = Keys::of(partition);
         let mut invocation = RAISE.prepare_invoke();

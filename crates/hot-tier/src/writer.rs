@@ -1,4 +1,4 @@
-//! Writing: the cursor and what it says, always together.
+//! Writes to the hot tier: the cursor always moves together with the data that it covers.
 
 use std::time::Duration;
 
@@ -7,17 +7,17 @@ use event_proto::Pack;
 use redis::{AsyncCommands as _, aio::ConnectionManager};
 
 use crate::{
-    connection::{self, OwnConnections},
+    connection::{self, ExclusiveConnections},
     cursor::{Fields, HotCursor, Stats, from_score},
     error::{Error, Result},
     key::{Keys, id, member},
     script::{MARK, SKIP, START},
 };
 
-/// A large batch on a busy disk takes its time; beyond this the outcome is unknown.
-const LIMIT: Duration = Duration::from_secs(10);
+/// Long, because a large batch on a busy disk takes seconds; beyond it the outcome is unknown.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Consecutive events of one conversation.
+/// Consecutive events of one conversation, to be stored as one entry.
 #[derive(Clone, Debug)]
 pub struct ConversationPack {
     pub tenant: TenantId,
@@ -25,11 +25,12 @@ pub struct ConversationPack {
     pub pack: Pack,
 }
 
-/// What became of a batch.
+/// The result of moving the cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Appended {
     Ok,
-    /// The cursor is not where the batch begins: read it again, and the log behind it.
+    /// The cursor is not at the expected sequence, and nothing was changed: read the cursor again, and
+    /// the log behind it.
     Gap,
 }
 
@@ -39,33 +40,33 @@ impl From<u8> for Appended {
     }
 }
 
-/// A duplicate and its place.
+/// An event to be marked as a duplicate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dropped {
+pub struct DuplicateEvent {
     pub tenant: TenantId,
     pub conversation: ConversationId,
     pub seq: Seq,
     pub idx: u16,
 }
 
-/// What became of a report of duplicates.
+/// The result of marking duplicates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Marked {
     Ok,
-    /// Duplicates are known up to `checked` only: report all behind it again.
+    /// Duplicates are known up to `checked` only, and nothing was changed: mark all behind it again.
     Gap {
         checked: Seq,
     },
-    /// There is no cursor: the hot tier was lost, or was never there. Try again later.
+    /// The partition has no cursor: it was lost, or was never filled. Retry later.
     NoCursor,
 }
 
-/// The writing side. Cheap to clone.
+/// A client that writes to the hot tier. Cheap to clone.
 #[derive(Clone)]
 pub struct HotWriter {
     pub(crate) connection: ConnectionManager,
-    /// For appending.
-    pub(crate) own: OwnConnections,
+    /// Connections for appending transactions.
+    pub(crate) exclusive: ExclusiveConnections,
 }
 
 impl std::fmt::Debug for HotWriter {
@@ -75,29 +76,42 @@ impl std::fmt::Debug for HotWriter {
 }
 
 impl HotWriter {
-    /// Does not wait for the server: the first call does.
-    pub async fn connect(url: &str) -> Result<Self> {
-        let connection = connection::connect(url, LIMIT)?;
-        let own = OwnConnections::new(url, LIMIT)?;
-        Ok(Self { connection, own })
-    }
-
-    /// Verifies that the server never throws events away. Returns advice that it may run without.
+    /// Creates a client for the server at `url`. The connection is opened by the first call.
     ///
     /// # Errors
-    /// [`Error::Setup`] says what to set.
+    /// [`Error::Setup`] when `url` is not valid.
+    pub async fn connect(url: &str) -> Result<Self> {
+        let connection = connection::connect(url, WRITE_TIMEOUT)?;
+        let exclusive = ExclusiveConnections::new(url, WRITE_TIMEOUT)?;
+        Ok(Self {
+            connection,
+            exclusive,
+        })
+    }
+
+    /// Verifies the server's version and that it never evicts keys. Returns recommendations about settings
+    /// that are not required.
+    ///
+    /// # Errors
+    /// [`Error::Setup`] says what to set on the server. [`Error::Unavailable`] is transient: retry.
     pub async fn check_server(&self) -> Result<Vec<String>> {
         connection::check_server(self.connection.clone()).await
     }
 
-    /// Whether the server answers.
+    /// Checks that the server answers.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] while it does not: retry.
     pub async fn ping(&self) -> Result<()> {
         let mut connection = self.connection.clone();
         redis::cmd("PING").exec_async(&mut connection).await?;
         Ok(())
     }
 
-    /// How far the partition is; `None` when the tier knows nothing of this epoch of it.
+    /// Reads the partition's cursor; `None` when the tier has none for this epoch.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] is transient: retry. [`Error::Damaged`] when a field is not a number.
     pub async fn cursor(&self, partition: PartitionId) -> Result<Option<HotCursor>> {
         let key = Keys::of(partition).cursor();
         let fields: Fields = self.connection.clone().hgetall(&key).await?;
@@ -105,11 +119,12 @@ impl HotWriter {
         Ok(cursor.filter(|cursor| cursor.epoch == partition.epoch))
     }
 
-    /// Makes the partition begin at `floor`, unless it has begun; what an older epoch left is
-    /// cleared. Returns the cursor that is then there.
+    /// Creates the partition's cursor at `floor`, unless it has one for this epoch; removes the data of
+    /// an older epoch. Returns the cursor.
     ///
     /// # Errors
-    /// [`Error::Setup`] when the tier already holds a later epoch.
+    /// [`Error::Setup`] when the tier already holds a later epoch: stop. [`Error::Unavailable`] and
+    /// [`Error::Full`] are transient: retry.
     pub async fn start(&self, partition: PartitionId, floor: Seq) -> Result<HotCursor> {
         let keys = Keys::of(partition);
         let mut invocation = START.prepare_invoke();
@@ -122,12 +137,12 @@ impl HotWriter {
         invocation.arg(keys.epoch()).arg(floor.max(1));
         invocation
             .arg(keys.packs_prefix())
-            .arg(keys.dropped_prefix());
+            .arg(keys.duplicates_prefix());
         loop {
-            let answer: String = invocation
+            let reply: String = invocation
                 .invoke_async(&mut self.connection.clone())
                 .await?;
-            match answer.as_str() {
+            match reply.as_str() {
                 "MORE" => {}
                 "NEWER" => {
                     return Err(Error::Setup(format!(
@@ -141,8 +156,11 @@ impl HotWriter {
         cursor.ok_or_else(|| Error::shape(&keys.cursor(), "cursor"))
     }
 
-    /// Passes over what the log no longer has: the tier goes on at `floor` and promises nothing
-    /// below.
+    /// Skips a range that the log no longer has: moves the cursor from `expected_last` to just before
+    /// `floor`, which becomes the partition's floor.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] and [`Error::Full`] are transient: retry.
     pub async fn skip(
         &self,
         partition: PartitionId,
@@ -160,37 +178,44 @@ impl HotWriter {
         Ok(Appended::from(done))
     }
 
-    /// Hides `dropped`, which are all duplicates behind `after` up to `through`. May be repeated,
-    /// and must be until it is [`Marked::Ok`].
+    /// Marks `duplicates`, so that reads filter them out; they must be all duplicates behind the sequence
+    /// `after` up to `through`. Idempotent; repeat it until it returns [`Marked::Ok`].
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] and [`Error::Full`] are transient: retry.
     pub async fn mark_duplicates(
         &self,
         partition: PartitionId,
         after: Seq,
         through: Seq,
-        dropped: &[Dropped],
+        duplicates: &[DuplicateEvent],
     ) -> Result<Marked> {
         let keys = Keys::of(partition);
         let mut invocation = MARK.prepare_invoke();
         invocation.key(keys.cursor()).key(keys.conversations());
         invocation.arg(keys.epoch()).arg(after).arg(through);
-        for duplicate in dropped {
+        for duplicate in duplicates {
             let member = member(&duplicate.tenant, &duplicate.conversation);
-            invocation.key(keys.dropped(&member)).arg(member);
+            invocation.key(keys.duplicates(&member)).arg(member);
             invocation
                 .arg(duplicate.seq)
                 .arg(id((duplicate.seq, duplicate.idx)));
         }
-        let answer: i64 = invocation
+        let reply: i64 = invocation
             .invoke_async(&mut self.connection.clone())
             .await?;
-        Ok(match u64::try_from(answer) {
+        Ok(match u64::try_from(reply) {
             Ok(checked) => Marked::Gap { checked },
-            Err(_) if answer == -1 => Marked::Ok,
+            Err(_) if reply == -1 => Marked::Ok,
             Err(_) => Marked::NoCursor,
         })
     }
 
-    /// What the partition holds; `None` when the tier knows nothing of it.
+    /// Reads the partition's cursor and the time of its oldest event; `None` when the tier has no cursor
+    /// for this epoch.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] is transient: retry. [`Error::Damaged`] when a field is not a number.
     pub async fn stats(&self, partition: PartitionId) -> Result<Option<Stats>> {
         let keys = Keys::of(partition);
         let key = keys.cursor();
@@ -200,14 +225,14 @@ impl HotWriter {
         let (fields, oldest): (Fields, Vec<(String, f64)>) =
             pipe.query_async(&mut self.connection.clone()).await?;
         let cursor = HotCursor::parse(&key, &fields)?;
-        let at = oldest
+        let oldest_at = oldest
             .first()
             .map(|(_, score)| from_score(*score).cast_signed());
         Ok(cursor
             .filter(|cursor| cursor.epoch == partition.epoch)
             .map(|cursor| Stats {
                 cursor,
-                oldest_at: at.map(event::Timestamp::from_micros),
+                oldest_at: oldest_at.map(event::Timestamp::from_micros),
             }))
     }
 }

@@ -1,4 +1,4 @@
-//! Policies -> the one rule set that all services follow, the winner first.
+//! Compilation: policies to the one rule set that all services follow, the highest-ranking first.
 
 use std::{cmp::Reverse, time::Duration};
 
@@ -6,7 +6,8 @@ use k8s_openapi::jiff::Timestamp;
 use retention::{Policy, RuleSet};
 
 use crate::{
-    Error, Problem, quantity,
+    error::{Error, Problem},
+    quantity,
     retention_policy::{
         Action, Cold, DefaultAction, Enforcement, Expression, HashKey, Hot, Operator,
         RetentionPolicy, Rule, Sample, Sampling, Selector, Strategy, Warm,
@@ -18,8 +19,11 @@ const HOUR_MS: u64 = 3_600_000;
 
 /// Validates `policies` and compiles those that are not suspended.
 ///
-/// Order: higher priority; more specific (conversations before tenants before event types before labels);
-/// older; name.
+/// They rank by higher priority; more specific selector (conversations before tenants before event types
+/// before labels); earlier creation; name.
+///
+/// # Errors
+/// [`Error::Invalid`] with every broken rule of every policy: fix the policies.
 pub fn compile(policies: &[RetentionPolicy]) -> Result<RuleSet, Error> {
     let mut problems: Vec<Problem> = policies.iter().flat_map(violations).collect();
     problems.extend(duplicates(policies));
@@ -31,13 +35,13 @@ pub fn compile(policies: &[RetentionPolicy]) -> Result<RuleSet, Error> {
     Ok(rules(policies))
 }
 
-/// Compiles those of `policies` that are not suspended. Each is valid, and no two have one name.
+/// Compiles those of `policies` that are not suspended. Each must be valid and have a name of its own.
 #[must_use]
 pub fn rules(policies: &[RetentionPolicy]) -> RuleSet {
     RuleSet::new(ranked(policies).into_iter().map(compiled).collect())
 }
 
-/// Those that are not suspended, the winner first.
+/// The policies that are not suspended, the highest-ranking first (see [`compile`]).
 #[must_use]
 pub fn ranked(policies: &[RetentionPolicy]) -> Vec<&RetentionPolicy> {
     let mut active: Vec<&RetentionPolicy> = policies.iter().filter(|p| !p.spec.suspend).collect();
@@ -45,14 +49,14 @@ pub fn ranked(policies: &[RetentionPolicy]) -> Vec<&RetentionPolicy> {
     active
 }
 
-/// How long a change of `policy`, which is valid, waits before anything goes.
+/// The grace period of a valid `policy`: the wait after a shortening before anything is deleted.
 #[must_use]
 pub fn grace_period(policy: &RetentionPolicy) -> Duration {
     let ms = quantity::age_ms(&policy.spec.deletion_grace_period, 9);
     Duration::from_millis(ms.unwrap_or_default())
 }
 
-/// The selector of `policy` as the rules have it.
+/// The compiled selector of `policy`.
 #[must_use]
 pub fn selector_of(policy: &RetentionPolicy) -> retention::Selector {
     selector(&policy.spec.selector)
@@ -78,6 +82,7 @@ fn duplicates(policies: &[RetentionPolicy]) -> impl Iterator<Item = Problem> {
     })
 }
 
+/// Problems of policies that match every event and have the priority of another such policy.
 fn rival_catch_alls(active: &[&RetentionPolicy]) -> Vec<Problem> {
     let catch_alls: Vec<_> = active
         .iter()
@@ -100,6 +105,7 @@ fn rival_catch_alls(active: &[&RetentionPolicy]) -> Vec<Problem> {
     rivals.collect()
 }
 
+/// The sort key of a policy; the smallest ranks highest.
 type Rank = (Reverse<i32>, [Reverse<bool>; 4], Option<Timestamp>, String);
 
 fn rank(policy: &RetentionPolicy) -> impl Ord + use<> {
@@ -121,7 +127,7 @@ fn rank(policy: &RetentionPolicy) -> impl Ord + use<> {
         created,
         policy.full_name(),
     );
-    // One that no cluster has seen yet counts as the youngest.
+    // A policy from a file has no creation time and counts as the youngest.
     (rank.0, rank.1, rank.2.is_none(), rank.2, rank.3)
 }
 

@@ -1,19 +1,19 @@
-//! The custom resource definition, as the API server is to have it.
+//! The custom resource definition, as it is applied to the API server.
 
 use kube::CustomResourceExt as _;
 use serde_json::Value;
 
 use crate::retention_policy::RetentionPolicy;
 
-/// The definition of [`RetentionPolicy`] as YAML, always the same text.
+/// Renders the definition of [`RetentionPolicy`] as YAML; always the same text.
 ///
 /// # Panics
-/// If the derived schema has no YAML form, which a test would have shown.
+/// If the derived schema has no YAML form, which a test rules out.
 #[must_use]
 pub fn crd_yaml() -> String {
     let mut definition =
         serde_json::to_value(RetentionPolicy::crd()).expect("a definition always has a JSON form");
-    tidy(&mut definition);
+    normalize(&mut definition);
     let options = serde_saphyr::SerializerOptions {
         prefer_block_scalars: false,
         ..Default::default()
@@ -24,15 +24,15 @@ pub fn crd_yaml() -> String {
     yaml
 }
 
-/// An optional field may be left out, but null is not a value for it; and a bound is written as the
-/// whole number that it is.
-fn tidy(value: &mut Value) {
+/// Removes `nullable`, because an optional field may be left out but not be null, and writes bounds such
+/// as `1.0` as whole numbers.
+fn normalize(value: &mut Value) {
     match value {
         Value::Object(members) => {
             members.remove("nullable");
-            members.values_mut().for_each(tidy);
+            members.values_mut().for_each(normalize);
         }
-        Value::Array(items) => items.iter_mut().for_each(tidy),
+        Value::Array(items) => items.iter_mut().for_each(normalize),
         Value::Number(number) => {
             let text = number.to_string();
             let whole = text.strip_suffix(".0").and_then(|text| text.parse().ok());

@@ -1,11 +1,12 @@
-//! The resources of Isotherm in Kubernetes, and in files where there is no Kubernetes.
+//! The `RetentionPolicy` resource, in Kubernetes and in files.
 //!
-//! Types, the rules they must obey (the same, in the same words, as the API server's), and their
+//! Types, their validation (the same rules, in the same words, as the API server's), and their
 //! compilation into the [`retention::RuleSet`] that every service follows. Pure.
 
 mod compile;
 pub mod condition;
 mod crd;
+mod error;
 mod parse;
 mod quantity;
 mod retention_policy;
@@ -15,6 +16,7 @@ mod validate;
 
 pub use compile::{compile, grace_period, ranked, rules, selector_of};
 pub use crd::crd_yaml;
+pub use error::{Error, Problem};
 pub use parse::parse;
 pub use retention_policy::{
     API_VERSION, Action, Archive, Bytes, Cold, DefaultAction, Enforcement, Expression, HashKey,
@@ -26,28 +28,3 @@ pub use status::{
     TierStatus,
 };
 pub use validate::{Violation, validate};
-
-/// Why policies cannot be used: every reason, not only the first.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// The text is no list of policies.
-    #[error("{0}")]
-    Syntax(String),
-    /// The policies break rules.
-    #[error("{}", join(.0))]
-    Invalid(Vec<Problem>),
-}
-
-/// One broken rule and the policy that breaks it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{policy}: {message}")]
-pub struct Problem {
-    /// `namespace/name`.
-    pub policy: String,
-    pub message: String,
-}
-
-fn join(problems: &[Problem]) -> String {
-    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    lines.join("\n")
-}

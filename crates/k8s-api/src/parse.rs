@@ -1,14 +1,14 @@
-//! Policies from YAML: one or more documents in one text.
+//! Parsing of policies from YAML: one or more documents in one text.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, de::IgnoredAny};
 
 use crate::{
-    Error,
+    error::Error,
     retention_policy::{API_VERSION, KIND, RetentionPolicy, Spec},
 };
 
-/// The object as a file has it.
+/// A document of a file: a policy with the fields that a cluster adds.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Document {
@@ -16,29 +16,35 @@ struct Document {
     kind: String,
     metadata: ObjectMeta,
     spec: Spec,
-    /// What a cluster says about it; of no meaning in a file.
+    /// Accepted, because a cluster writes it, and ignored.
     #[serde(default, rename = "status")]
     _status: IgnoredAny,
 }
 
-/// The policies in `yaml`, in their order, not yet validated.
+/// Parses the policies in `yaml`, in their order. Does not validate them.
+///
+/// # Errors
+/// [`Error::Syntax`] for the first document that is not a policy: fix the text.
 pub fn parse(yaml: &str) -> Result<Vec<RetentionPolicy>, Error> {
-    let documents = documents(yaml);
-    documents.iter().map(|document| one(document)).collect()
+    let documents = split_documents(yaml);
+    documents
+        .iter()
+        .map(|document| parse_document(document))
+        .collect()
 }
 
-fn one(document: &str) -> Result<RetentionPolicy, Error> {
+fn parse_document(document: &str) -> Result<RetentionPolicy, Error> {
     let options = serde_saphyr::Options {
         with_snippet: false,
         ..serde_saphyr::Options::default()
     };
     let parsed: Document = serde_saphyr::from_str_with_options(document, options)
-        .map_err(|error| Error::Syntax(located(&error.to_string(), document)))?;
-    parsed.policy()
+        .map_err(|error| Error::Syntax(with_line(&error.to_string(), document)))?;
+    parsed.into_policy()
 }
 
 impl Document {
-    fn policy(self) -> Result<RetentionPolicy, Error> {
+    fn into_policy(self) -> Result<RetentionPolicy, Error> {
         let mut policy = RetentionPolicy {
             metadata: self.metadata,
             spec: self.spec,
@@ -61,8 +67,9 @@ impl Document {
     }
 }
 
-/// The reader does not know where an unknown field or value stands, but its first quoted word does.
-fn located(message: &str, document: &str) -> String {
+/// Adds the line to the message for an unknown field or value, which the parser does not report: the
+/// first line with the quoted word.
+fn with_line(message: &str, document: &str) -> String {
     let quoted = message.split('`').nth(1).filter(|word| !word.is_empty());
     let unknown = message.starts_with("unknown") && !message.contains(" at line ");
     let line = quoted.filter(|_| unknown).and_then(|word| {
@@ -75,9 +82,9 @@ fn located(message: &str, document: &str) -> String {
     }
 }
 
-/// The documents that say something, each below as many empty lines as stand before it, so that
-/// line numbers in errors are those of the whole text.
-fn documents(yaml: &str) -> Vec<String> {
+/// Splits `yaml` into its documents that are not empty. Each begins with as many empty lines as there are
+/// lines before it, so that line numbers in errors are those of the whole text.
+fn split_documents(yaml: &str) -> Vec<String> {
     let mut documents = vec![String::new()];
     for (number, line) in yaml.lines().enumerate() {
         if line == "---" || line.starts_with("--- ") {
@@ -88,11 +95,12 @@ fn documents(yaml: &str) -> Vec<String> {
         document.push_str(text);
         document.push('\n');
     }
-    documents.retain(|document| document.lines().any(says_something));
+    documents.retain(|document| document.lines().any(has_content));
     documents
 }
 
-fn says_something(line: &str) -> bool {
+/// Returns true for a line that is more than a comment or an end marker.
+fn has_content(line: &str) -> bool {
     let line = line.trim();
     !line.is_empty() && !line.starts_with('#') && line != "..."
 }
@@ -120,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_cluster_adds_is_passed_over() {
+    fn fields_that_a_cluster_adds_are_ignored() {
         let yaml = MINIMAL.replace("{name: a}", "{name: a, uid: x, labels: {b: c}}")
             + "status: {observedGeneration: 3}\n";
         assert_eq!(parse(&yaml).unwrap()[0].full_name(), "default/a");

@@ -1,12 +1,12 @@
-//! Ages such as `7d` and sizes such as `200Gi`.
+//! Parsing of ages such as `7d` and sizes such as `200Gi`.
 
 use crate::retention_policy::Bytes;
 
-/// How a text of the pattern `^[1-9][0-9]{0,4}(s|m|h|d)$` is said to a person.
+/// The message for a text that is not an age, pattern `^[1-9][0-9]{0,4}(s|m|h|d)$`.
 pub(crate) const AGE_HINT: &str =
     "write a whole number from 1 to 99999 and one of the units s, m, h, d, for example 7d";
 
-/// The milliseconds of an age of at most `digits` digits; `None` when it is none.
+/// Parses an age of at most `digits` digits to milliseconds; `None` if `text` is not one.
 pub(crate) fn age_ms(text: &str, digits: usize) -> Option<u64> {
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let unit_ms: u64 = match unit {
@@ -25,8 +25,8 @@ pub(crate) fn age_ms(text: &str, digits: usize) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(unit_ms)
 }
 
-/// The bytes meant by a whole number or by
-/// `^([1-9][0-9]{0,14}(\.[0-9]{1,3})?|0\.[0-9]{0,2}[1-9])(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$`.
+/// Parses a size to bytes, at least 1: a whole number or a text of the pattern
+/// `^([1-9][0-9]{0,14}(\.[0-9]{1,3})?|0\.[0-9]{0,2}[1-9])(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$`. `None` if it is neither.
 pub(crate) fn bytes(bytes: &Bytes) -> Option<u64> {
     match bytes {
         Bytes::Number(number) => u64::try_from(*number).ok().filter(|number| *number > 0),

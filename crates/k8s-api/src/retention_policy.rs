@@ -1,7 +1,9 @@
-//! `RetentionPolicy`: how long matching events stay in each tier, and what is kept when they leave.
+//! The spec of a `RetentionPolicy`: how long matching events stay in each tier, and which are kept
+//! when they leave. The doc comments of its types are part of the definition in `crds/`.
 //!
-//! Texts stay texts here: [`crate::validate::validate`] can then name every bad one, not only the first. The
-//! API server has the same rules from this schema, the ones that compare fields written as CEL.
+//! Ages and sizes are not parsed here, so that [`crate::validate::validate`] can report every bad one
+//! and not only the first. The API server has the same rules from this schema; those that compare
+//! fields are written as CEL.
 
 #![expect(
     unreachable_pub,
@@ -16,10 +18,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{schema, status::Status};
 
+/// The `apiVersion` of a policy.
 pub const API_VERSION: &str = "isotherm.dev/v1alpha1";
+/// The `kind` of a policy.
 pub const KIND: &str = "RetentionPolicy";
 
-/// What is said to a policy that still has `selector.streams`.
+/// The message for a policy that still has `selector.streams`.
 pub(crate) const RENAMED_STREAMS: &str = "streams was renamed: write conversations";
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
@@ -91,11 +95,13 @@ impl RetentionPolicy {
         format!("{}/{}", self.namespace(), self.name())
     }
 
+    /// The name; empty if there is none.
     #[must_use]
     pub fn name(&self) -> &str {
         self.metadata.name.as_deref().unwrap_or_default()
     }
 
+    /// The namespace; `default` if there is none.
     #[must_use]
     pub fn namespace(&self) -> &str {
         self.metadata.namespace.as_deref().unwrap_or("default")

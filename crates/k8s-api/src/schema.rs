@@ -1,4 +1,4 @@
-//! The pieces of the schema that a derive cannot say.
+//! The parts of the schema that the derive cannot express.
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
@@ -61,7 +61,7 @@ pub(crate) fn labels(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// Five cron fields; what they may hold is the CronJob's to say.
+/// Five cron fields; the CronJob validates their values.
 pub(crate) fn schedule(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "string",
@@ -78,7 +78,7 @@ pub(crate) fn component_name(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "enum": ["hot-writer", "compactor", "archiver", "query"]})
 }
 
-/// As the API server has it for every resource.
+/// The conditions of a status, with the bounds that the API server has for every resource.
 pub(crate) fn conditions(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",
@@ -104,12 +104,13 @@ pub(crate) fn conditions(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// The rule that one tier's age is no longer than the next one's, unless `exempt` holds. The API
-/// server prices every rule; this form is the one that it finds cheap enough.
+/// The CEL rule that one tier's age is no longer than the next one's, unless `exempt` holds. The API
+/// server limits the estimated cost of a rule; this form is below the limit.
 pub(crate) fn ordered(shorter: &str, longer: &str, exempt: &str) -> String {
     format!("{exempt} || {} <= {}", seconds(shorter), seconds(longer))
 }
 
+/// The CEL expression for a tier's age in seconds.
 fn seconds(tier: &str) -> String {
     let age = format!("self.{tier}.maxAge");
     format!(

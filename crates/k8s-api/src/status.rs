@@ -1,4 +1,5 @@
-//! What the operator says about a policy.
+//! The status that the operator writes to a policy. The doc comments here are part of the definition in
+//! `crds/`.
 
 use std::collections::BTreeMap;
 

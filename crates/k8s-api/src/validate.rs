@@ -1,4 +1,4 @@
-//! The rules that a policy must obey: those of the custom resource definition, in its words.
+//! Validation of a policy: the rules of the custom resource definition, with its messages.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -10,10 +10,10 @@ use crate::{
     },
 };
 
-/// One broken rule.
+/// A broken rule of a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// For example `spec.tiers.hot.maxAge`.
+    /// The field, for example `spec.tiers.hot.maxAge`.
     pub path: String,
     pub message: String,
 }
@@ -24,19 +24,19 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Every broken rule of `policy`; empty when it is fine.
+/// Validates `policy`; returns every broken rule, none if it is valid.
 #[must_use]
 pub fn validate(policy: &RetentionPolicy) -> Vec<Violation> {
-    let mut found = Found::default();
+    let mut violations = Violations::default();
     let name = policy.name();
-    found.unless(is_resource_name(name), "metadata.name", || {
+    violations.unless(is_resource_name(name), "metadata.name", || {
         format!("is {name:?}: use small letters, digits, '-' and '.', and begin and end with a letter or digit")
     });
-    found.unless(name.len() <= 63, "metadata.name", || {
+    violations.unless(name.len() <= 63, "metadata.name", || {
         "a policy's name must be 63 characters or less, it becomes a label".to_owned()
     });
     let spec = &policy.spec;
-    found.unless(
+    violations.unless(
         (0..=10_000).contains(&spec.priority),
         "spec.priority",
         || format!("is {}: must be from 0 to 10000", spec.priority),
@@ -44,22 +44,23 @@ pub fn validate(policy: &RetentionPolicy) -> Vec<Violation> {
     let grace = &spec.deletion_grace_period;
     let units = ["0s", "0m", "0h", "0d"];
     let valid = units.contains(&grace.as_str()) || quantity::age_ms(grace, 9).is_some();
-    found.unless(valid, "spec.deletionGracePeriod", || age_message(grace));
+    violations.unless(valid, "spec.deletionGracePeriod", || age_message(grace));
     let schedule = spec.archive.as_ref().map(|archive| &archive.schedule);
-    found.unless(
+    violations.unless(
         schedule.is_none_or(|own| is_schedule(own)),
         "spec.archive.schedule",
         || "write five cron fields, for example */5 * * * * for every five minutes".to_owned(),
     );
-    found.selector(&spec.selector);
-    found.tiers(&spec.tiers);
-    found.0
+    violations.selector(&spec.selector);
+    violations.tiers(&spec.tiers);
+    violations.0
 }
 
+/// The violations found so far.
 #[derive(Default)]
-struct Found(Vec<Violation>);
+struct Violations(Vec<Violation>);
 
-impl Found {
+impl Violations {
     fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
         self.0.push(Violation {
             path: path.into(),
@@ -67,6 +68,7 @@ impl Found {
         });
     }
 
+    /// Adds a violation unless the rule holds.
     fn unless(&mut self, holds: bool, path: &str, message: impl FnOnce() -> String) {
         if !holds {
             self.add(path, message());
@@ -170,7 +172,8 @@ impl Found {
         }
     }
 
-    /// These three return the tier's age when it is a limit that can be compared.
+    // `hot`, `warm` and `cold` return the tier's age in milliseconds, if it is valid and not Forever.
+
     fn hot(&mut self, tier: &Hot) -> Option<u64> {
         let enough = tier.max_events_per_stream.is_none_or(|count| count >= 1);
         self.unless(enough, "spec.tiers.hot.maxEventsPerStream", || {
@@ -288,7 +291,7 @@ fn age_message(text: &str) -> String {
     }
 }
 
-/// Five fields with one space between; what they may hold is the CronJob's to say.
+/// Returns true for five fields separated by one space; the CronJob validates their values.
 fn is_schedule(text: &str) -> bool {
     let known = |c: char| c.is_ascii_alphanumeric() || "-*/,?".contains(c);
     let fields: Vec<&str> = text.split(' ').collect();
@@ -296,7 +299,7 @@ fn is_schedule(text: &str) -> bool {
     fields.len() == 5 && text.len() <= 128 && fields.iter().all(full)
 }
 
-/// What Kubernetes takes as the name of an object.
+/// Returns true for a name that Kubernetes accepts for an object.
 fn is_resource_name(name: &str) -> bool {
     let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     (1..=253).contains(&name.len())

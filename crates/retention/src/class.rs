@@ -1,17 +1,18 @@
-//! Retention classes: rows that the policies in force keep equally long share a slice.
+//! Retention classes: a slice has rows of one class.
 
 use std::{fmt, str::FromStr, time::Duration};
 
 use crate::rules::{Cold, Warm};
 
-/// How long the rows of a slice were to be kept when they were sealed. Its text is part of file
-/// names: `w604800000-cforever`, `w60000-c86400000`, `w60000-cnone` (cold tier disabled).
+/// The retention class of a slice: the ages, in warm and in cold, up to which its rows were to be kept
+/// when they were sealed. Its text is part of file names: `w604800000-cforever`, `w60000-c86400000`, `w60000-cnone` (cold tier disabled).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Class {
     warm_ms: u64,
     cold: ColdAge,
 }
 
+/// The age at which rows expire from the cold tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum ColdAge {
     Disabled,
@@ -20,6 +21,7 @@ enum ColdAge {
 }
 
 impl Class {
+    /// Makes the class of rows with these rules.
     #[must_use]
     pub fn new(warm: &Warm, cold: &Cold) -> Self {
         let cold = match (cold.disabled, cold.max_age_ms) {
@@ -33,12 +35,13 @@ impl Class {
         }
     }
 
+    /// The age at which rows expire from the warm tier.
     #[must_use]
     pub fn warm_max_age(self) -> Duration {
         Duration::from_millis(self.warm_ms)
     }
 
-    /// `None` is for ever; a disabled cold tier keeps rows for no time at all.
+    /// The age at which rows expire from the cold tier: `None` is never, zero a disabled cold tier.
     #[must_use]
     pub fn cold_max_age(self) -> Option<Duration> {
         match self.cold {
@@ -48,7 +51,7 @@ impl Class {
         }
     }
 
-    /// Whether rows of this class are archived at all.
+    /// Returns true if rows of this class are archived: the cold tier is not disabled.
     #[must_use]
     pub fn is_archived(self) -> bool {
         self.cold != ColdAge::Disabled
@@ -66,7 +69,7 @@ impl fmt::Display for Class {
     }
 }
 
-/// A text that is no class.
+/// The error for a text that is not a class.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a retention class: {0:?}")]
 pub struct ParseClassError(String);
@@ -75,15 +78,15 @@ impl FromStr for Class {
     type Err = ParseClassError;
 
     fn from_str(text: &str) -> Result<Self, ParseClassError> {
-        let refuse = || ParseClassError(text.to_owned());
-        let (warm, cold) = text.split_once("-c").ok_or_else(refuse)?;
-        let warm = warm.strip_prefix('w').ok_or_else(refuse)?;
+        let invalid = || ParseClassError(text.to_owned());
+        let (warm, cold) = text.split_once("-c").ok_or_else(invalid)?;
+        let warm = warm.strip_prefix('w').ok_or_else(invalid)?;
         let cold = match cold {
             "none" => ColdAge::Disabled,
             "forever" => ColdAge::Forever,
-            ms => ColdAge::Millis(ms.parse().map_err(|_| refuse())?),
+            ms => ColdAge::Millis(ms.parse().map_err(|_| invalid())?),
         };
-        let warm_ms = warm.parse().map_err(|_| refuse())?;
+        let warm_ms = warm.parse().map_err(|_| invalid())?;
         Ok(Self { warm_ms, cold })
     }
 }
@@ -93,7 +96,7 @@ mod tests {
     use super::Class;
 
     #[test]
-    fn a_class_survives_its_text() {
+    fn a_class_round_trips_through_its_text() {
         for text in ["w604800000-cforever", "w60000-c86400000", "w1-cnone"] {
             assert_eq!(text.parse::<Class>().unwrap().to_string(), text);
         }

@@ -1,12 +1,13 @@
-//! Globs: `*` for any run of characters, `?` for one; everything else is itself.
+//! Globs: `*` matches any run of characters, `?` any one character, everything else itself.
 
-/// Whether all of `text` matches `pattern`. Linear in practice, never recursive.
+/// Returns true if the whole of `text` matches `pattern`. Case-sensitive; linear in practice, never
+/// recursive.
 #[must_use]
 pub fn glob_matches(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) =
         (pattern.chars().collect(), text.chars().collect());
     let (mut p, mut t) = (0, 0);
-    // Where the last `*` was, and how much of the text it has swallowed so far.
+    // The index of the last `*`, and the index of the text up to which it has matched so far.
     let mut star: Option<(usize, usize)> = None;
     while t < text.len() {
         match pattern.get(p) {
@@ -19,10 +20,10 @@ pub fn glob_matches(pattern: &str, text: &str) -> bool {
                 t += 1;
             }
             _ => match &mut star {
-                Some((at, swallowed)) => {
-                    *swallowed += 1;
+                Some((at, matched_to)) => {
+                    *matched_to += 1;
                     p = *at + 1;
-                    t = *swallowed;
+                    t = *matched_to;
                 }
                 None => return false,
             },

@@ -1,9 +1,10 @@
-//! How long events stay, and which of them: the compiled rules that every service follows.
+//! The compiled rules that every service follows: how long events stay, and which of them.
 //!
-//! Pure: given a rule set, an event and nothing else, every process on every machine decides
-//! alike. [`RuleSet`] crosses process boundaries as canonical JSON; its hash names it.
+//! Pure: a decision depends only on the rule set and the event, so that every process on every machine
+//! decides the same. [`RuleSet`] crosses process boundaries as canonical JSON; its hash identifies it.
 
 mod accelerate;
+mod built_in;
 mod class;
 mod glob;
 mod most_permissive;

@@ -1,4 +1,4 @@
-//! Which policy holds for an event, per tier.
+//! Resolution: the policy that decides about an event, per tier.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -9,7 +9,7 @@ use crate::{
     rules::{Cold, Expression, Hot, Operator, Policy, RuleSet, Selector, Warm},
 };
 
-/// What a policy looks at.
+/// The attributes of an event by which policies select.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
     pub tenant: &'a str,
@@ -18,10 +18,10 @@ pub struct Subject<'a> {
     pub labels: &'a dyn SubjectLabels,
 }
 
-/// The attributes of an event: the top-level members of its metadata.
+/// Access to the labels of an event: the top-level members of its metadata.
 pub trait SubjectLabels: std::fmt::Debug {
-    /// The value as text; `None` when there is none. Texts are themselves, numbers and booleans
-    /// as JSON writes them; objects, arrays and null are no labels.
+    /// The value of label `key` as text; `None` if there is none. A string is used as it is, numbers and
+    /// booleans as JSON writes them; objects, arrays and null are not labels.
     fn label(&self, key: &str) -> Option<String>;
 }
 
@@ -32,7 +32,7 @@ impl SubjectLabels for () {
     }
 }
 
-/// The labels in a metadata text; an empty or damaged text has none.
+/// The labels in the text of the metadata; an empty or damaged text has none.
 impl SubjectLabels for &str {
     fn label(&self, key: &str) -> Option<String> {
         let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(self).ok()?;
@@ -46,14 +46,14 @@ impl SubjectLabels for &str {
     }
 }
 
-/// One tier's rules and the policy that they come from.
+/// The rules of one tier and the policy that they come from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TierSource<'a, T: Clone> {
     pub policy: &'a Policy,
     pub rules: Cow<'a, T>,
 }
 
-/// What holds for one event.
+/// The rules in force for one event, per tier.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Effective<'a> {
     pub hot: TierSource<'a, Hot>,
@@ -62,13 +62,13 @@ pub struct Effective<'a> {
 }
 
 impl Effective<'_> {
-    /// What rows must share to lie in one slice.
+    /// The retention class of the event: rows of one slice have the same.
     #[must_use]
     pub fn class(&self) -> Class {
         Class::new(&self.warm.rules, &self.cold.rules)
     }
 
-    /// The age at which the event is gone from every tier; `None` is never.
+    /// The age at which the event expires from every tier; `None` is never.
     #[must_use]
     pub fn ends_after(&self) -> Option<Duration> {
         let warm = self.warm.rules.max_age();
@@ -80,12 +80,13 @@ impl Effective<'_> {
 }
 
 impl RuleSet {
-    /// The rules for one event: per tier, the first policy that matches and has that tier.
+    /// Resolves the rules for one event: per tier, those of the first policy that matches and has that
+    /// tier, or the most permissive of them and those in force before a change that is not yet due.
     #[must_use]
     pub fn effective(&self, subject: &Subject<'_>) -> Effective<'_> {
         let mut lists = self
             .generations()
-            .map(|policies| of_list(policies, subject));
+            .map(|policies| first_matches(policies, subject));
         let now = lists.next().expect("a rule set has policies");
         lists.fold(now, |now, before| Effective {
             hot: most_permissive(now.hot, before.hot),
@@ -94,7 +95,7 @@ impl RuleSet {
         })
     }
 
-    /// Whether any policy looks at labels, so that callers may skip reading them.
+    /// Returns true if any policy in force uses labels; if not, callers need not read them.
     #[must_use]
     pub fn uses_labels(&self) -> bool {
         self.in_force().any(|policy| {
@@ -107,7 +108,8 @@ impl RuleSet {
     }
 }
 
-fn of_list<'a>(policies: &'a [Policy], subject: &Subject<'_>) -> Effective<'a> {
+/// The rules of the first policy of the list that matches, per tier.
+fn first_matches<'a>(policies: &'a [Policy], subject: &Subject<'_>) -> Effective<'a> {
     let matches = |policy: &&Policy| !policy.dry_run && policy.selector.matches(subject);
     let matching: Vec<&Policy> = policies.iter().filter(matches).collect();
     Effective {
@@ -117,6 +119,7 @@ fn of_list<'a>(policies: &'a [Policy], subject: &Subject<'_>) -> Effective<'a> {
     }
 }
 
+/// The rules of the first policy that has the tier.
 fn first<'a, T: Clone>(
     policies: &[&'a Policy],
     tier: impl Fn(&'a Policy) -> Option<&'a T>,
@@ -130,6 +133,8 @@ fn first<'a, T: Clone>(
         .expect("a rule set ends with the built-in policy, which matches all and has all tiers")
 }
 
+/// The more permissive of two rules of one tier. If neither keeps everything that the other keeps, the
+/// combination of both, under the name of the policy before the change.
 fn most_permissive<'a, T: MostPermissive>(
     now: TierSource<'a, T>,
     before: TierSource<'a, T>,
@@ -137,18 +142,18 @@ fn most_permissive<'a, T: MostPermissive>(
     if now.rules == before.rules {
         return now;
     }
-    let both = now.rules.most_permissive(&before.rules);
-    if both == *now.rules {
+    let most_permissive = now.rules.most_permissive(&before.rules);
+    if most_permissive == *now.rules {
         return now;
     }
     TierSource {
         policy: before.policy,
-        rules: Cow::Owned(both),
+        rules: Cow::Owned(most_permissive),
     }
 }
 
 impl Selector {
-    /// Whether an event with these attributes is selected.
+    /// Returns true if an event with these attributes is selected.
     #[must_use]
     pub fn matches(&self, subject: &Subject<'_>) -> bool {
         any_glob(&self.tenants, subject.tenant)
@@ -182,7 +187,7 @@ impl Expression {
     }
 }
 
-/// An empty list matches everything.
+/// Returns true if any of the globs matches, or the list is empty.
 pub(crate) fn any_glob(globs: &[String], text: &str) -> bool {
     globs.is_empty() || globs.iter().any(|glob| glob_matches(glob, text))
 }

@@ -1,5 +1,5 @@
-//! Sampling: which events survive the move into old age. Integer arithmetic only, so that no
-//! machine's floating point can decide otherwise than another's.
+//! Sampling: which events the cold tier keeps once no warm slice covers them. Decisions use integer
+//! arithmetic only, so that every machine decides the same.
 
 use event::{EventId, Timestamp};
 use xxhash_rust::xxh3::Xxh3;
@@ -9,7 +9,7 @@ use crate::{
     rules::{Action, HashKey, Rule, Sampling, Strategy},
 };
 
-/// What a sampling decision looks at.
+/// The attributes of an event by which sampling decides.
 #[derive(Clone, Copy, Debug)]
 pub struct SampleSubject<'a> {
     pub event_id: EventId,
@@ -23,15 +23,18 @@ pub struct SampleSubject<'a> {
     pub conversation_start: Timestamp,
 }
 
-/// Whether an event stays, and the rate by which that was decided (1 for "always").
+/// The decision about one event.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Decision {
+    /// True if the event is kept.
     pub keep: bool,
+    /// The probability with which such an event is kept: 0 to 1, 1 for "always".
     pub rate: f64,
 }
 
 impl Sampling {
-    /// Keep = a keep rule matches, or `hash64(salt, key) / 2^64 < rate`.
+    /// Decides about one event by the first rule that matches: it is kept if
+    /// `hash64(salt, key) / 2^64 < rate`, where the rate of `Keep` is 1 and that of `Drop` is 0.
     #[must_use]
     pub fn decide(&self, subject: &SampleSubject<'_>) -> Decision {
         let rule = self.rules.iter().find(|rule| rule.matches(subject));
@@ -40,7 +43,7 @@ impl Sampling {
         let threshold = match (action, sample) {
             (Action::Drop, _) => 0,
             (Action::Sample, Some(sample)) => sample.strategy.threshold(subject),
-            (Action::Keep | Action::Sample, _) => CERTAIN,
+            (Action::Keep | Action::Sample, _) => KEEP_ALL_THRESHOLD,
         };
         Decision {
             keep: u128::from(self.hash(subject)) < threshold,
@@ -77,21 +80,22 @@ impl Rule {
     }
 }
 
-/// Thresholds are in units of 2^-64: this one lets every hash pass.
-const CERTAIN: u128 = 1 << 64;
+/// The threshold that every hash is below. Thresholds are probabilities in units of 2^-64.
+const KEEP_ALL_THRESHOLD: u128 = 1 << 64;
 
 #[expect(
     clippy::cast_precision_loss,
     reason = "53 bits of a rate are enough to weigh a row"
 )]
 fn rate(threshold: u128) -> f64 {
-    threshold as f64 / CERTAIN as f64
+    threshold as f64 / KEEP_ALL_THRESHOLD as f64
 }
 
 impl Strategy {
+    /// The rate for this event, in units of 2^-64.
     fn threshold(&self, subject: &SampleSubject<'_>) -> u128 {
         match self {
-            Self::Fixed { percent } => percent_of_certain(*percent),
+            Self::Fixed { percent } => threshold_of_percent(*percent),
             Self::LogDecay {
                 decay_unit_ms,
                 min_percent,
@@ -101,23 +105,26 @@ impl Strategy {
                     .since(subject.conversation_start)
                     .as_micros();
                 let unit = u128::from(*decay_unit_ms).max(1) * 1000;
-                // h + 2 with 32 bits of fraction, h = age / unit
+                // age / unit + 2, with 32 bits of fraction
                 let x = ((age << 32) / unit) + (2 << 32);
-                let decayed = (CERTAIN << LOG_BITS) / log2(x).max(1);
-                decayed.min(CERTAIN).max(percent_of_certain(*min_percent))
+                let decayed = (KEEP_ALL_THRESHOLD << LOG_FRACTION_BITS) / log2(x).max(1);
+                decayed
+                    .min(KEEP_ALL_THRESHOLD)
+                    .max(threshold_of_percent(*min_percent))
             }
         }
     }
 }
 
-fn percent_of_certain(percent: u32) -> u128 {
-    CERTAIN * u128::from(percent.min(100)) / 100
+fn threshold_of_percent(percent: u32) -> u128 {
+    KEEP_ALL_THRESHOLD * u128::from(percent.min(100)) / 100
 }
 
-const LOG_BITS: u32 = 32;
+/// The bits of fraction of [`log2`]: far more precision than a rate needs.
+const LOG_FRACTION_BITS: u32 = 32;
 
-/// log2 of `x` (at least 2, 32 bits of fraction), with [`LOG_BITS`] bits of fraction: the digits
-/// of a binary logarithm come from squaring again and again.
+/// The binary logarithm of `x` (at least 2, with 32 bits of fraction), with [`LOG_FRACTION_BITS`] bits
+/// of fraction. Repeated squaring of the mantissa gives one bit of the logarithm each.
 fn log2(x: u128) -> u128 {
     let whole = x.ilog2() - 32;
     // the mantissa, 1 <= m < 2, with 62 bits of fraction
@@ -128,7 +135,7 @@ fn log2(x: u128) -> u128 {
         x << (62 - shift)
     };
     let mut log = u128::from(whole);
-    for _ in 0..LOG_BITS {
+    for _ in 0..LOG_FRACTION_BITS {
         m = (m * m) >> 62;
         log <<= 1;
         if m >= 2 << 62 {

@@ -1,32 +1,37 @@
-//! Which events a change of the rules would keep less long. Errs on the side of naming too many.
+//! Shortenings: the changes of a rule set under which some events are kept less long. Reports too many
+//! rather than too few.
 
 use crate::{
     most_permissive::MostPermissive,
     rules::{Cold, Hot, Policy, RuleSet, Warm},
 };
 
-/// Some events are kept by `from`'s rule now, and would be kept less long by `to`'s.
+/// A shortening: events now kept by the rule of `from` would be kept less long by the rule of `to`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Shortening {
+    /// `hot`, `warm` or `cold`.
     pub tier: &'static str,
-    /// The policies that decide before and after.
+    /// The policy that decides before the change, `namespace/name`.
     pub from: String,
+    /// The policy that decides after it.
     pub to: String,
 }
 
-/// What `after` keeps less long than `before`, their own `before` lists set aside.
+/// The shortenings from `before` to `after`, sorted, each once. Compares their `policies`, not the lists
+/// that either keeps of an earlier change.
 #[must_use]
 pub fn shortenings(before: &RuleSet, after: &RuleSet) -> Vec<Shortening> {
     let (old, new) = (enforced(before), enforced(after));
-    let mut found = of_tier("hot", &old, &new, |policy| policy.hot.as_ref(), Hot::keeps);
-    found.extend(of_tier(
+    let mut found =
+        shortenings_of_tier("hot", &old, &new, |policy| policy.hot.as_ref(), Hot::keeps);
+    found.extend(shortenings_of_tier(
         "warm",
         &old,
         &new,
         |policy| policy.warm.as_ref(),
         Warm::keeps,
     ));
-    found.extend(of_tier(
+    found.extend(shortenings_of_tier(
         "cold",
         &old,
         &new,
@@ -38,11 +43,12 @@ pub fn shortenings(before: &RuleSet, after: &RuleSet) -> Vec<Shortening> {
     found
 }
 
+/// The policies that decide about events: those without dry run.
 fn enforced(rules: &RuleSet) -> Vec<&Policy> {
     rules.policies.iter().filter(|own| !own.dry_run).collect()
 }
 
-fn of_tier<'a, T: 'a>(
+fn shortenings_of_tier<'a, T: 'a>(
     tier: &'static str,
     old: &[&'a Policy],
     new: &[&'a Policy],
@@ -55,11 +61,11 @@ fn of_tier<'a, T: 'a>(
     };
     let (old, new) = (with_tier(old), with_tier(new));
     let mut found = Vec::new();
-    for (was, (from, long)) in old.iter().enumerate() {
-        for (will, (to, short)) in new.iter().enumerate() {
-            // Whoever took these events before the other one does so still, and did so already.
-            let covered = takes(&new[..will], from) || takes(&old[..was], to);
-            if !covered && from.selector.may_overlap(&to.selector) && !keeps(short, long) {
+    for (old_rank, (from, old_rule)) in old.iter().enumerate() {
+        for (new_rank, (to, new_rule)) in new.iter().enumerate() {
+            // An earlier policy decides about all of these events, after the change or already before it.
+            let shadowed = is_shadowed(from, &new[..new_rank]) || is_shadowed(to, &old[..old_rank]);
+            if !shadowed && from.selector.may_overlap(&to.selector) && !keeps(new_rule, old_rule) {
                 found.push(Shortening {
                     tier,
                     from: from.name.clone(),
@@ -71,26 +77,29 @@ fn of_tier<'a, T: 'a>(
     found
 }
 
-/// Whether all that `policy` selects falls to one of `earlier`.
-fn takes<T>(earlier: &[(&Policy, &T)], policy: &Policy) -> bool {
+/// Returns true if one of `earlier` decides about every event that `policy` selects.
+fn is_shadowed<T>(policy: &Policy, earlier: &[(&Policy, &T)]) -> bool {
     earlier
         .iter()
         .any(|(own, _)| own.selector == policy.selector || own.selector.selects_all())
 }
 
 impl Hot {
+    /// Returns true if every event kept by `before` is kept by `self`.
     fn keeps(&self, before: &Self) -> bool {
         self.most_permissive(before) == *self
     }
 }
 
 impl Warm {
+    /// Returns true if every event kept by `before` is kept by `self`.
     fn keeps(&self, before: &Self) -> bool {
         self.most_permissive(before) == *self
     }
 }
 
 impl Cold {
+    /// Returns true if every event kept by `before` is kept by `self`.
     fn keeps(&self, before: &Self) -> bool {
         self.most_permissive(before) == *self
     }

@@ -1,19 +1,22 @@
 //! The rules as SQL over the table `events` (DuckDB), so that the numbers of a preview come from
-//! one scan. Ages are microseconds since the log took the event.
+//! one scan. Ages are microseconds since `received_at`.
 //!
-//! What SQL cannot say is left out: which rows sampling would thin out.
+//! Sampling is left out: SQL cannot compute which rows it keeps.
 
 use std::fmt::Write as _;
 
 use crate::rules::{Cold, Expression, Operator, Policy, RuleSet, Selector, Warm};
 
-/// For ever, as an age.
-const FOREVER: u64 = 9_000_000_000_000_000_000;
-/// What a row weighs: its content before compression.
-const BYTES: &str = "content_len";
+/// An age that no event reaches, in microseconds: near the largest `BIGINT`.
+const FOREVER_MICROS: u64 = 9_000_000_000_000_000_000;
+/// The column of a row's bytes: those of its content, before compression.
+const BYTES_COLUMN: &str = "content_len";
 
-/// One row, `hot_events, hot_bytes, warm_events, warm_bytes, cold_events, cold_bytes`: what is past
-/// its age by `after` and not by `before`, at `now_us`. Of cold are counted the rows that end.
+/// A query for what a change from `before` to `after` would expire at `now_us` (microseconds since 1970).
+///
+/// It returns one row, `hot_events, hot_bytes, warm_events, warm_bytes, cold_events, cold_bytes`: the
+/// events that are past their age by `after` and not by `before`. `cold` counts the events that would
+/// be in no tier any more.
 #[must_use]
 pub fn preview_sql(before: &RuleSet, after: &RuleSet, now_us: u64) -> String {
     let mut columns = String::new();
@@ -21,7 +24,7 @@ pub fn preview_sql(before: &RuleSet, after: &RuleSet, now_us: u64) -> String {
     for (tier, age) in [
         ("hot", hot_age as fn(&RuleSet) -> String),
         ("warm", warm_age),
-        ("cold", end),
+        ("cold", final_age),
     ] {
         let _ = write!(
             columns,
@@ -42,8 +45,10 @@ pub fn preview_sql(before: &RuleSet, after: &RuleSet, now_us: u64) -> String {
     )
 }
 
-/// Rows `hot, warm, cold, in_hot, in_warm, events, bytes, oldest_us`: how many events there are
-/// for which these policies of `rules.policies`, by index, decide in each tier.
+/// A query for the events of each policy at `now_us` (microseconds since 1970).
+///
+/// It returns rows `hot, warm, cold, in_hot, in_warm, events, bytes, oldest_us`: the number of events
+/// about which these policies, as indexes of `rules.policies`, decide in each tier.
 #[must_use]
 pub fn tiers_sql(rules: &RuleSet, now_us: u64) -> String {
     let winner = |has: fn(&Policy) -> bool| winner(&rules.policies, has);
@@ -62,40 +67,45 @@ pub fn tiers_sql(rules: &RuleSet, now_us: u64) -> String {
     )
 }
 
-/// A row with the number of conversations that each of `policies` selects by tenant and name. The
-/// summaries that an answer is made of are those of one tenant.
+/// A query for the number of conversations of `tenant` that each of `policies` selects by tenant and
+/// name. It returns one row with the columns `p0, p1, ...`, one per policy.
 #[must_use]
 pub fn selects_sql(policies: &[Policy], tenant: &str) -> String {
     let counts = policies.iter().enumerate().map(|(index, policy)| {
-        let selected = names(&policy.selector);
+        let selected = conversation_condition(&policy.selector);
         format!("count(*) FILTER ({selected}) AS p{index}")
     });
     let counts: Vec<String> = counts.collect();
     format!(
         "SELECT {} FROM (SELECT {} AS tenant, conversation_id FROM conversation_summary) AS named",
         counts.join(", "),
-        text(tenant)
+        quoted(tenant)
     )
 }
 
 fn age_and_bytes(now_us: u64) -> String {
-    format!("{now_us} - epoch_us(received_at) AS age, {BYTES} AS bytes")
+    format!("{now_us} - epoch_us(received_at) AS age, {BYTES_COLUMN} AS bytes")
 }
 
-/// The tier trims whole conversations: one stays as long as the longest rule that any of its
-/// events may fall under, up to the first that all of them fall under.
+/// An expression for a row's age limit in the hot tier. The tier trims whole conversations: one stays
+/// for the longest age of the rules that may apply to any of its events. The rules end with the first
+/// that applies to all events of the conversation.
 fn hot_age(rules: &RuleSet) -> String {
     let lists = rules.generations().map(|policies| {
         let mut ages = Vec::new();
-        let mut taken: Vec<String> = Vec::new();
-        for (policy, hot) in with(policies, |policy| policy.hot.as_ref()) {
-            let free = taken.iter().map(|taken| format!(" AND NOT ({taken})"));
-            let free: String = free.collect();
-            let selected = names(&policy.selector);
+        let mut decided: Vec<String> = Vec::new();
+        for (policy, hot) in enforced_with(policies, |policy| policy.hot.as_ref()) {
+            let undecided = decided
+                .iter()
+                .map(|decided| format!(" AND NOT ({decided})"));
+            let undecided: String = undecided.collect();
+            let selected = conversation_condition(&policy.selector);
             let age = micros(Some(hot.max_age_ms));
-            ages.push(format!("CASE WHEN {selected}{free} THEN {age} ELSE 0 END"));
-            if rest(&policy.selector).is_empty() {
-                taken.push(selected);
+            ages.push(format!(
+                "CASE WHEN {selected}{undecided} THEN {age} ELSE 0 END"
+            ));
+            if event_conditions(&policy.selector).is_empty() {
+                decided.push(selected);
             }
         }
         greatest(&ages)
@@ -103,6 +113,7 @@ fn hot_age(rules: &RuleSet) -> String {
     greatest(&lists.collect::<Vec<_>>())
 }
 
+/// An expression for a row's age limit in the warm tier.
 fn warm_age(rules: &RuleSet) -> String {
     by_first(
         rules,
@@ -111,8 +122,8 @@ fn warm_age(rules: &RuleSet) -> String {
     )
 }
 
-/// The age at which nothing is left of an event.
-fn end(rules: &RuleSet) -> String {
+/// An expression for the age at which a row expires from every tier.
+fn final_age(rules: &RuleSet) -> String {
     let cold = |cold: &Cold| match (cold.disabled, cold.max_age_ms) {
         (true, _) => "0".to_owned(),
         (false, ms) => micros(ms),
@@ -121,13 +132,14 @@ fn end(rules: &RuleSet) -> String {
     greatest(&[cold, warm_age(rules)])
 }
 
+/// An expression for the age limit by the first policy that selects a row and has the tier.
 fn by_first<'a, T: 'a>(
     rules: &'a RuleSet,
     tier: impl Fn(&'a Policy) -> Option<&'a T> + Copy,
     age: impl Fn(&T) -> String,
 ) -> String {
     let lists = rules.generations().map(|policies| {
-        let cases = with(policies, tier).map(|(policy, rule)| {
+        let cases = enforced_with(policies, tier).map(|(policy, rule)| {
             format!(" WHEN {} THEN {}", selects(&policy.selector), age(rule))
         });
         format!("CASE{} END", cases.collect::<String>())
@@ -135,15 +147,17 @@ fn by_first<'a, T: 'a>(
     greatest(&lists.collect::<Vec<_>>())
 }
 
+/// An expression for the index of the first policy that selects a row and has the tier.
 fn winner(policies: &[Policy], has: impl Fn(&Policy) -> bool) -> String {
-    let those = policies.iter().enumerate();
-    let those = those.filter(|(_, policy)| !policy.dry_run && has(policy));
-    let cases =
-        those.map(|(index, policy)| format!(" WHEN {} THEN {index}", selects(&policy.selector)));
+    let candidates = policies.iter().enumerate();
+    let candidates = candidates.filter(|(_, policy)| !policy.dry_run && has(policy));
+    let cases = candidates
+        .map(|(index, policy)| format!(" WHEN {} THEN {index}", selects(&policy.selector)));
     format!("CASE{} END", cases.collect::<String>())
 }
 
-fn with<'a, T: 'a>(
+/// The policies without dry run that have the tier, with their rules for it.
+fn enforced_with<'a, T: 'a>(
     policies: &'a [Policy],
     tier: impl Fn(&'a Policy) -> Option<&'a T>,
 ) -> impl Iterator<Item = (&'a Policy, &'a T)> {
@@ -152,8 +166,10 @@ fn with<'a, T: 'a>(
 }
 
 fn micros(ms: Option<u64>) -> String {
-    ms.map_or(FOREVER, |ms| ms.saturating_mul(1000).min(FOREVER))
-        .to_string()
+    ms.map_or(FOREVER_MICROS, |ms| {
+        ms.saturating_mul(1000).min(FOREVER_MICROS)
+    })
+    .to_string()
 }
 
 fn greatest(texts: &[String]) -> String {
@@ -163,21 +179,22 @@ fn greatest(texts: &[String]) -> String {
     }
 }
 
+/// The condition for the rows that `selector` selects.
 fn selects(selector: &Selector) -> String {
-    let mut parts = vec![names(selector)];
-    parts.extend(rest(selector));
+    let mut parts = vec![conversation_condition(selector)];
+    parts.extend(event_conditions(selector));
     parts.join(" AND ")
 }
 
-/// What a conversation shows without its events.
-fn names(selector: &Selector) -> String {
+/// The part of the condition that is the same for all events of a conversation.
+fn conversation_condition(selector: &Selector) -> String {
     let parts = [
         ("tenant", &selector.tenants),
         ("conversation_id", &selector.conversations),
     ];
     let parts: Vec<String> = parts
         .iter()
-        .filter_map(|(column, globs)| any(column, globs))
+        .filter_map(|(column, globs)| matches_any(column, globs))
         .collect();
     if parts.is_empty() {
         "true".to_owned()
@@ -186,25 +203,27 @@ fn names(selector: &Selector) -> String {
     }
 }
 
-/// What only an event shows.
-fn rest(selector: &Selector) -> Vec<String> {
-    let types = any("type", &selector.event_types);
+/// The parts of the condition that need the event itself.
+fn event_conditions(selector: &Selector) -> Vec<String> {
+    let types = matches_any("type", &selector.event_types);
     let labels = selector.match_labels.iter();
     let labels =
-        labels.map(|(key, value)| format!("coalesce({} = {}, false)", label(key), text(value)));
+        labels.map(|(key, value)| format!("coalesce({} = {}, false)", label(key), quoted(value)));
     let expressions = selector.match_expressions.iter().map(expression);
     types.into_iter().chain(labels).chain(expressions).collect()
 }
 
-fn any(column: &str, globs: &[String]) -> Option<String> {
+/// The condition that `column` matches one of `globs`; `None` if there are none.
+fn matches_any(column: &str, globs: &[String]) -> Option<String> {
     let likes = globs
         .iter()
-        .map(|glob| format!("{column} LIKE {} ESCAPE '\\'", text(&like(glob))));
+        .map(|glob| format!("{column} LIKE {} ESCAPE '\\'", quoted(&like_pattern(glob))));
     let likes: Vec<String> = likes.collect();
     (!likes.is_empty()).then(|| format!("({})", likes.join(" OR ")))
 }
 
-fn like(glob: &str) -> String {
+/// The pattern of `LIKE` that matches what `glob` does.
+fn like_pattern(glob: &str) -> String {
     let mut like = String::new();
     for c in glob.chars() {
         match c {
@@ -217,9 +236,9 @@ fn like(glob: &str) -> String {
     like
 }
 
-/// A text or number or truth value of the metadata as text, else NULL.
+/// An expression for a string, number or boolean of the metadata as text; NULL if there is none.
 fn label(key: &str) -> String {
-    let path = text(&format!(
+    let path = quoted(&format!(
         "$.\"{}\"",
         key.replace('\\', "\\\\").replace('"', "\\\"")
     ));
@@ -231,7 +250,11 @@ fn label(key: &str) -> String {
 
 fn expression(expression: &Expression) -> String {
     let label = label(&expression.key);
-    let values: Vec<String> = expression.values.iter().map(|value| text(value)).collect();
+    let values: Vec<String> = expression
+        .values
+        .iter()
+        .map(|value| quoted(value))
+        .collect();
     let values = values.join(", ");
     match expression.operator {
         Operator::In => format!("coalesce({label} IN ({values}), false)"),
@@ -241,7 +264,8 @@ fn expression(expression: &Expression) -> String {
     }
 }
 
-fn text(text: &str) -> String {
+/// A string literal.
+fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 

@@ -1,4 +1,4 @@
-//! Any batch with the right columns, in the shape of a schema.
+//! Conversion of a batch with equivalent columns to a given schema.
 
 use arrow::{
     array::{Array as _, ArrayRef, AsArray as _, RecordBatch},
@@ -8,11 +8,15 @@ use arrow::{
 
 use crate::error::{Error, Result};
 
-/// `batch` with the columns of `schema`, found by name, in its order and types.
+/// Converts `batch` to the columns of `schema`, found by name, in its order and types.
 ///
-/// Takes any order, further columns, and other types for the same values: dictionaries, large or
+/// Accepts any order, further columns, and other types for the same values: dictionaries, large or
 /// view strings, wider or narrower integers, timestamps of another unit or with a zone. A missing
-/// column is taken as null where the schema allows it.
+/// column is filled with nulls if the schema allows it.
+///
+/// # Errors
+/// [`Error::Missing`] for a missing column that may not be null, [`Error::Arrow`] for values that
+/// cannot be converted. Permanent.
 pub fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let columns = schema
         .fields()
@@ -34,7 +38,7 @@ pub fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     )?)
 }
 
-/// `column` as `to`. A zone is dropped or set without moving the instant.
+/// Converts `column` to `to`. Sets or removes a zone without changing the instant.
 fn converted(column: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
     if column.data_type() == to {
         return Ok(ArrayRef::clone(column));

@@ -1,4 +1,4 @@
-//! A record batch to events, every checksum verified.
+//! Decoding: a record batch to events, with every checksum verified.
 
 use arrow::{
     array::{Array as _, AsArray as _, PrimitiveArray, RecordBatch, StringArray},
@@ -16,22 +16,24 @@ use crate::{
     schema::events_schema,
 };
 
-/// The events of `batch`, which may have any column order and equivalent types (see [`conform`]).
+/// Decodes the events of `batch`, in order of its rows. Columns may be in any order and of any
+/// equivalent type (see [`conform`]).
 ///
 /// # Errors
-/// [`Error::Checksum`] for a row whose canonical bytes do not give its crc32c.
+/// [`Error::Checksum`] for a row whose canonical bytes do not match its crc32c, [`Error::Value`],
+/// [`Error::Missing`] or [`Error::Arrow`] for a batch of another shape. Permanent.
 pub fn decode(batch: &RecordBatch) -> Result<Vec<StoredEvent>> {
     let batch = conform(batch, &events_schema())?;
-    let rows = Rows { batch: &batch };
+    let rows = EventRows { batch: &batch };
     (0..batch.num_rows()).map(|row| rows.event(row)).collect()
 }
 
-/// A batch of exactly the events schema.
-struct Rows<'a> {
+/// Row access to a batch of exactly the events schema.
+struct EventRows<'a> {
     batch: &'a RecordBatch,
 }
 
-impl Rows<'_> {
+impl EventRows<'_> {
     fn event(&self, row: usize) -> Result<StoredEvent> {
         let stored = StoredEvent {
             event: self.content(row)?,
@@ -50,6 +52,7 @@ impl Rows<'_> {
         Ok(stored)
     }
 
+    /// The event of a row, its checksum not verified.
     fn content(&self, row: usize) -> Result<Event> {
         let id = self.text("event_id", row)?;
         let tenant = self.parsed("tenant", row, TenantId::new)?;

@@ -1,4 +1,4 @@
-//! Events to a record batch.
+//! Encoding: events to a record batch.
 
 use std::sync::Arc;
 
@@ -13,19 +13,19 @@ use event::{ContentEncoding, StoredEvent, Timestamp};
 
 use crate::schema::events_schema;
 
-/// The rows of `events`, in their order.
+/// Encodes `events` as a record batch of [`events_schema`], one row per event, in their order.
 ///
 /// # Panics
-/// When the texts of one column exceed 2 GiB together; callers bound their batches far below.
+/// If the texts of one column exceed 2 GiB in total; callers bound their batches far below.
 #[must_use]
 pub fn encode(events: &[StoredEvent]) -> RecordBatch {
-    let columns = [texts(events), places(events)].concat();
+    let columns = [content_columns(events), position_columns(events)].concat();
     let batch: Result<RecordBatch, ArrowError> = RecordBatch::try_new(events_schema(), columns);
     batch.expect("the columns are built in the order and types of the schema")
 }
 
-/// `tenant` to `span_id`.
-fn texts(events: &[StoredEvent]) -> Vec<ArrayRef> {
+/// The columns `tenant` to `span_id`.
+fn content_columns(events: &[StoredEvent]) -> Vec<ArrayRef> {
     vec![
         text(events, |e| e.event.tenant.as_str()),
         text(events, |e| e.event.conversation_id.as_str()),
@@ -49,8 +49,8 @@ fn texts(events: &[StoredEvent]) -> Vec<ArrayRef> {
     ]
 }
 
-/// `generation` to `sample_rate`.
-fn places(events: &[StoredEvent]) -> Vec<ArrayRef> {
+/// The columns `generation` to `sample_rate`.
+fn position_columns(events: &[StoredEvent]) -> Vec<ArrayRef> {
     let rates = events.iter().map(|e| e.sample_rate);
     vec![
         int(events, |e| e.position.partition.generation),
@@ -65,32 +65,33 @@ fn places(events: &[StoredEvent]) -> Vec<ArrayRef> {
 
 fn text<'a, T: AsRef<str>>(
     events: &'a [StoredEvent],
-    of: impl Fn(&'a StoredEvent) -> T,
+    value: impl Fn(&'a StoredEvent) -> T,
 ) -> ArrayRef {
-    Arc::new(StringArray::from_iter_values(events.iter().map(of)))
+    Arc::new(StringArray::from_iter_values(events.iter().map(value)))
 }
 
 fn optional<'a>(
     events: &'a [StoredEvent],
-    of: impl Fn(&'a StoredEvent) -> Option<&'a str>,
+    value: impl Fn(&'a StoredEvent) -> Option<&'a str>,
 ) -> ArrayRef {
-    Arc::new(events.iter().map(of).collect::<StringArray>())
+    Arc::new(events.iter().map(value).collect::<StringArray>())
 }
 
-fn time(events: &[StoredEvent], of: impl Fn(&StoredEvent) -> Timestamp) -> ArrayRef {
-    let micros = events.iter().map(|event| of(event).as_micros());
+fn time(events: &[StoredEvent], value: impl Fn(&StoredEvent) -> Timestamp) -> ArrayRef {
+    let micros = events.iter().map(|event| value(event).as_micros());
     Arc::new(TimestampMicrosecondArray::from_iter_values(micros))
 }
 
-fn int(events: &[StoredEvent], of: impl Fn(&StoredEvent) -> u16) -> ArrayRef {
-    let values = events.iter().map(|event| i32::from(of(event)));
+fn int(events: &[StoredEvent], value: impl Fn(&StoredEvent) -> u16) -> ArrayRef {
+    let values = events.iter().map(|event| i32::from(value(event)));
     Arc::new(Int32Array::from_iter_values(values))
 }
 
-/// Sequences and lengths are far below 2^63; one that is not would sort wrongly everywhere.
-fn long(events: &[StoredEvent], of: impl Fn(&StoredEvent) -> u64) -> ArrayRef {
+/// Panics on a value of 2^63 or more. Sequences and lengths are far below; as a negative number such a
+/// value would sort wrongly in every tier.
+fn long(events: &[StoredEvent], value: impl Fn(&StoredEvent) -> u64) -> ArrayRef {
     let values = events
         .iter()
-        .map(|event| i64::try_from(of(event)).expect("sequences stay below 2^63"));
+        .map(|event| i64::try_from(value(event)).expect("sequences stay below 2^63"));
     Arc::new(Int64Array::from_iter_values(values))
 }

@@ -1,12 +1,13 @@
-//! What can be wrong with a batch or a file.
+//! The errors of batches and files.
 
 use arrow::error::ArrowError;
 use event::Position;
 use parquet::errors::ParquetError;
 
+/// A result with [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Never transient: the same bytes fail again.
+/// The reason why a batch or a file cannot be used. Permanent: the same bytes fail again.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("there are no rows")]
@@ -24,13 +25,14 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether trying again may help: it never does.
+    /// Returns false: a retry of the same bytes never succeeds.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
         false
     }
 
-    /// Whether the bytes themselves are damaged, rather than of another shape than expected.
+    /// Returns true if the bytes themselves are damaged, false if they only have another schema than
+    /// expected.
     #[must_use]
     pub const fn is_damage(&self) -> bool {
         matches!(

@@ -1,8 +1,8 @@
-//! Events as Arrow record batches and as Parquet bytes. Bytes in, bytes out; no network, no files.
+//! Conversion of events to and from Arrow record batches and Parquet bytes. No network, no files.
 //!
 //! One schema serves the warm tier's scans, SQL and the cold tier's Parquet. Invariants: equal
-//! rows in equal order always make equal Parquet bytes, a file once written stays readable for
-//! ever (golden file), and [`decode`] never returns a row that does not match its checksum.
+//! rows in equal order always make equal Parquet bytes, every file ever written stays readable
+//! (golden file), and [`decode()`] never returns a row that does not match its checksum.
 
 mod conform;
 mod decode;

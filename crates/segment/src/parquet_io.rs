@@ -1,4 +1,4 @@
-//! Record batches to Parquet bytes and back. Equal rows in equal order make equal bytes.
+//! Parquet bytes from record batches, and back. Equal rows in equal order make equal bytes.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -29,15 +29,16 @@ use crate::{
     error::{Error, Result},
 };
 
-/// Rows in a row group: small enough that one conversation's rows are a small read.
+/// The number of rows of a row group: small enough that the rows of one conversation are a small read.
 pub const ROW_GROUP_ROWS: usize = 20_480;
 
-/// Pinned, so that an upgrade of a library does not change the bytes of a file by its name alone.
+/// The writer's name in the footer. Fixed, so that an upgrade of the library does not change the bytes
+/// of a file by its version number alone.
 const CREATED_BY: &str = "isotherm format 1";
-const CONVERSATION: &str = "conversation_id";
+const CONVERSATION_COLUMN: &str = "conversation_id";
 const ZSTD_LEVEL: i32 = 3;
 
-/// Columns whose values hardly repeat: a dictionary would only cost.
+/// Columns whose values hardly repeat, for which a dictionary costs more than it saves.
 const WITHOUT_DICTIONARY: [&str; 8] = [
     "event_id",
     "timestamp",
@@ -49,8 +50,8 @@ const WITHOUT_DICTIONARY: [&str; 8] = [
     "last_seq",
 ];
 
-/// Columns that grow slowly from row to row.
-const DELTAS: [&str; 6] = [
+/// Columns of integers whose differences from row to row are small.
+const DELTA_ENCODED: [&str; 6] = [
     "timestamp",
     "received_at",
     "content_len",
@@ -59,17 +60,22 @@ const DELTAS: [&str; 6] = [
     "last_seq",
 ];
 
-/// What of a file is wanted.
+/// The columns and rows to read from a file; by default all.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Selection<'a> {
-    /// Only these columns (those of them that the file has), in the order of the file.
+    /// Only these columns, in the order of the file; names that the file lacks are ignored.
     pub columns: Option<&'a [&'a str]>,
-    /// Only the rows of this conversation: by statistics and bloom filter first, then row by row.
+    /// Only the rows of this conversation: row groups are skipped by statistics and bloom filter, the
+    /// rest is filtered row by row.
     pub conversation: Option<&'a str>,
 }
 
-/// One Parquet file with the rows of `batches`, which share one schema. How the rows are cut into
-/// batches makes no difference to the bytes.
+/// Writes one Parquet file with the rows of `batches`, which have one schema. The bytes do not depend
+/// on how the rows are divided into batches.
+///
+/// # Errors
+/// [`Error::Empty`] if there is no batch, [`Error::Arrow`] or [`Error::Parquet`] if the batches cannot
+/// be written. Permanent.
 pub fn write(batches: &[RecordBatch]) -> Result<Bytes> {
     let first = batches.first().ok_or(Error::Empty)?;
     let whole = concat_batches(first.schema_ref(), batches)?;
@@ -95,12 +101,12 @@ fn properties(whole: &RecordBatch) -> WriterProperties {
     for name in WITHOUT_DICTIONARY {
         properties = properties.set_column_dictionary_enabled(ColumnPath::from(name), false);
     }
-    for name in DELTAS {
+    for name in DELTA_ENCODED {
         properties =
             properties.set_column_encoding(ColumnPath::from(name), Encoding::DELTA_BINARY_PACKED);
     }
     if let Some(distinct) = distinct_conversations(whole) {
-        let column = || ColumnPath::from(CONVERSATION);
+        let column = || ColumnPath::from(CONVERSATION_COLUMN);
         properties = properties
             .set_column_bloom_filter_enabled(column(), true)
             .set_column_bloom_filter_fpp(column(), 0.01)
@@ -109,21 +115,26 @@ fn properties(whole: &RecordBatch) -> WriterProperties {
     properties.build()
 }
 
-/// At most as many as one row group can hold; `None` when there is no such column.
+/// The number of distinct conversations, at most the rows of one row group; `None` if there is no such
+/// column.
 fn distinct_conversations(whole: &RecordBatch) -> Option<u64> {
-    let column = whole.column_by_name(CONVERSATION)?;
+    let column = whole.column_by_name(CONVERSATION_COLUMN)?;
     let distinct: HashSet<&str> = column.as_string::<i32>().iter().flatten().collect();
     Some(distinct.len().clamp(1, ROW_GROUP_ROWS) as u64)
 }
 
-/// The rows of a file whose bytes the caller has checked against their hash: the Parquet library
-/// may panic on a damaged page. Timestamps come without a zone, as everywhere in the product.
+/// Reads the selected rows, in the order of the file. The caller must have verified the bytes against
+/// their hash, because the Parquet library may panic on a damaged page. Timestamps have no zone.
+///
+/// # Errors
+/// [`Error::Parquet`] or [`Error::Arrow`] if the file cannot be read, [`Error::Missing`] if it has no
+/// column for the conversation of the selection. Permanent.
 pub fn read(file: Bytes, selection: Selection<'_>) -> Result<Vec<RecordBatch>> {
     let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
     let mut reader = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)?;
     if let Some(conversation) = selection.conversation {
         let groups = groups_with(&reader, conversation)?;
-        let filter = only(&reader, conversation);
+        let filter = conversation_filter(&reader, conversation);
         reader = reader.with_row_groups(groups).with_row_filter(filter);
     }
     if let Some(columns) = selection.columns {
@@ -138,22 +149,25 @@ pub fn read(file: Bytes, selection: Selection<'_>) -> Result<Vec<RecordBatch>> {
     Ok(batches)
 }
 
-/// How many rows the footer promises.
+/// Reads the number of rows from the footer.
+///
+/// # Errors
+/// [`Error::Parquet`] if the footer cannot be read. Permanent.
 pub fn rows(file: Bytes) -> Result<usize> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(file)?;
     let rows = reader.metadata().file_metadata().num_rows();
     usize::try_from(rows).map_err(|_| Error::Empty)
 }
 
-/// The row groups that may have rows of `conversation`.
+/// The indexes of the row groups that may have rows of `conversation`.
 fn groups_with(
     reader: &ParquetRecordBatchReaderBuilder<Bytes>,
     conversation: &str,
 ) -> Result<Vec<usize>> {
     let schema = reader.parquet_schema();
     let column = (0..schema.num_columns())
-        .find(|column| schema.column(*column).path().string() == CONVERSATION)
-        .ok_or_else(|| Error::Missing(CONVERSATION.to_owned()))?;
+        .find(|column| schema.column(*column).path().string() == CONVERSATION_COLUMN)
+        .ok_or_else(|| Error::Missing(CONVERSATION_COLUMN.to_owned()))?;
     let mut groups = Vec::new();
     for group in 0..reader.metadata().num_row_groups() {
         let statistics = reader
@@ -177,9 +191,12 @@ fn groups_with(
     Ok(groups)
 }
 
-fn only(reader: &ParquetRecordBatchReaderBuilder<Bytes>, conversation: &str) -> RowFilter {
+fn conversation_filter(
+    reader: &ParquetRecordBatchReaderBuilder<Bytes>,
+    conversation: &str,
+) -> RowFilter {
     let wanted = Scalar::new(StringArray::from(vec![conversation]));
-    let mask = ProjectionMask::columns(reader.parquet_schema(), [CONVERSATION]);
+    let mask = ProjectionMask::columns(reader.parquet_schema(), [CONVERSATION_COLUMN]);
     let equal = move |batch: RecordBatch| -> std::result::Result<BooleanArray, _> {
         let column = arrow::compute::cast(batch.column(0), &DataType::Utf8)?;
         debug_assert_eq!(column.len(), batch.num_rows());
@@ -188,7 +205,7 @@ fn only(reader: &ParquetRecordBatchReaderBuilder<Bytes>, conversation: &str) -> 
     RowFilter::new(vec![Box::new(ArrowPredicateFn::new(mask, equal))])
 }
 
-/// `schema` with all timestamps in `zone`.
+/// Returns `schema` with all timestamps in `zone`.
 fn with_zone(schema: &SchemaRef, zone: Option<&str>) -> SchemaRef {
     let fields = schema.fields().iter().map(|field| match field.data_type() {
         DataType::Timestamp(TimeUnit::Microsecond, _) => {

@@ -4,8 +4,8 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
-/// Microseconds since 1970 UTC, without a zone: Parquet files carry them as UTC-adjusted.
-const MICROS: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
+/// Microseconds since 1970 UTC, without a zone; Parquet files have them as UTC-adjusted.
+const MICROS_TYPE: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
 
 static EVENTS: LazyLock<SchemaRef> = LazyLock::new(|| {
     schema([
@@ -14,8 +14,8 @@ static EVENTS: LazyLock<SchemaRef> = LazyLock::new(|| {
         ("event_id", DataType::Utf8, false),
         ("task_id", DataType::Utf8, true),
         ("type", DataType::Utf8, false),
-        ("timestamp", MICROS, false),
-        ("received_at", MICROS, false),
+        ("timestamp", MICROS_TYPE, false),
+        ("received_at", MICROS_TYPE, false),
         ("content", DataType::Utf8, false),
         ("content_encoding", DataType::Utf8, true),
         ("content_len", DataType::Int64, false),
@@ -36,7 +36,7 @@ static EVENTS: LazyLock<SchemaRef> = LazyLock::new(|| {
 static HOURLY_STATS: LazyLock<SchemaRef> = LazyLock::new(|| {
     schema([
         ("tenant", DataType::Utf8, false),
-        ("hour", MICROS, false),
+        ("hour", MICROS_TYPE, false),
         ("type", DataType::Utf8, false),
         ("events", DataType::Int64, false),
         ("bytes", DataType::Int64, false),
@@ -54,9 +54,9 @@ static CONVERSATION_SUMMARY: LazyLock<SchemaRef> = LazyLock::new(|| {
         ("conversation_id", DataType::Utf8, false),
         ("events", DataType::Int64, false),
         ("bytes", DataType::Int64, false),
-        ("first_timestamp", MICROS, false),
-        ("last_timestamp", MICROS, false),
-        ("start_timestamp", MICROS, false),
+        ("first_timestamp", MICROS_TYPE, false),
+        ("last_timestamp", MICROS_TYPE, false),
+        ("start_timestamp", MICROS_TYPE, false),
         ("start_seq", DataType::Int64, false),
         ("start_idx", DataType::Int32, false),
         ("last_seq", DataType::Int64, false),
@@ -74,20 +74,22 @@ fn schema<const N: usize>(fields: [(&str, DataType, bool); N]) -> SchemaRef {
     Arc::new(Schema::new(fields.to_vec()))
 }
 
-/// One row per event. `content_len` is the length of `content` in bytes, as it is stored.
+/// The schema of `events`: one row per event. `content_len` is the length of `content` in bytes, as
+/// it is stored.
 #[must_use]
 pub fn events_schema() -> SchemaRef {
     Arc::clone(&EVENTS)
 }
 
-/// One row per (tenant, hour of event time, type) and range of positions: sum over the ranges.
+/// The schema of `hourly_stats`: one row per (tenant, hour of `timestamp`, type) and range of
+/// sequences. The totals are the sums over the ranges.
 #[must_use]
 pub fn hourly_stats_schema() -> SchemaRef {
     Arc::clone(&HOURLY_STATS)
 }
 
-/// One row per (tenant, conversation) and range of positions: sums, minima, maxima, and the start
-/// of the least position.
+/// The schema of `conversation_summary`: one row per (tenant, conversation) and range of sequences.
+/// The totals are sums, minima and maxima over the ranges; the start is that of the least position.
 #[must_use]
 pub fn conversation_summary_schema() -> SchemaRef {
     Arc::clone(&CONVERSATION_SUMMARY)

@@ -1,6 +1,6 @@
 //! The admin server: liveness, readiness and metrics on their own port.
 //!
-//! Liveness says that the process serves, readiness that it wants traffic: never the same check.
+//! Liveness says that the process serves, readiness that it should get traffic. They share no check.
 
 use std::net::SocketAddr;
 
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{net, readiness::Readiness};
 
+/// The flag for the admin server's address.
 #[derive(Debug, Clone, clap::Args)]
 pub struct AdminArgs {
     /// Address of /livez, /readyz and /metrics.
@@ -24,6 +25,7 @@ pub struct AdminArgs {
     pub admin_addr: SocketAddr,
 }
 
+/// The running admin server.
 #[derive(Debug)]
 pub(crate) struct Server {
     addr: SocketAddr,
@@ -40,7 +42,8 @@ impl Server {
     }
 }
 
-/// Serves from now on. Not a task of [`crate::tasks::Tasks`], because it has to outlive them all.
+/// Binds the port and starts to serve. Not a task of [`crate::tasks::Tasks`], because it has to outlive
+/// them all.
 pub(crate) async fn start(
     args: &AdminArgs,
     registry: Registry,
@@ -53,7 +56,7 @@ pub(crate) async fn start(
 }
 
 async fn serve(listener: TcpListener, router: Router) {
-    // Ended by being dropped.
+    // Never cancelled: the server ends when its task is aborted.
     let never = CancellationToken::new();
     if let Err(error) = crate::serve::serve(listener, router, never).await {
         tracing::error!(%error, "admin server ended");
@@ -70,7 +73,7 @@ fn router(registry: Registry, readiness: Readiness) -> Router {
         .route("/metrics", get(move || async move { scrape(&registry) }))
 }
 
-/// The report when it is asked for, and whenever there is something to find out.
+/// The status of the process; with the report when the query asks for it or the process is not ready.
 fn readyz(readiness: &Readiness, RawQuery(query): &RawQuery) -> (StatusCode, String) {
     let verbose = query.as_deref().is_some_and(|query| {
         query

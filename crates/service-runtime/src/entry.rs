@@ -1,13 +1,13 @@
-//! The way in and out of a service: a runtime, and an error as one line and an exit status.
+//! The entry point of a service: the tokio runtime, and an error as one line and an exit status.
 
 use std::{future::Future, io::Write as _, process::ExitCode, time::Duration};
 
 use crate::telemetry;
 
-/// How long blocking work that nobody waits for any more may hold up the exit.
+/// The longest that abandoned blocking work may delay the exit.
 const BLOCKING_GRACE: Duration = Duration::from_secs(2);
 
-/// Runs `service` to its end on a multi-threaded runtime.
+/// Runs `service` to its end on a multi-threaded runtime and returns the exit status of the process.
 ///
 /// An error ends in one line on stderr, `error: bind admin server to 127.0.0.1:7411: address in
 /// use`, and exit status 1.
@@ -19,7 +19,7 @@ where
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // If stderr is closed there is nobody left to tell.
+            // If stderr is closed, the error cannot be reported at all.
             let _ = writeln!(std::io::stderr(), "error: {}", one_line(&error));
             ExitCode::FAILURE
         }
@@ -33,7 +33,7 @@ where
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    // Boxed, because the future of a whole service is large and the main thread's stack is not.
+    // Boxed, because the future of a whole service is large for the main thread's stack.
     let result = runtime.block_on(Box::pin(async {
         let result = service().await;
         telemetry::flush().await;
@@ -43,7 +43,7 @@ where
     result
 }
 
-/// The chain of contexts, joined by `: `. A cause that repeats the end of what was said is left out.
+/// The chain of contexts, joined by `: `. A cause that the line ends with already is left out.
 fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain() {
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_is_not_said_twice() {
+    fn a_cause_is_not_repeated() {
         let error = anyhow::anyhow!("timed out").context("connect to nats: timed out");
         assert_eq!(one_line(&error), "connect to nats: timed out");
     }

@@ -1,5 +1,5 @@
-//! What every service process does and no service should write twice: the exit status, logs and
-//! traces, the admin server, signals, and the supervision of long-running tasks.
+//! The parts that all service processes share: the exit status, logs and traces, the admin server,
+//! signals, and the supervision of long-running tasks.
 //!
 //! Invariant: this crate knows nothing about events, tiers or Kubernetes, and depends on no
 //! other crate of the workspace.
@@ -54,9 +54,10 @@ pub struct RuntimeArgs {
     pub die_with_parent: Option<i32>,
 }
 
-/// A started process: logs go out, the admin port is bound, signals are caught.
+/// A started process: logs are written, the admin port is bound, signals are handled.
 #[derive(Debug)]
 pub struct Runtime {
+    /// The registry that `/metrics` serves.
     pub registry: Registry,
     pub readiness: Readiness,
     pub tasks: Tasks,
@@ -65,15 +66,20 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// The order matters: nothing may speak TLS before the provider is there, nothing may fail
-    /// before it can be logged, and a taken port must fail the start, not the first scrape.
+    /// Starts telemetry, signal handling and the admin server of `service`.
+    ///
+    /// The order matters: TLS needs the crypto provider, failures need the log, and a taken port must fail
+    /// the start, not the first scrape.
+    ///
+    /// # Errors
+    /// Invalid flags, a taken admin port, or a parent that has ended. End the process.
     pub async fn start(service: &'static str, args: RuntimeArgs) -> anyhow::Result<Self> {
         install_crypto_provider();
         if let Some(parent) = args.die_with_parent {
             parent_death::die_with(parent).context("tie this process to its parent")?;
         }
         telemetry::init(service, &args.telemetry).context("start telemetry")?;
-        net::raise_descriptors();
+        net::raise_open_file_limit();
         let shutdown = CancellationToken::new();
         tasks::cancel_on_signal(shutdown.clone()).context("install signal handlers")?;
 
@@ -95,7 +101,7 @@ impl Runtime {
         })
     }
 
-    /// A token that is cancelled when the process must stop.
+    /// Returns the token that is cancelled when the process must stop.
     #[must_use]
     pub fn shutdown(&self) -> CancellationToken {
         self.tasks.shutdown()
@@ -103,7 +109,10 @@ impl Runtime {
 
     /// Reports ready, then waits for a signal or for the first task that ends, and drains.
     ///
-    /// The admin server answers until the drain is over; `/readyz` says so meanwhile.
+    /// The admin server answers until the drain is over; `/readyz` fails with `draining` meanwhile.
+    ///
+    /// # Errors
+    /// As [`Tasks::join`]. End the process.
     pub async fn join(self) -> anyhow::Result<()> {
         self.readiness.started();
         let draining = tokio::spawn({
@@ -125,11 +134,11 @@ impl Runtime {
     }
 }
 
-/// Makes aws-lc-rs the one TLS provider of the process. Calling it again changes nothing, so a
-/// program without a [`Runtime`] (the CLI) may call it too.
+/// Installs aws-lc-rs as the TLS provider of the process. Idempotent, so a program without a [`Runtime`]
+/// (the CLI) may call it too.
 pub fn install_crypto_provider() {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // Losing the race to another thread means that the provider is there.
+        // An error means that another thread has installed it first.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     }
 }

@@ -1,6 +1,6 @@
 //! Metrics with the product's prefix, and names that `promtool check metrics` accepts.
 //!
-//! Every function registers what it returns, so a metric that exists is a metric that is scraped.
+//! Every function registers the metric that it returns, so that it is scraped.
 
 use prometheus::{
     Error, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
@@ -9,65 +9,104 @@ use prometheus::{
 
 const PREFIX: &str = "isotherm_";
 
-/// Seconds from half a millisecond to a minute.
+/// Buckets for durations: seconds from half a millisecond to a minute, each about twice the previous.
 pub const DURATION_BUCKETS: &[f64] = &[
     0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
     60.0,
 ];
 
+/// Registers a counter `isotherm_<name>`; the name must end in `_total`.
+///
+/// # Errors
+/// The name or the help text breaks a naming rule, or the name is registered already: a bug, fail the
+/// start.
 pub fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter> {
-    register(registry, IntCounter::with_opts(total(name, help)?)?)
+    register(registry, IntCounter::with_opts(counter_opts(name, help)?)?)
 }
 
+/// Registers counters with `labels`; the name must end in `_total`.
+///
+/// # Errors
+/// The name or the help text breaks a naming rule, or the name is registered already: a bug, fail the
+/// start.
 pub fn counter_vec(
     registry: &Registry,
     name: &str,
     help: &str,
     labels: &[&str],
 ) -> Result<IntCounterVec> {
-    register(registry, IntCounterVec::new(total(name, help)?, labels)?)
+    register(
+        registry,
+        IntCounterVec::new(counter_opts(name, help)?, labels)?,
+    )
 }
 
+/// Registers a gauge of integers.
+///
+/// # Errors
+/// The name or the help text breaks a naming rule, or the name is registered already: a bug, fail the
+/// start.
 pub fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge> {
-    register(registry, IntGauge::with_opts(state(name, help)?)?)
+    register(registry, IntGauge::with_opts(value_opts(name, help)?)?)
 }
 
+/// Registers gauges of integers with `labels`.
+///
+/// # Errors
+/// The name or the help text breaks a naming rule, or the name is registered already: a bug, fail the
+/// start.
 pub fn gauge_vec(
     registry: &Registry,
     name: &str,
     help: &str,
     labels: &[&str],
 ) -> Result<IntGaugeVec> {
-    register(registry, IntGaugeVec::new(state(name, help)?, labels)?)
+    register(registry, IntGaugeVec::new(value_opts(name, help)?, labels)?)
 }
 
-/// A gauge of fractions, for example seconds.
+/// Registers a gauge of floats, for example seconds.
+///
+/// # Errors
+/// The name or the help text breaks a naming rule, or the name is registered already: a bug, fail the
+/// start.
 pub fn float_gauge(registry: &Registry, name: &str, help: &str) -> Result<Gauge> {
-    register(registry, Gauge::with_opts(state(name, help)?)?)
+    register(registry, Gauge::with_opts(value_opts(name, help)?)?)
 }
 
-/// Gauges of fractions, for example seconds.
+/// Registers gauges of floats with `labels`, for example seconds.
+///
+/// # Errors
+/// The name or the help text breaks a naming rule, or the name is registered already: a bug, fail the
+/// start.
 pub fn float_gauge_vec(
     registry: &Registry,
     name: &str,
     help: &str,
     labels: &[&str],
 ) -> Result<GaugeVec> {
-    register(registry, GaugeVec::new(state(name, help)?, labels)?)
+    register(registry, GaugeVec::new(value_opts(name, help)?, labels)?)
 }
 
-/// A histogram over `buckets`, usually [`DURATION_BUCKETS`].
+/// Registers a histogram over `buckets`, usually [`DURATION_BUCKETS`].
+///
+/// # Errors
+/// The name or the help text breaks a naming rule, or the name is registered already: a bug, fail the
+/// start.
 pub fn histogram(
     registry: &Registry,
     name: &str,
     help: &str,
     buckets: &[f64],
 ) -> Result<Histogram> {
-    let opts = HistogramOpts::from(state(name, help)?).buckets(buckets.to_vec());
+    let opts = HistogramOpts::from(value_opts(name, help)?).buckets(buckets.to_vec());
     register(registry, Histogram::with_opts(opts)?)
 }
 
-/// Histograms over `buckets`, usually [`DURATION_BUCKETS`].
+/// Registers histograms with `labels` over `buckets`, usually [`DURATION_BUCKETS`].
+///
+/// # Errors
+/// The name or the help text breaks a naming rule, or the name is registered already: a bug, fail the
+/// start.
 pub fn histogram_vec(
     registry: &Registry,
     name: &str,
@@ -75,11 +114,11 @@ pub fn histogram_vec(
     labels: &[&str],
     buckets: &[f64],
 ) -> Result<HistogramVec> {
-    let opts = HistogramOpts::from(state(name, help)?).buckets(buckets.to_vec());
+    let opts = HistogramOpts::from(value_opts(name, help)?).buckets(buckets.to_vec());
     register(registry, HistogramVec::new(opts, labels)?)
 }
 
-/// A registry with what the kernel and the build know about this process.
+/// Creates a registry with the metrics of the process and the build.
 pub(crate) fn process_registry(service: &str) -> Result<Registry> {
     let registry = Registry::new();
     #[cfg(target_os = "linux")]
@@ -102,7 +141,8 @@ fn register<C: Collector + Clone + 'static>(registry: &Registry, metric: C) -> R
     Ok(metric)
 }
 
-fn total(name: &str, help: &str) -> Result<Opts> {
+/// The options of a counter.
+fn counter_opts(name: &str, help: &str) -> Result<Opts> {
     if !name.ends_with("_total") {
         return Err(Error::Msg(format!(
             "the name of counter {name} must end in _total"
@@ -111,7 +151,7 @@ fn total(name: &str, help: &str) -> Result<Opts> {
     opts(name, help)
 }
 
-fn state(name: &str, help: &str) -> Result<Opts> {
+fn value_opts(name: &str, help: &str) -> Result<Opts> {
     if ["_total", "_count", "_sum", "_bucket"]
         .iter()
         .any(|suffix| name.ends_with(suffix))
@@ -123,14 +163,15 @@ fn state(name: &str, help: &str) -> Result<Opts> {
     opts(name, help)
 }
 
+/// Checks the rules that all metrics share, and adds the prefix.
 fn opts(name: &str, help: &str) -> Result<Opts> {
-    let words = name.split('_');
+    let mut words = name.split('_');
     if name.starts_with(PREFIX) || help.is_empty() {
         return Err(Error::Msg(format!(
             "{name} needs a help text and gets its prefix here"
         )));
     }
-    if let Some(unit) = words.into_iter().find(|word| {
+    if let Some(unit) = words.find(|word| {
         [
             "ms",
             "millis",
@@ -172,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_promtool_would_refuse_are_refused() {
+    fn names_that_promtool_rejects_are_refused() {
         let registry = Registry::new();
         assert!(counter(&registry, "ingest_events", "No suffix.").is_err());
         assert!(gauge(&registry, "hot_lag_total", "A gauge.").is_err());

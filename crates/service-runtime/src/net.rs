@@ -1,4 +1,4 @@
-//! Binding a listener, with an error that a person can act on.
+//! Listeners, and the limit of open files.
 
 use std::net::SocketAddr;
 
@@ -6,20 +6,23 @@ use anyhow::anyhow;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 
-/// Binds now, so that a taken port fails the start: `bind <what> to <addr>: address in use`.
+/// Binds a TCP listener at `addr`; `what` names it in the error.
+///
+/// # Errors
+/// The address cannot be bound: `bind <what> to <addr>: address in use`. Fail the start.
 pub async fn bind(what: &str, addr: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(addr)
         .await
         .map_err(|error| anyhow!("bind {what} to {addr}: {}", error.kind()))
 }
 
-/// As many files and connections as the machine allows: the usual soft bound of 1024 is for programs
-/// that count in bits.
-pub(crate) fn raise_descriptors() {
+/// Raises the limit of open files to the hard limit. The usual soft limit of 1024 is meant for programs
+/// that use `select`.
+pub(crate) fn raise_open_file_limit() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
     if let Err(error) = raised {
-        tracing::warn!(%error, "the bound of open files stays");
+        tracing::warn!(%error, "open file limit not raised");
     }
 }
 

@@ -1,12 +1,15 @@
-//! Dying with the parent, for a service that another program of ours started.
+//! The parent-death signal, for a service that another program of ours started.
 
 use anyhow::bail;
 
-/// Asks the kernel to kill this process when its parent ends. `parent` is the expected parent,
-/// or 0 for whoever it is now.
+/// Asks the kernel to send SIGKILL to this process when its parent ends (`PR_SET_PDEATHSIG`). `parent` is
+/// the process id of the expected parent, or 0 for the current one.
 ///
-/// The kernel watches the *thread* that started us: a program that starts services keeps that
-/// thread for as long as they shall live.
+/// The signal is sent when the *thread* that started this process ends, so a program that starts services
+/// must keep that thread alive.
+///
+/// # Errors
+/// The parent has ended already, or the platform is not Linux: end this process.
 #[cfg(target_os = "linux")]
 pub fn die_with(parent: i32) -> anyhow::Result<()> {
     use nix::{
@@ -20,13 +23,17 @@ pub fn die_with(parent: i32) -> anyhow::Result<()> {
         parent
     };
     set_pdeathsig(Signal::SIGKILL)?;
-    // The parent may have died before the line above.
+    // The parent may have ended before the signal was set.
     if getppid().as_raw() != expected {
         bail!("the parent process is gone");
     }
     Ok(())
 }
 
+/// Fails, because the parent-death signal exists on Linux only.
+///
+/// # Errors
+/// Always.
 #[cfg(not(target_os = "linux"))]
 pub fn die_with(_parent: i32) -> anyhow::Result<()> {
     bail!("--die-with-parent works on Linux only");

@@ -1,5 +1,5 @@
-//! What is wrong with a request, in the one form that all services share: RFC 9457, with a stable
-//! code and a sentence that says what to do.
+//! Problem documents (RFC 9457) in the one form that all services share: a stable code and a sentence
+//! that says what to do.
 
 use axum::{
     http::{StatusCode, header},
@@ -7,7 +7,7 @@ use axum::{
 };
 use serde_json::{Map, Value, json};
 
-/// A problem document; the caller may add members.
+/// Builds a problem document; the caller may add members.
 #[must_use]
 pub fn problem(status: StatusCode, code: &str, detail: &str) -> Map<String, Value> {
     let members = [
@@ -21,7 +21,7 @@ pub fn problem(status: StatusCode, code: &str, detail: &str) -> Map<String, Valu
     members.into_iter().collect()
 }
 
-/// The answer that `problem` is.
+/// Builds the HTTP response for a problem document.
 #[must_use]
 pub fn problem_response(status: StatusCode, problem: Map<String, Value>) -> Response {
     let content_type = [(header::CONTENT_TYPE, "application/problem+json")];

@@ -1,4 +1,4 @@
-//! W3C trace context across processes: out of a span into headers, and back.
+//! Propagation of the W3C trace context: from a span into headers, and from headers into a span.
 
 use opentelemetry::{
     Context,
@@ -9,7 +9,7 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-/// The headers (`traceparent`, and `tracestate` when there is one) that carry `span` to another
+/// Returns the headers (`traceparent`, and `tracestate` when there is one) that carry `span` to another
 /// process. Empty when the span is disabled.
 #[must_use]
 pub fn inject(span: &Span) -> Vec<(String, String)> {
@@ -19,18 +19,17 @@ pub fn inject(span: &Span) -> Vec<(String, String)> {
     headers.0
 }
 
-/// Makes the span that the headers speak of the parent of `span`. Call it before `span` is
-/// entered. Headers without a trace context change nothing.
+/// Sets the parent of `span` to the span in the headers. Call it before `span` is entered. Headers
+/// without a trace context change nothing.
 pub fn parent_from<'a>(span: &Span, headers: impl IntoIterator<Item = (&'a str, &'a str)>) {
     let context = extract(headers);
     if context.span().span_context().is_valid() {
-        // The only error is a span that has begun; it then keeps the parent it has.
+        // The only error is a span that was entered already; it keeps its parent.
         let _ = span.set_parent(context);
     }
 }
 
-/// Links `span` to the span that the headers speak of: for a batch, which has many causes and
-/// no parent.
+/// Links `span` to the span in the headers: for a batch, which has many causes and no parent.
 pub fn link_from<'a>(span: &Span, headers: impl IntoIterator<Item = (&'a str, &'a str)>) {
     let cause = extract(headers).span().span_context().clone();
     if cause.is_valid() {
@@ -54,7 +53,7 @@ impl Injector for Headers {
 struct Carrier<'a>(Vec<(&'a str, &'a str)>);
 
 impl Extractor for Carrier<'_> {
-    /// Header names are compared as HTTP does; NATS keeps the case that it was given.
+    /// Compares header names without case, as HTTP does: NATS keeps the case that it was given.
     fn get(&self, key: &str) -> Option<&str> {
         self.0
             .iter()
@@ -79,7 +78,7 @@ mod tests {
     const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
     #[test]
-    fn a_trace_goes_on_through_headers() {
+    fn a_trace_is_propagated_through_headers() {
         with_tracing(|| {
             let span = info_span!("append");
             parent_from(&span, [("Traceparent", PARENT)]);
@@ -97,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_leaves_the_trace_of_the_span_alone() {
+    fn a_link_does_not_change_the_trace_of_the_span() {
         with_tracing(|| {
             let span = info_span!("drain");
             link_from(&span, [("traceparent", PARENT)]);

@@ -1,4 +1,4 @@
-//! Whether the process wants traffic: started, not draining, and every named check well.
+//! Readiness: a process is ready when it has started, is not draining, and every named check passes.
 
 use std::{
     collections::BTreeMap,
@@ -8,12 +8,12 @@ use std::{
 
 /// The readiness of one process. Cheap to clone; starts as not ready.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<Mutex<State>>);
+pub struct Readiness(Arc<Mutex<ReadinessState>>);
 
 #[derive(Debug, Default)]
-struct State {
+struct ReadinessState {
     phase: Phase,
-    checks: BTreeMap<&'static str, Outcome>,
+    checks: BTreeMap<&'static str, CheckResult>,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -25,12 +25,12 @@ enum Phase {
 }
 
 #[derive(Debug)]
-struct Outcome {
+struct CheckResult {
     ok: bool,
     detail: String,
 }
 
-/// One named reason to be ready or not. Fails until it is set.
+/// One named readiness check. Fails until it is set.
 #[derive(Clone, Debug)]
 pub struct Check {
     readiness: Readiness,
@@ -38,14 +38,14 @@ pub struct Check {
 }
 
 impl Check {
-    /// `detail` is shown to people who ask for the verbose answer.
+    /// Sets the result of the check. `detail` is shown in the verbose report; logs every change of `ok`.
     pub fn set(&self, ok: bool, detail: impl Into<String>) {
         let detail = detail.into();
         let previous = self
             .readiness
             .lock()
             .checks
-            .insert(self.name, Outcome { ok, detail });
+            .insert(self.name, CheckResult { ok, detail });
         if previous.is_none_or(|previous| previous.ok != ok) {
             tracing::info!(check = self.name, ok, "readiness check changed");
         }
@@ -53,32 +53,39 @@ impl Check {
 }
 
 impl Readiness {
-    /// The check called `name`. Asking twice gives the same one.
+    /// Returns the check called `name`, registering it at the first call.
     pub fn check(&self, name: &'static str) -> Check {
-        self.lock().checks.entry(name).or_insert_with(|| Outcome {
-            ok: false,
-            detail: "not checked yet".into(),
-        });
+        self.lock()
+            .checks
+            .entry(name)
+            .or_insert_with(|| CheckResult {
+                ok: false,
+                detail: "not checked yet".into(),
+            });
         Check {
             readiness: self.clone(),
             name,
         }
     }
 
+    /// Returns whether the process is ready for traffic.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.report().0
     }
 
+    /// Records that the process has started.
     pub(crate) fn started(&self) {
         self.lock().phase = Phase::Started;
     }
 
+    /// Records that the process drains: it is not ready any more.
     pub(crate) fn draining(&self) {
         self.lock().phase = Phase::Draining;
     }
 
-    /// Whether ready, and a line per check in the form that `kubectl get --raw` has made usual.
+    /// Returns whether the process is ready, and a report with a line per check in the format of
+    /// Kubernetes' own `/readyz?verbose`.
     pub(crate) fn report(&self) -> (bool, String) {
         let state = self.lock();
         let phase = match state.phase {
@@ -89,23 +96,25 @@ impl Readiness {
         let checks = state
             .checks
             .iter()
-            .map(|(name, outcome)| (*name, outcome.ok, outcome.detail.as_str()));
+            .map(|(name, result)| (*name, result.ok, result.detail.as_str()));
         let mut ready = true;
         let mut lines = String::new();
         for (name, ok, detail) in std::iter::once(("started", phase.0, phase.1)).chain(checks) {
             ready &= ok;
-            let (mark, word) = if ok { ('+', "ok") } else { ('-', "failed") };
+            let (mark, status) = if ok { ('+', "ok") } else { ('-', "failed") };
             let colon = if detail.is_empty() { "" } else { ": " };
             // Writing to a String cannot fail.
-            let _ = writeln!(lines, "[{mark}]{name} {word}{colon}{detail}");
+            let _ = writeln!(lines, "[{mark}]{name} {status}{colon}{detail}");
         }
-        let verdict = if ready { "passed" } else { "failed" };
-        let _ = writeln!(lines, "readyz check {verdict}");
+        let summary = if ready { "passed" } else { "failed" };
+        let _ = writeln!(lines, "readyz check {summary}");
         (ready, lines)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().expect("nothing panics while it holds this")
+    fn lock(&self) -> MutexGuard<'_, ReadinessState> {
+        self.0
+            .lock()
+            .expect("nothing panics while it holds the lock")
     }
 }
 
@@ -114,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_is_ready_when_it_has_started_and_every_check_is_well() {
+    fn a_process_is_ready_when_it_has_started_and_every_check_passes() {
         let readiness = Readiness::default();
         let (nats, redis) = (readiness.check("nats"), readiness.check("redis"));
         assert!(!readiness.is_ready());

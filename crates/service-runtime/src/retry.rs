@@ -4,10 +4,12 @@ use std::{error::Error, future::Future, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-/// Delays that double from `first` up to `max`.
+/// Exponential backoff: delays that double from `first` up to `max`, without jitter.
 #[derive(Clone, Copy, Debug)]
 pub struct Backoff {
+    /// The delay after the first failure.
     pub first: Duration,
+    /// The longest delay.
     pub max: Duration,
 }
 
@@ -21,7 +23,7 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The delay after the `attempt`th failure, counted from 0.
+    /// Returns the delay after failure number `attempt`, counted from 0.
     #[must_use]
     pub fn delay(&self, attempt: u32) -> Duration {
         self.first
@@ -29,9 +31,12 @@ impl Backoff {
             .min(self.max)
     }
 
-    /// Calls `operation` until it succeeds, fails for good, or the process stops.
+    /// Calls `operation` until it succeeds, fails permanently, or `shutdown` is cancelled.
     ///
-    /// `what` names the operation in the log; `is_transient` says which errors may pass.
+    /// `what` names the operation in the log; `is_transient` says which errors are retried.
+    ///
+    /// # Errors
+    /// The last error of `operation`: a permanent one, or a transient one after `shutdown`.
     pub async fn retry<T, E, F>(
         &self,
         what: &'static str,
@@ -47,7 +52,7 @@ impl Backoff {
         loop {
             let error = match operation().await {
                 Err(error) if is_transient(&error) && !shutdown.is_cancelled() => error,
-                settled => return settled,
+                result => return result,
             };
             let delay = self.delay(attempt);
             tracing::warn!(

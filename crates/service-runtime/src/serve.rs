@@ -1,4 +1,4 @@
-//! Serving HTTP, with bounds that a slow or silent client cannot stretch.
+//! The HTTP server, with timeouts and limits that a slow or silent client cannot exceed.
 
 mod socket;
 
@@ -27,36 +27,42 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::socket::Socket;
 
-/// How long a client may take for the head of a request, and be silent between two. Shorter than
-/// a service may drain.
-const HEAD: Duration = Duration::from_secs(15);
-/// What clients are told of it, a second less: one that minds it does not send into a connection
-/// that is just being closed.
+/// The longest that a client may take to send the head of a request, or leave the connection idle
+/// between two. Shorter than the default shutdown grace of 20 s, so that idle connections do not delay
+/// a stop.
+const HEAD_READ_TIMEOUT: Duration = Duration::from_secs(15);
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const TOLD: HeaderValue = HeaderValue::from_static("timeout=14");
-/// How long a first request may still take to arrive when the service stops.
-const LAST_CALL: Duration = Duration::from_millis(500);
-/// Connections at the same time; more wait to be taken.
+/// One second less than [`HEAD_READ_TIMEOUT`], so that a client that heeds it does not send into a
+/// connection that is being closed.
+const KEEP_ALIVE_TIMEOUT: HeaderValue = HeaderValue::from_static("timeout=14");
+/// The longest that a stop waits for the first request of a connection that has sent none.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(500);
+/// Connections served at the same time; more wait in the listen queue. No reason for the number but to
+/// bound memory.
 const MAX_CONNECTIONS: usize = 16 * 1024;
-/// What happens on a lack of file descriptors passes.
-const PAUSE: Duration = Duration::from_millis(500);
+/// The pause after an accept that failed for a transient reason, such as a lack of file descriptors.
+const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(500);
 
-/// Serves `router` until `shutdown`; then takes nothing new and lets requests end.
+/// Serves `router` until `shutdown` is cancelled; then accepts no more connections and waits for the
+/// requests under way.
 ///
-/// The bounds on bodies are for the handlers to hold: only they know what is long.
+/// Limits on bodies are up to the handlers, which know what size and duration is normal.
+///
+/// # Errors
+/// None now: a failed accept is retried, and a failed connection is logged at debug level.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let connections = TaskTracker::new();
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let next = async {
-            let place = Arc::clone(&places).acquire_owned().await;
-            (place, accept(&listener).await.0)
+            let permit = Arc::clone(&permits).acquire_owned().await;
+            (permit, accept(&listener).await.0)
         };
-        let (place, stream) = tokio::select! {
+        let (permit, stream) = tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
             next = next => next,
@@ -64,7 +70,7 @@ pub async fn serve(
         let serving = connection(stream, router.clone(), shutdown.clone());
         connections.spawn(async move {
             serving.await;
-            drop(place);
+            drop(permit);
         });
     }
     drop(listener);
@@ -77,16 +83,17 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
             Ok(accepted) => return accepted,
-            Err(error) if is_of_the_client(&error) => {}
+            Err(error) if is_client_error(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "will take connections again");
-                tokio::time::sleep(PAUSE).await;
+                tracing::warn!(%error, "accept failed, will retry");
+                tokio::time::sleep(ACCEPT_RETRY_PAUSE).await;
             }
         }
     }
 }
 
-fn is_of_the_client(error: &io::Error) -> bool {
+/// Whether the client gave up before its connection was accepted.
+fn is_client_error(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionRefused
@@ -96,19 +103,22 @@ fn is_of_the_client(error: &io::Error) -> bool {
 }
 
 async fn connection(stream: TcpStream, router: Router, shutdown: CancellationToken) {
-    // Answers and events are written whole: waiting for more to send only delays them.
+    // Responses and events are written whole, so Nagle's algorithm would only delay them.
     let _ = stream.set_nodelay(true);
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD);
-    let understood = Arc::new(AtomicBool::new(false));
-    let socket = Socket::new(stream, Arc::clone(&understood));
+    http.timer(TokioTimer::new())
+        .header_read_timeout(HEAD_READ_TIMEOUT);
+    let head_parsed = Arc::new(AtomicBool::new(false));
+    let socket = Socket::new(stream, Arc::clone(&head_parsed));
     let router = TowerToHyperService::new(router);
     let service = service_fn(|request| {
-        understood.store(true, Ordering::Relaxed);
-        let answer = router.call(request);
+        head_parsed.store(true, Ordering::Relaxed);
+        let response = router.call(request);
         async {
-            let mut response = answer.await?;
-            response.headers_mut().insert(KEEP_ALIVE, TOLD);
+            let mut response = response.await?;
+            response
+                .headers_mut()
+                .insert(KEEP_ALIVE, KEEP_ALIVE_TIMEOUT);
             Ok::<_, Infallible>(response)
         }
     });
@@ -119,8 +129,8 @@ async fn connection(stream: TcpStream, router: Router, shutdown: CancellationTok
         ended = serving.as_mut() => ended,
         () = shutdown.cancelled() => {
             serving.as_mut().graceful_shutdown();
-            let last = tokio::time::timeout(LAST_CALL, serving.as_mut()).await;
-            if last.is_ok() || !understood.load(Ordering::Relaxed) {
+            let graced = tokio::time::timeout(FIRST_REQUEST_GRACE, serving.as_mut()).await;
+            if graced.is_ok() || !head_parsed.load(Ordering::Relaxed) {
                 return;
             }
             serving.await

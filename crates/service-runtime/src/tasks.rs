@@ -1,4 +1,4 @@
-//! Supervision: every long-running task has a name, and a task that ends ends the process.
+//! Task supervision: every long-running task has a name, and the end of any task stops the process.
 
 use std::{any::Any, collections::HashMap, future::Future, io, time::Duration};
 
@@ -12,8 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The long-running tasks of one process.
 ///
-/// Nothing is restarted here: Kubernetes restarts the whole process, which is the only recovery
-/// path we have to test.
+/// No task is restarted: Kubernetes restarts the whole process, which leaves one recovery path to test.
 #[derive(Debug)]
 pub struct Tasks {
     set: JoinSet<anyhow::Result<()>>,
@@ -22,6 +21,7 @@ pub struct Tasks {
 }
 
 impl Tasks {
+    /// Creates an empty set of tasks that `shutdown` stops.
     #[must_use]
     pub fn new(shutdown: CancellationToken) -> Self {
         Self {
@@ -31,11 +31,13 @@ impl Tasks {
         }
     }
 
+    /// Returns the token that is cancelled when the tasks must stop.
     #[must_use]
     pub fn shutdown(&self) -> CancellationToken {
         self.shutdown.clone()
     }
 
+    /// Starts `task`; its `name` is used in errors.
     pub fn spawn<F>(&mut self, name: impl Into<String>, task: F)
     where
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
@@ -44,17 +46,22 @@ impl Tasks {
         self.names.insert(id, name.into());
     }
 
-    /// Waits for shutdown or for the first task that ends, then drains the rest within `grace`.
+    /// Waits for shutdown or for the first task that ends, then cancels the token and waits up to `grace`
+    /// for the other tasks.
+    ///
+    /// # Errors
+    /// The first task that failed, panicked or ended before shutdown; else the names of the tasks that did
+    /// not stop within `grace`. End the process.
     pub async fn join(mut self, grace: Duration) -> anyhow::Result<()> {
         let shutdown = self.shutdown.clone();
         let cause = tokio::select! {
-            // First, because shutdown also ends tasks, and that is no failure.
+            // Shutdown first, because tasks that end after it have not failed.
             biased;
             () = shutdown.cancelled() => Ok(()),
             ended = self.next_ended() => match ended {
                 Some((name, Ok(()))) => Err(anyhow!("task {name} ended before shutdown")),
                 Some((name, Err(error))) => Err(error.context(format!("task {name}"))),
-                // A service without tasks serves from its admin port alone until it is stopped.
+                // Without tasks, the process only serves its admin port until it is stopped.
                 None => {
                     shutdown.cancelled().await;
                     Ok(())

@@ -1,8 +1,8 @@
-//! Logs on stdout, JSON in a cluster and text on a desk, and traces to a collector when there is
-//! one.
+//! Logs on stdout, as JSON in a cluster and as text on a terminal, and traces to a collector when one is
+//! configured.
 //!
-//! Spans always have ids, so that logs can be joined to the traces of whoever called us, and so
-//! that the context travels on; only the export depends on an endpoint.
+//! Spans always have ids, so that logs can be joined to the caller's trace and the context is propagated;
+//! only the export needs an endpoint.
 
 mod export;
 mod json;
@@ -18,25 +18,27 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-/// The one of the process: spans end anywhere, and are flushed at the exit.
+/// The tracer provider of the process, kept to flush its spans at the exit.
 static PROVIDER: OnceLock<SdkTracerProvider> = OnceLock::new();
 
+/// The flags for logs and traces.
 #[derive(Debug, Clone, clap::Args)]
 pub struct TelemetryArgs {
     /// Which logs to write, for example `info,hot_writer=debug`.
     #[arg(long, env = "ISOTHERM_LOG", default_value = "info")]
     pub log: String,
-    /// How to write them.
+    /// The format of the logs.
     #[arg(long, env = "ISOTHERM_LOG_FORMAT", value_enum, default_value_t)]
     pub log_format: LogFormat,
     /// Collector for traces, for example `http://127.0.0.1:4317`. Without it none are sent.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
     pub otlp_endpoint: Option<String>,
-    /// What the collector speaks.
+    /// The protocol of the collector.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_PROTOCOL", value_enum, default_value_t)]
     pub otlp_protocol: OtlpProtocol,
 }
 
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     #[default]
@@ -44,6 +46,7 @@ pub enum LogFormat {
     Text,
 }
 
+/// The protocol of the trace collector.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum OtlpProtocol {
     #[default]
@@ -53,8 +56,8 @@ pub enum OtlpProtocol {
     HttpProtobuf,
 }
 
-/// Sets up logs and traces for the process. Tests start more than one service in a process; the
-/// first one wins.
+/// Sets up logs and traces for the process. Only the first call has an effect, for tests that start
+/// several services in one process.
 pub(crate) fn init(service: &'static str, args: &TelemetryArgs) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&args.log)
         .with_context(|| format!("read the log filter {:?}", args.log))?;
@@ -82,8 +85,8 @@ pub(crate) fn init(service: &'static str, args: &TelemetryArgs) -> anyhow::Resul
     Ok(())
 }
 
-/// Our own spans, whatever `--log` says. Without the export's own transport, which would make a
-/// span of every span it sends.
+/// The spans that are traced, whatever `--log` says. Without those of the export's own transport, which
+/// would make a span for every exported span.
 fn span_filter() -> Targets {
     Targets::new()
         .with_default(LevelFilter::INFO)
@@ -94,11 +97,11 @@ fn span_filter() -> Targets {
         .with_target("reqwest", LevelFilter::OFF)
 }
 
-/// Sends what is waiting. On a thread of its own, because the SDK blocks.
+/// Exports the spans that are still buffered. On a blocking thread, because the SDK blocks.
 pub(crate) async fn flush() {
     let Some(provider) = PROVIDER.get() else {
         return;
     };
-    // A collector that is down has been reported where the export failed.
+    // A failed export is logged by the exporter.
     let _ = tokio::task::spawn_blocking(|| provider.force_flush()).await;
 }

@@ -1,5 +1,6 @@
-//! Real servers and our own programs for tests: one process per test, on free ports, in a
-//! directory of its own, dead when the test is, even when the test is killed.
+//! Real servers and our own programs for tests. Each test gets its own processes, on free ports and
+//! in temporary directories; they are killed when the test ends, even when the test itself is
+//! killed.
 //!
 //! Only ever a dev-dependency. A missing program fails the test; it never skips it.
 

@@ -7,25 +7,27 @@ use tempfile::TempDir;
 
 use crate::{
     port::free_port,
-    process::{Process, write},
+    process::{Process, write_config},
     program::tool,
     wait::eventually,
     wire,
 };
 
-/// A nats-server with JetStream that syncs every write, as in production.
+/// A running nats-server with JetStream that syncs every write, as in production.
 #[derive(Debug)]
 pub struct Nats {
+    /// The URL for clients.
     pub url: String,
-    /// Where `/varz`, `/jsz` and `/connz` answer.
+    /// The base URL of `/varz`, `/jsz` and `/connz`.
     pub monitor_url: String,
     monitor_port: u16,
-    // Before the directory: it must be dead when its files go.
+    // Before the directory: the process must have ended when its files are deleted.
     process: Option<Process>,
     dir: TempDir,
 }
 
 impl Nats {
+    /// Starts a server with an empty store and waits until it is healthy.
     pub async fn start() -> Self {
         let (port, monitor_port) = (free_port(), free_port());
         let dir = TempDir::new().unwrap();
@@ -35,7 +37,7 @@ impl Nats {
              jetstream {{\n  store_dir: \"{}\"\n  sync_interval: always\n}}\n",
             store.display()
         );
-        write(&dir.path().join("nats.conf"), &config);
+        write_config(&dir.path().join("nats.conf"), &config);
         let mut nats = Self {
             url: format!("nats://127.0.0.1:{port}"),
             monitor_url: format!("http://127.0.0.1:{monitor_port}"),
@@ -47,40 +49,40 @@ impl Nats {
         nats
     }
 
-    /// SIGKILL: the crash. Everything acknowledged is still in the store.
+    /// Kills the server with SIGKILL, as a crash would. Acknowledged messages stay in the store.
     pub async fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill();
         }
     }
 
-    /// SIGTERM: the polite stop.
+    /// Stops the server with SIGTERM and waits for its end.
     pub async fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.stop().await;
         }
     }
 
-    /// Starts it again on the same ports and store, after a kill if it still runs.
+    /// Starts the server on the same ports and store; kills it first when it is running.
     pub async fn restart(&mut self) {
         self.kill().await;
         let mut command = Command::new(tool("nats-server"));
         command.arg("-c").arg(self.dir.path().join("nats.conf"));
         let mut process = Process::start("nats-server", command, self.dir.path());
         eventually("nats-server is healthy", async || {
-            process.must_live();
+            process.assert_running();
             wire::http_ok(self.monitor_port, "GET", "/healthz").await
         })
         .await;
         self.process = Some(process);
     }
 
-    /// SIGSTOP: it keeps its connections and answers nothing.
+    /// Pauses the server with SIGSTOP: it keeps its connections and answers nothing.
     pub fn pause(&self) {
         self.running().signal(Signal::SIGSTOP);
     }
 
-    /// SIGCONT.
+    /// Resumes the server with SIGCONT.
     pub fn resume(&self) {
         self.running().signal(Signal::SIGCONT);
     }

@@ -1,4 +1,4 @@
-//! A child process that writes to files, and that cannot outlive the test.
+//! A child process whose output goes to files and that cannot outlive the test.
 
 use std::{
     fs::{self, OpenOptions},
@@ -16,12 +16,13 @@ use nix::{
 
 use crate::wait::eventually_within;
 
-/// How long a process may take to stop when it is asked to.
-const STOP_LIMIT: Duration = Duration::from_secs(30);
+/// Limit on the end of a process after SIGTERM. Generous: many tests share few cores.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How much of an output is worth reading in a failed test.
-const SHOWN: usize = 16 * 1024;
+/// The last bytes of each output that a failed test prints.
+const MAX_PRINTED_BYTES: usize = 16 * 1024;
 
+/// A child process, killed on drop; its output is printed when the test fails.
 #[derive(Debug)]
 pub(crate) struct Process {
     name: String,
@@ -47,7 +48,7 @@ impl Process {
             .unwrap_or_else(|error| panic!("start {name}: {error}"));
         Self {
             name: name.to_owned(),
-            watchdog: watch(child.id()),
+            watchdog: start_watchdog(child.id()),
             child,
             stdout,
             stderr,
@@ -73,22 +74,23 @@ impl Process {
             .unwrap_or_else(|error| panic!("send {signal} to {}: {error}", self.name));
     }
 
-    /// SIGKILL, and wait until it is gone.
+    /// Sends SIGKILL and waits for the end.
     pub(crate) fn kill(&mut self) {
         // Both fail only when it has ended and been waited for.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// SIGTERM, and wait until it has ended.
+    /// Sends SIGTERM and waits for the end.
     pub(crate) async fn stop(&mut self) -> ExitStatus {
-        if self.ended().is_none() {
+        if self.exit_status().is_none() {
             self.signal(Signal::SIGTERM);
         }
-        self.wait(STOP_LIMIT).await
+        self.wait(STOP_TIMEOUT).await
     }
 
-    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+    /// The exit status; `None` while the process is running.
+    pub(crate) fn exit_status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
     }
 
@@ -96,7 +98,7 @@ impl Process {
         let mut status = None;
         let what = format!("{} ends", self.name);
         eventually_within(limit, &what, async || {
-            status = self.ended();
+            status = self.exit_status();
             status.is_some()
         })
         .await;
@@ -104,21 +106,21 @@ impl Process {
     }
 
     /// # Panics
-    /// When the process has ended: what it was started for will never come.
-    pub(crate) fn must_live(&mut self) {
-        if let Some(status) = self.ended() {
+    /// When the process has ended: it will never get ready.
+    pub(crate) fn assert_running(&mut self) {
+        if let Some(status) = self.exit_status() {
             panic!("{} ended at once: {status}", self.name);
         }
     }
 
     #[expect(
         clippy::print_stderr,
-        reason = "the test harness shows it with the failed test"
+        reason = "the test harness prints it with the failed test"
     )]
-    fn show(&self) {
+    fn print_output(&self) {
         for (stream, text) in [("stdout", self.stdout()), ("stderr", self.stderr())] {
-            let shown = text.ceil_char_boundary(text.len().saturating_sub(SHOWN));
-            eprintln!("--- {stream} of {}\n{}", self.name, &text[shown..]);
+            let start = text.ceil_char_boundary(text.len().saturating_sub(MAX_PRINTED_BYTES));
+            eprintln!("--- {stream} of {}\n{}", self.name, &text[start..]);
         }
     }
 }
@@ -129,14 +131,15 @@ impl Drop for Process {
         let _ = self.watchdog.kill();
         let _ = self.watchdog.wait();
         if std::thread::panicking() {
-            self.show();
+            self.print_output();
         }
     }
 }
 
-/// A shell that kills `child` when this process ends, however it ends: the kernel then closes the
-/// pipe that the shell reads. In a group of its own, so that Ctrl-C does not take it away first.
-fn watch(child: u32) -> Child {
+/// Starts a shell that kills `child` when this process ends, even by SIGKILL: the kernel then
+/// closes the pipe that the shell reads. It has its own process group, so that Ctrl-C does not kill
+/// it first.
+fn start_watchdog(child: u32) -> Child {
     Command::new("sh")
         .args(["-c", r#"read -r _; kill -KILL "$1""#, "watchdog"])
         .arg(child.to_string())
@@ -156,8 +159,8 @@ fn read(path: &Path) -> String {
     String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
 }
 
-/// Writes a server's configuration.
-pub(crate) fn write(path: &Path, text: &str) {
+/// Writes a server's configuration file.
+pub(crate) fn write_config(path: &Path, text: &str) {
     let mut file = fs::File::create(path).unwrap();
     file.write_all(text.as_bytes()).unwrap();
 }
@@ -170,21 +173,24 @@ mod tests {
     use crate::wait::eventually;
 
     #[tokio::test]
-    async fn a_process_dies_when_its_test_does() {
+    async fn a_process_is_killed_when_its_test_ends() {
         let dir = TempDir::new().unwrap();
         let mut command = Command::new("sleep");
         command.arg("1000");
         let mut process = Process::start("sleep", command, dir.path());
-        assert!(process.ended().is_none());
+        assert!(process.exit_status().is_none());
 
-        // What the kernel does at our end.
+        // The kernel does this when this process ends.
         drop(process.watchdog.stdin.take());
 
-        eventually("the process is killed", async || process.ended().is_some()).await;
+        eventually("the process is killed", async || {
+            process.exit_status().is_some()
+        })
+        .await;
     }
 
     #[tokio::test]
-    async fn a_dropped_process_is_gone() {
+    async fn a_dropped_process_is_killed() {
         let dir = TempDir::new().unwrap();
         let mut command = Command::new("sleep");
         command.arg("1000");

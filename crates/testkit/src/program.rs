@@ -1,11 +1,11 @@
-//! Where the programs are: the servers in `.tools/bin`, our own beside the test.
+//! Finds programs: the servers in `.tools/bin`, our own beside the test binary.
 
 use std::{
     env,
     path::{Path, PathBuf},
 };
 
-/// A server that `cargo xtask setup` installs, or one from the PATH.
+/// Returns the path of a server that `cargo xtask setup` installs, or of one on the PATH.
 ///
 /// # Panics
 /// When it is in neither place.
@@ -26,8 +26,8 @@ fn on_path(name: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// One of our programs, as it was built last. In a package's own tests
-/// `env!("CARGO_BIN_EXE_<name>")` is better: cargo builds that one itself.
+/// Returns the path of one of our programs, as it was built last. In a package's own tests use
+/// `env!("CARGO_BIN_EXE_<name>")` instead: cargo builds that one before the test.
 ///
 /// # Panics
 /// When it has not been built.

@@ -1,4 +1,4 @@
-//! A SeaweedFS with its S3 gateway.
+//! A SeaweedFS server with its S3 gateway.
 
 use std::{path::Path, process::Command, time::Duration};
 
@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::{
     port::free_port,
-    process::{Process, write},
+    process::{Process, write_config},
     program::tool,
     wait::eventually_within,
     wire,
@@ -17,32 +17,37 @@ const ACCESS_KEY: &str = "testkit";
 const SECRET_KEY: &str = "testkit-secret";
 const BUCKET: &str = "isotherm";
 
-/// It elects a leader before it serves; after a kill it takes its time.
-const START_LIMIT: Duration = Duration::from_secs(90);
+/// Limit on the start. The master elects a leader first, which takes long after a kill.
+const START_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Signed requests are checked against the key; unsigned ones may do everything too, which is how
-/// the bucket is made without a signature.
+/// The identities of the S3 gateway. Signed requests are checked against the key; anonymous
+/// requests may do everything as well, so that the bucket can be created without a signature.
 const IDENTITIES: &str = r#"{"identities": [
   {"name": "testkit", "credentials": [{"accessKey": "testkit", "secretKey": "testkit-secret"}],
    "actions": ["Admin", "Read", "Write", "List", "Tagging"]},
   {"name": "anonymous", "actions": ["Admin", "Read", "Write", "List", "Tagging"]}
 ]}"#;
 
-/// One SeaweedFS server with S3 and an empty bucket.
+/// A running SeaweedFS server with S3 and one empty bucket.
 #[derive(Debug)]
 pub struct SeaweedFs {
+    /// The URL of the S3 gateway.
     pub endpoint: String,
+    /// The name of the bucket.
     pub bucket: String,
+    /// The region that clients sign for.
     pub region: String,
+    /// The access key of the only named identity.
     pub access_key: String,
+    /// Its secret key.
     pub secret_key: String,
     ports: Ports,
-    // Before the directory: it must be dead when its files go.
+    // Before the directory: the process must have ended when its files are deleted.
     process: Option<Process>,
     dir: TempDir,
 }
 
-/// HTTP and gRPC of each part.
+/// The HTTP and gRPC ports of each component.
 #[derive(Debug)]
 struct Ports {
     master: [u16; 2],
@@ -52,6 +57,7 @@ struct Ports {
 }
 
 impl SeaweedFs {
+    /// Starts a server without data and waits until its bucket exists.
     pub async fn start() -> Self {
         let pair = || [free_port(), free_port()];
         let ports = Ports {
@@ -61,9 +67,9 @@ impl SeaweedFs {
             s3: pair(),
         };
         let dir = TempDir::new().unwrap();
-        write(&dir.path().join("s3.json"), IDENTITIES);
+        write_config(&dir.path().join("s3.json"), IDENTITIES);
         std::fs::create_dir(dir.path().join("data")).unwrap();
-        let mut weed = Self {
+        let mut server = Self {
             endpoint: format!("http://127.0.0.1:{}", ports.s3[0]),
             bucket: BUCKET.into(),
             region: "us-east-1".into(),
@@ -73,31 +79,31 @@ impl SeaweedFs {
             process: None,
             dir,
         };
-        weed.restart().await;
-        weed
+        server.restart().await;
+        server
     }
 
-    /// SIGKILL: the crash.
+    /// Kills the server with SIGKILL, as a crash would.
     pub async fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill();
         }
     }
 
-    /// SIGTERM: the polite stop.
+    /// Stops the server with SIGTERM and waits for its end.
     pub async fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.stop().await;
         }
     }
 
-    /// Starts it again on the same ports and files, after a kill if it still runs.
+    /// Starts the server on the same ports and files; kills it first when it is running.
     pub async fn restart(&mut self) {
         self.kill().await;
         let mut process = Process::start("weed", self.command(), self.dir.path());
         let bucket = format!("/{BUCKET}");
-        eventually_within(START_LIMIT, "weed has its bucket", async || {
-            process.must_live();
+        eventually_within(START_TIMEOUT, "SeaweedFS has its bucket", async || {
+            process.assert_running();
             let port = self.ports.s3[0];
             wire::http_ok(port, "HEAD", &bucket).await || wire::http_ok(port, "PUT", &bucket).await
         })
@@ -105,18 +111,18 @@ impl SeaweedFs {
         self.process = Some(process);
     }
 
-    /// SIGSTOP: it keeps its connections and answers nothing.
+    /// Pauses the server with SIGSTOP: it keeps its connections and answers nothing.
     pub fn pause(&self) {
         self.running().signal(Signal::SIGSTOP);
     }
 
-    /// SIGCONT.
+    /// Resumes the server with SIGCONT.
     pub fn resume(&self) {
         self.running().signal(Signal::SIGCONT);
     }
 
     fn running(&self) -> &Process {
-        self.process.as_ref().expect("weed runs")
+        self.process.as_ref().expect("SeaweedFS is running")
     }
 
     fn command(&self) -> Command {

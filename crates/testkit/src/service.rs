@@ -1,4 +1,4 @@
-//! Our own programs, run as processes so that they can be killed.
+//! Our own programs as processes, so that tests can kill them.
 
 use std::{
     ffi::OsStr,
@@ -12,17 +12,17 @@ use tempfile::TempDir;
 
 use crate::process::Process;
 
-/// A running program of ours. What it wrote is printed when the test fails.
+/// A running program of ours, killed on drop. Its output is printed when the test fails.
 #[derive(Debug)]
 pub struct Service {
-    // Before the directory: it must be dead when its files go.
+    // Before the directory: the process must have ended when its files are deleted.
     process: Process,
     _dir: TempDir,
 }
 
 impl Service {
-    /// Starts `program`, usually `env!("CARGO_BIN_EXE_...")` or [`crate::program::program`]. It inherits
-    /// the environment, less a request for backtraces.
+    /// Starts `program`, usually `env!("CARGO_BIN_EXE_...")` or [`crate::program::program`]. It
+    /// inherits the environment, except that backtraces are off.
     #[must_use]
     pub fn start(
         program: impl AsRef<Path>,
@@ -31,7 +31,7 @@ impl Service {
         Self::start_with(program, args, [("", ""); 0])
     }
 
-    /// [`Service::start`] with additional environment variables.
+    /// Starts `program` like [`Service::start`], with additional environment variables.
     #[must_use]
     pub fn start_with(
         program: impl AsRef<Path>,
@@ -52,53 +52,57 @@ impl Service {
         }
     }
 
-    /// SIGKILL: the crash.
+    /// Kills the program with SIGKILL, as a crash would.
     pub async fn kill(mut self) {
         self.process.kill();
     }
 
-    /// SIGTERM: the polite stop of Kubernetes.
+    /// Stops the program with SIGTERM, as Kubernetes does, and waits for its end.
     pub async fn stop(mut self) -> ExitStatus {
         self.process.stop().await
     }
 
-    /// Waits until it ends by itself.
+    /// Waits at most `limit` until the program ends by itself.
+    ///
+    /// # Panics
+    /// When it does not end in time.
     pub async fn wait(&mut self, limit: Duration) -> ExitStatus {
         self.process.wait(limit).await
     }
 
-    /// Its status if it has ended.
+    /// Returns the exit status; `None` while the program is running.
     pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.process.ended()
+        self.process.exit_status()
     }
 
-    /// SIGSTOP: a process that hangs.
+    /// Pauses the program with SIGSTOP, so that it seems to hang.
     pub fn pause(&self) {
         self.process.signal(Signal::SIGSTOP);
     }
 
-    /// SIGCONT.
+    /// Resumes the program with SIGCONT.
     pub fn resume(&self) {
         self.process.signal(Signal::SIGCONT);
     }
 
-    /// SIGTERM without waiting.
+    /// Sends SIGTERM without waiting for the end.
     pub fn terminate(&self) {
         self.process.signal(Signal::SIGTERM);
     }
 
+    /// Returns the process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.id()
     }
 
-    /// What it has written to stdout so far.
+    /// Returns what the program has written to stdout so far.
     #[must_use]
     pub fn stdout(&self) -> String {
         self.process.stdout()
     }
 
-    /// What it has written to stderr so far.
+    /// Returns what the program has written to stderr so far.
     #[must_use]
     pub fn stderr(&self) -> String {
         self.process.stderr()

@@ -1,16 +1,18 @@
-//! Waiting for a condition, never for a duration.
+//! Waits for conditions, so that no test sleeps for a guessed duration.
 
 use std::time::{Duration, Instant};
 
-const POLL: Duration = Duration::from_millis(20);
-const LIMIT: Duration = Duration::from_secs(30);
+/// The pause between two checks of a condition.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// Only a failing test waits that long.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Polls `condition` until it holds; panics with `what` when it does not hold within 30 s.
 pub async fn eventually(what: &str, condition: impl AsyncFnMut() -> bool) {
-    eventually_within(LIMIT, what, condition).await;
+    eventually_within(DEFAULT_TIMEOUT, what, condition).await;
 }
 
-/// [`eventually`] with a limit of its own.
+/// Polls `condition` until it holds; panics with `what` when it does not hold within `limit`.
 pub async fn eventually_within(
     limit: Duration,
     what: &str,
@@ -19,6 +21,6 @@ pub async fn eventually_within(
     let deadline = Instant::now() + limit;
     while !condition().await {
         assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
-        tokio::time::sleep(POLL).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }

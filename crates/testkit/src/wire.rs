@@ -1,4 +1,4 @@
-//! Just enough of each protocol to see that a server is up, without a client library.
+//! Just enough of each protocol to check that a server is up, without a client library.
 
 use std::time::Duration;
 
@@ -8,11 +8,16 @@ use tokio::{
     time::timeout,
 };
 
-const LIMIT: Duration = Duration::from_secs(5);
+/// For one request and its answer, from a server on this machine.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Sends `request` and returns what comes back at first, or nothing when nobody answers.
-pub(crate) async fn ask(port: u16, request: &str) -> Option<String> {
-    timeout(LIMIT, exchange(port, request)).await.ok()?.ok()
+/// Sends `request` and returns the first bytes of the answer (at most 64 KiB); `None` when there is
+/// no answer.
+pub(crate) async fn request(port: u16, request: &str) -> Option<String> {
+    timeout(REQUEST_TIMEOUT, exchange(port, request))
+        .await
+        .ok()?
+        .ok()
 }
 
 async fn exchange(port: u16, request: &str) -> std::io::Result<String> {
@@ -24,13 +29,13 @@ async fn exchange(port: u16, request: &str) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
-/// Whether an HTTP request without a body is answered by 200.
+/// Returns whether an HTTP request without a body is answered with 200.
 pub(crate) async fn http_ok(port: u16, method: &str, path: &str) -> bool {
-    let request = format!(
+    let text = format!(
         "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-length: 0\r\n\
          connection: close\r\n\r\n"
     );
-    ask(port, &request)
+    request(port, &text)
         .await
         .is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
 }

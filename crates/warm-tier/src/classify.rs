@@ -1,4 +1,4 @@
-//! Which retention class each row of a segment has, by the rules in force.
+//! Assigns a retention class to each row of a segment, by the rules in force.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,13 +7,21 @@ use retention::{Class, RuleSet, Subject, SubjectLabels};
 
 use crate::error::Result;
 
-/// What the rules look at: (tenant, conversation, type, metadata). The metadata is there only when
-/// the rules use labels.
-type Kind = (String, String, String, Option<String>);
+/// The columns that rules match: (tenant, conversation, type, metadata). The metadata is present
+/// only when the rules use labels.
+type SubjectColumns = (String, String, String, Option<String>);
 
-/// The distinct kinds of rows in `events`, a qualified table.
-pub(crate) fn kinds(connection: &Connection, events: &str, labels: bool) -> Result<Vec<Kind>> {
-    let metadata = if labels { "metadata" } else { "NULL::VARCHAR" };
+/// Reads the distinct subjects in `events`, a qualified table.
+pub(crate) fn distinct_subjects(
+    connection: &Connection,
+    events: &str,
+    uses_labels: bool,
+) -> Result<Vec<SubjectColumns>> {
+    let metadata = if uses_labels {
+        "metadata"
+    } else {
+        "NULL::VARCHAR"
+    };
     let sql =
         format!("SELECT DISTINCT tenant, conversation_id, type::VARCHAR, {metadata} FROM {events}");
     let mut statement = connection.prepare(&sql)?;
@@ -23,16 +31,16 @@ pub(crate) fn kinds(connection: &Connection, events: &str, labels: bool) -> Resu
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// What the rules say of rows of `kind`.
+/// Calls `read` with the effective rules of the rows of `subject`.
 pub(crate) fn with_effective<T>(
     rules: &RuleSet,
-    kind: &Kind,
-    of: impl FnOnce(&retention::Effective<'_>) -> T,
+    subject: &SubjectColumns,
+    read: impl FnOnce(&retention::Effective<'_>) -> T,
 ) -> T {
-    let (tenant, conversation, event_type, metadata) = kind;
+    let (tenant, conversation, event_type, metadata) = subject;
     let text = metadata.as_deref().unwrap_or_default();
     let labels: &dyn SubjectLabels = if text.is_empty() { &() } else { &text };
-    of(&rules.effective(&Subject {
+    read(&rules.effective(&Subject {
         tenant,
         conversation,
         event_type,
@@ -40,25 +48,25 @@ pub(crate) fn with_effective<T>(
     }))
 }
 
-/// The rows of `events` by class: for each class a source to select from. The sources live as long
-/// as `connection`.
+/// Splits the rows of `events` by class: for each class a source to select from. The sources live
+/// as long as `connection`.
 pub(crate) fn by_class(
     connection: &Connection,
     events: &str,
     rules: &RuleSet,
 ) -> Result<BTreeMap<Class, String>> {
-    let labels = rules.uses_labels();
-    let kinds = kinds(connection, events, labels)?;
-    let classes: Vec<Class> = kinds
+    let uses_labels = rules.uses_labels();
+    let subjects = distinct_subjects(connection, events, uses_labels)?;
+    let classes: Vec<Class> = subjects
         .iter()
-        .map(|kind| with_effective(rules, kind, |effective| effective.class()))
+        .map(|subject| with_effective(rules, subject, |effective| effective.class()))
         .collect();
     let distinct: BTreeSet<Class> = classes.iter().copied().collect();
     if let (Some(class), 1) = (distinct.first(), distinct.len()) {
         return Ok(BTreeMap::from([(*class, events.to_owned())]));
     }
-    remember(connection, &kinds, &classes)?;
-    let metadata = if labels {
+    store_classes(connection, &subjects, &classes)?;
+    let metadata = if uses_labels {
         " AND e.metadata IS NOT DISTINCT FROM c.metadata"
     } else {
         ""
@@ -76,14 +84,18 @@ pub(crate) fn by_class(
         .collect())
 }
 
-/// Puts the class of every kind into a table of this connection.
-fn remember(connection: &Connection, kinds: &[Kind], classes: &[Class]) -> Result<()> {
+/// Writes the class of every subject into the temporary table `classes` of this connection.
+fn store_classes(
+    connection: &Connection,
+    subjects: &[SubjectColumns],
+    classes: &[Class],
+) -> Result<()> {
     connection.execute_batch(
         "CREATE OR REPLACE TEMP TABLE classes (tenant VARCHAR, conversation_id VARCHAR, \
          type VARCHAR, metadata VARCHAR, class VARCHAR)",
     )?;
     let mut appender = connection.appender_to_catalog_and_db("classes", "temp", "main")?;
-    for ((tenant, conversation, event_type, metadata), class) in kinds.iter().zip(classes) {
+    for ((tenant, conversation, event_type, metadata), class) in subjects.iter().zip(classes) {
         let class = class.to_string();
         appender.append_row(params![tenant, conversation, event_type, metadata, class])?;
     }

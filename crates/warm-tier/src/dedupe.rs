@@ -1,7 +1,7 @@
-//! Which events are new: the ids of the open segment in memory, and for every range sealed in the
-//! last 24 h a filter in memory before an exact look into its id file.
+//! Deduplication by event id: the ids of the open segment are in memory; every range sealed in the
+//! last 24 h has a filter in memory, and a hit there is confirmed by an exact lookup in its id file.
 //!
-//! The log's order decides: the least position of an id stays, whatever comes later is dropped.
+//! The log's order decides: of the events with one id the first stays, every later one is dropped.
 
 use std::{
     collections::hash_map::RandomState,
@@ -16,27 +16,28 @@ use xorf::{BinaryFuse16, Filter as _};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::{
+    duplicates::Duplicate,
     engine::{self, Engine},
     error::{Error, Result},
     manifest::IdFile,
-    open_segment::{Duplicate, OpenSegment, identity},
+    open_segment::{OpenSegment, identity},
     slice_file,
 };
 
 /// An event's id and a seeded hash of its tenant and conversation.
-type Key = (u128, u64);
+type EventKey = (u128, u64);
 
-/// Every id of one partition that may come again.
+/// The ids of one partition's open segment and of its ranges sealed in the last 24 h.
 pub(crate) struct Dedupe {
     engine: Engine,
     dir: PathBuf,
     seed: u64,
-    open: HashSet<Key>,
+    open: HashSet<EventKey>,
     /// Ascending by range.
     sealed: Vec<SealedIds>,
-    /// Bytes that the filters may take together; beyond, the oldest ranges have none and are
+    /// Bytes that the filters may take together; beyond that, the oldest ranges have none and are
     /// looked up each time.
-    budget: usize,
+    filter_budget: usize,
 }
 
 struct SealedIds {
@@ -54,13 +55,13 @@ impl std::fmt::Debug for Dedupe {
 }
 
 impl Dedupe {
-    /// Knows what `files` and `open` hold.
+    /// Loads the ids of `files` and `open`.
     pub(crate) fn load(
         engine: &Engine,
         dir: &Path,
         files: &[IdFile],
         open: &OpenSegment,
-        budget: usize,
+        filter_budget: usize,
     ) -> Result<Self> {
         let mut dedupe = Self {
             engine: engine.clone(),
@@ -68,7 +69,7 @@ impl Dedupe {
             seed: RandomState::new().hash_one(0_u8),
             open: HashSet::default(),
             sealed: Vec::new(),
-            budget,
+            filter_budget,
         };
         for file in files {
             let keys = dedupe.keys_of_file(file)?;
@@ -80,13 +81,12 @@ impl Dedupe {
         Ok(dedupe)
     }
 
-    /// Splits `events`, in log order, into those that are new, which are known from now on, and
-    /// those that were there before.
+    /// Splits `events`, in log order, into the new ones, whose ids are added, and the duplicates.
     pub(crate) fn split(
         &mut self,
         events: Vec<StoredEvent>,
     ) -> Result<(Vec<StoredEvent>, Vec<Duplicate>)> {
-        let keys: Vec<Key> = events.iter().map(|event| self.key_of(event)).collect();
+        let keys: Vec<EventKey> = events.iter().map(|event| self.key_of(event)).collect();
         let sealed = self.in_sealed(&events, &keys)?;
         let (mut fresh, mut dropped) = (Vec::with_capacity(events.len()), Vec::new());
         for (event, key) in events.into_iter().zip(keys) {
@@ -105,22 +105,22 @@ impl Dedupe {
         Ok((fresh, dropped))
     }
 
-    /// The open segment has become the sealed range of `file`.
+    /// Moves the ids of the open segment to the sealed range of `file`.
     pub(crate) fn seal(&mut self, file: IdFile) {
         let keys = std::mem::take(&mut self.open);
         self.add_sealed(file, keys.into_iter().collect());
     }
 
-    /// Forgets the ranges whose files are no longer in `files`.
+    /// Drops the ranges whose id files are not in `files`.
     pub(crate) fn retain(&mut self, files: &[IdFile]) {
         self.sealed.retain(|sealed| files.contains(&sealed.file));
     }
 
-    fn add_sealed(&mut self, file: IdFile, keys: Vec<Key>) {
+    fn add_sealed(&mut self, file: IdFile, keys: Vec<EventKey>) {
         let mut hashes: Vec<u64> = keys.iter().map(|key| self.hash(*key)).collect();
         hashes.sort_unstable();
         hashes.dedup();
-        // Without a filter a range is looked up each time, which is slow and right.
+        // Without a filter every event is looked up in the range's file: slow but correct.
         let filter = BinaryFuse16::try_from(&hashes).ok();
         self.sealed.push(SealedIds { file, filter });
         let size = |sealed: &SealedIds| {
@@ -131,7 +131,7 @@ impl Dedupe {
         };
         let mut used: usize = self.sealed.iter().map(size).sum();
         for sealed in &mut self.sealed {
-            if used <= self.budget {
+            if used <= self.filter_budget {
                 break;
             }
             used -= size(sealed);
@@ -139,66 +139,68 @@ impl Dedupe {
         }
     }
 
-    /// Which of `keys` a sealed range has.
-    fn in_sealed(&self, events: &[StoredEvent], keys: &[Key]) -> Result<HashSet<Key>> {
+    /// Returns those of `keys` that a sealed range has.
+    fn in_sealed(&self, events: &[StoredEvent], keys: &[EventKey]) -> Result<HashSet<EventKey>> {
         let mut found = HashSet::default();
         let hashes: Vec<u64> = keys.iter().map(|key| self.hash(*key)).collect();
         for sealed in &self.sealed {
             let maybe = |hash: &u64| sealed.filter.as_ref().is_none_or(|f| f.contains(hash));
-            let asked: HashMap<Key, &StoredEvent> = (events.iter().zip(keys).zip(&hashes))
-                .filter(|((_, key), hash)| !found.contains(*key) && maybe(hash))
-                .map(|((event, key), _)| (*key, event))
-                .collect();
-            if !asked.is_empty() {
-                self.look_up(&sealed.file, &asked, &mut found)?;
+            let candidates: HashMap<EventKey, &StoredEvent> =
+                (events.iter().zip(keys).zip(&hashes))
+                    .filter(|((_, key), hash)| !found.contains(*key) && maybe(hash))
+                    .map(|((event, key), _)| (*key, event))
+                    .collect();
+            if !candidates.is_empty() {
+                self.look_up(&sealed.file, &candidates, &mut found)?;
             }
         }
         Ok(found)
     }
 
-    /// Asks the file itself, by the ids' own texts.
+    /// Looks up `candidates` in the id file and adds those that it has to `found`.
     fn look_up(
         &self,
         file: &IdFile,
-        asked: &HashMap<Key, &StoredEvent>,
-        found: &mut HashSet<Key>,
+        candidates: &HashMap<EventKey, &StoredEvent>,
+        found: &mut HashSet<EventKey>,
     ) -> Result<()> {
         let connection = self.engine.connect()?;
-        connection.execute_batch("CREATE OR REPLACE TEMP TABLE asked (event_id VARCHAR)")?;
-        let mut appender = connection.appender_to_catalog_and_db("asked", "temp", "main")?;
-        for event in asked.values() {
+        connection.execute_batch("CREATE OR REPLACE TEMP TABLE candidates (event_id VARCHAR)")?;
+        let mut appender = connection.appender_to_catalog_and_db("candidates", "temp", "main")?;
+        for event in candidates.values() {
             appender.append_row([event.event.event_id.to_string()])?;
         }
         appender.flush()?;
         drop(appender);
-        let rows = self.attached(&connection, file, |alias| {
-            format!("{alias}.ids JOIN (SELECT DISTINCT event_id::UUID AS event_id FROM asked) USING (event_id)")
+        let rows = self.identities_in_file(&connection, file, |alias| {
+            format!("{alias}.ids JOIN (SELECT DISTINCT event_id::UUID AS event_id FROM candidates) USING (event_id)")
         })?;
         for (tenant, conversation, id) in rows {
             let key = self.key(&tenant, &conversation, id);
             let same = |event: &&&StoredEvent| {
                 event.event.tenant == tenant && event.event.conversation_id == conversation
             };
-            if asked.get(&key).filter(same).is_some() {
+            if candidates.get(&key).filter(same).is_some() {
                 found.insert(key);
             }
         }
         Ok(())
     }
 
-    fn keys_of_file(&self, file: &IdFile) -> Result<Vec<Key>> {
+    fn keys_of_file(&self, file: &IdFile) -> Result<Vec<EventKey>> {
         let connection = self.engine.connect()?;
-        let rows = self.attached(&connection, file, |alias| format!("{alias}.ids"))?;
-        let key = |(tenant, conversation, id): &Identity| self.key(tenant, conversation, *id);
+        let rows = self.identities_in_file(&connection, file, |alias| format!("{alias}.ids"))?;
+        let key = |(tenant, conversation, id): &EventIdentity| self.key(tenant, conversation, *id);
         Ok(rows.iter().map(key).collect())
     }
 
-    fn attached(
+    /// Attaches `file` and reads the identities that `source`, given the alias, selects.
+    fn identities_in_file(
         &self,
         connection: &Connection,
         file: &IdFile,
         source: impl Fn(&str) -> String,
-    ) -> Result<Vec<Identity>> {
+    ) -> Result<Vec<EventIdentity>> {
         let (path, alias) = (self.dir.join(&file.file), slice_file::alias("ids"));
         if !path.is_file() {
             return Err(Error::damaged(path, "it is missing"));
@@ -210,30 +212,30 @@ impl Dedupe {
         rows
     }
 
-    fn keys(&self, connection: &Connection, source: &str) -> Result<Vec<Key>> {
+    fn keys(&self, connection: &Connection, source: &str) -> Result<Vec<EventKey>> {
         let rows = identities(connection, source)?;
-        let key = |(tenant, conversation, id): &Identity| self.key(tenant, conversation, *id);
+        let key = |(tenant, conversation, id): &EventIdentity| self.key(tenant, conversation, *id);
         Ok(rows.iter().map(key).collect())
     }
 
-    fn key_of(&self, event: &StoredEvent) -> Key {
+    fn key_of(&self, event: &StoredEvent) -> EventKey {
         let event = &event.event;
         self.key(&event.tenant, &event.conversation_id, event.event_id)
     }
 
-    fn key(&self, tenant: &TenantId, conversation: &ConversationId, id: EventId) -> Key {
+    fn key(&self, tenant: &TenantId, conversation: &ConversationId, id: EventId) -> EventKey {
         let owner = [tenant.as_str(), conversation.as_str()].join("\0");
         (id.as_u128(), xxh3_64_with_seed(owner.as_bytes(), self.seed))
     }
 
-    fn hash(&self, (id, owner): Key) -> u64 {
+    fn hash(&self, (id, owner): EventKey) -> u64 {
         xxh3_64_with_seed(&id.to_le_bytes(), owner)
     }
 }
 
-type Identity = (TenantId, ConversationId, EventId);
+type EventIdentity = (TenantId, ConversationId, EventId);
 
-fn identities(connection: &Connection, source: &str) -> Result<Vec<Identity>> {
+fn identities(connection: &Connection, source: &str) -> Result<Vec<EventIdentity>> {
     let sql = format!("SELECT tenant, conversation_id, event_id::VARCHAR FROM {source}");
     let mut statement = connection.prepare(&sql)?;
     let mut rows = statement.query([])?;

@@ -1,4 +1,4 @@
-//! Files that are whole or not there: write aside, sync, rename, sync the folder.
+//! Atomic file operations: write to a temporary name, sync, rename, sync the folder.
 
 use std::{
     fs::{self, File},
@@ -11,7 +11,7 @@ use crate::{
     layout,
 };
 
-/// Replaces `path` by `bytes`; after a crash it holds the old bytes or the new ones.
+/// Replaces the content of `path` by `bytes`; after a crash it has the old bytes or the new ones.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let staged = layout::staged(path);
     let write = || -> io::Result<()> {
@@ -42,7 +42,7 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to).map_err(Error::file("rename to", to))
 }
 
-/// Removes `path` and DuckDB's log beside it; what is not there is fine.
+/// Removes `path` and DuckDB's write-ahead log beside it, if they exist.
 pub(crate) fn remove(path: &Path) -> Result<()> {
     for path in [path, &layout::wal_of(path)] {
         match fs::remove_file(path) {
@@ -75,8 +75,8 @@ pub(crate) fn files(dir: &Path) -> Result<Vec<String>> {
     list().map_err(Error::file("list", dir))
 }
 
-/// The bytes of a file and of DuckDB's log beside it; 0 for what is not there.
+/// The bytes of a file and of DuckDB's write-ahead log beside it; 0 for a missing file.
 pub(crate) fn bytes(path: &Path) -> u64 {
-    let of = |path: &Path| fs::metadata(path).map_or(0, |meta| meta.len());
-    of(path) + of(&layout::wal_of(path))
+    let len = |path: &Path| fs::metadata(path).map_or(0, |meta| meta.len());
+    len(path) + len(&layout::wal_of(path))
 }

@@ -1,7 +1,7 @@
 //! A DuckDB instance in memory, to which segment files are attached.
 //!
-//! Files are always attached, never opened: `STORAGE_VERSION` must be said, because in the default
-//! one `USING COMPRESSION zstd` is silently ignored.
+//! Files are always attached, never opened: `STORAGE_VERSION` must be given, because the default
+//! version silently ignores `USING COMPRESSION zstd`.
 
 use std::{
     path::Path,
@@ -12,7 +12,7 @@ use duckdb::{Config, Connection};
 
 use crate::{disk, error::Result};
 
-/// One instance. Cheap to clone; every user takes a connection of its own.
+/// A DuckDB instance. Cheap to clone; every user opens a connection of its own.
 #[derive(Clone)]
 pub struct Engine {
     root: Arc<Mutex<Connection>>,
@@ -25,7 +25,7 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// `memory` in bytes; spills into `spill`.
+    /// Starts an instance with at most `memory` bytes, which spills into the folder `spill`.
     pub(crate) fn start(memory: u64, threads: i64, spill: &Path) -> Result<Self> {
         disk::create_dir(spill)?;
         let config = Config::default()
@@ -33,16 +33,17 @@ impl Engine {
             .max_memory(&format!("{memory}B"))?
             .threads(threads)?
             .with("temp_directory", spill.to_string_lossy())?
-            // Checkpoints are explicit: a surprise one in a commit costs 200 ms.
+            // Checkpoints are explicit: an automatic one inside a commit costs 200 ms.
             .with("checkpoint_threshold", "1TB")?;
         let connection = Connection::open_in_memory_with_flags(config)?;
-        // A file is checkpointed when it is sealed; an open one is replayed from its log.
+        // A file is checkpointed when it is sealed; an open one is replayed from its WAL.
         connection.execute_batch("PRAGMA disable_checkpoint_on_shutdown")?;
         Ok(Self {
             root: Arc::new(Mutex::new(connection)),
         })
     }
 
+    /// Opens a connection to the instance.
     pub(crate) fn connect(&self) -> Result<Connection> {
         let root = self
             .root
@@ -52,19 +53,20 @@ impl Engine {
     }
 }
 
-/// Attaches `path` for writing, creating it when it is not there.
+/// Attaches `path` for writing, creating it when it does not exist.
 pub(crate) fn attach(connection: &Connection, path: &Path, alias: &str) -> Result<()> {
     let path = quoted(path);
     let sql = format!("ATTACH {path} AS {alias} (STORAGE_VERSION 'v1.5.0')");
     Ok(connection.execute_batch(&sql)?)
 }
 
+/// Attaches `path` for reading.
 pub(crate) fn attach_read_only(connection: &Connection, path: &Path, alias: &str) -> Result<()> {
     let path = quoted(path);
     Ok(connection.execute_batch(&format!("ATTACH {path} AS {alias} (READ_ONLY)"))?)
 }
 
-/// Detaches `alias`; no connection may have chosen it by USE.
+/// Detaches `alias`, which must not be the current database (`USE`) of any connection.
 pub(crate) fn detach(connection: &Connection, alias: &str) -> Result<()> {
     Ok(connection.execute_batch(&format!("DETACH {alias}"))?)
 }
@@ -73,7 +75,7 @@ fn quoted(path: &Path) -> String {
     text(&path.to_string_lossy())
 }
 
-/// A SQL text literal.
+/// Quotes `value` as a SQL string literal.
 pub(crate) fn text(value: &str) -> String {
     format!("'{}'", value.replace('\'', "''"))
 }

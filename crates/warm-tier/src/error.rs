@@ -1,28 +1,30 @@
-//! What can go wrong, by what the caller does about it.
+//! The errors of the warm tier, by what the caller does about them.
 
 use std::{io, path::PathBuf};
 
 use event::{PartitionId, SeqRange};
 
+/// A result with the warm tier's [`Error`] by default.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error of the warm tier.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// DuckDB refused; after a failed COMMIT or a FATAL error only a new process may go on.
+    /// DuckDB failed; after a failed COMMIT or a FATAL error only a new process may go on.
     #[error("duckdb: {0}")]
     Database(#[from] duckdb::Error),
+    /// A file operation failed; `what` is the operation.
     #[error("{what} {path}")]
     File {
         what: &'static str,
         path: PathBuf,
         source: io::Error,
     },
-    /// Another process works on the data folder.
+    /// Another process has locked the data folder.
     #[error("{path} is in use by another compactor; stop that one first")]
     Locked { path: PathBuf },
-    /// A file that is not what the manifest says of it.
+    /// A file is missing or differs from what the manifest says of it.
     #[error("{path} is damaged: {reason}")]
     Damaged { path: PathBuf, reason: String },
     /// The batch does not continue the open segment.
@@ -32,7 +34,8 @@ pub enum Error {
         expected: u64,
         found: u64,
     },
-    /// What was asked for has moved or gone since the coverage was read: read it again, plan again.
+    /// The requested range is not sealed here, or slices were removed since the coverage was read:
+    /// read it again, plan again.
     #[error("{partition}: {range} is not sealed here")]
     NotCovered {
         partition: PartitionId,
@@ -41,20 +44,22 @@ pub enum Error {
     /// A request that can never be answered.
     #[error("invalid request: {0}")]
     Invalid(String),
+    /// Arrow data could not be encoded or decoded.
     #[error("arrow: {0}")]
     Arrow(#[from] arrow::error::ArrowError),
+    /// Rows do not have the form that their schema says.
     #[error("encode or decode rows: {0}")]
     Rows(String),
-    /// The compactor does not answer now.
+    /// The compactor does not answer now: retry.
     #[error("warm tier is unavailable: {0}")]
     Unavailable(String),
-    /// The compactor answered something else than it should.
+    /// The compactor's answer is malformed, or an internal error of the compactor.
     #[error("warm tier: {0}")]
     Remote(String),
 }
 
 impl Error {
-    /// Whether the same call may succeed later.
+    /// Returns whether a retry may succeed, once the coverage has been read again.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::NotCovered { .. })

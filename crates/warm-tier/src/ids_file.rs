@@ -1,4 +1,4 @@
-//! The event ids of a sealed range, and what was dropped from it, as a file beside the slices.
+//! The id file of a sealed range: its event ids and its dropped duplicates, beside the slices.
 
 use std::path::Path;
 
@@ -14,8 +14,8 @@ use crate::{
     slice_file,
 };
 
-/// Writes the ids of what `events` selects to `path` and syncs it; with what the open segment
-/// `dropped_in` dropped.
+/// Writes the ids of the rows that `events` selects to `path`, with the duplicates of the attached
+/// open segment `dropped_in`, and syncs it.
 pub(crate) fn write(
     connection: &Connection,
     path: &Path,
@@ -38,7 +38,7 @@ pub(crate) fn write(
     disk::sync(path)
 }
 
-/// Whether the file can be read whole, in an instance of its own.
+/// Reads the whole file in the separate instance `probe`; an error says that it is damaged.
 pub(crate) fn verify(probe: &Engine, path: &Path) -> Result<()> {
     if !path.is_file() {
         return Err(Error::damaged(path, "it is missing"));
@@ -56,14 +56,15 @@ pub(crate) fn verify(probe: &Engine, path: &Path) -> Result<()> {
     read().map_err(|error| Error::damaged(path, error))
 }
 
-/// Writes a lost or damaged file again from the slices that hold its range.
+/// Rebuilds a lost or damaged id file from the slices that cover its range. The list of dropped
+/// duplicates is lost with the file.
 pub(crate) fn rebuild(engine: &Engine, sealed: &SealedPartition, ids: &IdFile) -> Result<()> {
     let connection = engine.connect()?;
     let (_, files) = sealed.snapshot();
-    let meets = |lo: u64, hi: u64| lo <= ids.hi && hi >= ids.lo;
+    let overlaps = |lo: u64, hi: u64| lo <= ids.hi && hi >= ids.lo;
     let files = files
         .iter()
-        .filter(|file| meets(file.slice.lo, file.slice.hi));
+        .filter(|file| overlaps(file.slice.lo, file.slice.hi));
     let mut selects = vec![
         "SELECT '' AS tenant, '' AS conversation_id, uuid() AS event_id, 0 AS seq, 0 AS idx \
          WHERE false"

@@ -1,4 +1,4 @@
-//! Where things lie: names of folders and files. Pure.
+//! Names of folders and files. Pure.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use retention::Class;
 
 pub(crate) const MANIFEST: &str = "manifest.json";
 pub(crate) const LOCK: &str = "LOCK";
-/// Appended to the name of what is being written.
+/// The suffix of a file that is still being written.
 pub(crate) const STAGED: &str = ".tmp";
 
 /// `<data>/g1/p07/e1`
@@ -22,17 +22,17 @@ pub(crate) fn partition_dir(data: &Path, partition: PartitionId) -> PathBuf {
         .join(format!("e{epoch}"))
 }
 
-/// `<partition>/quarantine`: damaged files, kept for a person to look at.
+/// `<partition>/quarantine`: damaged files, kept for a person to inspect.
 pub(crate) fn quarantine_dir(partition_dir: &Path) -> PathBuf {
     partition_dir.join("quarantine")
 }
 
-/// `<data>/tmp`: what DuckDB spills. Emptied at every start.
+/// `<data>/tmp`: DuckDB's spill files. Emptied at every start.
 pub(crate) fn spill_dir(data: &Path) -> PathBuf {
     data.join("tmp")
 }
 
-/// `<partition>/dead`: frames that could not be read, as they came, one file each.
+/// `<partition>/dead/<seq>.frame`: the payload of a frame that could not be decoded.
 pub(crate) fn dead_letter(partition_dir: &Path, seq: Seq) -> PathBuf {
     partition_dir.join("dead").join(format!("{seq}.frame"))
 }
@@ -52,18 +52,18 @@ pub(crate) fn ids_name(range: SeqRange) -> String {
     format!("ids-{range}.duckdb")
 }
 
-/// The first sequence of an open segment with this file name.
+/// Parses the first sequence of an open segment from its file name.
 pub(crate) fn parse_open(name: &str) -> Option<Seq> {
     let lo = name.strip_prefix("open-")?.strip_suffix(".duckdb")?;
     lo.parse().ok()
 }
 
-/// DuckDB's write-ahead log beside a file.
+/// The path of DuckDB's write-ahead log beside a file.
 pub(crate) fn wal_of(path: &Path) -> PathBuf {
     with_suffix(path, ".wal")
 }
 
-/// The file while it is being written.
+/// The path of a file while it is being written.
 pub(crate) fn staged(path: &Path) -> PathBuf {
     with_suffix(path, STAGED)
 }
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_say_what_a_file_holds() {
+    fn a_file_name_has_the_level_the_range_and_the_class() {
         let dir = partition_dir(Path::new("/d"), PartitionId::first(7));
         assert_eq!(dir, Path::new("/d/g1/p07/e1"));
         let class = "w60000-cnone".parse().unwrap();

@@ -5,44 +5,54 @@
 //! moves with the rows (one transaction) · stage → fsync → verify → rename → manifest → unlink.
 //! Invariant: after a crash at any point every event of `first..=committed` is there once.
 //!
-//! The only crate that links DuckDB. Nothing here may be called on an async thread, except
-//! [`remote`].
+//! The only crate that links DuckDB. Every function blocks and must not be called on an async
+//! thread, except those of [`remote`].
 
 pub mod remote;
 pub mod sql;
 
-mod boot;
+mod catalog;
 mod classify;
+mod coverage;
 mod dedupe;
 mod disk;
+mod duplicates;
 mod engine;
 mod error;
+mod frames;
 mod ids_file;
 mod layout;
 mod maintenance;
 mod manifest;
 mod merge;
 mod open_segment;
+mod options;
 mod partition;
 mod quota;
+mod recovery;
 mod refill;
 mod scan;
+mod scan_request;
 mod scan_sql;
 mod schema;
 mod seal;
 mod sealed_partition;
+mod serial;
 mod slice_file;
 mod tier;
 
+pub use catalog::Catalog;
+pub use duplicates::Duplicate;
 pub use engine::Engine;
 pub use error::{Error, Result};
+pub use frames::{Appended, Frames};
 pub use maintenance::{Expiry, merge_once, purgeable, to_refill};
 pub use manifest::{Expired, IdFile, LostSlice, Manifest, Slice};
-pub use open_segment::Duplicate;
-pub use partition::{Appended, Frames, OpenState, Partition};
+pub use options::Options;
+pub use partition::{OpenState, Partition};
 pub use refill::refill;
 pub use scan::Scanner;
 pub use seal::SealOutcome;
-pub use sealed_partition::{Catalog, SealedPartition, SealedTotals, SliceFile};
+pub use sealed_partition::{SealedPartition, SealedTotals, SliceFile};
 pub use slice_file::LogAnchor;
-pub use tier::{Options, WarmTier};
+pub use tier::WarmTier;

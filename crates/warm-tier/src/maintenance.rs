@@ -1,4 +1,4 @@
-//! What happens to sealed slices: merges and expiry. Runs beside the writer.
+//! Maintenance of sealed slices: merge, expiry, quotas, purge limit, refill. Runs beside the writer.
 
 use std::{collections::HashMap, fs, path::PathBuf, sync::Arc, time::Duration};
 
@@ -16,7 +16,16 @@ use crate::{
     slice_file,
 };
 
-/// Merges the oldest run of small slices, if there is one.
+/// Merges the oldest run of small slices, if there is one, and returns the merged slice.
+///
+/// # Errors
+/// [`Error::Database`] and [`Error::File`] when a slice cannot be read or written,
+/// [`Error::Damaged`] when the result differs from its inputs. The manifest is unchanged: try again
+/// later.
+///
+/// [`Error::Database`]: crate::Error::Database
+/// [`Error::File`]: crate::Error::File
+/// [`Error::Damaged`]: crate::Error::Damaged
 pub fn merge_once(engine: &Engine, sealed: &SealedPartition) -> Result<Option<Slice>> {
     match merge::plan(&sealed.manifest()) {
         Some(inputs) => merge::run(engine, sealed, &inputs),
@@ -24,25 +33,32 @@ pub fn merge_once(engine: &Engine, sealed: &SealedPartition) -> Result<Option<Sl
     }
 }
 
-/// Drops what is old, or too much. Remembers what the rules say of slices, which is nothing new
-/// until the rules change.
+/// Drops slices that are past their age or over a quota. Caches the retention of each slice until
+/// the rules change.
 #[derive(Debug, Default)]
 pub struct Expiry {
-    rules: String,
-    kept: HashMap<PathBuf, Kept>,
+    /// Hash of the rules that the cache was computed by.
+    rules_hash: String,
+    retention_by_file: HashMap<PathBuf, SliceRetention>,
 }
 
-/// How long and by which bound a slice is kept.
+/// The retention of a slice by the current rules.
 #[derive(Clone, Debug)]
-struct Kept {
-    age: Duration,
-    /// `None` when not all of its rows are kept by one policy that has one.
+struct SliceRetention {
+    /// The longest age of its rows.
+    max_age: Duration,
+    /// `None` unless all of its rows fall under one policy with a quota.
     quota: Option<Quota>,
 }
 
 impl Expiry {
-    /// Drops the slices whose age is over by the current `rules` and that lie in the cold tier,
-    /// which has everything up to `cold`. Returns what was dropped.
+    /// Drops the slices that are past their age by the current `rules` and that the cold tier, which
+    /// has everything up to `cold`, has. Returns the dropped slices.
+    ///
+    /// # Errors
+    /// [`Error::Database`](crate::Error::Database) when a slice cannot be read,
+    /// [`Error::File`](crate::Error::File) when the manifest cannot be written. What was dropped
+    /// before stays dropped; call it again.
     pub fn drop_old(
         &mut self,
         engine: &Engine,
@@ -51,25 +67,33 @@ impl Expiry {
         cold: Seq,
         now: Timestamp,
     ) -> Result<Vec<Slice>> {
-        self.follow(rules);
+        self.reset_if_changed(rules);
         let mut dropped = Vec::new();
-        let least = least_warm_age(rules);
+        let min_age = min_warm_age(rules);
         for file in sealed.snapshot().1 {
             let slice = &file.slice;
-            let over = |age: Duration| slice.received_max().plus(age) <= now;
-            if slice.hi > cold || !over(least) || !over(self.kept(engine, &file, rules)?.age) {
+            let is_past = |age: Duration| slice.received_max().plus(age) <= now;
+            if slice.hi > cold || !is_past(min_age) {
+                continue;
+            }
+            if !is_past(self.retention(engine, &file, rules)?.max_age) {
                 continue;
             }
             if drop_slice(sealed, slice)? {
                 dropped.push(slice.clone());
             }
         }
-        self.kept.retain(|path, _| path.exists());
+        self.retention_by_file.retain(|path, _| path.exists());
         Ok(dropped)
     }
 
-    /// Drops the oldest slices of policies that have more than their `warm.maxBytes` here, as far
-    /// as they lie in the cold tier, which has each partition up to `cold`.
+    /// Drops the oldest slices of policies that have more than their `warm.maxBytes` here, as far as
+    /// the cold tier, which has each partition up to `cold`, has them. Returns the dropped slices.
+    ///
+    /// # Errors
+    /// [`Error::Database`](crate::Error::Database) when a slice cannot be read,
+    /// [`Error::File`](crate::Error::File) when the manifest cannot be written. What was dropped
+    /// before stays dropped; call it again.
     pub fn drop_over_quota(
         &mut self,
         engine: &Engine,
@@ -77,30 +101,30 @@ impl Expiry {
         rules: &RuleSet,
         cold: impl Fn(PartitionId) -> Seq,
     ) -> Result<Vec<Slice>> {
-        self.follow(rules);
+        self.reset_if_changed(rules);
         let mut warm = rules.policies.iter().filter_map(|own| own.warm.as_ref());
         if warm.all(|warm| warm.max_bytes.is_none()) {
             return Ok(Vec::new());
         }
-        let mut held = Vec::new();
+        let mut with_quota = Vec::new();
         for sealed in sealed_partitions {
             let cold = cold(sealed.partition);
             for file in sealed.snapshot().1 {
-                let Some(quota) = self.kept(engine, &file, rules)?.quota else {
+                let Some(quota) = self.retention(engine, &file, rules)?.quota else {
                     continue;
                 };
-                held.push(QuotaSlice {
+                with_quota.push(QuotaSlice {
                     quota,
-                    // One that is gone by now holds nothing.
+                    // A file that was removed meanwhile takes no space.
                     bytes: fs::metadata(&file.path).map_or(0, |file| file.len()),
-                    newest: file.slice.received_max,
+                    received_max: file.slice.received_max,
                     is_archived: file.slice.hi <= cold,
                     slice: (sealed, file),
                 });
             }
         }
         let mut dropped = Vec::new();
-        for (sealed, file) in quota::over_quota(held) {
+        for (sealed, file) in quota::over_quota(with_quota) {
             if drop_slice(sealed, &file.slice)? {
                 dropped.push(file.slice.clone());
             }
@@ -108,50 +132,62 @@ impl Expiry {
         Ok(dropped)
     }
 
-    fn follow(&mut self, rules: &RuleSet) {
+    /// Empties the cache when the rules have changed.
+    fn reset_if_changed(&mut self, rules: &RuleSet) {
         let hash = rules.hash();
-        if self.rules != hash {
-            self.kept.clear();
-            self.rules = hash;
+        if self.rules_hash != hash {
+            self.retention_by_file.clear();
+            self.rules_hash = hash;
         }
     }
 
-    fn kept(&mut self, engine: &Engine, file: &Arc<SliceFile>, rules: &RuleSet) -> Result<Kept> {
-        if let Some(kept) = self.kept.get(&file.path) {
-            return Ok(kept.clone());
+    fn retention(
+        &mut self,
+        engine: &Engine,
+        file: &Arc<SliceFile>,
+        rules: &RuleSet,
+    ) -> Result<SliceRetention> {
+        if let Some(cached) = self.retention_by_file.get(&file.path) {
+            return Ok(cached.clone());
         }
-        let kept = kept(engine, file, rules)?;
-        self.kept.insert(file.path.clone(), kept.clone());
-        Ok(kept)
+        let retention = slice_retention(engine, file, rules)?;
+        self.retention_by_file
+            .insert(file.path.clone(), retention.clone());
+        Ok(retention)
     }
 }
 
-/// `false` when it was gone already.
+/// Removes `slice` from the manifest; `false` when it was no longer there.
 fn drop_slice(sealed: &SealedPartition, slice: &Slice) -> Result<bool> {
-    sealed.change(|manifest| {
-        let there = manifest.slices.contains(slice);
+    sealed.update_manifest(|manifest| {
+        let is_live = manifest.slices.contains(slice);
         manifest.expire(slice);
-        there
+        is_live
     })
 }
 
-/// No row goes earlier than this.
-fn least_warm_age(rules: &RuleSet) -> Duration {
+/// The shortest warm age of all rules: no row is dropped before it.
+fn min_warm_age(rules: &RuleSet) -> Duration {
     let warm = rules.in_force().filter_map(|policy| policy.warm.as_ref());
     warm.map(retention::Warm::max_age)
         .min()
         .unwrap_or(Duration::MAX)
 }
 
-/// The age at which the last row of a slice may go, and the bound that all of them share.
-fn kept(engine: &Engine, file: &Arc<SliceFile>, rules: &RuleSet) -> Result<Kept> {
+/// Computes the retention of a slice from the distinct subjects of its rows.
+fn slice_retention(
+    engine: &Engine,
+    file: &Arc<SliceFile>,
+    rules: &RuleSet,
+) -> Result<SliceRetention> {
     let connection = engine.connect()?;
     let alias = slice_file::alias("age");
     engine::attach_read_only(&connection, &file.path, &alias)?;
-    let kinds = classify::kinds(&connection, &format!("{alias}.events"), rules.uses_labels());
+    let events = format!("{alias}.events");
+    let subjects = classify::distinct_subjects(&connection, &events, rules.uses_labels());
     engine::detach(&connection, &alias)?;
-    let of = |kind| {
-        classify::with_effective(rules, kind, |effective| {
+    let age_and_quota = |subject| {
+        classify::with_effective(rules, subject, |effective| {
             let warm = &effective.warm;
             let quota = warm.rules.max_bytes.map(|max_bytes| Quota {
                 policy: warm.policy.name.clone(),
@@ -160,16 +196,16 @@ fn kept(engine: &Engine, file: &Arc<SliceFile>, rules: &RuleSet) -> Result<Kept>
             (warm.rules.max_age(), quota)
         })
     };
-    let (ages, quotas): (Vec<_>, Vec<_>) = kinds?.iter().map(of).unzip();
+    let (ages, quotas): (Vec<_>, Vec<_>) = subjects?.iter().map(age_and_quota).unzip();
     let first = quotas.first().cloned().flatten();
-    Ok(Kept {
-        age: ages.into_iter().max().unwrap_or_default(),
+    Ok(SliceRetention {
+        max_age: ages.into_iter().max().unwrap_or_default(),
         quota: first.filter(|first| quotas.iter().all(|quota| quota.as_ref() == Some(first))),
     })
 }
 
-/// Up to where the log may forget: what is sealed here and committed in the cold tier (`cold`), and
-/// was received before `before`. `None` when nothing is.
+/// The last sequence through which the log may be purged: sealed here, committed in the cold tier
+/// (which has everything up to `cold`), and received before `before`. `None` when there is none.
 #[must_use]
 pub fn purgeable(sealed: &SealedPartition, cold: Seq, before: Timestamp) -> Option<Seq> {
     let manifest = sealed.manifest();
@@ -186,7 +222,7 @@ pub fn purgeable(sealed: &SealedPartition, cold: Seq, before: Timestamp) -> Opti
 }
 
 /// The slices that were lost here and that the cold tier, which has everything up to `cold`, does
-/// not serve either.
+/// not have either.
 #[must_use]
 pub fn to_refill(sealed: &SealedPartition, cold: Seq) -> Vec<LostSlice> {
     let gaps = sealed.manifest().gaps.into_iter();

@@ -1,4 +1,4 @@
-//! The list of what is sealed in one partition: the only truth about it.
+//! The manifest: the list of a partition's live slices, and the only truth of what is sealed.
 
 use std::{fs, io, path::Path};
 
@@ -9,36 +9,39 @@ use serde::{Deserialize, Serialize};
 use crate::{
     disk,
     error::{Error, Result},
-    layout,
-    remote::serial,
+    layout, serial,
 };
 
-const VERSION: u32 = 1;
+/// Version of the manifest's JSON format. A manifest with another version is refused.
+const MANIFEST_FORMAT_VERSION: u32 = 1;
 
-/// The sealed part of a partition. Unknown fields are ignored, so that a rollback starts.
+/// The manifest of a partition. Unknown fields are ignored, so that an older version can read a
+/// manifest to which fields were added.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     version: u32,
     #[serde(with = "serial::partition")]
     pub partition: PartitionId,
-    /// The first sequence that was ever taken here.
+    /// The first sequence that was ever stored here.
     pub first: Seq,
     /// Everything of `first..=sealed` is in `slices`, `expired` or `gaps`, or had no rows.
     pub sealed: Seq,
     /// Ascending by `lo`, then class.
     pub slices: Vec<Slice>,
+    /// Ascending by `lo`; only of ranges sealed in the last 24 h.
     pub ids: Vec<IdFile>,
-    #[serde(alias = "holes")]
+    /// Slices and ranges that are lost here.
+    #[serde(alias = "holes")] // the name in manifests before 0.2
     pub gaps: Vec<LostSlice>,
-    /// Slices that were dropped because their age was over and the cold tier has them.
+    /// Ranges of the slices that were dropped by age or over quota; the cold tier has them.
     pub expired: Vec<Expired>,
     /// Events of sealed ranges that were dropped as duplicates.
     pub duplicates: u64,
-    /// Frames of sealed ranges that could not be read and lie in `dead/`.
+    /// Frames of sealed ranges that could not be decoded and were stored in `dead/`.
     pub dead_letters: u64,
-    /// Events that went with expired slices.
+    /// Rows of dropped slices.
     pub expired_events: u64,
-    /// How often a slice was removed, by age or by loss.
+    /// Number of slices that were removed: expired, over quota or lost.
     pub removals: u64,
 }
 
@@ -49,27 +52,34 @@ pub struct Slice {
     pub hi: Seq,
     #[serde(with = "serial::text")]
     pub class: Class,
+    /// Number of merges that made the slice; 0 right after a seal.
     pub level: u8,
+    /// Name of the file in the partition's folder.
     pub file: String,
     pub rows: u64,
-    /// Of content.
+    /// Bytes of content.
     pub bytes: u64,
+    /// Sum of the rows' crc32c.
     pub sum_crc: u64,
+    /// Least `received_at` in microseconds.
     pub received_min: i64,
+    /// Greatest `received_at` in microseconds.
     pub received_max: i64,
 }
 
-/// The event ids of a sealed range.
+/// The file with the event ids of a sealed range.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IdFile {
     pub lo: Seq,
     pub hi: Seq,
+    /// Name of the file in the partition's folder.
     pub file: String,
+    /// Greatest `received_at` of the range in microseconds.
     pub received_max: i64,
 }
 
-/// A slice whose file is gone or damaged, and what it held; or, without a class, a range that the
-/// log had dropped before it was read here.
+/// A slice whose file is missing or damaged, with its manifest entry; or, without an entry, a range
+/// that was purged from the log before it was read here.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LostSlice {
     pub lo: Seq,
@@ -77,7 +87,7 @@ pub struct LostSlice {
     pub slice: Option<Slice>,
 }
 
-/// Where slices of a class were dropped by age.
+/// The ranges in which slices of a class were dropped by age or over quota.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Expired {
     #[serde(with = "serial::text")]
@@ -87,11 +97,11 @@ pub struct Expired {
 }
 
 impl Manifest {
-    /// Of a partition that begins at `first`.
+    /// Creates the empty manifest of a partition that starts at `first`.
     #[must_use]
     pub fn new(partition: PartitionId, first: Seq) -> Self {
         Self {
-            version: VERSION,
+            version: MANIFEST_FORMAT_VERSION,
             partition,
             first,
             sealed: first.saturating_sub(1),
@@ -106,7 +116,7 @@ impl Manifest {
         }
     }
 
-    /// `None` when there is none in `dir`.
+    /// Reads the manifest in `dir`; `None` when there is none.
     pub(crate) fn read(dir: &Path) -> Result<Option<Self>> {
         let path = dir.join(layout::MANIFEST);
         let bytes = match fs::read(&path) {
@@ -115,19 +125,20 @@ impl Manifest {
         };
         let manifest: Self =
             serde_json::from_slice(&bytes).map_err(|error| Error::damaged(&path, error))?;
-        if manifest.version != VERSION {
+        if manifest.version != MANIFEST_FORMAT_VERSION {
             let reason = format!("unknown format version {}", manifest.version);
             return Err(Error::damaged(path, reason));
         }
         Ok(Some(manifest))
     }
 
+    /// Replaces the manifest in `dir`, durably.
     pub(crate) fn write(&self, dir: &Path) -> Result<()> {
         let json = serde_json::to_vec_pretty(self).expect("a manifest always has a JSON form");
         disk::replace(&dir.join(layout::MANIFEST), &json)
     }
 
-    /// Adds a sealed range: its slices, its ids, what was dropped from it.
+    /// Adds a sealed range that ends at `hi`: its slices and its id file.
     pub(crate) fn seal(&mut self, hi: Seq, slices: Vec<Slice>, ids: IdFile) {
         self.sealed = hi;
         self.slices.extend(slices);
@@ -135,7 +146,7 @@ impl Manifest {
         self.sort();
     }
 
-    /// Puts `merged` in the place of `inputs`; `false` when one of them is no longer there.
+    /// Replaces `inputs` by `merged`; `false` when one of them is no longer there.
     pub(crate) fn replace(&mut self, inputs: &[Slice], merged: Slice) -> bool {
         if !inputs.iter().all(|input| self.slices.contains(input)) {
             return false;
@@ -146,7 +157,7 @@ impl Manifest {
         true
     }
 
-    /// Drops `slice` because its age is over.
+    /// Drops `slice`, which is past its age or over a quota; no change when it is not there.
     pub(crate) fn expire(&mut self, slice: &Slice) {
         let before = self.slices.len();
         self.slices.retain(|own| own != slice);
@@ -164,7 +175,7 @@ impl Manifest {
         });
     }
 
-    /// Notes that the file of `slice` is lost.
+    /// Moves `slice`, whose file is lost, to the gaps.
     pub(crate) fn lose(&mut self, slice: &Slice) {
         self.slices.retain(|own| own != slice);
         self.removals += 1;
@@ -175,14 +186,14 @@ impl Manifest {
         });
     }
 
-    /// Puts the rows of `lost` back as `slice`.
+    /// Replaces the gap `lost` by the refilled `slice`.
     pub(crate) fn refill(&mut self, lost: &LostSlice, slice: Slice) {
         self.gaps.retain(|gap| gap != lost);
         self.slices.push(slice);
         self.sort();
     }
 
-    /// Where slices of `class` were dropped by age.
+    /// The ranges in which slices of `class` were dropped by age or over quota.
     #[must_use]
     pub fn expired_of(&self, class: Class) -> RangeSet {
         let of_class = self.expired.iter().filter(|own| own.class == class);
@@ -197,6 +208,7 @@ impl Manifest {
 }
 
 impl Slice {
+    /// The range `lo..=hi`.
     #[must_use]
     pub fn range(&self) -> SeqRange {
         SeqRange {
@@ -205,11 +217,13 @@ impl Slice {
         }
     }
 
+    /// Greatest `received_at` of the rows.
     #[must_use]
     pub fn received_max(&self) -> Timestamp {
         Timestamp::from_micros(self.received_max)
     }
 
+    /// Least `received_at` of the rows.
     #[must_use]
     pub fn received_min(&self) -> Timestamp {
         Timestamp::from_micros(self.received_min)

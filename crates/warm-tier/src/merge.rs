@@ -15,15 +15,19 @@ use crate::{
     slice_file::{self, SliceId, Sums},
 };
 
-/// How many slices of a level make one of the next.
+/// Number of slices of a level that are merged into one of the next.
 const FAN_IN: usize = 8;
-/// Content of a merged slice, at most: it is rewritten whole.
-const MAX_BYTES: u64 = 1024 * 1024 * 1024;
+/// Most bytes of content of a merged slice, which is rewritten as a whole. The value has no reason
+/// but to bound the work of one merge.
+const MAX_MERGED_BYTES: u64 = 1024 * 1024 * 1024;
+/// Slices of this level are not merged any more.
 const MAX_LEVEL: u8 = 3;
-/// A merged slice spans at most this part of its warm age, because it goes as one.
-const AGE_SHARE: u32 = 8;
+/// A merged slice spans at most its class's warm age divided by this, because it is dropped as a
+/// whole.
+const WARM_AGE_DIVISOR: u32 = 8;
 
-/// The next slices to merge: the oldest run of [`FAN_IN`] neighbours of one class and level. Pure.
+/// Selects the slices to merge next: the oldest run of [`FAN_IN`] neighbours of one class and level.
+/// Pure.
 pub(crate) fn plan(manifest: &Manifest) -> Option<Vec<Slice>> {
     let mut classes: Vec<_> = manifest.slices.iter().map(|slice| slice.class).collect();
     classes.sort_unstable();
@@ -45,42 +49,42 @@ fn may_merge(manifest: &Manifest, run: &[&Slice]) -> bool {
         return false;
     };
     let lost = manifest.gaps.iter();
-    let mut away: RangeSet = lost
+    let mut absent: RangeSet = lost
         .filter_map(|gap| SeqRange::new(gap.lo, gap.hi))
         .collect();
     for expired in manifest.expired_of(first.class).ranges() {
-        away.insert(*expired);
+        absent.insert(*expired);
     }
     let bytes: u64 = run.iter().map(|slice| slice.bytes).sum();
-    let newest = run.iter().map(|slice| slice.received_max()).max();
-    let oldest = run.iter().map(|slice| slice.received_min()).min();
-    let span = newest
-        .zip(oldest)
+    let received_max = run.iter().map(|slice| slice.received_max()).max();
+    let received_min = run.iter().map(|slice| slice.received_min()).min();
+    let span = received_max
+        .zip(received_min)
         .map_or(Duration::ZERO, |(to, from)| to.since(from));
     first.level < MAX_LEVEL
         && run.iter().all(|slice| slice.level == first.level)
-        && bytes <= MAX_BYTES
-        && span <= first.class.warm_max_age() / AGE_SHARE
-        // A merged slice says "all of this class": nothing of it may lie elsewhere.
-        && away.intersect(range).is_empty()
+        && bytes <= MAX_MERGED_BYTES
+        && span <= first.class.warm_max_age() / WARM_AGE_DIVISOR
+        // A slice has all rows of its class in its range, so none of them may be dropped or lost.
+        && absent.intersect(range).is_empty()
 }
 
-/// Merges `inputs` and publishes the result, unless one of them went meanwhile. The inputs' files
-/// go when their last reader lets go.
+/// Merges `inputs` and publishes the result; `None` when one of them was removed meanwhile. The
+/// inputs' files are unlinked when their last reader has released them.
 pub(crate) fn run(
     engine: &Engine,
     sealed: &SealedPartition,
     inputs: &[Slice],
 ) -> Result<Option<Slice>> {
-    let (_, held) = sealed.snapshot();
-    let held: Vec<_> = inputs
+    let (_, live) = sealed.snapshot();
+    let files: Vec<_> = inputs
         .iter()
-        .filter_map(|input| held.iter().find(|file| file.slice == *input))
+        .filter_map(|input| live.iter().find(|file| file.slice == *input))
         .collect();
     let (Some(first), Some(last)) = (inputs.first(), inputs.last()) else {
         return Ok(None);
     };
-    if held.len() != inputs.len() {
+    if files.len() != inputs.len() {
         return Ok(None);
     }
     let id = SliceId {
@@ -92,12 +96,12 @@ pub(crate) fn run(
         class: first.class,
         level: first.level + 1,
     };
-    let merged = slice_file::entry(&id, id.file(), &added(inputs));
+    let merged = slice_file::entry(&id, id.file(), &total_sums(inputs));
     let path = sealed.dir.join(&merged.file);
     let staged = layout::staged(&path);
     let connection = engine.connect()?;
-    let aliases: Vec<_> = held.iter().map(|_| slice_file::alias("merge")).collect();
-    for (file, alias) in held.iter().zip(&aliases) {
+    let aliases: Vec<_> = files.iter().map(|_| slice_file::alias("merge")).collect();
+    for (file, alias) in files.iter().zip(&aliases) {
         engine::attach_read_only(&connection, &file.path, alias)?;
     }
     let columns = schema::COLUMNS.replace(" type,", " type::VARCHAR AS type,");
@@ -114,15 +118,15 @@ pub(crate) fn run(
     slice_file::verify(engine, &staged, &merged.sums())?;
     disk::rename(&staged, &path)?;
     disk::sync_dir(&sealed.dir)?;
-    let published = sealed.change(|manifest| manifest.replace(inputs, merged.clone()))?;
+    let published = sealed.update_manifest(|manifest| manifest.replace(inputs, merged.clone()))?;
     if !published {
         disk::remove(&path)?;
     }
     Ok(published.then_some(merged))
 }
 
-fn added(inputs: &[Slice]) -> Sums {
-    let sum = |of: fn(&Slice) -> u64| inputs.iter().map(of).sum();
+fn total_sums(inputs: &[Slice]) -> Sums {
+    let sum = |field: fn(&Slice) -> u64| inputs.iter().map(field).sum();
     Sums {
         rows: sum(|slice| slice.rows),
         bytes: sum(|slice| slice.bytes),

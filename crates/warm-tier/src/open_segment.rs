@@ -1,5 +1,5 @@
-//! The open segment: takes batches in log order. Rows, rollups, what was dropped and the offset
-//! move in one transaction, so whatever the process dies on, they agree.
+//! The open segment, to which batches are appended in log order. A batch's rows, rollups, dropped
+//! duplicates and offset are one transaction, so they agree after a crash at any point.
 
 use std::path::{Path, PathBuf};
 
@@ -10,22 +10,13 @@ use event::{
 
 use crate::{
     disk,
+    duplicates::Duplicate,
     engine::{self, Engine},
     error::{Error, Result},
     layout, schema,
 };
 
-/// An event that was dropped because one with its id came before it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Duplicate {
-    pub tenant: TenantId,
-    pub conversation_id: ConversationId,
-    pub event_id: EventId,
-    pub seq: Seq,
-    pub idx: u16,
-}
-
-/// Consecutive frames of the log.
+/// Consecutive frames of the log, deduplicated.
 #[derive(Clone, Debug)]
 pub(crate) struct Batch<'a> {
     pub range: SeqRange,
@@ -36,19 +27,20 @@ pub(crate) struct Batch<'a> {
     pub encoded_bytes: u64,
 }
 
-/// What an open segment holds.
+/// Counts over the content of an open segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Totals {
+pub(crate) struct OpenSegmentTotals {
     pub events: u64,
-    /// Of content.
+    /// Bytes of content.
     pub bytes: u64,
     pub encoded_bytes: u64,
     pub duplicates: u64,
     pub dead_letters: u64,
-    pub oldest: Option<Timestamp>,
-    pub newest: Option<Timestamp>,
+    pub received_min: Option<Timestamp>,
+    pub received_max: Option<Timestamp>,
 }
 
+/// An attached open segment, its next sequence and its totals.
 #[derive(Debug)]
 pub(crate) struct OpenSegment {
     connection: Connection,
@@ -58,11 +50,11 @@ pub(crate) struct OpenSegment {
     pub lo: Seq,
     /// The sequence that the next batch must start with.
     pub next: Seq,
-    pub totals: Totals,
+    pub totals: OpenSegmentTotals,
 }
 
 impl OpenSegment {
-    /// Opens `open-<lo>.duckdb` in `dir`, creating it when it is not there.
+    /// Opens `open-<lo>.duckdb` in `dir`, creating it when it does not exist.
     pub(crate) fn open(
         engine: &Engine,
         dir: &Path,
@@ -87,12 +79,13 @@ impl OpenSegment {
             partition,
             lo,
             next: lo,
-            totals: Totals::default(),
+            totals: OpenSegmentTotals::default(),
         };
         open.recount()?;
         Ok(open)
     }
 
+    /// Reads the totals and the next sequence from the file, and checks that they agree.
     fn recount(&mut self) -> Result<()> {
         let alias = &self.alias;
         let sql = format!(
@@ -107,14 +100,14 @@ impl OpenSegment {
         let row = self.connection.query_row(&sql, [], |row| {
             let number = |at: usize| row.get::<_, u64>(at);
             let time = |at: usize| row.get::<_, Option<i64>>(at);
-            let totals = Totals {
+            let totals = OpenSegmentTotals {
                 events: number(4)?,
                 bytes: number(5)?,
                 encoded_bytes: number(6)?,
                 duplicates: number(7)?,
                 dead_letters: number(8)?,
-                oldest: time(9)?.map(Timestamp::from_micros),
-                newest: time(10)?.map(Timestamp::from_micros),
+                received_min: time(9)?.map(Timestamp::from_micros),
+                received_max: time(10)?.map(Timestamp::from_micros),
             };
             let ends = (row.get::<_, Option<u64>>(1)?, row.get::<_, Option<u64>>(2)?);
             Ok((totals, ends, number(3)?, number(11)?))
@@ -133,7 +126,8 @@ impl OpenSegment {
         Ok(())
     }
 
-    /// Adds `batch` and moves the offset, or neither. After an error the segment must not be used.
+    /// Appends `batch` and advances the offset in one transaction. After an error the segment must not
+    /// be used.
     pub(crate) fn append(&mut self, batch: &Batch<'_>) -> Result<()> {
         if batch.range.lo != self.next {
             return Err(Error::Gap {
@@ -160,11 +154,11 @@ impl OpenSegment {
         self.connection
             .execute(&sql, params![lo, hi, events, bytes, dropped, dead, encoded])?;
         self.connection.execute_batch("COMMIT")?;
-        self.count(batch, bytes);
+        self.add_to_totals(batch, bytes);
         Ok(())
     }
 
-    fn count(&mut self, batch: &Batch<'_>, bytes: u64) {
+    fn add_to_totals(&mut self, batch: &Batch<'_>, bytes: u64) {
         let totals = &mut self.totals;
         totals.events += batch.events.len() as u64;
         totals.bytes += bytes;
@@ -172,8 +166,8 @@ impl OpenSegment {
         totals.duplicates += batch.dropped.len() as u64;
         totals.dead_letters += batch.dead_letters;
         let received = batch.events.iter().map(|event| event.received_at);
-        totals.oldest = received.clone().chain(totals.oldest).min();
-        totals.newest = received.chain(totals.newest).max();
+        totals.received_min = received.clone().chain(totals.received_min).min();
+        totals.received_max = received.chain(totals.received_max).max();
         self.next = batch.range.hi + 1;
     }
 
@@ -184,7 +178,7 @@ impl OpenSegment {
         let (connection, alias) = (&self.connection, &self.alias);
         let mut appender = connection.appender_to_catalog_and_db("events", alias, "main")?;
         appender.append_record_batch(segment::encode(batch.events))?;
-        // Dropping it would swallow the error.
+        // Drop would ignore an error of the flush.
         appender.flush()?;
         drop(appender);
         let SeqRange { lo, hi } = batch.range;
@@ -215,18 +209,18 @@ impl OpenSegment {
         Ok(appender.flush()?)
     }
 
-    /// What was dropped behind `after`, by position.
+    /// Reads the duplicates that were dropped after `after`, ascending by position.
     pub(crate) fn dropped(&self, after: Seq) -> Result<Vec<Duplicate>> {
         dropped(&self.connection, &self.alias, after)
     }
 
-    /// Lets go of the file.
+    /// Detaches the file and returns its path.
     pub(crate) fn close(self) -> Result<PathBuf> {
         engine::detach(&self.connection, &self.alias)?;
         Ok(self.path)
     }
 
-    /// The range of the log that it holds; `None` before its first batch.
+    /// The range of the log that the segment covers; `None` before its first batch.
     pub(crate) fn range(&self) -> Option<SeqRange> {
         SeqRange::new(self.lo, self.next - 1)
     }
@@ -238,20 +232,20 @@ fn has_tables(connection: &Connection, alias: &str) -> Result<bool> {
     Ok(tables > 0)
 }
 
-/// The identity of an event from its texts in a file of ours.
+/// Parses the identity of an event from the columns of a segment file.
 pub(crate) fn identity(
     tenant: &str,
     conversation: &str,
     event_id: &str,
 ) -> Result<(TenantId, ConversationId, EventId)> {
-    let wrong = |error: event::IdError| Error::Rows(error.to_string());
-    let tenant = TenantId::new(tenant).map_err(wrong)?;
-    let conversation = ConversationId::new(conversation).map_err(wrong)?;
-    let (id, _) = EventId::from_text(&tenant, &conversation, event_id).map_err(wrong)?;
+    let malformed = |error: event::IdError| Error::Rows(error.to_string());
+    let tenant = TenantId::new(tenant).map_err(malformed)?;
+    let conversation = ConversationId::new(conversation).map_err(malformed)?;
+    let (id, _) = EventId::from_text(&tenant, &conversation, event_id).map_err(malformed)?;
     Ok((tenant, conversation, id))
 }
 
-/// The duplicates behind `after` that the attached file `alias` knows of, by position.
+/// Reads the duplicates after `after` from the attached file `alias`, ascending by position.
 pub(crate) fn dropped(connection: &Connection, alias: &str, after: Seq) -> Result<Vec<Duplicate>> {
     let sql = format!(
         "SELECT tenant, conversation_id, event_id, seq, idx FROM {alias}.dropped \

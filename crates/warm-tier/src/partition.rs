@@ -1,90 +1,74 @@
-//! The writer of one partition: appends, seals, and knows what is a duplicate.
+//! The writer of one partition: drops duplicates, appends, seals.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use event::{PartitionId, Seq, SeqRange, StoredEvent, Timestamp};
+use event::{PartitionId, Seq, SeqRange, Timestamp};
 use retention::RuleSet;
 
 use crate::{
-    boot,
     dedupe::Dedupe,
     disk,
+    duplicates::Duplicate,
     engine::{self, Engine},
     error::{Error, Result},
+    frames::{Appended, Frames},
     layout,
     manifest::LostSlice,
-    open_segment::{self, Batch, Duplicate, OpenSegment},
+    open_segment::{self, Batch, OpenSegment},
+    options::Options,
+    recovery,
     seal::{self, Seal, SealOutcome},
     sealed_partition::SealedPartition,
     slice_file::{self, LogAnchor},
-    tier::WarmTier,
 };
 
-/// How long an event id is remembered.
+/// Age up to which event ids are kept: the README promises producers that they may retry for 24 hours.
 const DEDUPE_AGE: Duration = Duration::from_secs(24 * 3600);
 
-/// The one writer of a partition. Its methods block; after an error of [`Partition::append`] or
-/// [`Partition::seal`] the process must start anew.
+/// The only writer of a partition. Its methods block. After an error of [`Partition::append`] or
+/// [`Partition::seal`] the process must be restarted.
 #[derive(Debug)]
 pub struct Partition {
     pub(crate) engine: Engine,
     sealed: Arc<SealedPartition>,
-    /// `None` only while a seal swaps it.
+    /// `None` only while a seal replaces it.
     open: Option<OpenSegment>,
     dedupe: Dedupe,
 }
 
-/// What became of a batch.
-#[derive(Debug, Default)]
-pub struct Appended {
-    pub stored: u64,
-    pub bytes: u64,
-    pub dropped: Vec<Duplicate>,
-}
-
-/// Frames of the log, read and checked.
-#[derive(Debug)]
-pub struct Frames {
-    /// Without a gap.
-    pub range: SeqRange,
-    /// In log order.
-    pub events: Vec<StoredEvent>,
-    /// Frames that could not be read, as they came. They are kept as files.
-    pub dead_letters: Vec<(Seq, bytes::Bytes)>,
-    /// Bytes of canonical events.
-    pub encoded_bytes: u64,
-}
-
-/// How full the open segment is.
+/// The size of the open segment.
 #[derive(Clone, Copy, Debug)]
 pub struct OpenState {
     pub events: u64,
-    /// Of content.
+    /// Bytes of content.
     pub bytes: u64,
+    /// Bytes of canonical events.
     pub encoded_bytes: u64,
     pub duplicates: u64,
+    /// Least `received_at`.
     pub oldest: Option<Timestamp>,
-    /// On disk.
+    /// Bytes on disk.
     pub file_bytes: u64,
-    /// Whether it has taken anything, be it without events.
+    /// `true` while it covers no sequence. A batch without events covers its range too.
     pub is_empty: bool,
 }
 
 impl Partition {
+    /// Recovers the partition's files and opens it; a new one starts at `first`.
     pub(crate) fn open(
-        tier: &WarmTier,
-        dir: &Path,
+        engine: Engine,
+        options: &Options,
         partition: PartitionId,
         first: Seq,
     ) -> Result<Self> {
-        let spill = layout::spill_dir(&tier.options.data);
-        let engine = tier.writer.clone();
-        let sealed = boot::sealed(dir, partition, first, &spill)?;
-        let open = boot::open_segment(&engine, &sealed, &spill)?;
-        sealed.commit(open.next - 1, &open.dropped(sealed.manifest().sealed)?);
-        boot::id_files(&engine, &sealed, &spill)?;
+        let dir = layout::partition_dir(&options.data, partition);
+        let spill = layout::spill_dir(&options.data);
+        let sealed = recovery::recover_sealed(&dir, partition, first, &spill)?;
+        let open = recovery::recover_open_segment(&engine, &sealed, &spill)?;
+        sealed.set_committed(open.next - 1, &open.dropped(sealed.manifest().sealed)?);
+        recovery::recover_id_files(&engine, &sealed, &spill)?;
         let ids = sealed.manifest().ids;
-        let dedupe = Dedupe::load(&engine, dir, &ids, &open, tier.options.dedupe_memory)?;
+        let dedupe = Dedupe::load(&engine, &dir, &ids, &open, options.dedupe_memory)?;
         Ok(Self {
             engine,
             sealed: Arc::new(sealed),
@@ -93,11 +77,13 @@ impl Partition {
         })
     }
 
+    /// The sealed part, which readers and the maintenance share.
     #[must_use]
     pub fn sealed(&self) -> Arc<SealedPartition> {
         Arc::clone(&self.sealed)
     }
 
+    /// The id of the partition.
     #[must_use]
     pub fn id(&self) -> PartitionId {
         self.sealed.partition
@@ -109,6 +95,7 @@ impl Partition {
         self.segment().next
     }
 
+    /// The size of the open segment now.
     #[must_use]
     pub fn open_state(&self) -> OpenState {
         let open = self.segment();
@@ -118,36 +105,44 @@ impl Partition {
             bytes: totals.bytes,
             encoded_bytes: totals.encoded_bytes,
             duplicates: totals.duplicates,
-            oldest: totals.oldest,
+            oldest: totals.received_min,
             file_bytes: disk::bytes(&open.path),
             is_empty: open.range().is_none(),
         }
     }
 
-    /// The last event that is open or, when none is, one of the last sealed; `None` when there is
-    /// none.
-    pub fn newest(&self) -> Result<Option<LogAnchor>> {
+    /// The log anchor of the partition: the last event of the open segment or, when that is empty, of
+    /// one of the slices sealed last. `None` when the partition has no events.
+    ///
+    /// # Errors
+    /// [`Error::Database`] when a file cannot be read: stop the process.
+    pub fn log_anchor(&self) -> Result<Option<LogAnchor>> {
         let open = self.segment();
         let connection = self.engine.connect()?;
-        if let Some(mark) = slice_file::newest(&connection, &open.alias, self.id())? {
-            return Ok(Some(mark));
+        if let Some(anchor) = slice_file::last_event(&connection, &open.alias, self.id())? {
+            return Ok(Some(anchor));
         }
         let (_, files) = self.sealed.snapshot();
         let last = files.iter().filter(|file| file.slice.rows > 0);
         let Some(last) = last.max_by_key(|file| file.slice.hi) else {
             return Ok(None);
         };
-        let alias = slice_file::alias("newest");
+        let alias = slice_file::alias("anchor");
         engine::attach_read_only(&connection, &self.sealed.dir.join(&last.slice.file), &alias)?;
-        let mark = slice_file::newest(&connection, &alias, self.id());
+        let anchor = slice_file::last_event(&connection, &alias, self.id());
         engine::detach(&connection, &alias)?;
-        mark
+        anchor
     }
 
-    /// Stores what of `frames` is new, durably, together with how far it is.
+    /// Appends the new events of `frames` durably, in one transaction with the offset.
+    ///
+    /// # Errors
+    /// [`Error::Gap`] when the frames do not continue the open segment, [`Error::Database`],
+    /// [`Error::Damaged`] or [`Error::File`] when a file fails. Restart the process and append again
+    /// from [`Partition::next_seq`].
     pub fn append(&mut self, frames: Frames) -> Result<Appended> {
         for (seq, payload) in &frames.dead_letters {
-            self.keep_dead_letter(*seq, payload)?;
+            self.store_dead_letter(*seq, payload)?;
         }
         let (fresh, dropped) = self.dedupe.split(frames.events)?;
         let open = self.open.as_mut().expect("a segment is always open");
@@ -158,7 +153,7 @@ impl Partition {
             dead_letters: frames.dead_letters.len() as u64,
             encoded_bytes: frames.encoded_bytes,
         })?;
-        self.sealed.commit(frames.range.hi, &dropped);
+        self.sealed.set_committed(frames.range.hi, &dropped);
         Ok(Appended {
             stored: fresh.len() as u64,
             bytes: fresh.iter().map(|e| e.event.content.len() as u64).sum(),
@@ -166,14 +161,17 @@ impl Partition {
         })
     }
 
-    fn keep_dead_letter(&self, seq: Seq, payload: &[u8]) -> Result<()> {
+    fn store_dead_letter(&self, seq: Seq, payload: &[u8]) -> Result<()> {
         let path = layout::dead_letter(&self.sealed.dir, seq);
         disk::create_dir(path.parent().expect("a file lies in a folder"))?;
         disk::replace(&path, payload)
     }
 
-    /// Everything of the last 24 h that was dropped behind `after`, by position: to tell the hot
-    /// tier again after it has lost its memory.
+    /// Reads the duplicates of the last 24 h after `after`, ascending by position. Needed when the hot
+    /// tier has lost its data and must be sent them again.
+    ///
+    /// # Errors
+    /// [`Error::Database`] or [`Error::Rows`] when a file cannot be read: restart the process.
     pub fn dropped_after(&self, after: Seq) -> Result<Vec<Duplicate>> {
         let mut dropped = Vec::new();
         let connection = self.engine.connect()?;
@@ -190,8 +188,12 @@ impl Partition {
         Ok(dropped)
     }
 
-    /// Seals what is open, by the classes that `rules` make, and opens the next segment. `None`
-    /// when there is nothing to seal.
+    /// Seals the open segment into one slice for each retention class by `rules`, and opens the next
+    /// segment. `None` when the open segment is empty.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when the slices differ from the open segment, [`Error::Database`] or
+    /// [`Error::File`] when a file fails. Restart the process, which finds the segment open or sealed.
     pub fn seal(&mut self, rules: &RuleSet) -> Result<Option<SealOutcome>> {
         let Some(mut seal) = Seal::new(&self.engine, &self.sealed, self.segment()) else {
             return Ok(None);
@@ -215,8 +217,12 @@ impl Partition {
         Ok(())
     }
 
-    /// Goes on at `first`, because the log no longer has what lies before. What is missing becomes
-    /// a gap. The open segment must be empty: seal it first.
+    /// Continues at `first`, because the log no longer has the sequences before it, which become a
+    /// gap. The open segment must be empty: seal it first.
+    ///
+    /// # Errors
+    /// [`Error::Gap`] when the open segment is not empty, [`Error::Database`] or [`Error::File`] when
+    /// a file fails: restart the process.
     pub fn skip_to(&mut self, first: Seq) -> Result<()> {
         let next = self.next_seq();
         if !self.open_state().is_empty {
@@ -231,7 +237,7 @@ impl Partition {
         let Some(missing) = SeqRange::new(next, first.saturating_sub(1)) else {
             return Ok(());
         };
-        self.sealed.change(|manifest| {
+        self.sealed.update_manifest(|manifest| {
             manifest.gaps.push(LostSlice {
                 lo: missing.lo,
                 hi: missing.hi,
@@ -240,32 +246,36 @@ impl Partition {
             manifest.sealed = missing.hi;
             true
         })?;
-        self.sealed.commit(missing.hi, &[]);
+        self.sealed.set_committed(missing.hi, &[]);
         self.reopen(first)
     }
 
-    /// Forgets the ids of ranges that are older than 24 h.
+    /// Removes the ids of ranges that are older than 24 h.
+    ///
+    /// # Errors
+    /// [`Error::File`] when the manifest cannot be written or an id file cannot be removed: restart
+    /// the process, which removes what the manifest no longer names.
     pub fn forget_ids(&mut self, now: Timestamp) -> Result<()> {
         let limit = now.minus(DEDUPE_AGE).as_micros();
-        let old = |received_max: i64| received_max < limit;
         let manifest = self.sealed.manifest();
-        let gone: Vec<_> = (manifest.ids.into_iter())
-            .filter(|ids| old(ids.received_max))
+        let old: Vec<_> = (manifest.ids.into_iter())
+            .filter(|ids| ids.received_max < limit)
             .collect();
-        if gone.is_empty() {
+        if old.is_empty() {
             return Ok(());
         }
-        self.sealed.change(|manifest| {
-            manifest.ids.retain(|ids| !gone.contains(ids));
+        self.sealed.update_manifest(|manifest| {
+            manifest.ids.retain(|ids| !old.contains(ids));
             true
         })?;
         self.dedupe.retain(&self.sealed.manifest().ids);
-        for ids in gone {
+        for ids in old {
             disk::remove(&self.sealed.dir.join(&ids.file))?;
         }
         Ok(())
     }
 
+    /// The open segment.
     pub(crate) fn segment(&self) -> &OpenSegment {
         self.open.as_ref().expect("a segment is always open")
     }

@@ -1,4 +1,4 @@
-//! Writes a lost slice again from what the log still has.
+//! Refill: writes a lost slice again from the events that the log still has.
 
 use std::sync::Arc;
 
@@ -16,8 +16,13 @@ use crate::{
     slice_file::{self, SliceId, Sums},
 };
 
-/// Writes a lost slice again from the `events` that the log has for its range. Exact or nothing:
-/// the rows must add up to what was lost.
+/// Writes the slice `lost` again from the `events` that the log has for its range, publishes it and
+/// returns it. The rows must have the same count and sums as those of the lost slice.
+///
+/// # Errors
+/// [`Error::Invalid`] when the gap was never a slice, [`Error::Damaged`] when the log has other rows
+/// than the slice had: a retry fails too. [`Error::Database`] or [`Error::File`] when a file fails:
+/// try again later. The manifest is unchanged.
 pub fn refill(
     engine: &Engine,
     sealed: &SealedPartition,
@@ -36,7 +41,7 @@ pub fn refill(
     appender.append_record_batch(segment::encode(events))?;
     appender.flush()?;
     drop(appender);
-    remove_known(&connection, sealed, slice)?;
+    remove_other_rows(&connection, sealed, slice)?;
     let id = SliceId {
         partition: sealed.partition,
         range: SeqRange {
@@ -70,7 +75,7 @@ fn publish_refill(
     source: &str,
 ) -> Result<Slice> {
     let old = lost.slice.as_ref().expect("checked by the caller");
-    // Another name: somebody may still hold the old one, which is unlinked when they let go.
+    // A new name: a reader may still hold the old file, which is unlinked when it is released.
     let file = old.file.replace(".duckdb", "-r.duckdb");
     let path = sealed.dir.join(&file);
     let staged = layout::staged(&path);
@@ -80,15 +85,16 @@ fn publish_refill(
     disk::rename(&staged, &path)?;
     disk::sync_dir(&sealed.dir)?;
     let refilled = slice_file::entry(id, file, &sums);
-    sealed.change(|manifest| {
+    sealed.update_manifest(|manifest| {
         manifest.refill(lost, refilled.clone());
         true
     })?;
     Ok(refilled)
 }
 
-/// Leaves in `refill` the rows that were stored and that no slice of the sealed has.
-fn remove_known(
+/// Removes from the table `refill` the rows that were never stored (duplicates) and those that a live
+/// slice has.
+fn remove_other_rows(
     connection: &duckdb::Connection,
     sealed: &SealedPartition,
     lost: &Slice,
@@ -111,21 +117,21 @@ fn remove_known(
         engine::attach_read_only(connection, &file.path, &alias)?;
         sources.push((alias, "events", false));
     }
-    let of = |keep: bool| {
-        let selects = sources.iter().filter(|(_, _, kept)| *kept == keep);
+    let positions = |in_ids: bool| {
+        let selects = sources.iter().filter(|(_, _, is_ids)| *is_ids == in_ids);
         let selects: Vec<_> = selects
             .map(|(alias, table, _)| format!("SELECT seq, idx FROM {alias}.{table}"))
             .collect();
         selects.join(" UNION ALL ")
     };
-    let (stored, elsewhere) = (of(true), of(false));
+    let (stored, in_other_slices) = (positions(true), positions(false));
     let mut sql =
         "CREATE OR REPLACE TEMP TABLE refill AS SELECT * FROM refill WHERE true".to_owned();
     if !stored.is_empty() {
         sql += &format!(" AND (seq, idx) IN ({stored})");
     }
-    if !elsewhere.is_empty() {
-        sql += &format!(" AND (seq, idx) NOT IN ({elsewhere})");
+    if !in_other_slices.is_empty() {
+        sql += &format!(" AND (seq, idx) NOT IN ({in_other_slices})");
     }
     connection.execute_batch(&sql)?;
     for (alias, _, _) in &sources {

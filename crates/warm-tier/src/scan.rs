@@ -1,4 +1,4 @@
-//! Answers scans over sealed slices, in a DuckDB instance of its own that only reads.
+//! Runs scans over sealed slices, in a separate read-only DuckDB instance.
 
 use std::{
     collections::HashMap,
@@ -11,15 +11,18 @@ use duckdb::Connection;
 use event::{PartitionId, Seq};
 
 use crate::{
+    catalog::Catalog,
+    coverage::Coverage,
+    duplicates::Duplicates,
     engine::{self, Engine},
     error::{Error, Result},
-    remote::{Coverage, Duplicates, Order, Scan},
-    scan_sql::{self, Source},
-    sealed_partition::{Catalog, SealedPartition, SliceFile},
+    scan_request::{Order, Scan},
+    scan_sql::{self, SliceSource},
+    sealed_partition::{SealedPartition, SliceFile},
     slice_file,
 };
 
-/// Reads what is sealed in one data folder. Cheap to clone; every scan blocks its thread.
+/// A reader of the sealed slices of one data folder. Cheap to clone; every scan blocks its thread.
 #[derive(Clone, Debug)]
 pub struct Scanner(Arc<Inner>);
 
@@ -31,15 +34,15 @@ struct Inner {
     instance: Mutex<Instance>,
 }
 
-/// A DuckDB instance and what is attached to it. Files stay attached between scans.
+/// A DuckDB instance and the files that are attached to it. Files stay attached between scans.
 #[derive(Debug)]
 struct Instance {
     engine: Engine,
-    attached: HashMap<PathBuf, Attached>,
+    attached: HashMap<PathBuf, AttachedSlice>,
 }
 
 #[derive(Debug)]
-struct Attached {
+struct AttachedSlice {
     alias: String,
     file: Weak<SliceFile>,
 }
@@ -55,7 +58,7 @@ impl Scanner {
         })))
     }
 
-    /// What is there now, in every partition.
+    /// The coverage of every open partition now.
     #[must_use]
     pub fn coverage(&self) -> Coverage {
         let sealed_partitions = self.0.catalog.sealed_partitions();
@@ -67,7 +70,7 @@ impl Scanner {
         }
     }
 
-    /// What of `partition` behind `after` the writer has found to repeat earlier events.
+    /// The duplicates of `partition` after `after`, as far as its writer has committed.
     pub(crate) fn duplicates(&self, partition: PartitionId, after: Seq) -> Result<Duplicates> {
         let sealed = self.0.catalog.sealed(partition);
         let sealed = sealed
@@ -75,19 +78,27 @@ impl Scanner {
         Ok(sealed.duplicates(after))
     }
 
-    /// Hands the answer to `take`, batch after batch, until it returns `false`.
-    pub fn scan(&self, scan: &Scan, mut take: impl FnMut(RecordBatch) -> bool) -> Result<()> {
+    /// Calls `on_batch` with batch after batch of the result, until it returns `false`.
+    ///
+    /// # Errors
+    /// [`Error::NotCovered`] when the slices have changed since the scan was planned: read the
+    /// coverage and plan again. [`Error::Invalid`] when the scan can never be run.
+    /// [`Error::Database`] when a file cannot be read: damaged ones are in quarantine afterwards.
+    pub fn scan(&self, scan: &Scan, mut on_batch: impl FnMut(RecordBatch) -> bool) -> Result<()> {
         let schema = scan_sql::schema(scan)?;
         let (sealed, files) = self.slices(scan)?;
-        let result = self.run(scan, &schema, &files, &mut take);
+        let result = self.run(scan, &schema, &files, &mut on_batch);
         if let Err(Error::Database(error)) = &result {
             tracing::error!(partition = %sealed.partition, %error, "scan failed");
-            self.inspect(&sealed, &files)?;
+            self.quarantine_damaged(&sealed, &files)?;
         }
         result
     }
 
-    /// All batches of the answer.
+    /// Collects all batches of the result.
+    ///
+    /// # Errors
+    /// Those of [`Scanner::scan`].
     pub fn collect(&self, scan: &Scan) -> Result<Vec<RecordBatch>> {
         let mut batches = Vec::new();
         self.scan(scan, |batch| {
@@ -97,16 +108,19 @@ impl Scanner {
         Ok(batches)
     }
 
-    /// Detaches the files that nobody serves any more, so that their space is freed.
+    /// Detaches the files that the manifest no longer names, so that their space is freed.
+    ///
+    /// # Errors
+    /// [`Error::Database`] when a file cannot be detached.
     pub fn release(&self) -> Result<()> {
         self.lock().release()
     }
 
-    /// The slices to look at, or an error when the scan was planned with another state.
+    /// Selects the slices that may have rows; [`Error::NotCovered`] when the state has changed.
     fn slices(&self, scan: &Scan) -> Result<(Arc<SealedPartition>, Vec<Arc<SliceFile>>)> {
         let partition = scan.partition;
-        let wanted = scan.ranges.first().copied();
-        let range = wanted.ok_or_else(|| Error::Invalid("a scan needs a range".to_owned()))?;
+        let first = scan.ranges.first().copied();
+        let range = first.ok_or_else(|| Error::Invalid("a scan needs a range".to_owned()))?;
         let not_covered = |range| Error::NotCovered { partition, range };
         let sealed = self.0.catalog.sealed(partition);
         let sealed = sealed.ok_or_else(|| not_covered(range))?;
@@ -118,14 +132,14 @@ impl Scanner {
         }
         if scan
             .removals
-            .is_some_and(|known| known != manifest.removals)
+            .is_some_and(|planned| planned != manifest.removals)
         {
             return Err(not_covered(range));
         }
-        let wanted = files
+        let selected = files
             .into_iter()
-            .filter(|file| scan_sql::may_hold(scan, &file.slice));
-        Ok((sealed, wanted.collect()))
+            .filter(|file| scan_sql::may_have_rows(scan, &file.slice));
+        Ok((sealed, selected.collect()))
     }
 
     fn run(
@@ -133,43 +147,43 @@ impl Scanner {
         scan: &Scan,
         schema: &SchemaRef,
         files: &[Arc<SliceFile>],
-        take: &mut impl FnMut(RecordBatch) -> bool,
+        on_batch: &mut impl FnMut(RecordBatch) -> bool,
     ) -> Result<()> {
         let (connection, aliases) = self.attach(files)?;
         let mut sources = Vec::new();
         for (file, alias) in files.iter().zip(&aliases) {
-            let source = Source {
+            let source = SliceSource {
                 slice: &file.slice,
                 alias,
             };
-            match rows_of(&connection, scan, alias)? {
-                Rows::None => {}
-                Rows::All => sources.push(scan_sql::select(scan, &source, None)),
-                Rows::Between(first, last) => {
+            match row_span(&connection, scan, alias)? {
+                RowSpan::None => {}
+                RowSpan::All => sources.push(scan_sql::select(scan, &source, None)),
+                RowSpan::Between(first, last) => {
                     sources.push(scan_sql::select(scan, &source, Some((first, last))));
                 }
             }
         }
-        let mut left = scan.limit;
+        let mut rows_left = scan.limit;
         let statements = match scan.order {
             Order::None => sources,
             Order::Asc | Order::Desc if sources.is_empty() => Vec::new(),
             Order::Asc | Order::Desc => vec![sources.join(" UNION ALL ")],
         };
         for selects in statements {
-            let sql = scan_sql::statement(scan, schema, &selects, left);
-            let wants_more = stream(&connection, &sql, schema, |batch| {
-                left = left.map(|left| left.saturating_sub(batch.num_rows() as u64));
-                take(batch)
+            let sql = scan_sql::statement(scan, schema, &selects, rows_left);
+            let wants_more = stream_rows(&connection, &sql, schema, |batch| {
+                rows_left = rows_left.map(|left| left.saturating_sub(batch.num_rows() as u64));
+                on_batch(batch)
             })?;
-            if !wants_more || left == Some(0) {
+            if !wants_more || rows_left == Some(0) {
                 break;
             }
         }
         Ok(())
     }
 
-    /// A connection that sees `files`, each under an alias.
+    /// Attaches `files` and returns a connection with the alias of each.
     fn attach(&self, files: &[Arc<SliceFile>]) -> Result<(Connection, Vec<String>)> {
         let mut instance = self.lock();
         instance.release()?;
@@ -179,9 +193,9 @@ impl Scanner {
         Ok((connection, aliases))
     }
 
-    /// After a failed scan: which file is to blame. Goes on with a new instance, because a damaged
-    /// file may have spoiled this one.
-    fn inspect(&self, sealed: &SealedPartition, files: &[Arc<SliceFile>]) -> Result<()> {
+    /// Verifies `files` after a failed scan and moves the damaged ones to the quarantine. Replaces the
+    /// instance, because a damaged file may have invalidated it.
+    fn quarantine_damaged(&self, sealed: &SealedPartition, files: &[Arc<SliceFile>]) -> Result<()> {
         let fresh = Instance::start(self.0.memory, &self.0.spill)?;
         *self.lock() = fresh;
         for file in files {
@@ -202,20 +216,21 @@ impl Scanner {
 
 impl Instance {
     fn start(memory: u64, spill: &std::path::Path) -> Result<Self> {
-        // One thread a query: point reads are faster so, and many queries run side by side.
+        // One thread per query: point reads are faster, and many queries run side by side.
         Ok(Self {
             engine: Engine::start(memory, 1, spill)?,
             attached: HashMap::new(),
         })
     }
 
+    /// The alias of `file`, which is attached if it is not yet.
     fn alias(&mut self, connection: &Connection, file: &Arc<SliceFile>) -> Result<String> {
         if let Some(attached) = self.attached.get(&file.path) {
             return Ok(attached.alias.clone());
         }
         let alias = slice_file::alias("slice");
         engine::attach_read_only(connection, &file.path, &alias)?;
-        let attached = Attached {
+        let attached = AttachedSlice {
             alias: alias.clone(),
             file: Arc::downgrade(file),
         };
@@ -224,58 +239,58 @@ impl Instance {
     }
 
     fn release(&mut self) -> Result<()> {
-        let gone = |attached: &Attached| attached.file.strong_count() == 0;
-        if !self.attached.values().any(gone) {
+        let is_dropped = |attached: &AttachedSlice| attached.file.strong_count() == 0;
+        if !self.attached.values().any(is_dropped) {
             return Ok(());
         }
         let connection = self.engine.connect()?;
-        let dead = self.attached.extract_if(|_, attached| gone(attached));
-        for (_, attached) in dead {
+        let dropped = self.attached.extract_if(|_, attached| is_dropped(attached));
+        for (_, attached) in dropped {
             engine::detach(&connection, &attached.alias)?;
         }
         Ok(())
     }
 }
 
-/// Where in a slice the rows of a scan lie.
-enum Rows {
+/// The rows of a slice that a scan has to read, by row id.
+enum RowSpan {
     None,
     All,
     Between(i64, i64),
 }
 
-/// Asks the slice's index when the scan is about one conversation.
-fn rows_of(connection: &Connection, scan: &Scan, alias: &str) -> Result<Rows> {
+/// Looks the row span up in the slice's conversation index when the scan is of one conversation.
+fn row_span(connection: &Connection, scan: &Scan, alias: &str) -> Result<RowSpan> {
     let Some(sql) = scan_sql::conversation_rows(scan, alias) else {
-        return Ok(Rows::All);
+        return Ok(RowSpan::All);
     };
     let mut statement = connection.prepare(&sql)?;
     let mut rows = statement.query([])?;
     let Some(row) = rows.next()? else {
-        return Ok(Rows::None);
+        return Ok(RowSpan::None);
     };
     let (first, last, count): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
     Ok(if last - first + 1 == count {
-        Rows::Between(first, last)
+        RowSpan::Between(first, last)
     } else {
-        Rows::All
+        RowSpan::All
     })
 }
 
-/// Whether `take` still wants more at the end.
-fn stream(
+/// Runs `sql` and calls `on_batch` with each batch; returns `false` when `on_batch` did.
+fn stream_rows(
     connection: &Connection,
     sql: &str,
     schema: &SchemaRef,
-    mut take: impl FnMut(RecordBatch) -> bool,
+    mut on_batch: impl FnMut(RecordBatch) -> bool,
 ) -> Result<bool> {
     let mut statement = connection.prepare(sql)?;
-    // Its iterator would panic on an error in the middle; `step` returns it.
+    // The iterator panics on an error in the middle; `step` returns it.
     let _ = statement.stream_arrow([])?;
     while let Some(chunk) = statement.step()? {
         let batch = segment::conform(&RecordBatch::from(&chunk), schema)
             .map_err(|error| Error::Rows(error.to_string()))?;
-        if !take(batch) {
+        if !on_batch(batch) {
             return Ok(false);
         }
     }

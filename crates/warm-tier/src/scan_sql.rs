@@ -1,4 +1,4 @@
-//! The SQL of a scan. Pure; every value is quoted here.
+//! Builds the SQL of a scan. Pure; every value is quoted here.
 
 use std::sync::Arc;
 
@@ -9,17 +9,17 @@ use crate::{
     engine::text,
     error::{Error, Result},
     manifest::Slice,
-    remote::{Order, Scan, Table},
+    scan_request::{Order, Scan, Table},
     schema,
 };
 
 /// An attached slice.
-pub(crate) struct Source<'a> {
+pub(crate) struct SliceSource<'a> {
     pub slice: &'a Slice,
     pub alias: &'a str,
 }
 
-/// The schema of the answer.
+/// The schema of the result: that of the table, or of the selected columns.
 pub(crate) fn schema(scan: &Scan) -> Result<SchemaRef> {
     let whole = match scan.table {
         Table::Events => segment::events_schema(),
@@ -42,21 +42,22 @@ pub(crate) fn schema(scan: &Scan) -> Result<SchemaRef> {
     Ok(Arc::new(Schema::new(fields)))
 }
 
-/// Whether `slice` can have a row of the answer, by the manifest alone.
-pub(crate) fn may_hold(scan: &Scan, slice: &Slice) -> bool {
+/// Returns whether `slice` may have rows of the result, by the manifest alone.
+pub(crate) fn may_have_rows(scan: &Scan, slice: &Slice) -> bool {
     let filter = &scan.filter;
-    let meets = |range: &SeqRange| range.intersect(&slice.range()).is_some();
+    let overlaps = |range: &SeqRange| range.intersect(&slice.range()).is_some();
     let of_class = scan.class.is_none_or(|class| class == slice.class);
-    let behind = filter.after.is_none_or(|(seq, _)| slice.hi >= seq);
+    let after = filter.after.is_none_or(|(seq, _)| slice.hi >= seq);
     let before = filter.before.is_none_or(|(seq, _)| slice.lo <= seq);
     let received = filter
         .received_after
         .is_none_or(|after| slice.received_max() > after);
-    let rows = scan.table != Table::Events || (behind && before && received);
-    of_class && rows && scan.ranges.iter().any(meets)
+    let rows = scan.table != Table::Events || (after && before && received);
+    of_class && rows && scan.ranges.iter().any(overlaps)
 }
 
-/// Looks a conversation up in the slice's index, when the scan is about one.
+/// The statement that looks a conversation up in the slice's index; `None` when the scan is not of
+/// one conversation.
 pub(crate) fn conversation_rows(scan: &Scan, alias: &str) -> Option<String> {
     let tenant = text(scan.filter.tenant.as_ref()?);
     let conversation = text(scan.filter.conversation_id.as_ref()?);
@@ -68,17 +69,18 @@ pub(crate) fn conversation_rows(scan: &Scan, alias: &str) -> Option<String> {
     })
 }
 
-/// The rows of one slice, all columns; `rows` bounds their row ids when the index knows them.
-pub(crate) fn select(scan: &Scan, source: &Source<'_>, rows: Option<(i64, i64)>) -> String {
+/// Selects the rows of one slice with all columns; `rows` limits their row ids when they are known
+/// from the index.
+pub(crate) fn select(scan: &Scan, source: &SliceSource<'_>, rows: Option<(i64, i64)>) -> String {
     match scan.table {
         Table::Events => events(scan, source, rows),
         Table::HourlyStats | Table::ConversationSummary => rollups(scan, source),
     }
 }
 
-fn events(scan: &Scan, source: &Source<'_>, rows: Option<(i64, i64)>) -> String {
+fn events(scan: &Scan, source: &SliceSource<'_>, rows: Option<(i64, i64)>) -> String {
     let columns = schema::COLUMNS.replace(" type,", " type::VARCHAR AS type,");
-    let mut conditions = vec![within(scan, source.slice)];
+    let mut conditions = vec![within_ranges(scan, source.slice)];
     conditions.extend(rows.map(|(first, last)| format!("rowid BETWEEN {first} AND {last}")));
     conditions.extend(identity(scan, "conversation_id"));
     conditions.extend(positions_and_times(scan));
@@ -89,11 +91,12 @@ fn events(scan: &Scan, source: &Source<'_>, rows: Option<(i64, i64)>) -> String 
     )
 }
 
-/// The slice's own rollup rows when all of it is wanted, else a rollup of the wanted rows.
-fn rollups(scan: &Scan, source: &Source<'_>) -> String {
-    let Source { slice, alias } = source;
-    let whole = |range: &SeqRange| range.intersect(&slice.range()) == Some(slice.range());
-    if scan.ranges.iter().any(whole) {
+/// Selects the slice's stored rollup rows when all of it is requested, else computes a rollup of the
+/// requested rows.
+fn rollups(scan: &Scan, source: &SliceSource<'_>) -> String {
+    let SliceSource { slice, alias } = source;
+    let covers_slice = |range: &SeqRange| range.intersect(&slice.range()) == Some(slice.range());
+    if scan.ranges.iter().any(covers_slice) {
         let table = match scan.table {
             Table::HourlyStats => "hourly_stats",
             _ => "conversation_summary",
@@ -117,7 +120,7 @@ fn rollups(scan: &Scan, source: &Source<'_>) -> String {
     selects.collect::<Vec<_>>().join(" UNION ALL ")
 }
 
-/// The statement over one or many selects. Rollups are filtered here.
+/// The statement over the selects of one or many slices. Rollups are filtered here.
 pub(crate) fn statement(
     scan: &Scan,
     schema: &SchemaRef,
@@ -187,8 +190,8 @@ fn identity(scan: &Scan, conversation: &str) -> Vec<String> {
         .collect()
 }
 
-/// Nothing to say when the slice lies wholly inside one of the ranges.
-fn within(scan: &Scan, slice: &Slice) -> String {
+/// The condition that a row is in the requested ranges; `true` when the whole slice is in one.
+fn within_ranges(scan: &Scan, slice: &Slice) -> String {
     let parts: Vec<_> = scan
         .ranges
         .iter()

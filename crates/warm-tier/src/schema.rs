@@ -1,4 +1,4 @@
-//! The tables of a segment file, and the statements that fill the rollups. Pure.
+//! The tables of a segment file, and the statements that compute the rollups. Pure.
 
 use event::{PartitionId, SeqRange};
 
@@ -31,7 +31,7 @@ pub(crate) fn event_columns(type_column: &str, compression: &str) -> String {
     )
 }
 
-/// Creates the tables of an open segment in database `db`.
+/// The statements that create the tables of an open segment in database `db`.
 pub(crate) fn open_segment(db: &str) -> String {
     let batches = "CREATE TABLE {db}batches (lo BIGINT, hi BIGINT, events BIGINT, bytes BIGINT, \
                    duplicates BIGINT, dead_letters BIGINT, encoded BIGINT);";
@@ -52,7 +52,8 @@ pub(crate) fn open_segment(db: &str) -> String {
     .replace("{db}", &format!("{db}."))
 }
 
-/// Creates the tables of a sealed slice in the database in use; its type `event_type` is there.
+/// The statements that create the tables of a sealed slice in the current database, which must have
+/// the type `event_type`.
 pub(crate) fn slice() -> String {
     let rows = "CREATE TABLE {db}conversation_rows (tenant VARCHAR, conversation_id VARCHAR, \
                 first_row BIGINT, last_row BIGINT, rows BIGINT);";
@@ -67,36 +68,38 @@ pub(crate) fn slice() -> String {
         .replace("{db}", "")
 }
 
-/// The hourly statistics of the rows that `source` selects, as rows of `hourly_stats`.
+/// The statement that computes the hourly statistics of the rows that `source` selects, as rows of
+/// `hourly_stats`.
 pub(crate) fn hourly_stats(source: &str, partition: PartitionId, range: SeqRange) -> String {
-    let place = place(partition, range);
+    let provenance = provenance_columns(partition, range);
     format!(
         "SELECT tenant, date_trunc('hour', timestamp) AS hour, type::VARCHAR AS type, \
-         count(*) AS events, sum(content_len)::BIGINT AS bytes, {place} \
+         count(*) AS events, sum(content_len)::BIGINT AS bytes, {provenance} \
          FROM {source} GROUP BY tenant, date_trunc('hour', timestamp), type::VARCHAR"
     )
 }
 
-/// The summaries of the rows that `source` selects, as rows of `conversation_summary`.
+/// The statement that computes the summaries of the rows that `source` selects, as rows of
+/// `conversation_summary`.
 pub(crate) fn conversation_summary(
     source: &str,
     partition: PartitionId,
     range: SeqRange,
 ) -> String {
-    let place = place(partition, range);
+    let provenance = provenance_columns(partition, range);
     // A position as one number; a sequence stays far below 2^47.
-    let at = "seq * 65536 + idx";
+    let position = "seq * 65536 + idx";
     format!(
         "SELECT tenant, conversation_id, count(*) AS events, sum(content_len)::BIGINT AS bytes, \
          min(timestamp) AS first_timestamp, max(timestamp) AS last_timestamp, \
-         arg_min(timestamp, {at}) AS start_timestamp, min(seq) AS start_seq, \
-         arg_min(idx, {at}) AS start_idx, max(seq) AS last_seq, \
-         count(*) FILTER (type::VARCHAR LIKE 'error%') AS errors, {place} \
+         arg_min(timestamp, {position}) AS start_timestamp, min(seq) AS start_seq, \
+         arg_min(idx, {position}) AS start_idx, max(seq) AS last_seq, \
+         count(*) FILTER (type::VARCHAR LIKE 'error%') AS errors, {provenance} \
          FROM {source} GROUP BY tenant, conversation_id"
     )
 }
 
-fn place(partition: PartitionId, range: SeqRange) -> String {
+fn provenance_columns(partition: PartitionId, range: SeqRange) -> String {
     let PartitionId {
         generation,
         partition,
@@ -109,7 +112,7 @@ fn place(partition: PartitionId, range: SeqRange) -> String {
     )
 }
 
-/// `a IN ('x', 'y')`; false for none.
+/// The condition `column IN ('x', 'y')`.
 pub(crate) fn any_of(column: &str, values: &[String]) -> String {
     let values: Vec<_> = values.iter().map(|value| text(value)).collect();
     format!("{column} IN ({})", values.join(", "))

@@ -1,7 +1,8 @@
-//! Turns the open segment into slices, one per retention class, in steps that may each be the
-//! last: stage and sync → verify → rename, sync the folder → manifest → unlink the open file.
+//! Seals the open segment into slices, one per retention class, in steps after each of which a crash
+//! is safe: stage and sync → verify → rename, sync the folder → manifest → unlink the open file.
 //!
-//! Until the manifest names them the new files are nothing; from then on the open file is.
+//! Until the manifest names the new files, a restart removes them; from then on it removes the open
+//! file.
 
 use std::path::PathBuf;
 
@@ -19,7 +20,7 @@ use crate::{
     slice_file::{self, SliceId, Sums},
 };
 
-/// A seal under way. The steps are called in the order in which they stand here.
+/// A seal in progress. Its steps must be called in the order in which they are defined.
 #[derive(Debug)]
 pub(crate) struct Seal<'a> {
     engine: &'a Engine,
@@ -31,14 +32,14 @@ pub(crate) struct Seal<'a> {
 }
 
 impl<'a> Seal<'a> {
-    /// `None` when the open segment has taken nothing.
+    /// Begins a seal; `None` when the open segment is empty.
     pub(crate) fn new(
         engine: &'a Engine,
         sealed: &'a SealedPartition,
         open: &'a OpenSegment,
     ) -> Option<Self> {
         let range = open.range()?;
-        let newest = open.totals.newest;
+        let received_max = open.totals.received_max;
         Some(Self {
             engine,
             sealed,
@@ -49,16 +50,16 @@ impl<'a> Seal<'a> {
                 lo: range.lo,
                 hi: range.hi,
                 file: layout::ids_name(range),
-                received_max: newest.map_or(0, event::Timestamp::as_micros),
+                received_max: received_max.map_or(0, event::Timestamp::as_micros),
             },
         })
     }
 
-    /// Writes and syncs every slice and the ids, under names that say that they are not ready.
+    /// Writes and syncs every slice and the id file under temporary names.
     pub(crate) fn stage(&mut self, rules: &RuleSet) -> Result<()> {
         let connection = self.engine.connect()?;
         let events = format!("{}.events", self.open.alias);
-        let mut left = slice_file::sums(&connection, &events)?.map_or(0, |sums| sums.rows);
+        let mut rows_left = slice_file::sums(&connection, &events)?.map_or(0, |sums| sums.rows);
         for (class, source) in classify::by_class(&connection, &events, rules)? {
             let id = SliceId {
                 partition: self.sealed.partition,
@@ -69,36 +70,37 @@ impl<'a> Seal<'a> {
             let Some(sums) = slice_file::sums(&connection, &source)? else {
                 continue;
             };
-            left = left.saturating_sub(sums.rows);
+            rows_left = rows_left.saturating_sub(sums.rows);
             slice_file::write(&connection, &self.staged(&id.file()), &id, &source)?;
             self.slices.push(slice_file::entry(&id, id.file(), &sums));
         }
-        if left > 0 {
+        if rows_left > 0 {
             return Err(Error::damaged(&self.open.path, "a row has no class"));
         }
         let path = self.staged(&self.ids.file);
         ids_file::write(&connection, &path, &events, Some(&self.open.alias))
     }
 
-    /// Reads everything back and compares it with what the open segment holds.
+    /// Reads the staged slices back and compares their sums with those of the open segment.
     pub(crate) fn verify(&self) -> Result<()> {
         for slice in &self.slices {
             slice_file::verify(self.engine, &self.staged(&slice.file), &slice.sums())?;
         }
         let connection = self.engine.connect()?;
         let all = slice_file::sums(&connection, &format!("{}.events", self.open.alias))?;
-        let sum = |of: fn(&Sums) -> u64| self.slices.iter().map(|s| of(&s.sums())).sum::<u64>();
-        let all_is_there = all.map_or(self.slices.is_empty(), |all| {
+        let sum =
+            |field: fn(&Sums) -> u64| self.slices.iter().map(|s| field(&s.sums())).sum::<u64>();
+        let is_complete = all.map_or(self.slices.is_empty(), |all| {
             all.rows == sum(|s| s.rows) && all.sum_crc == sum(|s| s.sum_crc)
         });
-        if all_is_there {
+        if is_complete {
             return Ok(());
         }
         let reason = "its slices do not add up to it";
         Err(Error::damaged(&self.open.path, reason))
     }
 
-    /// Gives the files their names.
+    /// Renames the staged files to their final names and syncs the folder.
     pub(crate) fn rename(&self) -> Result<()> {
         for file in self.files() {
             disk::rename(&self.staged(file), &self.sealed.dir.join(file))?;
@@ -106,13 +108,13 @@ impl<'a> Seal<'a> {
         disk::sync_dir(&self.sealed.dir)
     }
 
-    /// Makes it true.
+    /// Adds the slices to the manifest: from here on the range is sealed.
     pub(crate) fn publish(self) -> Result<SealOutcome> {
         let Self {
             range, slices, ids, ..
         } = self;
         let totals = self.open.totals;
-        self.sealed.change(|manifest| {
+        self.sealed.update_manifest(|manifest| {
             manifest.duplicates += totals.duplicates;
             manifest.dead_letters += totals.dead_letters;
             manifest.seal(range.hi, slices.clone(), ids.clone());
@@ -131,7 +133,7 @@ impl<'a> Seal<'a> {
     }
 }
 
-/// A sealed range.
+/// The result of a seal: the sealed range and its slices.
 #[derive(Clone, Debug)]
 pub struct SealOutcome {
     pub range: SeqRange,
@@ -139,7 +141,7 @@ pub struct SealOutcome {
     pub(crate) ids: IdFile,
 }
 
-/// The last step: the open file is nothing any more.
+/// Closes and removes the file of a sealed open segment: the last step.
 pub(crate) fn unlink(open: OpenSegment) -> Result<()> {
     let path = open.close()?;
     disk::remove(&path)

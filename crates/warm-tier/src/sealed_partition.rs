@@ -1,4 +1,5 @@
-//! The sealed part of one partition: the manifest, and files that go when nobody reads them.
+//! The sealed part of one partition: the manifest, and slice files that are unlinked when no reader
+//! holds them any more.
 
 use std::{
     collections::BTreeMap,
@@ -13,16 +14,16 @@ use std::{
 use event::{PartitionId, RangeSet, Seq, Timestamp};
 
 use crate::{
+    coverage::{Gap, PartitionCoverage, SliceCoverage},
     disk,
+    duplicates::{Duplicate, Duplicates},
     error::{Error, Result},
     layout,
     manifest::{Manifest, Slice},
-    open_segment::Duplicate,
-    remote::{Duplicates, Gap, PartitionCoverage, SliceCoverage},
 };
 
-/// A sealed file. Once the manifest no longer names it, it is unlinked when the last holder lets
-/// go; after a crash in between the next start finds it unnamed and removes it.
+/// A handle of a slice file. Once the manifest no longer names the file, it is unlinked when the
+/// last handle is dropped; after a crash in between the next start removes it.
 #[derive(Debug)]
 pub struct SliceFile {
     pub path: PathBuf,
@@ -37,56 +38,62 @@ impl Drop for SliceFile {
             return;
         }
         if let Err(error) = disk::remove(&self.path) {
-            tracing::warn!(error = %error, "a dropped slice stays until the next start");
+            tracing::warn!(error = %error, "cannot remove the file of a dropped slice, the next start will");
         }
     }
 }
 
-/// The sealed part of one partition. Shared by its writer, the readers and the maintenance.
+/// The sealed part of one partition, shared by its writer, the readers and the maintenance.
 #[derive(Debug)]
 pub struct SealedPartition {
     pub partition: PartitionId,
+    /// The partition's folder.
     pub dir: PathBuf,
-    /// Reaches up to what is committed.
+    /// Its range ends at the last committed sequence.
     duplicates: Mutex<Duplicates>,
-    asked: Mutex<Option<Instant>>,
-    state: Mutex<State>,
+    last_duplicates_request: Mutex<Option<Instant>>,
+    state: Mutex<SealedState>,
 }
 
-/// What a sealed holds.
+/// Totals over the sealed part of a partition.
 #[derive(Clone, Copy, Debug)]
 pub struct SealedTotals {
+    /// Everything up to here is sealed.
     pub sealed: Seq,
     pub events: u64,
     pub disk_bytes: u64,
+    /// Least `received_at`.
     pub oldest: Option<Timestamp>,
     pub gaps: u64,
 }
 
+/// The manifest with one handle for each slice that it names.
 #[derive(Debug)]
-struct State {
+struct SealedState {
     manifest: Manifest,
+    /// By file name.
     files: BTreeMap<String, Arc<SliceFile>>,
 }
 
 impl SealedPartition {
     pub(crate) fn new(dir: &Path, manifest: Manifest) -> Self {
-        let mut state = State {
+        let mut state = SealedState {
             files: BTreeMap::new(),
             manifest: Manifest::new(manifest.partition, manifest.first),
         };
         let (partition, sealed) = (manifest.partition, manifest.sealed);
-        state.adopt(dir, manifest);
+        state.apply(dir, manifest);
         Self {
             partition,
             dir: dir.to_owned(),
             duplicates: Mutex::new(Duplicates::new(sealed, sealed)),
-            asked: Mutex::default(),
+            last_duplicates_request: Mutex::default(),
             state: Mutex::new(state),
         }
     }
 
-    /// What is sealed now. The files stay on disk as long as they are held.
+    /// The current manifest and a handle of each of its slices, in its order. The files stay on disk
+    /// as long as their handles are held.
     #[must_use]
     pub fn snapshot(&self) -> (Manifest, Vec<Arc<SliceFile>>) {
         let state = self.lock();
@@ -95,25 +102,29 @@ impl SealedPartition {
         (state.manifest.clone(), files.collect())
     }
 
+    /// A copy of the current manifest.
     #[must_use]
     pub fn manifest(&self) -> Manifest {
         self.lock().manifest.clone()
     }
 
-    /// Writes the changed manifest, then lets everybody see it. `change` may refuse by `false`;
-    /// then nothing happens.
-    pub(crate) fn change(&self, change: impl FnOnce(&mut Manifest) -> bool) -> Result<bool> {
+    /// Writes the changed manifest durably, then publishes it. When `change` returns `false`, nothing
+    /// is written or published; returns what `change` returned.
+    pub(crate) fn update_manifest(
+        &self,
+        change: impl FnOnce(&mut Manifest) -> bool,
+    ) -> Result<bool> {
         let mut state = self.lock();
         let mut manifest = state.manifest.clone();
         if !change(&mut manifest) {
             return Ok(false);
         }
         manifest.write(&self.dir)?;
-        state.adopt(&self.dir, manifest);
+        state.apply(&self.dir, manifest);
         Ok(true)
     }
 
-    /// Moves the damaged file of `slice` out of the way and notes the gap.
+    /// Moves the damaged file of `slice` to the quarantine and the slice to the gaps.
     pub(crate) fn quarantine(&self, slice: &Slice, reason: &Error) -> Result<()> {
         tracing::error!(
             partition = %self.partition,
@@ -121,45 +132,45 @@ impl SealedPartition {
             error = %reason,
             "slice is damaged and goes into quarantine"
         );
-        set_aside(&self.dir, &slice.file)?;
-        self.change(|manifest| {
+        move_to_quarantine(&self.dir, &slice.file)?;
+        self.update_manifest(|manifest| {
             manifest.lose(slice);
             true
         })?;
         Ok(())
     }
 
-    /// The last sequence that is durable here.
+    /// The last sequence that is committed here.
     #[must_use]
     pub fn committed(&self) -> Seq {
         self.lock_duplicates().through
     }
 
-    /// Everything up to `through` is durable here, without what was `dropped`.
-    pub(crate) fn commit(&self, through: Seq, dropped: &[Duplicate]) {
-        self.lock_duplicates().add(through, dropped);
+    /// Sets the last committed sequence, with the duplicates `dropped` since the one before.
+    pub(crate) fn set_committed(&self, through: Seq, dropped: &[Duplicate]) {
+        self.lock_duplicates().extend(through, dropped);
     }
 
-    /// Up to `seq` readers have long been told what is sealed.
+    /// Removes the duplicates up to `seq`: readers read sealed slices there, which have none.
     pub(crate) fn forget_duplicates(&self, seq: Seq) {
         self.lock_duplicates().forget(seq);
     }
 
-    /// What behind `after` repeats earlier events, for a reader that waits to know.
+    /// The duplicates after `after`, for a reader. Records the time of the request.
     pub(crate) fn duplicates(&self, after: Seq) -> Duplicates {
-        *self.lock_asked() = Some(Instant::now());
-        self.lock_duplicates().behind(after)
+        *self.lock_last_request() = Some(Instant::now());
+        self.lock_duplicates().since(after)
     }
 
-    /// When a reader asked last what repeats earlier events: it waits until all that it reads is
-    /// committed, and asks again until then.
+    /// The time of the last request for duplicates. A reader repeats its request until all that it
+    /// reads is committed, so a recent one means that a reader waits.
     #[must_use]
-    pub fn asked(&self) -> Option<Instant> {
-        *self.lock_asked()
+    pub fn last_duplicates_request(&self) -> Option<Instant> {
+        *self.lock_last_request()
     }
 
-    fn lock_asked(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.asked
+    fn lock_last_request(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.last_duplicates_request
             .lock()
             .expect("nothing panics while it holds this")
     }
@@ -170,7 +181,7 @@ impl SealedPartition {
             .expect("nothing panics while it holds this")
     }
 
-    /// What is sealed, added up.
+    /// The totals over the sealed part.
     #[must_use]
     pub fn totals(&self) -> SealedTotals {
         let state = self.lock();
@@ -184,6 +195,7 @@ impl SealedPartition {
         }
     }
 
+    /// The coverage of the partition now.
     #[must_use]
     pub fn coverage(&self) -> PartitionCoverage {
         let manifest = self.manifest();
@@ -219,15 +231,17 @@ impl SealedPartition {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, SealedState> {
         self.state
             .lock()
             .expect("nothing panics while it holds this")
     }
 }
 
-impl State {
-    fn adopt(&mut self, dir: &Path, manifest: Manifest) {
+impl SealedState {
+    /// Replaces the manifest: opens handles of new slices, and marks the files of those that it no
+    /// longer names for deletion.
+    fn apply(&mut self, dir: &Path, manifest: Manifest) {
         for slice in &manifest.slices {
             self.files.entry(slice.file.clone()).or_insert_with(|| {
                 let path = dir.join(&slice.file);
@@ -241,18 +255,19 @@ impl State {
         }
         let live: Vec<&str> = manifest.slices.iter().map(|s| s.file.as_str()).collect();
         self.files.retain(|name, file| {
-            let keep = live.contains(&name.as_str());
-            if !keep {
+            let is_live = live.contains(&name.as_str());
+            if !is_live {
                 file.delete_on_drop.store(true, Ordering::Release);
             }
-            keep
+            is_live
         });
         self.manifest = manifest;
     }
 }
 
-/// Moves `file` of the partition folder `dir` into its quarantine, if it is still there.
-pub(crate) fn set_aside(dir: &Path, file: &str) -> Result<()> {
+/// Moves `file` of the partition folder `dir`, and its write-ahead log, into the quarantine, if they
+/// exist.
+pub(crate) fn move_to_quarantine(dir: &Path, file: &str) -> Result<()> {
     let quarantine = layout::quarantine_dir(dir);
     disk::create_dir(&quarantine)?;
     for name in [file.to_owned(), format!("{file}.wal")] {
@@ -261,28 +276,4 @@ pub(crate) fn set_aside(dir: &Path, file: &str) -> Result<()> {
         }
     }
     disk::sync_dir(dir)
-}
-
-/// The partitions that are served.
-#[derive(Clone, Debug, Default)]
-pub struct Catalog(Arc<Mutex<BTreeMap<PartitionId, Arc<SealedPartition>>>>);
-
-impl Catalog {
-    pub(crate) fn insert(&self, sealed: Arc<SealedPartition>) {
-        self.lock().insert(sealed.partition, sealed);
-    }
-
-    #[must_use]
-    pub fn sealed(&self, partition: PartitionId) -> Option<Arc<SealedPartition>> {
-        self.lock().get(&partition).map(Arc::clone)
-    }
-
-    #[must_use]
-    pub fn sealed_partitions(&self) -> Vec<Arc<SealedPartition>> {
-        self.lock().values().map(Arc::clone).collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<PartitionId, Arc<SealedPartition>>> {
-        self.0.lock().expect("nothing panics while it holds this")
-    }
 }

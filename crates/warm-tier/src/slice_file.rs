@@ -1,4 +1,4 @@
-//! Writes one slice file: sorted rows, rollups, the conversation index, one row about itself.
+//! A slice file: sorted rows, rollups, the conversation index, and one row with its metadata.
 
 use std::{
     path::Path,
@@ -18,9 +18,10 @@ use crate::{
     schema,
 };
 
-const VERSION: u32 = 1;
+/// Version of the slice file's format, stored in its table `segment`.
+const SLICE_FORMAT_VERSION: u32 = 1;
 
-/// What a slice is to hold.
+/// The identity of a slice.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SliceId {
     pub partition: PartitionId,
@@ -29,31 +30,34 @@ pub(crate) struct SliceId {
     pub level: u8,
 }
 
-/// Counts and sums over rows, equal before and after a copy or something is wrong.
+/// Counts and sums over rows: the checksum by which a copy is verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sums {
     pub rows: u64,
+    /// Bytes of content.
     pub bytes: u64,
     pub sum_crc: u64,
+    /// In microseconds.
     pub received_min: i64,
+    /// In microseconds.
     pub received_max: i64,
 }
 
-/// A name for an attached database that no other has.
-pub(crate) fn alias(what: &str) -> String {
+/// Creates a unique name for an attached database.
+pub(crate) fn alias(prefix: &str) -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!("{what}_{}", NEXT.fetch_add(1, Ordering::Relaxed))
+    format!("{prefix}_{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// An event: where it lies, and its checksum.
+/// The position and the checksum of an event, by which a log is recognized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogAnchor {
     pub position: Position,
     pub crc32c: u32,
 }
 
-/// The last event of the attached file `alias`, which is of `partition`, by position.
-pub(crate) fn newest(
+/// Reads the last event by position of the attached file `alias`, which is of `partition`.
+pub(crate) fn last_event(
     connection: &Connection,
     alias: &str,
     partition: PartitionId,
@@ -71,7 +75,7 @@ pub(crate) fn newest(
     }))
 }
 
-/// The sums over what `source` selects; `None` when it selects nothing.
+/// Computes the sums over the rows that `source` selects; `None` when there are none.
 pub(crate) fn sums(connection: &Connection, source: &str) -> Result<Option<Sums>> {
     let sql = format!(
         "SELECT count(*), coalesce(sum(content_len), 0)::BIGINT, \
@@ -90,8 +94,8 @@ pub(crate) fn sums(connection: &Connection, source: &str) -> Result<Option<Sums>
     Ok(Some(sums).filter(|sums| sums.rows > 0))
 }
 
-/// Writes what `source` selects (columns of `events`) to `path`, which must not be there yet, and
-/// syncs it. `connection` must see the source; it must not be inside a transaction.
+/// Writes the rows that `source` selects (columns of `events`) to a new file at `path` and syncs it.
+/// The source's files must be attached to `connection`, which must not be in a transaction.
 pub(crate) fn write(
     connection: &Connection,
     path: &Path,
@@ -105,7 +109,7 @@ pub(crate) fn write(
         .execute_batch(&format!("USE {alias}; BEGIN; {} COMMIT;", fill(id, source)))
         .and_then(|()| connection.execute_batch(&format!("{INDEX}; CHECKPOINT {alias}")));
     if written.is_err() {
-        // What failed has said so; this only makes room for another try.
+        // The error is returned below; this only ends the transaction, if there is one.
         let _ = connection.execute_batch("ROLLBACK");
     }
     connection.execute_batch("USE memory")?;
@@ -134,18 +138,19 @@ fn fill(id: &SliceId, source: &str) -> String {
          INSERT INTO hourly_stats SELECT * FROM ({stats}) ORDER BY tenant, hour, type; \
          INSERT INTO conversation_summary SELECT * FROM ({summary}) \
            ORDER BY tenant, conversation_id; \
-         INSERT INTO segment SELECT {VERSION}, {g}, {p}, {e}, {lo}, {hi}, {class}, {level}, \
+         INSERT INTO segment SELECT {SLICE_FORMAT_VERSION}, {g}, {p}, {e}, {lo}, {hi}, {class}, {level}, \
            count(*), sum(content_len)::BIGINT, sum(crc32c)::BIGINT, min(received_at), \
            max(received_at) FROM events;"
     )
 }
 
-/// Where each conversation lies. Only after the rows are committed: row ids are others before.
+/// Fills the conversation index. Must run after the commit of the rows, which changes their row ids.
 const INDEX: &str = "INSERT INTO conversation_rows SELECT tenant, conversation_id, min(rowid), \
      max(rowid), count(*) FROM events GROUP BY tenant, conversation_id \
      ORDER BY tenant, conversation_id";
 
-/// Whether the file at `path` holds what it must, read again from the disk.
+/// Reads the file at `path` and compares its sums with `expected`; [`Error::Damaged`] when they
+/// differ or the file cannot be read.
 pub(crate) fn verify(engine: &Engine, path: &Path, expected: &Sums) -> Result<()> {
     if !path.is_file() {
         return Err(Error::damaged(path, "it is missing"));
@@ -165,7 +170,7 @@ pub(crate) fn verify(engine: &Engine, path: &Path, expected: &Sums) -> Result<()
     ))
 }
 
-/// The manifest's entry for a slice.
+/// Makes the manifest's entry for a slice.
 pub(crate) fn entry(id: &SliceId, file: String, sums: &Sums) -> Slice {
     Slice {
         lo: id.range.lo,

@@ -1,17 +1,17 @@
-//! User SQL, locked in: one SELECT over rows that the caller hands in, in an in-memory DuckDB
-//! that can reach nothing else.
+//! The sandbox of user SQL: one SELECT over rows that the caller loads, in an in-memory DuckDB
+//! without access to anything else.
 //!
-//! Three fences, each enough by itself for most attacks: the statement is read with DuckDB's own
-//! parser and only known tables and functions pass; the instance has no external access, no
-//! extension loading and a locked configuration; memory, time, rows and bytes are bounded. One
-//! call of a function can be neither interrupted nor counted, so who serves strangers runs each
-//! statement in a process of its own ([`Job`], [`Received`]) and kills it when its time is over.
+//! Three barriers, each enough by itself for most attacks: the statement is parsed by DuckDB's own
+//! parser and only known tables and functions are allowed; the instance has no external access, no
+//! extension loading and a locked configuration; memory, time, rows and bytes are limited. One
+//! call of a function can be neither interrupted nor measured, so a server of untrusted users runs
+//! each statement in a separate process ([`Job`], [`Received`]) and kills it at its timeout.
 
 mod ast;
 mod engine;
 mod functions;
-mod guard;
 mod pushdown;
+mod watchdog;
 mod wire;
 
 use std::{collections::BTreeSet, time::Duration};
@@ -20,17 +20,17 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use event::Timestamp;
 
 pub use engine::Sandbox;
-pub use wire::{Job, Received, Rows};
+pub use wire::{Job, Received, TableRows};
 
-/// What one statement may use.
+/// Resource limits of one statement.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     pub memory_bytes: u64,
     pub threads: u16,
     pub timeout: Duration,
-    /// Of the answer.
+    /// Most rows of the answer.
     pub max_rows: usize,
-    /// Of the answer, as Arrow.
+    /// Most bytes of the answer in Arrow's memory format.
     pub max_bytes: usize,
 }
 
@@ -46,7 +46,7 @@ impl Default for Limits {
     }
 }
 
-/// What a statement can read.
+/// A table that a statement can read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Table {
     Events,
@@ -55,9 +55,10 @@ pub enum Table {
 }
 
 impl Table {
+    /// All tables.
     pub const ALL: [Self; 3] = [Self::Events, Self::HourlyStats, Self::ConversationSummary];
 
-    /// The name in SQL.
+    /// The name of the table in SQL.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -68,19 +69,19 @@ impl Table {
     }
 }
 
-/// Which columns of `events` a statement needs.
+/// The columns of `events` that a statement needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Columns {
     All,
-    /// Lower-case names. May hold more than is needed, never less.
+    /// Lower-case names: all that are needed, and possibly more.
     Named(BTreeSet<String>),
 }
 
 impl Columns {
-    /// What the computed column `position` is made of.
+    /// The stored columns from which the column `position` is computed.
     pub const POSITION_PARTS: [&str; 5] = ["generation", "partition", "epoch", "seq", "idx"];
 
-    /// Whether a scan must give the stored column `name`.
+    /// Returns whether a scan must return the stored column `name`.
     #[must_use]
     pub fn needs(&self, name: &str) -> bool {
         match self {
@@ -93,8 +94,8 @@ impl Columns {
     }
 }
 
-/// Conditions on `events` that every row of the answer fulfils. A scan may leave out what does
-/// not match; it need not, for the statement checks again.
+/// Conditions on `events` that every row in the answer fulfils. A scan may leave out other rows, but
+/// need not: the statement checks its conditions itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pushdown {
     pub conversations: Option<BTreeSet<String>>,
@@ -105,7 +106,7 @@ pub struct Pushdown {
     pub timestamp_to: Option<Timestamp>,
 }
 
-/// A statement that may be run, and what it needs.
+/// A parsed and allowed statement, with the tables, columns and conditions that it reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Select {
     pub(crate) sql: String,
@@ -114,20 +115,20 @@ pub struct Select {
     pub pushdown: Pushdown,
 }
 
-/// The rows of a statement.
+/// The result of a statement.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub schema: SchemaRef,
     pub batches: Vec<RecordBatch>,
 }
 
-/// Why a statement gave no answer. Only [`SqlError::Engine`] is not the statement's fault.
+/// The errors of a statement. All but [`SqlError::Engine`] are caused by the statement.
 #[derive(Debug, thiserror::Error)]
 pub enum SqlError {
-    /// It is not one read-only SELECT over the tables there are.
+    /// The statement is not one read-only SELECT over the known tables and functions.
     #[error("{0}")]
     NotAllowed(String),
-    /// DuckDB does not understand it, or it fails on its rows.
+    /// DuckDB cannot parse or bind the statement, or it fails on its rows.
     #[error("{0}")]
     Invalid(String),
     #[error("the statement did not end within {0:?}")]
@@ -136,7 +137,7 @@ pub enum SqlError {
     Memory(u64),
     #[error("the answer has more than {rows} rows or {bytes} bytes; add a LIMIT or aggregate")]
     ResultTooLarge { rows: usize, bytes: usize },
-    /// The process that ran it is gone.
+    /// The process that ran the statement ended without an answer.
     #[error(
         "the statement ended the process that ran it, most likely by asking for too much memory at \
          once; make its values or its rows fewer"

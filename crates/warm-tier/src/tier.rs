@@ -1,49 +1,43 @@
-//! One data folder: locked, with its DuckDB instances and its partitions.
+//! A data folder: its lock, its DuckDB instances and its partitions.
 
 use std::{
     fs::{self, File, TryLockError},
     io,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use event::{PartitionId, Seq};
 
 use crate::{
+    catalog::Catalog,
     disk,
     engine::Engine,
     error::{Error, Result},
     layout,
+    options::Options,
     partition::Partition,
     scan::Scanner,
-    sealed_partition::Catalog,
 };
 
-/// What one compactor may use.
-#[derive(Clone, Debug)]
-pub struct Options {
-    pub data: PathBuf,
-    /// Bytes, for DuckDB: half for writing, half for reading.
-    pub memory_limit: u64,
-    /// Bytes that each partition's filters of known event ids may take.
-    pub dedupe_memory: usize,
-}
-
-/// An open data folder. The lock is held until it is dropped.
+/// An open data folder. Its lock is held until it is dropped.
 #[derive(Debug)]
 pub struct WarmTier {
     _lock: File,
-    pub(crate) options: Options,
-    pub(crate) writer: Engine,
+    options: Options,
+    writer: Engine,
     catalog: Catalog,
 }
 
-/// Batches are small: a second thread of DuckDB's would cost more in waiting than it brings. Seals,
-/// of which one runs at a time, take a core and leave the others alone.
+/// Threads of the instance that writes. Batches are small: a second thread would cost more in
+/// synchronization than it saves. A seal, of which one runs at a time, uses one core only.
 const WRITER_THREADS: i64 = 1;
 
 impl WarmTier {
+    /// Opens the data folder, creating it when it does not exist, and locks it.
+    ///
     /// # Errors
-    /// [`Error::Locked`] when another process has the folder.
+    /// [`Error::Locked`] when another process has the folder: stop that one. [`Error::File`] or
+    /// [`Error::Database`] when the folder cannot be used.
     pub fn open(options: Options) -> Result<Self> {
         disk::create_dir(&options.data)?;
         let lock = lock(&options.data)?;
@@ -64,33 +58,41 @@ impl WarmTier {
         })
     }
 
-    /// Whether the folder knows of the partition; if not, [`WarmTier::partition`] makes a new one.
+    /// Returns whether the folder has the partition; if not, [`WarmTier::partition`] creates it.
     #[must_use]
     pub fn has(&self, partition: PartitionId) -> bool {
         let dir = layout::partition_dir(&self.options.data, partition);
         dir.join(layout::MANIFEST).is_file()
     }
 
-    /// Opens a partition; a new one begins at `first`, the first sequence that the log has.
+    /// Opens a partition; a new one starts at `first`, the first sequence that the log has. Damaged
+    /// slices become gaps.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when the manifest cannot be read or an open segment does not continue the
+    /// sealed range: restore the folder. [`Error::File`] or [`Error::Database`] when a file fails.
     pub fn partition(&self, partition: PartitionId, first: Seq) -> Result<Partition> {
-        let dir = layout::partition_dir(&self.options.data, partition);
-        let opened = Partition::open(self, &dir, partition, first)?;
+        let opened = Partition::open(self.writer.clone(), &self.options, partition, first)?;
         self.catalog.insert(opened.sealed());
         Ok(opened)
     }
 
-    /// A reader of everything that is sealed in this folder.
+    /// Starts a reader of the sealed slices of all partitions of this folder.
+    ///
+    /// # Errors
+    /// [`Error::Database`] or [`Error::File`] when its DuckDB instance cannot be started.
     pub fn scanner(&self) -> Result<Scanner> {
         let spill = layout::spill_dir(&self.options.data).join("read");
         Scanner::start(self.catalog.clone(), self.options.memory_limit / 2, spill)
     }
 
+    /// The open partitions of this folder.
     #[must_use]
     pub fn catalog(&self) -> Catalog {
         self.catalog.clone()
     }
 
-    /// Where the maintenance (merges, expiry) runs.
+    /// The DuckDB instance in which the maintenance (merge, expiry, refill) runs: that of the writer.
     #[must_use]
     pub fn engine(&self) -> Engine {
         self.writer.clone()

@@ -1,5 +1,5 @@
-//! The API server over HTTP, for what is looked at again and again: a kubectl for each look would
-//! take the cores that the cluster needs.
+//! A client of the Kubernetes API over HTTP, for polling: one kubectl process per poll would take
+//! the cores that the cluster needs.
 
 use reqwest::StatusCode;
 use serde_json::Value;
@@ -20,10 +20,11 @@ impl Api {
         }
     }
 
-    /// One object, or a list, of `group` (`api/v1`, `apis/apps/v1`); `None` when it is not there.
-    pub(crate) async fn get(&self, group: &str, what: &str) -> Option<Value> {
+    /// Returns an object or a list of `group` (`api/v1`, `apis/apps/v1`); `None` when it does not
+    /// exist.
+    pub(crate) async fn get(&self, group: &str, path: &str) -> Option<Value> {
         let (proxy, namespace) = (&self.proxy, &self.namespace);
-        let url = format!("{proxy}/{group}/namespaces/{namespace}/{what}");
+        let url = format!("{proxy}/{group}/namespaces/{namespace}/{path}");
         let answer = self.http.get(&url).send().await.unwrap();
         if answer.status() == StatusCode::NOT_FOUND {
             return None;
@@ -32,9 +33,9 @@ impl Api {
         Some(answer.json().await.unwrap())
     }
 
-    /// What a list holds.
-    pub(crate) async fn list(&self, group: &str, what: &str) -> Vec<Value> {
-        let list = self.get(group, what).await.unwrap();
+    /// Returns the items of a list.
+    pub(crate) async fn list(&self, group: &str, path: &str) -> Vec<Value> {
+        let list = self.get(group, path).await.unwrap();
         list["items"].as_array().unwrap().clone()
     }
 }

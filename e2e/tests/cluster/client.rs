@@ -1,4 +1,4 @@
-//! Events in and out through the Services.
+//! Posts and reads events through the Services.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -6,7 +6,7 @@ use reqwest::StatusCode;
 use serde_json::Value;
 use testkit::eventually_within;
 
-use crate::world::{LONG, RELEASE};
+use crate::world::{RELEASE, WAIT_TIMEOUT};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
@@ -15,7 +15,7 @@ pub(crate) struct Client {
     query: String,
 }
 
-/// An answer over one conversation.
+/// The answer to reading one conversation.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) ids: Vec<String>,
@@ -25,7 +25,7 @@ pub(crate) struct Answer {
 
 impl Client {
     pub(crate) fn new(proxy: &str, namespace: &str) -> Self {
-        // Failing means that another scenario was first.
+        // An error means that another scenario has installed it already.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let service = |name: &str| {
             format!("{proxy}/api/v1/namespaces/{namespace}/services/{RELEASE}-{name}:http/proxy")
@@ -41,27 +41,28 @@ impl Client {
         }
     }
 
-    /// Posts `lines` again and again until they are acknowledged.
+    /// Posts `lines`, with retries, until they are acknowledged.
     pub(crate) async fn post(&self, lines: &[String]) {
-        eventually_within(LONG, "a batch is acknowledged", async || {
+        eventually_within(WAIT_TIMEOUT, "a batch is acknowledged", async || {
             self.try_post(lines).await
         })
         .await;
     }
 
-    /// Whether it was acknowledged. A refusal is our own mistake.
+    /// Posts `lines` once; returns whether they were acknowledged. Panics when they are invalid.
     pub(crate) async fn try_post(&self, lines: &[String]) -> bool {
         let request = self.http.post(format!("{}/v1/events", self.ingest));
         let request = request.header("content-type", "application/x-ndjson");
         match request.body(lines.join("\n")).send().await {
             Ok(answer) if answer.status().is_success() => true,
-            Ok(answer) if is_refusal(answer.status()) => {
+            Ok(answer) if is_permanent(answer.status()) => {
                 panic!("{}: {}", answer.status(), answer.text().await.unwrap())
             }
             _ => false,
         }
     }
 
+    /// Reads a conversation; `None` when there is no successful answer.
     pub(crate) async fn read(&self, conversation: &str) -> Option<Answer> {
         let url = format!(
             "{}/v1/conversations/{conversation}/events?order=asc&limit=10000",
@@ -92,68 +93,73 @@ impl Client {
         })
     }
 
-    /// Waits until the warm tier has sealed all of the log, so that it can be archived.
+    /// Waits until the warm tier has sealed the whole log, so that it can be archived.
     pub(crate) async fn until_sealed(&self) {
-        eventually_within(LONG, "everything is sealed", async || {
+        eventually_within(WAIT_TIMEOUT, "everything is sealed", async || {
             let request = self.http.get(format!("{}/v1/watermarks", self.query));
             let Ok(answer) = request.send().await else {
                 return false;
             };
-            let marks: Value = answer.json().await.unwrap_or_default();
-            let mut partitions = marks["partitions"].as_array().into_iter().flatten();
-            partitions.all(|mark| mark["warm"]["sealed"] == mark["log"]["last"])
-                && marks["partitions"].is_array()
+            let watermarks: Value = answer.json().await.unwrap_or_default();
+            let mut partitions = watermarks["partitions"].as_array().into_iter().flatten();
+            partitions.all(|own| own["warm"]["sealed"] == own["log"]["last"])
+                && watermarks["partitions"].is_array()
         })
         .await;
     }
 
-    /// Waits until the conversation is answered completely, and from exactly these tiers.
-    pub(crate) async fn until_from(&self, conversation: &str, tiers: &[&str]) -> Answer {
-        let mut seen = None;
+    /// Waits until the conversation is answered completely and from exactly these tiers.
+    pub(crate) async fn until_answered_from(&self, conversation: &str, tiers: &[&str]) -> Answer {
+        let mut last = None;
         let wanted: BTreeSet<_> = tiers.iter().map(ToString::to_string).collect();
         eventually_within(
-            LONG,
+            WAIT_TIMEOUT,
             &format!("{conversation} comes from {tiers:?}"),
             async || {
-                seen = self.read(conversation).await;
-                seen.as_ref()
+                last = self.read(conversation).await;
+                last.as_ref()
                     .is_some_and(|answer| answer.complete && answer.tiers == wanted)
             },
         )
         .await;
-        seen.unwrap()
+        last.unwrap()
     }
 
-    /// Waits until nothing is left of the conversation.
-    pub(crate) async fn until_gone(&self, conversation: &str) {
-        eventually_within(LONG, &format!("{conversation} is gone"), async || {
-            let answer = self.read(conversation).await;
-            answer.is_some_and(|answer| answer.complete && answer.ids.is_empty())
-        })
+    /// Waits until the conversation is answered completely and has no events.
+    pub(crate) async fn until_nothing_is_left(&self, conversation: &str) {
+        eventually_within(
+            WAIT_TIMEOUT,
+            &format!("{conversation} has no events"),
+            async || {
+                let answer = self.read(conversation).await;
+                answer.is_some_and(|answer| answer.complete && answer.ids.is_empty())
+            },
+        )
         .await;
     }
 
-    /// Waits until the conversation is answered completely; then it has just these events, in order.
-    pub(crate) async fn assert_holds(&self, conversation: &str, ids: &[String]) {
-        let mut seen = Vec::new();
+    /// Waits until the conversation is answered completely, and asserts that it has exactly these
+    /// events in order.
+    pub(crate) async fn assert_returns_exactly(&self, conversation: &str, ids: &[String]) {
+        let mut returned = Vec::new();
         eventually_within(
-            LONG,
+            WAIT_TIMEOUT,
             &format!("{conversation} is complete"),
             async || match self.read(conversation).await {
                 Some(answer) if answer.complete => {
-                    seen = answer.ids;
+                    returned = answer.ids;
                     true
                 }
                 _ => false,
             },
         )
         .await;
-        assert_eq!(seen, ids, "{conversation}");
+        assert_eq!(returned, ids, "{conversation}");
     }
 }
 
-/// Our own mistake, and no try again helps.
-fn is_refusal(status: StatusCode) -> bool {
-    let again = [StatusCode::TOO_MANY_REQUESTS, StatusCode::NOT_FOUND];
-    status.is_client_error() && !again.contains(&status)
+/// Whether a retry cannot succeed, because the request itself is wrong.
+fn is_permanent(status: StatusCode) -> bool {
+    let transient = [StatusCode::TOO_MANY_REQUESTS, StatusCode::NOT_FOUND];
+    status.is_client_error() && !transient.contains(&status)
 }

@@ -1,11 +1,11 @@
-//! Events of scenarios: numbered, so that an order can be seen.
+//! Generated events of the scenarios, numbered so that tests can check their order.
 
 /// The ids of events `range`.
 pub(crate) fn ids(range: std::ops::Range<usize>) -> Vec<String> {
     range.map(id).collect()
 }
 
-/// Events `range` of `conversation`, as posted lines.
+/// Events `range` of `conversation` as JSON lines to post.
 pub(crate) fn lines(conversation: &str, range: std::ops::Range<usize>) -> Vec<String> {
     let line = |n: usize| {
         let event = serde_json::json!({

@@ -1,4 +1,4 @@
-//! What dies, and that nothing acknowledged is missing afterwards.
+//! Kills pods, servers and volumes: no acknowledged event may be missing afterwards.
 
 use std::ops::Range;
 
@@ -8,9 +8,9 @@ use crate::{
     world::{RELEASE, World},
 };
 
-/// Conversations of which each takes another way: one stays in hot and warm, one is in cold soon.
-const WAYS: [&str; 2] = ["stays", "leaves"];
-/// In the order in which they die.
+/// One conversation stays in hot and warm, the other one is soon in cold.
+const CONVERSATIONS: [&str; 2] = ["stays", "leaves"];
+/// In the order in which they are killed.
 const PODS: [&str; 8] = [
     "ingest",
     "hot-writer",
@@ -25,7 +25,8 @@ const PODS: [&str; 8] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_acknowledged_is_lost_when_pods_servers_and_volumes_die() {
     let world = World::install("faults").await;
-    // A cold tier of its own: the default thins out, and what a rule took is not lost.
+    // A policy without sampling: with the default policy, sampled-out events would look like lost
+    // ones.
     let spec = "archive: {schedule: '* * * * *'}, selector: {conversations: [leaves]}, \
                 tiers: {hot: {maxAge: 3s}, warm: {maxAge: 6s}, cold: {maxAge: Forever}}";
     world.enforce("quick", spec).await;
@@ -39,7 +40,7 @@ async fn nothing_acknowledged_is_lost_when_pods_servers_and_volumes_die() {
         post(&world, posted + 50..posted + 100).await;
         posted += 100;
         world.until_ready().await;
-        assert_holds(&world, posted).await;
+        assert_returns_exactly(&world, posted).await;
     }
     lose_log_and_ingest(&world).await;
 
@@ -48,30 +49,30 @@ async fn nothing_acknowledged_is_lost_when_pods_servers_and_volumes_die() {
         post(&world, posted..posted + 50).await;
         posted += 50;
         world.until_ready().await;
-        assert_holds(&world, posted).await;
+        assert_returns_exactly(&world, posted).await;
     }
     let loaded = load.stop().await;
-    world.client.assert_holds("load", &loaded).await;
-    world.client.until_from("leaves", &["cold"]).await;
+    world.client.assert_returns_exactly("load", &loaded).await;
+    world.client.until_answered_from("leaves", &["cold"]).await;
 }
 
 async fn post(world: &World, range: Range<usize>) {
-    for conversation in WAYS {
+    for conversation in CONVERSATIONS {
         world.client.post(&lines(conversation, range.clone())).await;
     }
 }
 
-async fn assert_holds(world: &World, posted: usize) {
-    for conversation in WAYS {
+async fn assert_returns_exactly(world: &World, posted: usize) {
+    for conversation in CONVERSATIONS {
         world
             .client
-            .assert_holds(conversation, &ids(0..posted))
+            .assert_returns_exactly(conversation, &ids(0..posted))
             .await;
     }
 }
 
-/// The log is away for longer than ingest waits for it, and ingest dies with what it still has for
-/// the log. The one event whose outcome is unknown is posted again.
+/// Stops the log for longer than ingest waits for it, then kills ingest with frames that it has not
+/// sent. The one event whose outcome is unknown is posted again.
 async fn lose_log_and_ingest(world: &World) {
     let scale = format!("scale statefulset {RELEASE}-nats --replicas");
     let event = |n| lines("cut", n..n + 1);
@@ -80,16 +81,18 @@ async fn lose_log_and_ingest(world: &World) {
     while world.client.try_post(&event(acknowledged)).await {
         acknowledged += 1;
     }
-    // It returns when they have ended: a log that is back would get what they have for it.
+    // Returns when the pods have ended; otherwise they could still send their frames to the new
+    // log.
     world.kubectl("delete pod --selector app.kubernetes.io/component=ingest --grace-period 1");
     world.kubectl(&format!("{scale} 1"));
     world.client.post(&event(acknowledged)).await;
     world.until_ready().await;
     let all = ids(0..acknowledged + 1);
-    world.client.assert_holds("cut", &all).await;
+    world.client.assert_returns_exactly("cut", &all).await;
 }
 
-/// The claim goes as soon as no pod uses it, and the StatefulSet makes an empty one.
+/// Deletes a volume: the claim is removed when no pod uses it, and the StatefulSet creates a new
+/// one.
 fn lose_volume(world: &World, server: &str) {
     world.kubectl(&format!(
         "delete pvc data-{RELEASE}-{server}-0 --wait=false"

@@ -1,4 +1,4 @@
-//! The first hour of a user.
+//! A first installation: one conversation from all three tiers.
 
 use crate::{
     events::{ids, lines},
@@ -18,15 +18,18 @@ async fn an_installed_chart_answers_one_conversation_from_three_tiers() {
     world.client.until_sealed().await;
     world.start_archiver("archive");
     world.until_archived("archive").await;
-    // As soon as the warm tier has dropped it.
-    world.client.until_from("case", &["cold"]).await;
+    // Cold answers once the warm tier has dropped the events.
+    world.client.until_answered_from("case", &["cold"]).await;
 
     world.client.post(&lines("case", 100..200)).await;
-    world.client.until_from("case", &["cold", "warm"]).await;
+    world
+        .client
+        .until_answered_from("case", &["cold", "warm"])
+        .await;
     world.client.post(&lines("case", 200..300)).await;
     let answer = world
         .client
-        .until_from("case", &["cold", "hot", "warm"])
+        .until_answered_from("case", &["cold", "hot", "warm"])
         .await;
     assert_eq!(answer.ids, ids(0..300));
 
@@ -35,7 +38,7 @@ async fn an_installed_chart_answers_one_conversation_from_three_tiers() {
         &format!("test {RELEASE} --namespace {namespace} --timeout 120s"),
         &[],
     );
-    // And as a pod of the namespace sees it, through the Services and their names.
+    // The same from a pod of the namespace, through the Services and their names.
     let read = world
         .run_cli("reader", r#"["get", "case", "-o", "ndjson"]"#)
         .await;

@@ -1,11 +1,12 @@
-//! kubectl and helm, as people type them.
+//! Runs kubectl and helm with arguments as one would type them.
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     process::{Child, Command, Stdio},
 };
 
-/// Runs `program` with the words of `line`, then `rest`; what it prints, or what it complains about.
+/// Runs `program` with the words of `line`, then `rest`. Returns its stdout, or on failure an error
+/// with its output.
 pub(crate) fn try_run(program: &str, line: &str, rest: &[&str]) -> Result<String, String> {
     let mut command = Command::new(program);
     command.args(line.split_whitespace()).args(rest);
@@ -21,8 +22,9 @@ pub(crate) fn try_run(program: &str, line: &str, rest: &[&str]) -> Result<String
     }
 }
 
+/// Runs `program` like [`try_run`], and panics when it fails.
 pub(crate) fn run(program: &str, line: &str, rest: &[&str]) -> String {
-    try_run(program, line, rest).unwrap_or_else(|complaint| panic!("{complaint}"))
+    try_run(program, line, rest).unwrap_or_else(|error| panic!("{error}"))
 }
 
 pub(crate) fn kubectl(line: &str) -> String {
@@ -33,8 +35,9 @@ pub(crate) fn helm(line: &str, rest: &[&str]) -> String {
     run("helm", line, rest)
 }
 
-/// `kubectl` with the words of `line`, fed with objects.
-pub(crate) fn feed(line: &str, objects: &str) -> Result<(), String> {
+/// Runs `kubectl` with the words of `line` and `objects` on its stdin. Returns its stderr on
+/// failure.
+pub(crate) fn try_kubectl_stdin(line: &str, objects: &str) -> Result<(), String> {
     let mut command = Command::new("kubectl");
     command.args(line.split_whitespace()).args(["-f", "-"]);
     command
@@ -52,8 +55,8 @@ pub(crate) fn feed(line: &str, objects: &str) -> Result<(), String> {
     }
 }
 
-/// The API server over plain HTTP, from here to every Service: it needs no way into the cluster's
-/// network, and does not end when a pod does.
+/// A `kubectl proxy`: the API server over plain HTTP, and through it every Service. It needs no
+/// route into the cluster's network, and is not interrupted when a pod ends.
 #[derive(Debug)]
 pub(crate) struct Proxy {
     child: Child,

@@ -1,4 +1,4 @@
-//! A client that posts and reads all the time, and tries everything again, but not for long.
+//! A background client that posts and reads continuously, with retries for a limited time.
 
 use std::time::{Duration, Instant};
 
@@ -10,9 +10,10 @@ use crate::{
     events::{ids, lines},
 };
 
-/// How long it goes on with one batch before its user hears of it.
-const PATIENCE: Duration = Duration::from_secs(60);
-const PACE: Duration = Duration::from_millis(200);
+/// The limit for posting and reading one batch with all retries.
+const BATCH_TIMEOUT: Duration = Duration::from_secs(60);
+/// The pause between two requests.
+const REQUEST_INTERVAL: Duration = Duration::from_millis(200);
 
 #[derive(Debug)]
 pub(crate) struct Load {
@@ -30,29 +31,32 @@ impl Load {
         }
     }
 
-    /// The ids of what was acknowledged.
+    /// Stops the client and returns the ids of the acknowledged events.
     pub(crate) async fn stop(self) -> Vec<String> {
         self.stop.cancel();
         ids(0..self.posted.await.unwrap())
     }
 }
 
-/// How many events were acknowledged until it was stopped.
+/// Posts and reads until `stop`; returns the number of acknowledged events.
 async fn post(client: Client, conversation: &str, stop: CancellationToken) -> usize {
-    let (mut posted, mut pace) = (0, time::interval(PACE));
-    pace.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+    let (mut posted, mut interval) = (0, time::interval(REQUEST_INTERVAL));
+    interval.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
     while !stop.is_cancelled() {
-        pace.tick().await;
+        interval.tick().await;
         let batch = lines(conversation, posted..posted + 5);
         let started = Instant::now();
         while !client.try_post(&batch).await {
-            assert!(started.elapsed() < PATIENCE, "a batch is not acknowledged");
-            pace.tick().await;
+            assert!(
+                started.elapsed() < BATCH_TIMEOUT,
+                "a batch is not acknowledged"
+            );
+            interval.tick().await;
         }
         posted += 5;
         while client.read(conversation).await.is_none() {
-            assert!(started.elapsed() < PATIENCE, "nothing is answered");
-            pace.tick().await;
+            assert!(started.elapsed() < BATCH_TIMEOUT, "no answer to a read");
+            interval.tick().await;
         }
     }
     posted

@@ -1,5 +1,5 @@
-//! The product as its users have it: the chart on a Kubernetes. `cargo xtask e2e` finds or starts
-//! the cluster, and sets what `setting.rs` reads.
+//! The chart on a real Kubernetes cluster. `cargo xtask e2e` finds or starts the cluster, and sets
+//! the variables that `setting.rs` reads.
 
 #![allow(clippy::unwrap_used, reason = "a scenario that fails must panic")]
 

@@ -1,19 +1,19 @@
-//! RetentionPolicy objects, as people apply them and look at them.
+//! Applies RetentionPolicy objects and reads their status.
 
 use serde_json::Value;
 use testkit::eventually_within;
 
-use crate::world::{LONG, World};
+use crate::world::{WAIT_TIMEOUT, World};
 
-/// Of the condition Ready: every service follows the policy, and events go as it says.
+/// Status and reason of the condition Ready when every service has acknowledged the policy.
 pub(crate) const IN_FORCE: (&str, &str) = ("True", "Enforcing");
 const GROUP: &str = "apis/isotherm.dev/v1alpha1";
 
-/// A policy as the API server has it.
+/// A RetentionPolicy as the API server returns it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Policy(pub(crate) Value);
 
-/// The YAML of a policy, which takes effect at once unless `spec` says otherwise.
+/// Returns the YAML of a policy, without a grace period unless `spec` has one.
 pub(crate) fn policy(name: &str, spec: &str) -> String {
     let grace = match spec.contains("deletionGracePeriod") {
         true => "",
@@ -26,23 +26,24 @@ pub(crate) fn policy(name: &str, spec: &str) -> String {
 }
 
 impl Policy {
-    /// Status and reason of a condition, when it is about the spec as it is now.
+    /// Returns the status and the reason of a condition; empty when it is missing, or about an
+    /// older generation of the spec.
     pub(crate) fn condition(&self, type_: &str) -> (&str, &str) {
         let generation = &self.0["metadata"]["generation"];
-        let found = self.find(type_);
+        let found = self.find_condition(type_);
         let found = found.filter(|own| own["observedGeneration"] == *generation);
         let part = |name: &str| found.and_then(|own| own[name].as_str()).unwrap_or_default();
         (part("status"), part("reason"))
     }
 
     pub(crate) fn message(&self, type_: &str) -> &str {
-        let found = self.find(type_);
+        let found = self.find_condition(type_);
         found
             .and_then(|own| own["message"].as_str())
             .unwrap_or_default()
     }
 
-    fn find(&self, type_: &str) -> Option<&Value> {
+    fn find_condition(&self, type_: &str) -> Option<&Value> {
         let conditions = self.0["status"]["conditions"].as_array();
         let mut conditions = conditions.into_iter().flatten();
         conditions.find(|own| own["type"] == type_)
@@ -52,7 +53,7 @@ impl Policy {
         &self.0["status"]
     }
 
-    /// Events of hot, warm and cold in a list of tiers of the status.
+    /// Returns the numbers of events in hot, warm and cold from a list of tiers of the status.
     pub(crate) fn events(tiers: &Value) -> [Option<i64>; 3] {
         ["hot", "warm", "cold"].map(|name| {
             let mut tiers = tiers.as_array().into_iter().flatten();
@@ -62,7 +63,7 @@ impl Policy {
 }
 
 impl World {
-    /// Applies a policy, and waits until it is accepted and every service follows it.
+    /// Applies a policy and waits until every service has acknowledged it.
     pub(crate) async fn enforce(&self, name: &str, spec: &str) -> Policy {
         self.apply(&policy(name, spec));
         self.until_condition(name, "Ready", IN_FORCE).await
@@ -76,37 +77,38 @@ impl World {
         Policy(found.unwrap_or_default())
     }
 
+    /// Waits until the policy satisfies `condition`, which `what` names in the failure.
     pub(crate) async fn until_policy(
         &self,
         name: &str,
         what: &str,
-        holds: impl Fn(&Policy) -> bool,
+        condition: impl Fn(&Policy) -> bool,
     ) -> Policy {
-        let mut seen = Policy::default();
-        eventually_within(LONG, &format!("policy {name} {what}"), async || {
-            seen = self.policy(name).await;
-            holds(&seen)
+        let mut policy = Policy::default();
+        eventually_within(WAIT_TIMEOUT, &format!("policy {name} {what}"), async || {
+            policy = self.policy(name).await;
+            condition(&policy)
         })
         .await;
-        seen
+        policy
     }
 
     pub(crate) async fn until_condition(
         &self,
         name: &str,
         type_: &str,
-        wanted: (&str, &str),
+        expected: (&str, &str),
     ) -> Policy {
-        let what = format!("has {type_}={} {}", wanted.0, wanted.1);
-        self.until_policy(name, &what, |policy| policy.condition(type_) == wanted)
+        let what = format!("has {type_}={} {}", expected.0, expected.1);
+        self.until_policy(name, &what, |policy| policy.condition(type_) == expected)
             .await
     }
 
-    /// Waits for an Event about a policy.
-    pub(crate) async fn until_told(&self, name: &str, reason: &str) -> String {
+    /// Waits for a Kubernetes Event about a policy and returns its note.
+    pub(crate) async fn until_event(&self, name: &str, reason: &str) -> String {
         let mut note = None;
         eventually_within(
-            LONG,
+            WAIT_TIMEOUT,
             &format!("an Event {reason} about {name}"),
             async || {
                 let events = self.api.list("apis/events.k8s.io/v1", "events").await;
@@ -120,7 +122,7 @@ impl World {
         note.unwrap()
     }
 
-    /// `kubectl patch --type merge`.
+    /// Runs `kubectl patch --type merge` on a policy.
     pub(crate) fn edit(&self, name: &str, patch: &str) {
         let line = format!("patch retentionpolicy {name} --type merge --patch");
         self.kubectl_with(&line, &[patch]);

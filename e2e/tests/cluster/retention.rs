@@ -1,4 +1,5 @@
-//! Retention by kubectl: what a policy shows before, and does after, it is enforced.
+//! Retention policies applied with kubectl: the preview of a dry run, and the effect of
+//! enforcement.
 
 use crate::{
     events::{ids, lines},
@@ -13,42 +14,47 @@ async fn a_policy_is_programmed_within_a_minute_and_moves_events_from_tier_to_ti
     let world = World::install("retention").await;
     world.client.post(&lines("case", 0..300)).await;
     assert_eq!(
-        world.client.until_from("case", &["hot"]).await.ids,
+        world.client.until_answered_from("case", &["hot"]).await.ids,
         ids(0..300)
     );
 
     let tiers = "{hot: {maxAge: 20s}, warm: {maxAge: 60s}, cold: {maxAge: Forever}}";
     let applied = std::time::Instant::now();
-    let seen = world
+    let policy = world
         .enforce(
             "minutes",
             &format!("{MINUTE}, priority: 10, tiers: {tiers}"),
         )
         .await;
     assert!(applied.elapsed().as_secs() < 60, "{:?}", applied.elapsed());
-    assert_eq!(seen.condition("Programmed"), ("True", "AllInSync"));
+    assert_eq!(policy.condition("Programmed"), ("True", "AllInSync"));
     assert!(
-        seen.message("Programmed")
+        policy
+            .message("Programmed")
             .starts_with("3/3 services run sha256:")
     );
 
-    world.client.until_from("case", &["warm"]).await;
-    let held = |policy: &Policy, held: [i64; 3]| {
-        Policy::events(&policy.status()["tiers"]) == held.map(Some)
+    world.client.until_answered_from("case", &["warm"]).await;
+    let has_events = |policy: &Policy, expected: [i64; 3]| {
+        Policy::events(&policy.status()["tiers"]) == expected.map(Some)
     };
     world
-        .until_policy("minutes", "has all in warm", |own| held(own, [0, 300, 0]))
+        .until_policy("minutes", "has all in warm", |own| {
+            has_events(own, [0, 300, 0])
+        })
         .await;
-    let answer = world.client.until_from("case", &["cold"]).await;
+    let answer = world.client.until_answered_from("case", &["cold"]).await;
     assert_eq!(answer.ids, ids(0..300));
     world
-        .until_policy("minutes", "has all in cold", |own| held(own, [0, 0, 300]))
+        .until_policy("minutes", "has all in cold", |own| {
+            has_events(own, [0, 0, 300])
+        })
         .await;
     assert_eq!(
         columns(&world, "minutes"),
         "minutes 10 Enforce 20s 60s Forever 1 True"
     );
-    world.until_told("minutes", "EnforcementStarted").await;
+    world.until_event("minutes", "EnforcementStarted").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,18 +71,18 @@ async fn a_dry_run_shows_what_enforcing_the_policy_then_does() {
     world
         .until_condition("short", "Ready", ("True", "DryRun"))
         .await;
-    let seen = world
+    let policy = world
         .until_policy("short", "shows a preview", |own| {
             own.status()["preview"]["eventsToDelete"] == 300
         })
         .await;
-    let preview = &seen.status()["preview"];
+    let preview = &policy.status()["preview"];
     assert_eq!(Policy::events(&preview["tiers"]), [Some(300); 3]);
     let content: usize = (0..300).map(|n| format!("chunk {n}\n").len()).sum();
     assert_eq!(preview["bytesToDelete"], content);
-    // It is old enough by now, and nothing has happened to it.
+    // The events are past the age by now, and a dry run has deleted nothing.
     assert_eq!(
-        world.client.until_from("gone", &["hot"]).await.ids,
+        world.client.until_answered_from("gone", &["hot"]).await.ids,
         ids(0..300)
     );
 
@@ -85,19 +91,26 @@ async fn a_dry_run_shows_what_enforcing_the_policy_then_does() {
     let enforce = r#"{"spec": {"enforcement": "Enforce", "archive": null}}"#;
     world.edit("short", enforce);
     world.until_condition("short", "Ready", IN_FORCE).await;
-    world.client.until_gone("gone").await;
-    world.client.assert_holds("stays", &ids(300..400)).await;
-    let seen = world
+    world.client.until_nothing_is_left("gone").await;
+    world
+        .client
+        .assert_returns_exactly("stays", &ids(300..400))
+        .await;
+    let policy = world
         .until_policy("short", "has nothing left", |own| {
             Policy::events(&own.status()["tiers"]) == [Some(0); 3]
         })
         .await;
-    assert!(seen.status()["preview"].is_null(), "{:?}", seen.status());
+    assert!(
+        policy.status()["preview"].is_null(),
+        "{:?}",
+        policy.status()
+    );
 }
 
-/// What `kubectl get retpol` shows of a policy, less its age.
+/// Returns the columns of `kubectl get retpol` for a policy, without its age.
 fn columns(world: &World, name: &str) -> String {
-    let shown = world.kubectl(&format!("get retpol {name} --no-headers"));
-    let words: Vec<&str> = shown.split_whitespace().collect();
+    let output = world.kubectl(&format!("get retpol {name} --no-headers"));
+    let words: Vec<&str> = output.split_whitespace().collect();
     words[..words.len() - 1].join(" ")
 }

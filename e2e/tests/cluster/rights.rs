@@ -1,4 +1,4 @@
-//! The rights of a ServiceAccount, held against what it did: the audit log of the API server.
+//! Compares the rights of a ServiceAccount with its requests in the audit log of the API server.
 
 use std::fs;
 
@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::world::World;
 
-/// Every verb of the Role `name` was used by the account of that name, and it was never refused.
-/// Only a cluster that was started by us lets us read its audit log.
+/// Asserts that the account `name` has used every verb of the Role `name` and was never refused.
+/// Does nothing on a cluster that `cargo xtask e2e` did not start, whose audit log cannot be read.
 pub(crate) async fn assert_every_right_is_used(world: &World, name: &str) {
     let Some(log) = &world.setting.audit_log else {
         return;
@@ -36,7 +36,7 @@ pub(crate) async fn assert_every_right_is_used(world: &World, name: &str) {
         .as_array()
         .unwrap()
         .iter()
-        .flat_map(rights)
+        .flat_map(rights_of)
         .collect();
     let unused: Vec<_> = rights
         .iter()
@@ -44,22 +44,22 @@ pub(crate) async fn assert_every_right_is_used(world: &World, name: &str) {
         .collect();
     assert!(
         unused.is_empty() && !rights.is_empty(),
-        "no use is made of {unused:?}"
+        "these rights are not used: {unused:?}"
     );
 }
 
-/// One verb on one resource.
+/// One right of a Role: a verb on a resource.
 #[derive(Debug)]
 struct Right {
     group: String,
-    /// With its subresource.
+    /// The resource with its subresource, for example `pods/log`.
     resource: String,
-    /// Of all objects when empty.
+    /// The names of the objects; empty means all.
     names: Vec<String>,
     verb: String,
 }
 
-fn rights(rule: &Value) -> Vec<Right> {
+fn rights_of(rule: &Value) -> Vec<Right> {
     let texts = |name: &str| -> Vec<String> {
         let list = rule[name].as_array().into_iter().flatten();
         list.filter_map(|text| text.as_str().map(ToOwned::to_owned))
@@ -80,6 +80,7 @@ fn rights(rule: &Value) -> Vec<Right> {
 }
 
 impl Right {
+    /// Returns whether the request of `event` succeeded by this right.
     fn allowed(&self, event: &Value) -> bool {
         let object = &event["objectRef"];
         let text = |name: &str| object[name].as_str().unwrap_or_default();
@@ -87,7 +88,7 @@ impl Right {
             "" => text("resource").to_owned(),
             sub => format!("{}/{sub}", text("resource")),
         };
-        // Applying what is not there yet takes both rights, and is one request.
+        // A server-side apply that creates an object is one request and needs both rights.
         let created = event["verb"] == "patch" && code(event) == 201;
         (text("apiGroup"), resource.as_str()) == (self.group.as_str(), self.resource.as_str())
             && (self.names.is_empty() || self.names.iter().any(|name| name == text("name")))

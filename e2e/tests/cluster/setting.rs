@@ -1,19 +1,23 @@
-//! What `cargo xtask e2e` says about the cluster.
+//! The environment of the scenarios, as `cargo xtask e2e` sets it.
 
 use std::{env, path::PathBuf};
 
+/// The cluster and the image under test.
 #[derive(Debug)]
 pub(crate) struct Setting {
+    /// The image without its tag.
     pub(crate) repository: String,
     pub(crate) tag: String,
-    /// Whether the images of NATS, Valkey and SeaweedFS were given to the cluster beforehand.
+    /// The images of NATS, Valkey and SeaweedFS were loaded into the cluster beforehand.
     pub(crate) local_servers: bool,
-    /// Whether namespaces stay when a scenario is done.
+    /// Namespaces are kept at the end of a scenario.
     pub(crate) keep: bool,
+    /// The root of the repository.
     pub(crate) root: PathBuf,
-    /// The API server's, where it can be read.
+    /// The audit log of the API server, where it can be read.
     pub(crate) audit_log: Option<PathBuf>,
-    /// The process in whose mount namespace the only volume of class `small` lies, and where.
+    /// The only volume of class `small`: the id of a process in its mount namespace, and the
+    /// folder.
     pub(crate) small_volume: Option<(String, String)>,
 }
 

@@ -1,4 +1,4 @@
-//! Upgrades and the end.
+//! Upgrades, and an uninstall with a new installation.
 
 use tempfile::TempDir;
 
@@ -10,7 +10,7 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upgrade_under_load_costs_no_event_and_an_uninstall_keeps_policies_and_data() {
+async fn an_upgrade_under_load_loses_no_event_and_an_uninstall_keeps_policies_and_data() {
     let world = World::empty("upgrade");
     let folder = TempDir::new().unwrap();
     let before = previous_chart(&world, folder.path().to_str().unwrap());
@@ -23,7 +23,7 @@ async fn an_upgrade_under_load_costs_no_event_and_an_uninstall_keeps_policies_an
     world.helm("upgrade", &world.chart(), &restart);
     world.until_ready().await;
     let posted = load.stop().await;
-    world.client.assert_holds("case", &posted).await;
+    world.client.assert_returns_exactly("case", &posted).await;
 
     let claims = "get pvc --output jsonpath={.items[*].metadata['name','uid']}";
     let volumes = world.kubectl(claims);
@@ -42,13 +42,13 @@ async fn an_upgrade_under_load_costs_no_event_and_an_uninstall_keeps_policies_an
     );
     world.helm("install", &world.chart(), &[]);
     world.until_ready().await;
-    world.client.assert_holds("case", &posted).await;
+    world.client.assert_returns_exactly("case", &posted).await;
     assert_eq!(world.kubectl(claims), volumes);
     let kept = world.until_condition("kept", "Ready", IN_FORCE).await;
     assert_eq!(kept.status()["effective"]["warmSeconds"], 3 * 86400);
 }
 
-/// The chart of the last commit that changed it, or this tree's where there was none before.
+/// Returns the chart before the last commit that changed it; this tree's when there is only one.
 fn previous_chart(world: &World, folder: &str) -> String {
     let root = world.setting.root.to_str().unwrap();
     let log = format!("-C {root} log --format=%H --max-count=2 -- charts/isotherm");

@@ -1,4 +1,4 @@
-//! One release in a namespace of its own, where only restricted pods may run.
+//! One release in its own namespace, in which only restricted pods may run.
 
 use std::{sync::Once, thread, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
     setting::{Setting, setting},
 };
 
-pub(crate) const LONG: Duration = Duration::from_secs(400);
+pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_secs(400);
 pub(crate) const RELEASE: &str = "isotherm";
 
 pub(crate) struct World {
@@ -24,12 +24,12 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// The chart of this tree, ready.
+    /// Installs the chart of this tree in a new namespace and waits until it is ready.
     pub(crate) async fn install(name: &str) -> Self {
         Self::install_with(name, &[]).await
     }
 
-    /// Likewise, with more arguments of helm.
+    /// Installs like [`World::install`], with more arguments for helm.
     pub(crate) async fn install_with(name: &str, more: &[&str]) -> Self {
         let world = Self::empty(name);
         world.helm("install", &world.chart(), more);
@@ -37,7 +37,7 @@ impl World {
         world
     }
 
-    /// A namespace with nothing in it, on a cluster that knows policies.
+    /// Creates an empty namespace, in a cluster with the definition of RetentionPolicy.
     pub(crate) fn empty(name: &str) -> Self {
         let setting = setting();
         let namespace = format!("e2e-{name}");
@@ -55,7 +55,7 @@ impl World {
             namespace,
             setting,
         };
-        // They are the whole cluster's, and so all scenarios'.
+        // Once: the definitions belong to the cluster, so all scenarios share them.
         static ONCE: Once = Once::new();
         ONCE.call_once(|| world.install_definitions());
         world
@@ -67,13 +67,13 @@ impl World {
         helm("upgrade --install --namespace default", &args);
     }
 
-    /// The chart of this tree.
+    /// Returns the path of the chart of this tree.
     pub(crate) fn chart(&self) -> String {
         let chart = self.setting.root.join("charts/isotherm");
         chart.to_str().unwrap().to_owned()
     }
 
-    /// `helm install` or `helm upgrade` of `chart` with the values of the scenarios.
+    /// Runs `helm install` or `helm upgrade` with `chart` and the values of the scenarios.
     pub(crate) fn helm(&self, verb: &str, chart: &str, more: &[&str]) {
         let values = self.setting.root.join("e2e/tests/cluster/values.yaml");
         let values = values.to_str().unwrap();
@@ -95,7 +95,7 @@ impl World {
         kubectl(&format!("--namespace {} {line}", self.namespace))
     }
 
-    /// With words that have spaces.
+    /// Runs kubectl with the words of `line`, then `rest`, which may contain spaces.
     pub(crate) fn kubectl_with(&self, line: &str, rest: &[&str]) -> String {
         let line = format!("--namespace {} {line}", self.namespace);
         kubectl::run("kubectl", &line, rest)
@@ -110,17 +110,17 @@ impl World {
     }
 
     pub(crate) fn apply(&self, objects: &str) {
-        self.feed("apply --server-side", objects).unwrap();
+        self.try_apply_with("apply --server-side", objects).unwrap();
     }
 
-    /// What kubectl complains about, if it does.
-    pub(crate) fn feed(&self, line: &str, objects: &str) -> Result<(), String> {
-        kubectl::feed(&format!("--namespace {} {line}", self.namespace), objects)
+    /// Runs kubectl with the words of `line` on `objects`. Returns its stderr on failure.
+    pub(crate) fn try_apply_with(&self, line: &str, objects: &str) -> Result<(), String> {
+        kubectl::try_kubectl_stdin(&format!("--namespace {} {line}", self.namespace), objects)
     }
 
-    /// Every Deployment and StatefulSet has all the pods that it wants, as it wants them now.
+    /// Waits until every Deployment and StatefulSet is rolled out.
     pub(crate) async fn until_ready(&self) {
-        eventually_within(LONG, "everything is ready", async || {
+        eventually_within(WAIT_TIMEOUT, "everything is ready", async || {
             let mut sets = self.api.list("apis/apps/v1", "deployments").await;
             sets.extend(self.api.list("apis/apps/v1", "statefulsets").await);
             sets.iter().all(is_rolled_out)
@@ -128,10 +128,11 @@ impl World {
         .await;
     }
 
-    /// Runs the CLI of our image in a pod that may call what the operator may call; what it says.
+    /// Runs the CLI of our image in a pod with the network access of the operator; returns its
+    /// output.
     pub(crate) async fn run_cli(&self, name: &str, args: &str) -> String {
         self.apply(&self.cli_pod(name, args));
-        eventually_within(LONG, &format!("pod {name} succeeds"), async || {
+        eventually_within(WAIT_TIMEOUT, &format!("pod {name} succeeds"), async || {
             let pod = self.api.get("api/v1", &format!("pods/{name}")).await;
             let phase = pod.map(|pod| pod["status"]["phase"].clone());
             phase.is_some_and(|phase| phase == "Succeeded")
@@ -171,7 +172,7 @@ spec:
         )
     }
 
-    /// What a person would look at first.
+    /// Prints the objects and logs that are needed first after a failure.
     fn diagnose(&self) {
         let mut report = format!("\n---- namespace {}\n", self.namespace);
         for line in [
@@ -180,26 +181,26 @@ spec:
             "get events --sort-by .lastTimestamp",
             "logs --selector app.kubernetes.io/instance --all-containers --prefix --tail 30 --ignore-errors",
         ] {
-            let answer = self.try_kubectl(line).unwrap_or_else(|complaint| complaint);
+            let answer = self.try_kubectl(line).unwrap_or_else(|error| error);
             report.push_str(&format!("---- kubectl {line}\n{answer}"));
         }
-        // In one piece: other scenarios write too.
+        // In one write: other scenarios print at the same time.
         let _ = std::io::Write::write_all(&mut std::io::stderr(), report.as_bytes());
     }
 }
 
-/// As `kubectl rollout status` has it.
+/// Whether `set` is rolled out, by the rules of `kubectl rollout status`.
 fn is_rolled_out(set: &Value) -> bool {
-    let (status, wanted) = (&set["status"], set["spec"]["replicas"].as_i64());
+    let (status, replicas) = (&set["status"], set["spec"]["replicas"].as_i64());
     let count = |name: &str| status[name].as_i64().or(Some(0));
     let current = match status["updateRevision"].as_str() {
         Some(updated) => status["currentRevision"] == updated,
-        None => count("updatedReplicas") == wanted,
+        None => count("updatedReplicas") == replicas,
     };
     status["observedGeneration"] == set["metadata"]["generation"]
         && current
-        && count("replicas") == wanted
-        && count("readyReplicas") == wanted
+        && count("replicas") == replicas
+        && count("readyReplicas") == replicas
 }
 
 impl Drop for World {

@@ -1,11 +1,11 @@
-//! Made-up agent runs: seeded, so that every run of a test sees the same events.
+//! Generated agent runs, seeded so that every run of a test has the same events.
 
 use serde_json::{Value, json};
 
-/// A small generator of numbers; the same seed gives the same run.
-pub(crate) struct Dice(u64);
+/// A pseudo-random number generator (xorshift); the same seed gives the same numbers.
+pub(crate) struct SeededRng(u64);
 
-impl Dice {
+impl SeededRng {
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
     }
@@ -17,6 +17,7 @@ impl Dice {
         self.0
     }
 
+    /// A number from `0..end`.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
@@ -37,16 +38,17 @@ const WORDS: [&str; 12] = [
     "{}",
 ];
 
-/// `count` events of `conversations` agents, in time order, as posted lines.
+/// `count` events of `conversations` conversations as JSON lines to post, ascending by time, a
+/// millisecond apart.
 pub(crate) fn run(seed: u64, count: usize, conversations: u64) -> Vec<String> {
-    let mut dice = Dice::new(seed);
+    let mut rng = SeededRng::new(seed);
     (0..count)
-        .map(|n| line(&mut dice, seed, n, conversations))
+        .map(|n| line(&mut rng, seed, n, conversations))
         .collect()
 }
 
-/// The same, ten minutes apart instead of milliseconds.
-pub(crate) fn over_days(seed: u64, count: usize, conversations: u64) -> Vec<String> {
+/// The events of [`run`], but ten minutes apart.
+pub(crate) fn run_over_days(seed: u64, count: usize, conversations: u64) -> Vec<String> {
     let lines = run(seed, count, conversations).into_iter().enumerate();
     let later = lines.map(|(n, line)| {
         let (day, hour, minute) = (1 + n / 144, n / 6 % 24, n % 6 * 10);
@@ -56,9 +58,9 @@ pub(crate) fn over_days(seed: u64, count: usize, conversations: u64) -> Vec<Stri
     later.collect()
 }
 
-fn line(dice: &mut Dice, seed: u64, n: usize, conversations: u64) -> String {
-    let conversation = dice.below(conversations);
-    let kind = match dice.below(100) {
+fn line(rng: &mut SeededRng, seed: u64, n: usize, conversations: u64) -> String {
+    let conversation = rng.below(conversations);
+    let kind = match rng.below(100) {
         0 => "error",
         1 => "file.created",
         2..5 => "tool.call",
@@ -66,15 +68,15 @@ fn line(dice: &mut Dice, seed: u64, n: usize, conversations: u64) -> String {
         _ => "output.chunk",
     };
     let words = if kind == "tool.result" {
-        dice.below(3000)
+        rng.below(3000)
     } else {
-        dice.below(30)
+        rng.below(30)
     };
     let content: String = (0..words)
-        .map(|_| WORDS[usize::try_from(dice.below(12)).unwrap()])
+        .map(|_| WORDS[usize::try_from(rng.below(12)).unwrap()])
         .collect();
     let (minute, second) = (n / 60_000 % 60, n / 1000 % 60);
-    // Written by hand so that the odd spacing of the metadata is part of what must come back.
+    // Formatted by hand: its unusual spacing must be returned byte for byte.
     let metadata = format!(
         r#"{{"step" : {n}, "model":"m-{}","nested": {{"a":[1, 2.50]}}}}"#,
         n % 3
@@ -111,13 +113,14 @@ pub(crate) fn conversation(line: &str) -> String {
     member(line, "conversation_id")
 }
 
-/// A text member of a line.
+/// A text member of a line; empty when it is missing.
 pub(crate) fn member(line: &str, name: &str) -> String {
     let value: Value = serde_json::from_str(line).unwrap();
     value[name].as_str().unwrap_or_default().to_owned()
 }
 
-/// A returned line as it was posted: without what the store adds, everything else to the byte.
+/// A returned line as it was posted: without the members that the store adds, the others byte for
+/// byte.
 pub(crate) fn as_posted(line: &str) -> String {
     let members: std::collections::BTreeMap<String, Box<serde_json::value::RawValue>> =
         serde_json::from_str(line).unwrap();
@@ -130,11 +133,11 @@ pub(crate) fn as_posted(line: &str) -> String {
         "content",
         "metadata",
     ];
-    let known = ["position", "received_at", "sample_rate"];
+    let added = ["position", "received_at", "sample_rate"];
     let extra = members
         .keys()
-        .find(|key| !order.contains(&key.as_str()) && !known.contains(&key.as_str()));
-    assert_eq!(extra, None, "an answer has only members that we know");
+        .find(|key| !order.contains(&key.as_str()) && !added.contains(&key.as_str()));
+    assert_eq!(extra, None, "an answer has no unknown members");
     let kept: Vec<String> = order
         .iter()
         .filter_map(|name| Some(format!("\"{name}\":{}", members.get(*name)?)))

@@ -1,4 +1,4 @@
-//! What a user gets to read, and whether it is what was posted.
+//! Reads conversations and SQL over HTTP, and compares them with what was posted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,10 +6,11 @@ use serde_json::Value;
 
 use crate::{agents, world::World};
 
-/// One conversation as it was answered.
+/// One conversation as the query service returned it.
 #[derive(Debug, Default)]
 pub(crate) struct Conversation {
     pub(crate) lines: Vec<String>,
+    /// The tiers that answered.
     pub(crate) tiers: BTreeSet<String>,
     pub(crate) complete: bool,
 }
@@ -28,7 +29,7 @@ impl World {
         serde_json::from_str(&text).unwrap()
     }
 
-    /// A whole conversation in order, page by page; the tiers that answered; whether complete.
+    /// Reads a whole conversation in ascending order, page by page.
     pub(crate) async fn read(&self, conversation: &str) -> Conversation {
         let mut whole = Conversation {
             complete: true,
@@ -61,8 +62,8 @@ impl World {
         whole
     }
 
-    /// Asserts that every posted line comes back exactly once, to the byte, in order.
-    pub(crate) async fn assert_holds(&self, posted: &[String]) -> Vec<Conversation> {
+    /// Asserts that every posted line is returned exactly once, in order, byte for byte.
+    pub(crate) async fn assert_returns_exactly(&self, posted: &[String]) -> Vec<Conversation> {
         let mut expected: BTreeMap<String, Vec<&str>> = BTreeMap::new();
         for line in posted {
             expected
@@ -79,11 +80,7 @@ impl World {
                 .iter()
                 .map(|line| agents::as_posted(line))
                 .collect();
-            assert_eq!(
-                returned.len(),
-                lines.len(),
-                "{name}: as many events as were posted"
-            );
+            assert_eq!(returned.len(), lines.len(), "{name}: number of events");
             for (n, (returned, line)) in returned.iter().zip(lines).enumerate() {
                 assert_eq!(returned, line, "{name}: event {n}");
             }

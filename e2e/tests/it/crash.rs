@@ -24,8 +24,8 @@ async fn query_killed_ten_times_under_load_loses_and_repeats_nothing() {
     killed_under_load("query", 24).await;
 }
 
-/// Posts from two agents' side while `name` is killed and started again, then reads everything
-/// from every tier that has it by now.
+/// Posts events while `name` is killed and started again, then reads all of them, before and after
+/// they are sealed.
 async fn killed_under_load(name: &'static str, seed: u64) {
     let mut world = World::start().await;
     let posted = agents::run(seed, 4000, 6);
@@ -37,7 +37,7 @@ async fn killed_under_load(name: &'static str, seed: u64) {
         world.post(&part[..half], 25).await;
         let acknowledged = AtomicBool::new(false);
         if name == "ingest" {
-            // In the middle of a request: its outcome is unknown, and it is posted again.
+            // Killed in the middle of a request: its outcome is unknown, so it is posted again.
             let request = world.try_post(&part[half..]);
             tokio::select! {
                 _ = request => acknowledged.store(true, Ordering::Relaxed),
@@ -50,9 +50,9 @@ async fn killed_under_load(name: &'static str, seed: u64) {
         world.post(&part[half..], 50).await;
     }
 
-    world.assert_holds(&posted).await;
+    world.assert_returns_exactly(&posted).await;
     world.until_sealed().await;
-    world.assert_holds(&posted).await;
+    world.assert_returns_exactly(&posted).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,7 +71,7 @@ async fn the_archiver_killed_ten_times_archives_every_event_once() {
     world.archive().await;
     world.set_policy(1000, 1000, crate::world::keep_all()).await;
     world.until_only_cold(&posted).await;
-    world.assert_holds(&posted).await;
+    world.assert_returns_exactly(&posted).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,13 +80,13 @@ async fn a_lost_redis_and_a_killed_log_lose_nothing() {
     let posted = agents::run(26, 2000, 4);
     world.post(&posted[..1000], 100).await;
     world.valkey.flush().await;
-    world.assert_holds(&posted[..1000]).await;
+    world.assert_returns_exactly(&posted[..1000]).await;
     world.nats.kill().await;
     world.nats.restart().await;
     world.post(&posted[1000..], 100).await;
     world.valkey.kill().await;
-    world.assert_holds(&posted).await;
+    world.assert_returns_exactly(&posted).await;
     world.valkey.restart().await;
     world.until_sealed().await;
-    world.assert_holds(&posted).await;
+    world.assert_returns_exactly(&posted).await;
 }

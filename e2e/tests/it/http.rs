@@ -64,7 +64,7 @@ async fn bad_input_is_refused_with_a_code_and_nothing_of_it_is_stored() {
     assert_eq!(world.read("bad").await.lines.len(), 0);
     let good = agents::run(31, 10, 1);
     world.post(&good, 10).await;
-    world.assert_holds(&good).await;
+    world.assert_returns_exactly(&good).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,5 +113,5 @@ async fn sql_that_is_more_than_one_select_is_refused_and_the_service_lives() {
     let answer = request.send().await.unwrap();
     assert!(answer.status().is_client_error(), "{}", answer.status());
     assert_ne!(answer.status(), StatusCode::NOT_FOUND);
-    world.assert_holds(&posted).await;
+    world.assert_returns_exactly(&posted).await;
 }

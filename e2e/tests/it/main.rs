@@ -2,12 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that fails must panic")]
 
+mod admin_port;
 mod agents;
 mod answers;
 mod crash;
 mod duplicates;
 mod http;
-mod outside;
 mod sampling;
 mod tiers;
 mod traces;

@@ -12,7 +12,7 @@ const HOUR: u64 = 3_600_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_installations_keep_exactly_the_same_events() {
-    let posted = agents::over_days(5, 1500, 4);
+    let posted = agents::run_over_days(5, 1500, 4);
     let many = Setup {
         partitions: 5,
         ..Setup::default()
@@ -31,12 +31,13 @@ async fn two_installations_keep_exactly_the_same_events() {
         posted.len() - all_output,
         "everything but routine output is kept"
     );
-    // 1/log2(h+2) over ten days is between 12 and 16 %.
+    // The mean of 1/log2(h+2) over ten days is between 12 and 16 %.
     let share = kept_output * 100 / all_output;
     assert!((10..=20).contains(&share), "{share} % of {all_output}");
 }
 
-/// What is left of `posted` once the default policy has thinned it, as it was posted.
+/// The events of `posted` that remain after the default policy has sampled them, as they were
+/// posted.
 async fn kept(world: &World, posted: &[String], batch: usize) -> BTreeSet<String> {
     let default = Policy::built_in().cold;
     world.set_policy(HOUR, HOUR, default.clone()).await;
@@ -47,26 +48,26 @@ async fn kept(world: &World, posted: &[String], batch: usize) -> BTreeSet<String
     world.until_only_cold(posted).await;
     world.archive().await;
     let mut kept = BTreeSet::new();
-    // The query service looks at the cold tier every other second.
-    eventually("all thinned files are read", async || {
+    // The query service refreshes its snapshot of the cold tier every 2 s.
+    eventually("the sampled files are read", async || {
         kept.clear();
-        let mut whole = 0;
+        let mut unsampled = 0;
         for name in 0..4 {
             let lines = world.read(&format!("run-5-{name}")).await.lines;
-            let certain = |line: &&String| !line.contains("sample_rate");
-            let output = |line: &&String| line.contains(r#""type":"output.chunk""#);
-            whole += lines.iter().filter(output).filter(certain).count();
+            let is_unsampled = |line: &&String| !line.contains("sample_rate");
+            let is_output = |line: &&String| line.contains(r#""type":"output.chunk""#);
+            unsampled += lines.iter().filter(is_output).filter(is_unsampled).count();
             kept.extend(lines.iter().map(|line| agents::as_posted(line)));
         }
         // The first event of a conversation is always kept.
-        whole <= 4
+        unsampled <= 4
     })
     .await;
     kept
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sampling_keeps_the_declared_share_and_all_that_is_critical() {
+async fn sampling_keeps_the_declared_share_and_all_critical_events() {
     let world = World::start().await;
     let posted = agents::run(3, 2000, 3);
     let percent = |percent| Cold {
@@ -81,8 +82,8 @@ async fn sampling_keeps_the_declared_share_and_all_that_is_critical() {
     world.until_only_cold(&posted).await;
     world.archive().await;
 
-    // The query service looks at the cold tier every other second.
-    eventually("all thinned files are read", async || {
+    // The query service refreshes its snapshot of the cold tier every 2 s.
+    eventually("the sampled files are read", async || {
         let mut lines = Vec::new();
         for name in 0..3 {
             lines.extend(world.read(&format!("run-3-{name}")).await.lines);

@@ -9,23 +9,23 @@ use crate::{
 const HOUR: u64 = 3_600_000;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_event_comes_back_once_and_to_the_byte_from_every_tier() {
+async fn every_tier_returns_every_event_once_and_byte_for_byte() {
     let world = World::start().await;
     let posted = agents::run(1, 3000, 7);
     world.set_policy(HOUR, HOUR, keep_all()).await;
 
     world.post(&posted, 500).await;
-    let answers = world.assert_holds(&posted).await;
+    let answers = world.assert_returns_exactly(&posted).await;
     assert!(answers.iter().all(|answer| !answer.tiers.contains("cold")));
 
     world.post(&posted, 500).await;
     world.until_sealed().await;
-    world.assert_holds(&posted).await;
+    world.assert_returns_exactly(&posted).await;
 
     world.archive().await;
     world.set_policy(1000, 1000, keep_all()).await;
     world.until_only_cold(&posted).await;
-    let answers = world.assert_holds(&posted).await;
+    let answers = world.assert_returns_exactly(&posted).await;
     for answer in answers {
         assert_eq!(Vec::from_iter(&answer.tiers), ["cold"]);
     }

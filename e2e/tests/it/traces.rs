@@ -1,4 +1,4 @@
-//! One trace from a request to the tiers, as a collector gets it.
+//! One trace from a request to the tiers, as an OpenTelemetry collector receives it.
 
 use std::sync::{Arc, Mutex};
 
@@ -16,7 +16,7 @@ use crate::{
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
-/// Every span that came, with the service it came from.
+/// The received spans, each with the name of its service.
 type Spans = Arc<Mutex<Vec<(String, Span)>>>;
 
 async fn collect(State(spans): State<Spans>, body: Bytes) -> Vec<u8> {
@@ -37,8 +37,8 @@ async fn collect(State(spans): State<Spans>, body: Bytes) -> Vec<u8> {
     Vec::new()
 }
 
-/// A collector on a free port; its URL.
-async fn collector(spans: Spans) -> String {
+/// Starts a collector on a free port and returns its URL.
+async fn start_collector(spans: Spans) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let router = Router::new()
@@ -52,7 +52,7 @@ fn hex(id: &[u8]) -> String {
     id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Whether `span` is of the trace, or caused by it.
+/// Whether `span` is part of the trace or links to it.
 fn belongs(span: &Span) -> bool {
     let links = span.links.iter().map(|link| &link.trace_id);
     links.chain([&span.trace_id]).any(|id| hex(id) == TRACE)
@@ -62,7 +62,7 @@ fn belongs(span: &Span) -> bool {
 async fn a_request_can_be_followed_to_the_tiers() {
     let spans = Spans::default();
     let world = World::start_with(Setup {
-        collector: Some(collector(Arc::clone(&spans)).await),
+        collector: Some(start_collector(Arc::clone(&spans)).await),
         ..Setup::default()
     })
     .await;
@@ -78,20 +78,23 @@ async fn a_request_can_be_followed_to_the_tiers() {
     assert!(answer.status().is_success());
 
     for service in ["ingest", "hot-writer", "compactor"] {
-        eventually(&format!("{service} tells what it did"), async || {
-            let spans = spans.lock().unwrap();
-            spans
-                .iter()
-                .any(|(name, span)| name == service && belongs(span))
-        })
+        eventually(
+            &format!("{service} exports a span of the trace"),
+            async || {
+                let spans = spans.lock().unwrap();
+                spans
+                    .iter()
+                    .any(|(name, span)| name == service && belongs(span))
+            },
+        )
         .await;
     }
     let spans = spans.lock().unwrap();
-    let of_ingest = spans
+    let ingest_span = spans
         .iter()
         .find(|(name, span)| name == "ingest" && belongs(span));
     assert_eq!(
-        hex(&of_ingest.unwrap().1.parent_span_id),
+        hex(&ingest_span.unwrap().1.parent_span_id),
         "b7ad6b7169203331"
     );
 }

@@ -1,4 +1,4 @@
-//! All of Isotherm on free ports in a folder of its own.
+//! A whole installation of Isotherm on free ports in a temporary folder.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,10 +9,10 @@ use tempfile::TempDir;
 use testkit::{Nats, Service, Valkey, eventually, eventually_within, free_port, program};
 
 const SERVICES: [&str; 4] = ["ingest", "hot-writer", "compactor", "query"];
-const LONG: Duration = Duration::from_secs(90);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(90);
 
 pub(crate) struct World {
-    // Services first: they end before the servers that they talk to.
+    // Dropped first: the services must end before the servers that they are connected to.
     services: BTreeMap<&'static str, Service>,
     pub(crate) valkey: Valkey,
     pub(crate) nats: Nats,
@@ -22,11 +22,11 @@ pub(crate) struct World {
     setup: Setup,
 }
 
-/// What may differ between two worlds.
+/// The options of a [`World`].
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
     pub(crate) partitions: u16,
-    /// Where traces go, over HTTP.
+    /// The URL of an OTLP collector for traces, over HTTP.
     pub(crate) collector: Option<String>,
 }
 
@@ -45,7 +45,7 @@ impl World {
     }
 
     pub(crate) async fn start_with(setup: Setup) -> Self {
-        // Failing means that another test was first.
+        // An error means that another test has installed it already.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let names = [
             "ingest",
@@ -145,7 +145,7 @@ impl World {
         answer.status().as_u16()
     }
 
-    /// What a service says on its admin port.
+    /// The body of a page of a service's admin port.
     pub(crate) async fn admin(&self, name: &str, path: &str) -> String {
         let port = self.ports[format!("a-{name}").as_str()];
         let url = format!("http://127.0.0.1:{port}{path}");
@@ -180,10 +180,10 @@ impl World {
         .await;
     }
 
-    /// Runs the archiver once, to its end.
+    /// Runs the archiver once and waits for its end.
     pub(crate) async fn archive(&self) {
         let mut archiver = self.start_archiver();
-        let status = archiver.wait(LONG).await;
+        let status = archiver.wait(WAIT_TIMEOUT).await;
         assert!(status.success(), "archiver: {}", archiver.stderr());
     }
 
@@ -227,13 +227,14 @@ impl World {
     /// Posts `lines` in requests of `batch`, each until it is acknowledged.
     pub(crate) async fn post(&self, lines: &[String], batch: usize) {
         for part in lines.chunks(batch) {
-            eventually_within(LONG, "a batch is acknowledged", async || {
-                match self.try_post(part).await {
-                    Ok(answer) if answer.status().is_success() => true,
-                    Ok(answer) if answer.status().is_server_error() => false,
-                    Ok(answer) => panic!("{}: {}", answer.status(), answer.text().await.unwrap()),
-                    Err(_) => false,
-                }
+            eventually_within(WAIT_TIMEOUT, "a batch is acknowledged", async || match self
+                .try_post(part)
+                .await
+            {
+                Ok(answer) if answer.status().is_success() => true,
+                Ok(answer) if answer.status().is_server_error() => false,
+                Ok(answer) => panic!("{}: {}", answer.status(), answer.text().await.unwrap()),
+                Err(_) => false,
             })
             .await;
         }
@@ -264,7 +265,7 @@ impl World {
     }
 }
 
-/// No sampling, cold for ever.
+/// A cold rule that keeps every event for ever.
 pub(crate) fn keep_all() -> Option<Cold> {
     Some(Cold {
         max_age_ms: None,

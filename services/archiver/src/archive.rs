@@ -1,4 +1,4 @@
-//! One range from warm to cold: verified files, rollups first, one commit per table.
+//! Archives one range from warm to cold: verified files, one commit per table, rollups first.
 
 use anyhow::{Context as _, ensure};
 use arrow::compute::concat_batches;
@@ -10,62 +10,65 @@ use serde_json::{Map, Value, json};
 use warm_tier::remote::{self, Client, PartitionCoverage, Scan};
 
 use crate::{
-    group::{Day, Group, Groups},
+    group::{DayRows, RowsByDay, TenantDay},
     plan,
 };
 
-/// What one commit moved.
+/// The totals of one archived range.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Moved {
+pub(crate) struct ArchivedTotals {
     pub(crate) events: u64,
+    /// Events of classes that are not kept in cold.
     pub(crate) not_archived: u64,
     pub(crate) files: u64,
     pub(crate) bytes: u64,
 }
 
-/// What is needed to archive one partition.
-pub(crate) struct Source<'a> {
+/// Archives ranges of one partition, by one reading of its coverage.
+pub(crate) struct PartitionArchiver<'a> {
     pub(crate) warm: &'a Client,
     pub(crate) cold: &'a ColdTier,
     pub(crate) coverage: &'a PartitionCoverage,
+    /// The hash of the rules in force.
     pub(crate) policy: &'a str,
     pub(crate) now: Timestamp,
 }
 
-impl Source<'_> {
-    /// `None` when somebody else was faster, or the warm tier has changed: plan again.
-    pub(crate) async fn archive(&self, range: SeqRange) -> anyhow::Result<Option<Moved>> {
-        for (table, scanned) in [
+impl PartitionArchiver<'_> {
+    /// Archives `range`. `None` when another run has committed it or the table has changed: plan
+    /// again.
+    pub(crate) async fn archive(&self, range: SeqRange) -> anyhow::Result<Option<ArchivedTotals>> {
+        for (table, warm_table) in [
             (Table::HourlyStats, remote::Table::HourlyStats),
             (
                 Table::ConversationSummary,
                 remote::Table::ConversationSummary,
             ),
         ] {
-            let adds = self.stage_rollup(table, scanned, range).await;
+            let adds = self.stage_rollup(table, warm_table, range).await;
             let adds = adds.with_context(|| format!("copy {} of {range}", table.name()))?;
             let outcome = self.commit(table, adds, range, Map::new()).await?;
             if outcome == CommitOutcome::Conflict {
                 return Ok(None);
             }
         }
-        let (adds, counted) = self.stage_events(range).await.context("copy events")?;
-        let moved = Moved {
+        let (adds, events) = self.stage_events(range).await.context("copy events")?;
+        let totals = ArchivedTotals {
             files: adds.len() as u64,
             bytes: adds.iter().map(|file| file.file().bytes).sum(),
-            ..counted
+            ..events
         };
         let info = Map::from_iter([
             ("policy".to_owned(), json!(self.policy)),
             (
                 "rows_in".to_owned(),
-                json!(moved.events + moved.not_archived),
+                json!(totals.events + totals.not_archived),
             ),
-            ("rows_kept".to_owned(), json!(moved.events)),
-            ("rows_dropped".to_owned(), json!(moved.not_archived)),
+            ("rows_kept".to_owned(), json!(totals.events)),
+            ("rows_dropped".to_owned(), json!(totals.not_archived)),
         ]);
         let outcome = self.commit(Table::Events, adds, range, info).await?;
-        Ok(matches!(outcome, CommitOutcome::Committed(_)).then_some(moved))
+        Ok(matches!(outcome, CommitOutcome::Committed(_)).then_some(totals))
     }
 
     async fn commit(
@@ -88,10 +91,10 @@ impl Source<'_> {
     async fn stage_rollup(
         &self,
         table: Table,
-        scanned: remote::Table,
+        warm_table: remote::Table,
         range: SeqRange,
     ) -> anyhow::Result<Vec<StagedFile>> {
-        let batches = self.warm.collect(&self.scan(scanned, range)).await?;
+        let batches = self.warm.collect(&self.scan(warm_table, range)).await?;
         let schema = table.schema();
         let batches = batches.iter().map(|batch| segment::conform(batch, &schema));
         let batches = batches.collect::<segment::Result<Vec<_>>>()?;
@@ -112,48 +115,52 @@ impl Source<'_> {
         Ok(vec![self.cold.stage(pending).await?])
     }
 
-    async fn stage_events(&self, range: SeqRange) -> anyhow::Result<(Vec<StagedFile>, Moved)> {
-        let (mut staged, mut moved) = (Vec::new(), Moved::default());
+    async fn stage_events(
+        &self,
+        range: SeqRange,
+    ) -> anyhow::Result<(Vec<StagedFile>, ArchivedTotals)> {
+        let (mut staged, mut totals) = (Vec::new(), ArchivedTotals::default());
         for class in plan::classes(self.coverage, range) {
             if !class.is_archived() {
-                moved.not_archived += self.count(class, range).await?;
+                totals.not_archived += self.count_rows(class, range).await?;
                 continue;
             }
-            let groups = self.read(class, range).await?;
-            moved.events += groups.rows;
-            let files = tokio::task::spawn_blocking(|| groups.finish()).await??;
-            for (day, group) in files {
-                let pending = self.pending(class, range, day, group);
+            let rows_by_day = self.read_rows(class, range).await?;
+            totals.events += rows_by_day.row_count;
+            let days = tokio::task::spawn_blocking(|| rows_by_day.finish()).await??;
+            for (day, rows) in days {
+                let pending = self.pending(class, range, day, rows);
                 staged.push(self.cold.stage(pending).await?);
             }
         }
-        Ok((staged, moved))
+        Ok((staged, totals))
     }
 
-    /// Every row of `class`, checked one by one and counted.
-    async fn read(&self, class: Class, range: SeqRange) -> anyhow::Result<Groups> {
+    /// Reads every row of `class` in `range`; each is checked, and their number is compared with
+    /// the coverage.
+    async fn read_rows(&self, class: Class, range: SeqRange) -> anyhow::Result<RowsByDay> {
         let mut scan = self.scan(remote::Table::Events, range);
         scan.class = Some(class);
         let mut batches = self.warm.scan(&scan).await?;
-        let mut groups = Groups::default();
+        let mut rows_by_day = RowsByDay::default();
         while let Some(batch) = batches.try_next().await? {
-            groups = tokio::task::spawn_blocking(move || {
-                groups.push(&batch)?;
-                segment::Result::Ok(groups)
+            rows_by_day = tokio::task::spawn_blocking(move || {
+                rows_by_day.push(&batch)?;
+                segment::Result::Ok(rows_by_day)
             })
             .await??;
         }
         if let Some(expected) = plan::expected_rows(self.coverage, class, range) {
             ensure!(
-                groups.rows == expected,
+                rows_by_day.row_count == expected,
                 "warm answered {} rows of {class} in {range}, it has {expected}",
-                groups.rows
+                rows_by_day.row_count
             );
         }
-        Ok(groups)
+        Ok(rows_by_day)
     }
 
-    async fn count(&self, class: Class, range: SeqRange) -> anyhow::Result<u64> {
+    async fn count_rows(&self, class: Class, range: SeqRange) -> anyhow::Result<u64> {
         if let Some(rows) = plan::expected_rows(self.coverage, class, range) {
             return Ok(rows);
         }
@@ -164,17 +171,17 @@ impl Source<'_> {
         Ok(batches.iter().map(|batch| batch.num_rows() as u64).sum())
     }
 
-    fn pending(&self, class: Class, range: SeqRange, day: Day, group: Group) -> PendingFile {
+    fn pending(&self, class: Class, range: SeqRange, day: TenantDay, rows: DayRows) -> PendingFile {
         let (tenant, dt) = day;
         PendingFile {
             table: Table::Events,
             tenant: Some(tenant),
             dt: Some(dt),
-            rows: group.rows,
+            rows: rows.rows,
             class: Some(class),
             ranges: vec![(self.partition(), range)],
             sampled: None,
-            received_max: group.received_max,
+            received_max: rows.received_max,
         }
     }
 
@@ -190,8 +197,8 @@ impl Source<'_> {
 
     fn received_max(&self, range: SeqRange) -> Timestamp {
         let slices = self.coverage.slices.iter();
-        let touching = slices.filter(|slice| slice.range().intersect(&range).is_some());
-        touching
+        let overlapping = slices.filter(|slice| slice.range().intersect(&range).is_some());
+        overlapping
             .filter_map(|slice| slice.received_max)
             .max()
             .unwrap_or_default()

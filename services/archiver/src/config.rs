@@ -1,4 +1,4 @@
-//! What was typed, and the configuration made of it.
+//! The command line, and the configuration made of it.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use cold_tier::{ColdOptions, S3Options};
 use event_log::NatsArgs;
 use service_runtime::RuntimeArgs;
 
-/// Copies sealed ranges from the warm to the cold tier; then samples, expires, joins and vacuums
+/// Copies sealed ranges from the warm to the cold tier; then expires, samples, merges and vacuums
 /// what is there. Any number of runs may overlap.
 #[derive(Debug, clap::Parser)]
 #[command(version)]
@@ -42,13 +42,14 @@ pub struct Args {
     pub runtime: RuntimeArgs,
 }
 
+/// The format of a run's summary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Output {
     Table,
     Json,
 }
 
-/// Valid, without clap.
+/// The validated configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) nats_url: String,

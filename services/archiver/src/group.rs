@@ -1,4 +1,4 @@
-//! Rows of one scan to the rows of each file: one tenant and one day of event time.
+//! Groups the rows of a scan by file: one tenant and one UTC day of the event time each.
 
 use std::collections::BTreeMap;
 
@@ -8,56 +8,57 @@ use arrow::{
 };
 use event::{StoredEvent, TenantId, Timestamp};
 
-/// A tenant and a UTC day, `2026-11-20`.
-pub(crate) type Day = (TenantId, String);
+/// A tenant and a UTC day of the event time, `2026-11-20`.
+pub(crate) type TenantDay = (TenantId, String);
 
-/// The rows of one file and when the log took the newest.
+/// The rows of one tenant and day.
 #[derive(Clone, Debug)]
-pub(crate) struct Group {
+pub(crate) struct DayRows {
     pub(crate) rows: RecordBatch,
+    /// The latest `received_at` of the rows.
     pub(crate) received_max: Timestamp,
 }
 
-/// Collects batches by day.
+/// Collects batches of events by tenant and day.
 #[derive(Debug, Default)]
-pub(crate) struct Groups {
-    days: BTreeMap<Day, Vec<Group>>,
-    pub(crate) rows: u64,
+pub(crate) struct RowsByDay {
+    days: BTreeMap<TenantDay, Vec<DayRows>>,
+    pub(crate) row_count: u64,
 }
 
-impl Groups {
-    /// Takes a batch of the events schema after checking every row of it.
+impl RowsByDay {
+    /// Adds a batch of the events schema after checking every row of it.
     pub(crate) fn push(&mut self, batch: &RecordBatch) -> segment::Result<()> {
         let batch = segment::conform(batch, &segment::events_schema())?;
         let events = segment::decode(&batch)?;
-        self.rows += events.len() as u64;
-        let mut of_day: BTreeMap<Day, Vec<u32>> = BTreeMap::new();
+        self.row_count += events.len() as u64;
+        let mut indices_by_day: BTreeMap<TenantDay, Vec<u32>> = BTreeMap::new();
         for (row, stored) in (0..).zip(&events) {
-            of_day.entry(day(stored)).or_default().push(row);
+            indices_by_day.entry(day(stored)).or_default().push(row);
         }
-        for (day, rows) in of_day {
-            let received = rows.iter().map(|row| events[*row as usize].received_at);
+        for (day, indices) in indices_by_day {
+            let received = indices.iter().map(|row| events[*row as usize].received_at);
             let received_max = received.max().expect("a day has a row");
-            let rows = take_record_batch(&batch, &UInt32Array::from(rows))?;
-            let groups = self.days.entry(day).or_default();
-            groups.push(Group { rows, received_max });
+            let rows = take_record_batch(&batch, &UInt32Array::from(indices))?;
+            let parts = self.days.entry(day).or_default();
+            parts.push(DayRows { rows, received_max });
         }
         Ok(())
     }
 
-    /// One group per day, by tenant and day.
-    pub(crate) fn finish(self) -> segment::Result<Vec<(Day, Group)>> {
-        let days = self.days.into_iter().map(|(day, groups)| {
-            let received = groups.iter().map(|group| group.received_max);
-            let received_max = received.max().expect("a day has a group");
-            let batches = groups.iter().map(|group| &group.rows);
+    /// Returns one batch per tenant and day, ordered by both.
+    pub(crate) fn finish(self) -> segment::Result<Vec<(TenantDay, DayRows)>> {
+        let days = self.days.into_iter().map(|(day, parts)| {
+            let received = parts.iter().map(|part| part.received_max);
+            let received_max = received.max().expect("a day has a part");
+            let batches = parts.iter().map(|part| &part.rows);
             let rows = concat_batches(&segment::events_schema(), batches)?;
-            Ok((day, Group { rows, received_max }))
+            Ok((day, DayRows { rows, received_max }))
         });
         days.collect()
     }
 }
 
-fn day(stored: &StoredEvent) -> Day {
+fn day(stored: &StoredEvent) -> TenantDay {
     (stored.event.tenant.clone(), stored.event.timestamp.date())
 }

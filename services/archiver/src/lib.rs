@@ -1,9 +1,10 @@
-//! Copies sealed ranges of the warm tier into the cold tier at full fidelity; later samples,
-//! expires, joins and vacuums what is there, by the rules in force.
+//! Copies sealed ranges of the warm tier into the cold tier at full fidelity; later expires,
+//! samples, merges and vacuums what is there, by the rules in force.
 //!
-//! Orders kept: put, read back, verify, commit · rollups before events · a watermark after the
-//! commit that it speaks of · objects that nothing names are deleted last, after days. Runs may
-//! overlap or die at any line: a range lands once, and everything else is invisible.
+//! A file is put, read back and verified before it is committed; rollups are committed before
+//! events; a watermark is published after the commits that it reports; unreferenced objects are
+//! deleted last, after days. Runs may overlap, or crash at any line: a range is committed once, and
+//! what was not committed is invisible.
 
 mod archive;
 mod config;
@@ -34,12 +35,17 @@ use metrics::Metrics;
 use run::Run;
 use summary::Summary;
 
-const BACKOFF: Backoff = Backoff {
+/// After failed runs of `--every`.
+const RUN_BACKOFF: Backoff = Backoff {
     first: Duration::from_millis(500),
     max: Duration::from_secs(30),
 };
 
-/// Runs once, or again and again, until it is told to stop or fails.
+/// Runs the archiver: once, or with `--every` until the process is asked to stop.
+///
+/// # Errors
+/// When the configuration is invalid or the start fails; for a single run also when any part of it
+/// failed. Running again is safe.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let config = args.validate()?;
     let mut runtime = Runtime::start("archiver", args.runtime).await?;
@@ -50,12 +56,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         config,
     };
     if let Some(pause) = archiver.config.every {
-        let forever = archiver.again_and_again(pause);
-        runtime.tasks.spawn("archiver", forever);
+        let periodic_runs = archiver.run_periodically(pause);
+        runtime.tasks.spawn("archiver", periodic_runs);
         return runtime.join().await;
     }
-    let connected = archiver.connect().await?;
-    let summary = archiver.once(&connected).await?;
+    let connections = archiver.connect().await?;
+    let summary = archiver.run_once(&connections).await?;
     summary.print(archiver.config.output)?;
     summary.into_result()
 }
@@ -67,14 +73,14 @@ struct Archiver {
     shutdown: CancellationToken,
 }
 
-struct Connected {
+struct Connections {
     cold: ColdTier,
     log: EventLog,
     warm: Vec<Client>,
 }
 
 impl Archiver {
-    async fn connect(&self) -> anyhow::Result<Connected> {
+    async fn connect(&self) -> anyhow::Result<Connections> {
         let log = EventLog::connect(&self.config.nats_url, "archiver");
         let log = log.await.context("connect to nats")?;
         let warm = self.config.compactor_urls.iter();
@@ -83,30 +89,28 @@ impl Archiver {
         let cold = ColdTier::open_for_writing(address, &self.config.cold).await;
         let cold = cold.with_context(|| format!("open the cold tier at {address}"))?;
         self.ready.set(true, "");
-        Ok(Connected { cold, log, warm })
+        Ok(Connections { cold, log, warm })
     }
 
-    /// A run that fails is tried again, later and later: what it has committed stays.
-    async fn again_and_again(self, pause: Duration) -> anyhow::Result<()> {
-        let connected = self.shutdown.run_until_cancelled(self.connect()).await;
-        let Some(connected) = connected.transpose()? else {
+    /// Runs with `pause` between two runs. After a failed run, whose commits stay, the pause is the
+    /// backoff instead.
+    async fn run_periodically(self, pause: Duration) -> anyhow::Result<()> {
+        let connections = self.shutdown.run_until_cancelled(self.connect()).await;
+        let Some(connections) = connections.transpose()? else {
             return Ok(());
         };
         let mut failures = 0;
         while !self.shutdown.is_cancelled() {
-            let run = self.once(&connected).await.and_then(Summary::logged);
-            let wait = match run {
+            let result = self.run_once(&connections).await.and_then(Summary::log);
+            let wait = match result {
                 Ok(()) => {
                     failures = 0;
                     pause
                 }
                 Err(error) => {
-                    tracing::warn!(
-                        error = format!("{error:#}"),
-                        "a run did not do all, will run again"
-                    );
+                    tracing::warn!(error = format!("{error:#}"), "run failed, will retry");
                     failures += 1;
-                    BACKOFF.delay(failures - 1)
+                    RUN_BACKOFF.delay(failures - 1)
                 }
             };
             let wait = tokio::time::sleep(wait);
@@ -115,17 +119,18 @@ impl Archiver {
         Ok(())
     }
 
-    async fn once(&self, connected: &Connected) -> anyhow::Result<Summary> {
+    async fn run_once(&self, connections: &Connections) -> anyhow::Result<Summary> {
         let run = Run {
             config: &self.config,
-            log: &connected.log,
-            warm: &connected.warm,
-            cold: &connected.cold,
+            log: &connections.log,
+            warm: &connections.warm,
+            cold: &connections.cold,
             metrics: &self.metrics,
             shutdown: &self.shutdown,
         };
         let summary = run.run(Timestamp::now()).await;
-        self.metrics.ended(summary.as_ref().ok(), Timestamp::now());
+        self.metrics
+            .record_run(summary.as_ref().ok(), Timestamp::now());
         summary
     }
 }

@@ -1,49 +1,48 @@
-//! The cold tier kept in order: what is past its age goes, what left warm is sampled, small files
-//! become large ones, dead objects are deleted. Each step commits by itself.
+//! Maintenance of the cold tier: expires files past their age, samples files that left warm, merges
+//! small files, and vacuums dead objects. Each step commits on its own.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Context as _;
-use arrow::{
-    array::{AsArray as _, RecordBatch},
-    compute::concat_batches,
-    datatypes::{Int32Type, Int64Type, TimestampMicrosecondType},
-};
+use arrow::{array::RecordBatch, compute::concat_batches};
 use cold_tier::{
     Change, ColdFile, ColdScan, ColdTier, CommitOutcome, PendingFile, StagedFile, Table,
 };
-use event::{PartitionId, Position, StoredEvent, TenantId, Timestamp};
+use event::{StoredEvent, TenantId, Timestamp};
 use retention::RuleSet;
 use serde_json::{Map, Value, json};
 
 use crate::{
     metrics::Metrics,
-    plan::{self, Kind},
+    plan::{self, DueRewrites, FileKind},
     progress::Progress,
     rewrite::{self, ConversationStarts, RewriteResult},
     summary::Summary,
 };
 
-/// Bytes of objects that one rewrite takes at once; in memory they are several times as large.
-const REWRITE_BYTES: u64 = 32 << 20;
+/// Bounds memory: object bytes of one rewrite. In memory the rows are several times as large.
+const MAX_REWRITE_BYTES: u64 = 32 << 20;
 
+/// The inputs of the maintenance steps.
 pub(crate) struct Maintenance<'a> {
     pub(crate) cold: &'a ColdTier,
     pub(crate) rules: &'a RuleSet,
+    /// The hash of `rules`.
     pub(crate) policy: &'a str,
     pub(crate) now: Timestamp,
     pub(crate) metrics: &'a Metrics,
     pub(crate) progress: &'a Progress,
 }
 
-/// Files of one kind, and what of their rows stays.
+/// Files of one kind to rewrite into one, and their rows after the rules.
 #[derive(Default)]
-struct Batch {
+struct RewriteBatch {
     files: Vec<ColdFile>,
     result: RewriteResult,
 }
 
 impl Maintenance<'_> {
+    /// Runs all steps in order; the first error ends them.
     pub(crate) async fn run(
         &self,
         vacuum_after: Duration,
@@ -51,9 +50,11 @@ impl Maintenance<'_> {
     ) -> anyhow::Result<()> {
         self.expire(summary).await.context("expire")?;
         self.sample(summary).await.context("sample")?;
-        self.join(summary).await.context("join small files")?;
+        self.merge_small_files(summary)
+            .await
+            .context("merge small files")?;
         for table in Table::ALL {
-            self.progress.says(format!("vacuum {}", table.name()));
+            self.progress.set_step(format!("vacuum {}", table.name()));
             let vacuumed = self.cold.vacuum(table, vacuum_after, self.now).await;
             let vacuumed = vacuumed.context("vacuum")?;
             summary.objects_vacuumed += vacuumed.objects;
@@ -62,15 +63,15 @@ impl Maintenance<'_> {
         Ok(())
     }
 
-    /// Removes files of which every row is past its age by the rules in force.
+    /// Removes files of which every row is expired by the rules in force.
     async fn expire(&self, summary: &mut Summary) -> anyhow::Result<()> {
-        for file in self.due(|due| due.expiry).await? {
-            self.progress.says(format!("expire {}", file.path));
+        for file in self.due_files(|due| due.expiry).await? {
+            self.progress.set_step(format!("expire {}", file.path));
             let result = self.apply_rules(&file, None).await?;
             if result.expired < file.rows || !result.kept.is_empty() {
                 continue;
             }
-            let info = self.info("expire", &result);
+            let info = self.commit_info("expire", &result);
             if self.replace(vec![file], Vec::new(), info).await? {
                 summary.expired += result.expired;
                 self.metrics.expired.inc_by(result.expired);
@@ -79,46 +80,52 @@ impl Maintenance<'_> {
         Ok(())
     }
 
-    /// Thins files that warm needs no more, a day's files of one kind into one.
+    /// Samples files whose rows have all left warm; the files of one kind become one file.
     async fn sample(&self, summary: &mut Summary) -> anyhow::Result<()> {
-        let due = self.due(|due| due.sampling).await?;
+        let due = self.due_files(|due| due.sampling).await?;
         if due.is_empty() {
             return Ok(());
         }
         let starts = self
-            .starts()
+            .conversation_starts()
             .await
-            .context("read where conversations began")?;
-        let mut kinds: BTreeMap<Kind, Vec<ColdFile>> = BTreeMap::new();
+            .context("read the starts of conversations")?;
+        let mut kinds: BTreeMap<FileKind, Vec<ColdFile>> = BTreeMap::new();
         for file in due {
             let kind = plan::kind(&file).expect("a file that is due has a provenance");
             kinds.entry(kind).or_default().push(file);
         }
         for (kind, files) in kinds {
-            let mut batch = Batch::default();
+            let mut batch = RewriteBatch::default();
             for file in files {
                 let size: u64 = batch.files.iter().map(|file| file.bytes).sum();
-                if size + file.bytes > REWRITE_BYTES {
-                    self.thin(&kind, std::mem::take(&mut batch), summary)
+                if size + file.bytes > MAX_REWRITE_BYTES {
+                    self.write_sampled(&kind, std::mem::take(&mut batch), summary)
                         .await?;
                 }
-                self.progress.says(format!("sample {}", file.path));
+                self.progress.set_step(format!("sample {}", file.path));
                 let result = self.apply_rules(&file, Some(&starts)).await?;
                 if result.still_in_warm == 0 {
-                    batch.take(file, result);
+                    batch.push(file, result);
                 }
             }
-            self.thin(&kind, batch, summary).await?;
+            self.write_sampled(&kind, batch, summary).await?;
         }
         Ok(())
     }
 
-    async fn thin(&self, kind: &Kind, batch: Batch, summary: &mut Summary) -> anyhow::Result<()> {
+    /// Replaces the files of `batch` by one file with the kept rows.
+    async fn write_sampled(
+        &self,
+        kind: &FileKind,
+        batch: RewriteBatch,
+        summary: &mut Summary,
+    ) -> anyhow::Result<()> {
         if batch.files.is_empty() {
             return Ok(());
         }
-        let Batch { files, result } = batch;
-        let info = self.info("sample", &result);
+        let RewriteBatch { files, result } = batch;
+        let info = self.commit_info("sample", &result);
         let (sampled_out, expired) = (result.sampled_out, result.expired);
         let rows = tokio::task::spawn_blocking(move || segment::encode(&result.kept)).await?;
         let mut adds = Vec::new();
@@ -126,31 +133,31 @@ impl Maintenance<'_> {
             let sampled = Some(self.policy.to_owned());
             adds.push(self.stage(kind, &files, rows, sampled).await?);
         }
-        let written = adds.len() as u64;
+        let files_written = adds.len() as u64;
         if self.replace(files, adds, info).await? {
             summary.sampled_out += sampled_out;
             summary.expired += expired;
-            summary.files_written += written;
+            summary.files_written += files_written;
             self.metrics.sampled.inc_by(sampled_out);
             self.metrics.expired.inc_by(expired);
-            self.metrics.files.inc_by(written);
+            self.metrics.files.inc_by(files_written);
         }
         Ok(())
     }
 
-    /// Many small files of one kind into one with the same rows.
-    async fn join(&self, summary: &mut Summary) -> anyhow::Result<()> {
+    /// Merges many small files of one kind into one file with the same rows.
+    async fn merge_small_files(&self, summary: &mut Summary) -> anyhow::Result<()> {
         for table in Table::ALL {
             let snapshot = self.cold.table_snapshot(table).await?;
-            for files in plan::joins(snapshot.files()) {
+            for files in plan::merges(snapshot.files()) {
                 let count = files.len() as u64;
-                self.progress.says(format!("join {count} files"));
+                self.progress.set_step(format!("merge {count} files"));
                 let mut batches = Vec::new();
                 for file in &files {
                     batches.extend(self.cold.read_file(file).await?);
                 }
                 let rows = concat_batches(&table.schema(), &batches)?;
-                let kind = plan::kind(&files[0]).expect("a file to join has a provenance");
+                let kind = plan::kind(&files[0]).expect("a file to merge has a provenance");
                 let staged = self
                     .stage(&kind, &files, rows, kind.sampled.clone())
                     .await?;
@@ -158,12 +165,13 @@ impl Maintenance<'_> {
                     adds: vec![staged],
                     removes: files,
                     only_rearranged: true,
+                    // "join" is how the log records a merge.
                     info: Map::from_iter([("rewrite".to_owned(), json!("join"))]),
                     ..Change::default()
                 };
                 let outcome = self.cold.commit(table, &change, self.now).await?;
                 if matches!(outcome, CommitOutcome::Committed(_)) {
-                    summary.files_joined += count;
+                    summary.files_merged += count;
                     summary.files_written += 1;
                     self.metrics.files.inc();
                 }
@@ -172,21 +180,27 @@ impl Maintenance<'_> {
         Ok(())
     }
 
-    async fn due(&self, wanted: impl Fn(plan::Due) -> bool) -> anyhow::Result<Vec<ColdFile>> {
+    /// The live event files of which a rewrite of interest is due.
+    async fn due_files(
+        &self,
+        is_of_interest: impl Fn(DueRewrites) -> bool,
+    ) -> anyhow::Result<Vec<ColdFile>> {
         let snapshot = self.cold.table_snapshot(Table::Events).await?;
         let due = snapshot
             .files()
-            .filter(|file| wanted(plan::due(file, self.rules, self.now)));
+            .filter(|file| is_of_interest(plan::due_rewrites(file, self.rules, self.now)));
         Ok(due.cloned().collect())
     }
 
+    /// Reads `file` and applies the rules to its rows, with `starts` also the sampling. A file that
+    /// does not exist any more has no rows.
     async fn apply_rules(
         &self,
         file: &ColdFile,
         starts: Option<&ConversationStarts>,
     ) -> anyhow::Result<RewriteResult> {
         let batches = match self.cold.read_file(file).await {
-            // Another run was faster.
+            // Another run has rewritten it.
             Err(cold_tier::Error::Gone { .. }) => return Ok(RewriteResult::default()),
             read => read?,
         };
@@ -198,30 +212,30 @@ impl Maintenance<'_> {
         Ok(rewrite::apply_retention(rows, self.rules, self.now, starts))
     }
 
-    /// One file with `rows` in the place of `files`.
+    /// Stages one file with `rows`, which replaces `files`.
     async fn stage(
         &self,
-        kind: &Kind,
+        kind: &FileKind,
         files: &[ColdFile],
         rows: RecordBatch,
         sampled: Option<String>,
     ) -> anyhow::Result<StagedFile> {
-        let received = files.iter().filter_map(|file| file.provenance.as_ref());
-        let received_max = received.map(|own| own.received_max).max();
+        let provenances = files.iter().filter_map(|file| file.provenance.as_ref());
+        let received_max = provenances.map(|p| p.received_max).max();
         let pending = PendingFile {
             table: kind.table,
             tenant: kind.tenant.as_deref().map(TenantId::new).transpose()?,
             dt: kind.dt.clone(),
             rows,
             class: kind.class,
-            ranges: plan::joined_ranges(files),
+            ranges: plan::merged_ranges(files),
             sampled,
             received_max: received_max.unwrap_or_default(),
         };
         Ok(self.cold.stage(pending).await?)
     }
 
-    /// Whether this run made the change; another run may have been faster.
+    /// Commits `adds` in the place of `removes`; returns `false` when another run was first.
     async fn replace(
         &self,
         removes: Vec<ColdFile>,
@@ -238,7 +252,7 @@ impl Maintenance<'_> {
         Ok(matches!(outcome, CommitOutcome::Committed(_)))
     }
 
-    fn info(&self, rewrite: &str, result: &RewriteResult) -> Map<String, Value> {
+    fn commit_info(&self, rewrite: &str, result: &RewriteResult) -> Map<String, Value> {
         let kept = result.kept.len() as u64;
         let dropped = result.sampled_out + result.expired;
         Map::from_iter([
@@ -252,44 +266,23 @@ impl Maintenance<'_> {
         ])
     }
 
-    /// Summaries are never removed: the first event of every conversation is known for ever.
-    async fn starts(&self) -> anyhow::Result<ConversationStarts> {
+    /// Reads the start of every conversation from the summaries, which never expire.
+    async fn conversation_starts(&self) -> anyhow::Result<ConversationStarts> {
         let snapshot = self.cold.table_snapshot(Table::ConversationSummary).await?;
         let batches = self.cold.read(&snapshot, &ColdScan::default()).await?;
         let mut starts = ConversationStarts::default();
         for batch in &batches {
-            note_starts(batch, &mut starts);
+            starts.record_batch(batch);
         }
         Ok(starts)
     }
 }
 
-impl Batch {
-    fn take(&mut self, file: ColdFile, result: RewriteResult) {
+impl RewriteBatch {
+    fn push(&mut self, file: ColdFile, result: RewriteResult) {
         self.files.push(file);
         self.result.kept.extend(result.kept);
         self.result.sampled_out += result.sampled_out;
         self.result.expired += result.expired;
-    }
-}
-
-fn note_starts(batch: &RecordBatch, starts: &mut ConversationStarts) {
-    let text = |name: &str, row: usize| batch[name].as_string::<i32>().value(row).to_owned();
-    let long = |name: &str, row: usize| batch[name].as_primitive::<Int64Type>().value(row);
-    let small = |name: &str, row: usize| {
-        u16::try_from(batch[name].as_primitive::<Int32Type>().value(row)).unwrap_or(0)
-    };
-    for row in 0..batch.num_rows() {
-        let partition = PartitionId {
-            generation: small("generation", row),
-            partition: small("partition", row),
-            epoch: small("epoch", row),
-        };
-        let seq = u64::try_from(long("start_seq", row)).unwrap_or(0);
-        let at = Position::new(partition, seq, small("start_idx", row));
-        let time = batch["start_timestamp"].as_primitive::<TimestampMicrosecondType>();
-        let time = Timestamp::from_micros(time.value(row));
-        let conversation = (text("tenant", row), text("conversation_id", row));
-        starts.note(conversation, at, time);
     }
 }

@@ -1,4 +1,4 @@
-//! What the archiver counts.
+//! The metrics of the archiver.
 
 use event::Timestamp;
 use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, Registry};
@@ -6,7 +6,7 @@ use service_runtime::metrics::{counter, counter_vec, float_gauge, gauge_vec};
 
 use crate::summary::Summary;
 
-/// One per process.
+/// The metrics of one process.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
     runs: IntCounterVec,
@@ -33,7 +33,7 @@ impl Metrics {
             "Events that were removed from a tier, by reason.",
             &["tier", "reason"],
         )?;
-        let of_cold = |name: &str, help: &str| {
+        let cold_gauge = |name: &str, help: &str| {
             let gauges = gauge_vec(registry, name, help, &["tier"])?;
             prometheus::Result::Ok(gauges.with_label_values(&["cold"]))
         };
@@ -57,22 +57,22 @@ impl Metrics {
                 "archive_last_success_timestamp_seconds",
                 "When the last run that succeeded ended.",
             )?,
-            events: of_cold("tier_events", "Events that the tier holds.")?,
-            bytes: of_cold("tier_bytes", "Bytes that the tier holds.")?,
+            events: cold_gauge("tier_events", "Events that the tier holds.")?,
+            bytes: cold_gauge("tier_bytes", "Bytes that the tier holds.")?,
         })
     }
 
-    /// A run has ended; one without a summary has failed early.
-    pub(crate) fn ended(&self, summary: Option<&Summary>, now: Timestamp) {
-        let good = summary.is_some_and(Summary::is_good);
-        let result = if good { "ok" } else { "error" };
+    /// Records the end of a run; one without a summary failed early.
+    pub(crate) fn record_run(&self, summary: Option<&Summary>, now: Timestamp) {
+        let succeeded = summary.is_some_and(Summary::succeeded);
+        let result = if succeeded { "ok" } else { "error" };
         self.runs.with_label_values(&[result]).inc();
         if let Some(summary) = summary {
             let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
             self.events.set(gauge(summary.kept));
             self.bytes.set(gauge(summary.kept_bytes));
         }
-        if good {
+        if succeeded {
             #[expect(
                 clippy::cast_precision_loss,
                 reason = "seconds need no more than 53 bits"

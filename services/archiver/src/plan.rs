@@ -1,4 +1,5 @@
-//! What to do next: pure, from what is there, the rules and a time.
+//! Plans the steps of a run: ranges to archive, files to rewrite, files to merge. Pure: decides
+//! from the state of the tiers, the rules and a time.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -7,14 +8,15 @@ use event::{PartitionId, RangeSet, Seq, SeqRange, Timestamp};
 use retention::{Class, Policy, RuleSet};
 use warm_tier::remote::PartitionCoverage;
 
-/// Content bytes in one commit. A single slice may be larger; it goes alone.
+/// Bounds memory: content bytes in one commit. A larger slice is committed alone.
 pub(crate) const MAX_COMMIT_BYTES: u64 = 64 * 1024 * 1024;
-/// So many small files of one kind are joined into one.
-const JOIN_FILES: usize = 8;
-/// A file grows through these sizes: joining like with like moves every byte few times.
-const JOIN_LEVELS: [u64; 3] = [1 << 20, 16 << 20, 128 << 20];
+/// Fewer files of one kind are not worth a merge.
+const MIN_FILES_TO_MERGE: usize = 8;
+/// Upper bounds of the sizes of files that are merged with each other. Merging files of similar
+/// size rewrites every byte only a few times; the last level is the largest file that is written.
+const MERGE_LEVEL_BYTES: [u64; 3] = [1 << 20, 16 << 20, 128 << 20];
 
-/// How far the cold tables are in one partition.
+/// The last committed sequence of one partition, per cold table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Committed {
     pub(crate) hourly_stats: Seq,
@@ -22,111 +24,120 @@ pub(crate) struct Committed {
     pub(crate) events: Seq,
 }
 
+/// The next step of archiving one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
+pub(crate) enum ArchiveStep {
     /// Everything that is sealed is in cold.
-    Nothing,
+    UpToDate,
+    /// Archive this range.
     Archive(SeqRange),
-    /// Not now, and why.
+    /// Nothing can be archived now, for this reason.
     Blocked(String),
 }
 
-/// The next range to archive: behind what is committed, whole slices, without a gap.
-pub(crate) fn next_range(committed: Committed, warm: &PartitionCoverage) -> Next {
+/// Returns the next range to archive: it follows the committed one, ends with a slice where
+/// possible, and has no gap.
+pub(crate) fn next_step(committed: Committed, warm: &PartitionCoverage) -> ArchiveStep {
     let lo = match committed.events {
-        // A new cold tier begins where this warm tier begins.
+        // An empty cold tier starts where this warm tier starts.
         0 => warm.first,
         events => events + 1,
     };
     if lo > warm.sealed {
-        return Next::Nothing;
+        return ArchiveStep::UpToDate;
     }
     if lo < warm.first {
-        return Next::Blocked(format!(
+        return ArchiveStep::Blocked(format!(
             "{lo}-{} are in neither tier: warm begins at {}",
             warm.first - 1,
             warm.first
         ));
     }
-    // Somebody died between the commits of one range: that very range comes first.
+    // A run crashed between the commits of one range: exactly that range is completed first.
     let begun = committed.hourly_stats.max(committed.conversation_summary);
-    let hi = if begun >= lo { begun } else { cut(lo, warm) };
+    let hi = commit_end(lo, begun, warm);
     let range = SeqRange { lo, hi };
     if hi > warm.sealed {
-        return Next::Blocked(format!("{range} was begun and is not sealed here yet"));
+        return ArchiveStep::Blocked(format!("{range} was begun and is not sealed here yet"));
     }
-    // Warm drops only what its own cold tier has: this one is another, and would stay without it.
+    // Warm drops only what its own cold tier has: this is another one, which would never get it.
     let dropped: RangeSet = warm.dropped.iter().copied().collect();
-    if let Some(gone) = dropped.intersect(range).ranges().first() {
-        return Next::Blocked(format!(
-            "{gone} has left warm for another cold tier; is --cold-url the compactor's?"
+    if let Some(missing) = dropped.intersect(range).ranges().first() {
+        return ArchiveStep::Blocked(format!(
+            "{missing} has left warm for another cold tier; is --cold-url the compactor's?"
         ));
     }
     let gaps = warm.gap_ranges().intersect(range);
     match gaps.ranges().first() {
-        None => Next::Archive(range),
+        None => ArchiveStep::Archive(range),
         Some(gap) if begun >= lo || gap.lo <= lo => {
-            Next::Blocked(format!("{gap} is lost in warm until it is refilled"))
+            ArchiveStep::Blocked(format!("{gap} is lost in warm until it is refilled"))
         }
-        Some(gap) => Next::Archive(SeqRange { lo, hi: gap.lo - 1 }),
+        Some(gap) => ArchiveStep::Archive(SeqRange { lo, hi: gap.lo - 1 }),
     }
 }
 
-/// The last end of a slice up to which the slices behind `lo` fit into one commit.
-fn cut(lo: Seq, warm: &PartitionCoverage) -> Seq {
-    let mut bytes_to: BTreeMap<Seq, u64> = BTreeMap::new();
+/// The last sequence of the commit that starts at `lo`: that of the range when it was begun, else
+/// the end of the last slice that fits into one commit.
+fn commit_end(lo: Seq, begun: Seq, warm: &PartitionCoverage) -> Seq {
+    if begun >= lo {
+        return begun;
+    }
+    let mut bytes_by_end: BTreeMap<Seq, u64> = BTreeMap::new();
     for slice in warm.slices.iter().filter(|slice| slice.hi >= lo) {
-        *bytes_to.entry(slice.hi.min(warm.sealed)).or_default() += slice.bytes;
+        *bytes_by_end.entry(slice.hi.min(warm.sealed)).or_default() += slice.bytes;
     }
     let mut bytes = 0;
     let mut last = None;
-    for (hi, more) in bytes_to {
-        bytes += more;
+    for (hi, slice_bytes) in bytes_by_end {
+        bytes += slice_bytes;
         if bytes > MAX_COMMIT_BYTES && last.is_some() {
             return last.unwrap_or(warm.sealed);
         }
         last = Some(hi);
     }
-    // What no slice holds any more (all of it was dropped, or there were no events) costs nothing.
+    // Sequences without a slice (dropped, or without events) add no bytes.
     warm.sealed
 }
 
-/// The rows that `class` must have in `range`, when whole slices say so.
+/// Returns the number of rows of `class` in `range`; `None` when `range` cuts a slice, because only
+/// whole slices have a known number of rows.
 pub(crate) fn expected_rows(
     warm: &PartitionCoverage,
     class: Class,
     range: SeqRange,
 ) -> Option<u64> {
     let slices = warm.slices.iter().filter(|slice| slice.class == class);
-    let touching: Vec<_> = slices
+    let overlapping: Vec<_> = slices
         .filter(|slice| slice.range().intersect(&range).is_some())
         .collect();
-    let whole = touching
+    let whole = overlapping
         .iter()
         .all(|slice| range.contains(slice.lo) && range.contains(slice.hi));
-    whole.then(|| touching.iter().map(|slice| slice.rows).sum())
+    whole.then(|| overlapping.iter().map(|slice| slice.rows).sum())
 }
 
-/// The classes with rows in `range`.
+/// Returns the classes that have slices in `range`, ascending.
 pub(crate) fn classes(warm: &PartitionCoverage, range: SeqRange) -> Vec<Class> {
     let slices = warm.slices.iter();
-    let touching = slices.filter(|slice| slice.range().intersect(&range).is_some());
-    let mut classes: Vec<_> = touching.map(|slice| slice.class).collect();
+    let overlapping = slices.filter(|slice| slice.range().intersect(&range).is_some());
+    let mut classes: Vec<_> = overlapping.map(|slice| slice.class).collect();
     classes.sort();
     classes.dedup();
     classes
 }
 
-/// Whether the rows of `file` must be looked at: by its class while the rules still make that
-/// class, else by the shortest age that any rule has. The rows themselves decide.
+/// The rewrites for which the rows of a file must be checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Due {
+pub(crate) struct DueRewrites {
     pub(crate) expiry: bool,
     pub(crate) sampling: bool,
 }
 
-pub(crate) fn due(file: &ColdFile, rules: &RuleSet, now: Timestamp) -> Due {
-    let nothing = Due {
+/// Returns the rewrites that `file` may be due for: by the ages of its class while the rules still
+/// produce that class, else by the shortest ages of any rule. Which rows go is decided row by row.
+pub(crate) fn due_rewrites(file: &ColdFile, rules: &RuleSet, now: Timestamp) -> DueRewrites {
+    let nothing = DueRewrites {
         expiry: false,
         sampling: false,
     };
@@ -137,31 +148,31 @@ pub(crate) fn due(file: &ColdFile, rules: &RuleSet, now: Timestamp) -> Due {
         return nothing;
     };
     let age = now.since(provenance.received_max);
-    let known = producible(rules).any(|own| own == class);
-    let ends = match known {
+    let is_current = classes_of(rules).any(|current| current == class);
+    let expiry_age = match is_current {
         true => class
             .cold_max_age()
             .map(|cold| cold.max(class.warm_max_age())),
-        false => shortest_end(rules),
+        false => shortest_expiry_age(rules),
     };
-    let leaves_warm = match known {
+    let warm_age = match is_current {
         true => class.warm_max_age(),
-        false => shortest_warm(rules),
+        false => shortest_warm_age(rules),
     };
-    let samples = rules.in_force().any(samples);
-    Due {
-        expiry: ends.is_some_and(|ends| age > ends),
-        sampling: samples && provenance.sampled.is_none() && age > leaves_warm,
+    let samples = rules.in_force().any(has_sampling);
+    DueRewrites {
+        expiry: expiry_age.is_some_and(|limit| age > limit),
+        sampling: samples && provenance.sampled.is_none() && age > warm_age,
     }
 }
 
-fn samples(policy: &Policy) -> bool {
+fn has_sampling(policy: &Policy) -> bool {
     let cold = policy.cold.as_ref();
     cold.is_some_and(|cold| cold.sampling.is_some())
 }
 
-/// Every class that some pair of the rules makes.
-fn producible(rules: &RuleSet) -> impl Iterator<Item = Class> {
+/// The classes that the rules can produce: one for each pair of a warm and a cold rule.
+fn classes_of(rules: &RuleSet) -> impl Iterator<Item = Class> {
     let warm = rules.in_force().filter_map(|p| p.warm.as_ref());
     warm.flat_map(|warm| {
         let cold = rules.in_force().filter_map(|p| p.cold.as_ref());
@@ -169,22 +180,22 @@ fn producible(rules: &RuleSet) -> impl Iterator<Item = Class> {
     })
 }
 
-fn shortest_warm(rules: &RuleSet) -> Duration {
+fn shortest_warm_age(rules: &RuleSet) -> Duration {
     let ages = rules.in_force().filter_map(|p| p.warm.as_ref());
     ages.map(retention::Warm::max_age).min().unwrap_or_default()
 }
 
-fn shortest_end(rules: &RuleSet) -> Option<Duration> {
-    let ends = producible(rules).filter_map(|class| {
+fn shortest_expiry_age(rules: &RuleSet) -> Option<Duration> {
+    let ages = classes_of(rules).filter_map(|class| {
         let cold = class.cold_max_age()?;
         Some(cold.max(class.warm_max_age()))
     });
-    ends.min()
+    ages.min()
 }
 
-/// What files must share to become one.
+/// The attributes that files must share to be rewritten into one file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Kind {
+pub(crate) struct FileKind {
     pub(crate) table: Table,
     pub(crate) partition: PartitionId,
     pub(crate) tenant: Option<String>,
@@ -193,10 +204,10 @@ pub(crate) struct Kind {
     pub(crate) sampled: Option<String>,
 }
 
-/// `None` for a file that another engine wrote.
-pub(crate) fn kind(file: &ColdFile) -> Option<Kind> {
+/// Returns the kind of `file`; `None` for a file that another engine wrote.
+pub(crate) fn kind(file: &ColdFile) -> Option<FileKind> {
     let provenance = file.provenance.as_ref()?;
-    Some(Kind {
+    Some(FileKind {
         table: file.table,
         partition: provenance.ranges.first()?.0,
         tenant: file.tenant.clone(),
@@ -206,53 +217,55 @@ pub(crate) fn kind(file: &ColdFile) -> Option<Kind> {
     })
 }
 
-/// Small files to join, each list into one file of at most 128 MB.
-pub(crate) fn joins<'a>(files: impl IntoIterator<Item = &'a ColdFile>) -> Vec<Vec<ColdFile>> {
-    let mut alike: BTreeMap<(Kind, usize), Vec<ColdFile>> = BTreeMap::new();
+/// Returns the lists of small files to merge, each into one file of at most 128 MB.
+pub(crate) fn merges<'a>(files: impl IntoIterator<Item = &'a ColdFile>) -> Vec<Vec<ColdFile>> {
+    let mut groups: BTreeMap<(FileKind, usize), Vec<ColdFile>> = BTreeMap::new();
     for file in files {
-        let level = JOIN_LEVELS.iter().position(|limit| file.bytes < *limit);
+        let level = MERGE_LEVEL_BYTES
+            .iter()
+            .position(|limit| file.bytes < *limit);
         if let (Some(kind), Some(level)) = (kind(file), level) {
-            alike.entry((kind, level)).or_default().push(file.clone());
+            groups.entry((kind, level)).or_default().push(file.clone());
         }
     }
-    let mut joins = Vec::new();
-    for mut files in alike.into_values() {
+    let mut merges = Vec::new();
+    for mut files in groups.into_values() {
         files.sort_by_key(first_seq);
-        let mut join = Vec::new();
+        let mut merge = Vec::new();
         let mut bytes = 0;
         for file in files {
-            if bytes + file.bytes > JOIN_LEVELS[2] {
-                keep_join(&mut joins, std::mem::take(&mut join));
+            if bytes + file.bytes > MERGE_LEVEL_BYTES[2] {
+                push_if_enough_files(&mut merges, std::mem::take(&mut merge));
                 bytes = 0;
             }
             bytes += file.bytes;
-            join.push(file);
+            merge.push(file);
         }
-        keep_join(&mut joins, join);
+        push_if_enough_files(&mut merges, merge);
     }
-    joins
+    merges
 }
 
-fn keep_join(joins: &mut Vec<Vec<ColdFile>>, join: Vec<ColdFile>) {
-    if join.len() >= JOIN_FILES {
-        joins.push(join);
+fn push_if_enough_files(merges: &mut Vec<Vec<ColdFile>>, merge: Vec<ColdFile>) {
+    if merge.len() >= MIN_FILES_TO_MERGE {
+        merges.push(merge);
     }
 }
 
 fn first_seq(file: &ColdFile) -> Seq {
-    let ranges = file.provenance.iter().flat_map(|own| &own.ranges);
+    let ranges = file.provenance.iter().flat_map(|p| &p.ranges);
     ranges.map(|(_, range)| range.lo).min().unwrap_or(0)
 }
 
-/// The ranges of several files of one partition, neighbours joined.
-pub(crate) fn joined_ranges(files: &[ColdFile]) -> Vec<(PartitionId, SeqRange)> {
-    let mut of: BTreeMap<PartitionId, RangeSet> = BTreeMap::new();
+/// Returns the ranges of several files by partition, adjacent ones merged.
+pub(crate) fn merged_ranges(files: &[ColdFile]) -> Vec<(PartitionId, SeqRange)> {
+    let mut sets: BTreeMap<PartitionId, RangeSet> = BTreeMap::new();
     for file in files {
-        for (partition, range) in file.provenance.iter().flat_map(|own| &own.ranges) {
-            of.entry(*partition).or_default().insert(*range);
+        for (partition, range) in file.provenance.iter().flat_map(|p| &p.ranges) {
+            sets.entry(*partition).or_default().insert(*range);
         }
     }
-    let ranges = of.iter().flat_map(|(partition, set)| {
+    let ranges = sets.iter().flat_map(|(partition, set)| {
         let ranges = set.ranges().iter();
         ranges.map(move |range| (*partition, *range))
     });

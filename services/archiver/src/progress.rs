@@ -1,10 +1,10 @@
-//! How far the run is, on stderr when that is a terminal.
+//! Shows the progress of a run on stderr when that is a terminal.
 
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Hidden when stderr is no terminal.
+/// A spinner with the current step; invisible when stderr is no terminal.
 pub(crate) struct Progress(ProgressBar);
 
 impl Progress {
@@ -17,7 +17,7 @@ impl Progress {
         Self(bar)
     }
 
-    pub(crate) fn says(&self, message: String) {
+    pub(crate) fn set_step(&self, message: String) {
         self.0.set_message(message);
     }
 }

@@ -1,42 +1,69 @@
-//! Which rows of an ageing file stay. Pure: rows, rules, a time, and where conversations began.
+//! Applies the retention rules to the rows of a file: which are kept, sampled out or expired. Pure.
 
 use std::{collections::HashMap, time::Duration};
 
-use event::{Position, StoredEvent, Timestamp};
+use arrow::{
+    array::{AsArray as _, RecordBatch},
+    datatypes::{Int32Type, Int64Type, TimestampMicrosecondType},
+};
+use event::{PartitionId, Position, StoredEvent, Timestamp};
 use retention::{Effective, RuleSet, SampleSubject, Subject};
 
-/// The place and the event time of the first event of each (tenant, conversation).
+/// The position and the event time of the first event of each (tenant, conversation).
 #[derive(Debug, Default)]
 pub(crate) struct ConversationStarts(HashMap<(String, String), (Position, Timestamp)>);
 
 impl ConversationStarts {
-    /// Of all that is told about a conversation the least position holds.
-    pub(crate) fn note(&mut self, conversation: (String, String), at: Position, time: Timestamp) {
-        let start = self.0.entry(conversation).or_insert((at, time));
-        if at < start.0 {
-            *start = (at, time);
+    /// Records the starts in a batch of `conversation_summary`.
+    pub(crate) fn record_batch(&mut self, batch: &RecordBatch) {
+        let text = |name: &str, row: usize| batch[name].as_string::<i32>().value(row).to_owned();
+        let long = |name: &str, row: usize| batch[name].as_primitive::<Int64Type>().value(row);
+        let small = |name: &str, row: usize| {
+            u16::try_from(batch[name].as_primitive::<Int32Type>().value(row)).unwrap_or(0)
+        };
+        for row in 0..batch.num_rows() {
+            let partition = PartitionId {
+                generation: small("generation", row),
+                partition: small("partition", row),
+                epoch: small("epoch", row),
+            };
+            let seq = u64::try_from(long("start_seq", row)).unwrap_or(0);
+            let position = Position::new(partition, seq, small("start_idx", row));
+            let time = batch["start_timestamp"].as_primitive::<TimestampMicrosecondType>();
+            let time = Timestamp::from_micros(time.value(row));
+            let conversation = (text("tenant", row), text("conversation_id", row));
+            self.record(conversation, position, time);
         }
     }
 
-    fn of(&self, stored: &StoredEvent) -> Option<Timestamp> {
+    /// Records one summary of a conversation; of several the one with the least position counts.
+    fn record(&mut self, conversation: (String, String), position: Position, time: Timestamp) {
+        let start = self.0.entry(conversation).or_insert((position, time));
+        if position < start.0 {
+            *start = (position, time);
+        }
+    }
+
+    /// The event time at which the conversation of `stored` began, when it is known.
+    fn start_of(&self, stored: &StoredEvent) -> Option<Timestamp> {
         let event = &stored.event;
         let key = (event.tenant.to_string(), event.conversation_id.to_string());
         self.0.get(&key).map(|(_, time)| *time)
     }
 }
 
-/// What became of the rows of a file: `kept + sampled_out + expired` is what it had.
+/// The rows of a file after the rules: `kept + sampled_out + expired` is the number of its rows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct RewriteResult {
-    /// With the rate by which sampling kept them.
+    /// With the sample rate at which they were kept.
     pub(crate) kept: Vec<StoredEvent>,
     pub(crate) sampled_out: u64,
     pub(crate) expired: u64,
-    /// Rows that the warm tier still has to keep: not yet.
+    /// Rows, of those above, that are within their warm age: the file is not sampled yet.
     pub(crate) still_in_warm: u64,
 }
 
-/// Judges `rows`; with `starts` they are sampled too.
+/// Applies the age limits of `rules` to `rows`, and with `starts` also the sampling.
 pub(crate) fn apply_retention(
     rows: Vec<StoredEvent>,
     rules: &RuleSet,
@@ -56,13 +83,15 @@ pub(crate) fn apply_retention(
         if age <= effective.warm.rules.max_age() {
             result.still_in_warm += 1;
         }
-        if is_past(age, effective.ends_after()) {
+        if is_expired(age, effective.ends_after()) {
             result.expired += 1;
             continue;
         }
-        match starts.map_or(Some(stored.sample_rate), |starts| {
-            kept_rate(&stored, &effective, starts)
-        }) {
+        let rate = match starts {
+            Some(starts) => sampled_rate(&stored, &effective, starts),
+            None => Some(stored.sample_rate),
+        };
+        match rate {
             Some(rate) => {
                 stored.sample_rate = rate;
                 result.kept.push(stored);
@@ -73,19 +102,19 @@ pub(crate) fn apply_retention(
     result
 }
 
-fn is_past(age: Duration, ends_after: Option<Duration>) -> bool {
+fn is_expired(age: Duration, ends_after: Option<Duration>) -> bool {
     ends_after.is_some_and(|ends| age > ends)
 }
 
-/// The rate of a row that stays; `None` when it goes. A row whose conversation has no summary is
-/// kept: nothing is thrown away on a guess.
-fn kept_rate(
+/// The sample rate of a row that is kept; `None` for a row that is sampled out. A row whose
+/// conversation has no summary is kept, because its sampling needs the conversation's start.
+fn sampled_rate(
     stored: &StoredEvent,
     effective: &Effective<'_>,
     starts: &ConversationStarts,
 ) -> Option<f64> {
     let sampling = effective.cold.rules.sampling.as_ref();
-    let (Some(sampling), Some(start)) = (sampling, starts.of(stored)) else {
+    let (Some(sampling), Some(start)) = (sampling, starts.start_of(stored)) else {
         return Some(stored.sample_rate);
     };
     let event = &stored.event;

@@ -1,5 +1,5 @@
-//! One run: copy what is sealed, then keep the cold tier in order. What fails is noted and does
-//! not stop the rest; what is committed stays.
+//! One run: archives what is sealed, then maintains the cold tier. A failed step is recorded in the
+//! summary and the other steps still run; what is committed stays.
 
 use std::time::Duration;
 
@@ -11,22 +11,24 @@ use tokio_util::sync::CancellationToken;
 use warm_tier::remote::{Client, PartitionCoverage};
 
 use crate::{
-    archive::Source,
+    archive::{ArchivedTotals, PartitionArchiver},
     config::Config,
     maintenance::Maintenance,
     metrics::Metrics,
-    plan::{self, Committed, Next},
+    plan::{self, ArchiveStep, Committed},
     progress::Progress,
     summary::Summary,
     watermark,
 };
 
-/// How often in a row a range may turn out to be archived by another run already.
-const OVERTAKEN: u32 = 200;
-/// How often the warm tier may change, or go away, while a range is read.
-const MOVED_ON: u32 = 20;
-const PAUSE: Duration = Duration::from_millis(250);
+/// Bounds a partition whose ranges are always committed by another run first; that run archives it.
+const MAX_CONSECUTIVE_CONFLICTS: u32 = 200;
+/// Bounds the retries of one partition while its slices change or the compactor restarts: with the
+/// pause, 5 s in addition to the time of the attempts.
+const MAX_TRANSIENT_ERRORS: u32 = 20;
+const TRANSIENT_ERROR_PAUSE: Duration = Duration::from_millis(250);
 
+/// The inputs of a run.
 pub(crate) struct Run<'a> {
     pub(crate) config: &'a Config,
     pub(crate) log: &'a EventLog,
@@ -37,6 +39,8 @@ pub(crate) struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// Runs every step. Fails early only when the rules cannot be read or the watermarks not
+    /// published.
     pub(crate) async fn run(&self, now: Timestamp) -> anyhow::Result<Summary> {
         let rules = self.log.policy().await.context("read the rules")?;
         let policy = rules.hash();
@@ -48,8 +52,9 @@ impl Run<'_> {
             ..Summary::default()
         };
         for warm in self.warm {
-            if let Err(error) = self.copy(warm, &policy, now, &progress, &mut summary).await {
-                summary.failed("archive", &error);
+            let archived = self.archive_from(warm, &policy, now, &progress, &mut summary);
+            if let Err(error) = archived.await {
+                summary.record_error("archive", &error);
             }
         }
         let maintenance = Maintenance {
@@ -61,16 +66,18 @@ impl Run<'_> {
             progress: &progress,
         };
         if !self.shutdown.is_cancelled() {
-            let kept = maintenance
+            let maintained = maintenance
                 .run(self.config.vacuum_after, &mut summary)
                 .await;
-            kept.unwrap_or_else(|error| summary.failed("keep the cold tier in order", &error));
+            maintained
+                .unwrap_or_else(|error| summary.record_error("maintain the cold tier", &error));
         }
-        self.publish(&mut summary).await?;
+        self.publish_watermarks(&mut summary).await?;
         Ok(summary)
     }
 
-    async fn copy(
+    /// Archives all partitions of one compactor.
+    async fn archive_from(
         &self,
         warm: &Client,
         policy: &str,
@@ -80,19 +87,20 @@ impl Run<'_> {
     ) -> anyhow::Result<()> {
         let coverage = warm.coverage().await;
         let coverage = coverage.context("ask the compactor what is sealed")?;
-        for own in &coverage.partitions {
-            let partition = own.partition;
-            progress.says(format!("archive {partition}"));
-            let copied = self.copy_partition(warm, partition, policy, now, summary);
-            if let Err(error) = copied.await {
-                summary.failed(&format!("archive {partition}"), &error);
+        for partition_coverage in &coverage.partitions {
+            let partition = partition_coverage.partition;
+            progress.set_step(format!("archive {partition}"));
+            let archived = self.archive_partition(warm, partition, policy, now, summary);
+            if let Err(error) = archived.await {
+                summary.record_error(&format!("archive {partition}"), &error);
             }
         }
         Ok(())
     }
 
-    /// Range after range. Each is planned anew: another run may be at work, slices may be merged.
-    async fn copy_partition(
+    /// Archives range after range. Each is planned from the latest state, because other runs may
+    /// commit and slices may be merged in the meantime.
+    async fn archive_partition(
         &self,
         warm: &Client,
         partition: PartitionId,
@@ -100,38 +108,33 @@ impl Run<'_> {
         now: Timestamp,
         summary: &mut Summary,
     ) -> anyhow::Result<()> {
-        let (mut overtaken, mut moved_on) = (0, 0);
-        while !self.shutdown.is_cancelled() && overtaken < OVERTAKEN {
+        let (mut conflicts, mut transient_errors) = (0, 0);
+        while !self.shutdown.is_cancelled() && conflicts < MAX_CONSECUTIVE_CONFLICTS {
             let coverage = warm.coverage().await.context("ask the compactor")?;
             let Some(coverage) = coverage.partition(partition) else {
                 break;
             };
-            let range = match plan::next_range(self.committed(partition).await?, coverage) {
-                Next::Nothing => break,
-                Next::Blocked(reason) => anyhow::bail!("{reason}"),
-                Next::Archive(range) => range,
+            let range = match plan::next_step(self.committed(partition).await?, coverage) {
+                ArchiveStep::UpToDate => break,
+                ArchiveStep::Blocked(reason) => anyhow::bail!("{reason}"),
+                ArchiveStep::Archive(range) => range,
             };
-            let source = self.source(warm, coverage, policy, now);
-            let moved = match source.archive(range).await {
-                Ok(Some(moved)) => moved,
+            let archiver = self.archiver(warm, coverage, policy, now);
+            let totals = match archiver.archive(range).await {
+                Ok(Some(totals)) => totals,
                 Ok(None) => {
-                    overtaken += 1;
+                    conflicts += 1;
                     continue;
                 }
-                Err(error) if is_moved_on(&error) && moved_on < MOVED_ON => {
-                    moved_on += 1;
-                    tokio::time::sleep(PAUSE).await;
+                Err(error) if is_transient(&error) && transient_errors < MAX_TRANSIENT_ERRORS => {
+                    transient_errors += 1;
+                    tokio::time::sleep(TRANSIENT_ERROR_PAUSE).await;
                     continue;
                 }
                 Err(error) => return Err(error),
             };
-            overtaken = 0;
-            summary.archived += moved.events;
-            summary.not_archived += moved.not_archived;
-            summary.files_written += moved.files;
-            summary.bytes_written += moved.bytes;
-            self.metrics.moved.inc_by(moved.events);
-            self.metrics.files.inc_by(moved.files);
+            conflicts = 0;
+            self.record(totals, summary);
             let snapshot = self.cold.snapshot().await.context("read the cold tier")?;
             let published = watermark::publish(self.log, &snapshot, partition).await;
             published.context("publish the watermark")?;
@@ -139,14 +142,23 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn source<'s>(
+    fn record(&self, totals: ArchivedTotals, summary: &mut Summary) {
+        summary.archived += totals.events;
+        summary.not_archived += totals.not_archived;
+        summary.files_written += totals.files;
+        summary.bytes_written += totals.bytes;
+        self.metrics.moved.inc_by(totals.events);
+        self.metrics.files.inc_by(totals.files);
+    }
+
+    fn archiver<'s>(
         &'s self,
         warm: &'s Client,
         coverage: &'s PartitionCoverage,
         policy: &'s str,
         now: Timestamp,
-    ) -> Source<'s> {
-        Source {
+    ) -> PartitionArchiver<'s> {
+        PartitionArchiver {
             warm,
             cold: self.cold,
             coverage,
@@ -164,7 +176,8 @@ impl Run<'_> {
         })
     }
 
-    async fn publish(&self, summary: &mut Summary) -> anyhow::Result<()> {
+    /// Publishes the watermarks of all partitions, and records the size of the cold tier.
+    async fn publish_watermarks(&self, summary: &mut Summary) -> anyhow::Result<()> {
         let snapshot = self.cold.snapshot().await.context("read the cold tier")?;
         for partition in snapshot.committed().into_keys() {
             let published = watermark::publish(self.log, &snapshot, partition).await;
@@ -176,8 +189,9 @@ impl Run<'_> {
     }
 }
 
-/// Slices were merged or dropped since the coverage was read, or the compactor is restarting.
-fn is_moved_on(error: &anyhow::Error) -> bool {
+/// Whether slices were merged or dropped since the coverage was read, or the compactor is
+/// restarting.
+fn is_transient(error: &anyhow::Error) -> bool {
     let warm = error.downcast_ref::<warm_tier::Error>();
     warm.is_some_and(warm_tier::Error::is_transient)
 }

@@ -1,4 +1,4 @@
-//! What one run did, for people and for programs.
+//! The summary of one run, for people and for programs.
 
 use std::io::{IsTerminal as _, Write as _};
 
@@ -6,35 +6,37 @@ use serde::Serialize;
 
 use crate::config::Output;
 
-/// Events unless another unit is named.
+/// The totals of one run: numbers of events unless the name says otherwise. Its JSON is an
+/// interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Summary {
     /// The hash of the rules that the run followed.
     pub(crate) policy: String,
     pub(crate) archived: u64,
-    /// Of classes that the rules keep out of the cold tier.
+    /// Events of classes that the rules keep out of the cold tier.
     pub(crate) not_archived: u64,
     pub(crate) files_written: u64,
     pub(crate) bytes_written: u64,
     pub(crate) sampled_out: u64,
     pub(crate) expired: u64,
-    pub(crate) files_joined: u64,
+    #[serde(rename = "files_joined")]
+    pub(crate) files_merged: u64,
     pub(crate) objects_vacuumed: u64,
     pub(crate) bytes_vacuumed: u64,
-    /// In the cold tier after the run.
+    /// Events in the cold tier after the run.
     pub(crate) kept: u64,
     pub(crate) kept_bytes: u64,
-    /// What did not work; the rest was done.
+    /// The steps that failed; the others were done.
     pub(crate) errors: Vec<String>,
 }
 
 impl Summary {
-    pub(crate) fn is_good(&self) -> bool {
+    pub(crate) fn succeeded(&self) -> bool {
         self.errors.is_empty()
     }
 
-    pub(crate) fn failed(&mut self, what: &str, error: &anyhow::Error) {
-        self.errors.push(format!("{what}: {error:#}"));
+    pub(crate) fn record_error(&mut self, step: &str, error: &anyhow::Error) {
+        self.errors.push(format!("{step}: {error:#}"));
     }
 
     pub(crate) fn into_result(self) -> anyhow::Result<()> {
@@ -42,8 +44,8 @@ impl Summary {
         Ok(())
     }
 
-    /// One line in the log when there was something to do.
-    pub(crate) fn logged(self) -> anyhow::Result<()> {
+    /// Logs one line when anything was changed, and returns the errors of the run.
+    pub(crate) fn log(self) -> anyhow::Result<()> {
         if self.files_written + self.expired + self.objects_vacuumed > 0 {
             tracing::info!(
                 archived = self.archived,
@@ -59,13 +61,17 @@ impl Summary {
 
     pub(crate) fn print(&self, output: Option<Output>) -> anyhow::Result<()> {
         let mut stdout = std::io::stdout().lock();
-        let table = stdout.is_terminal();
-        let output = output.unwrap_or(if table { Output::Table } else { Output::Json });
+        let is_terminal = stdout.is_terminal();
+        let output = output.unwrap_or(if is_terminal {
+            Output::Table
+        } else {
+            Output::Json
+        });
         match output {
             Output::Json => writeln!(stdout, "{}", serde_json::to_string(self)?)?,
             Output::Table => {
-                for (what, count) in self.lines() {
-                    writeln!(stdout, "{what:<24}{count:>16}")?;
+                for (label, count) in self.lines() {
+                    writeln!(stdout, "{label:<24}{count:>16}")?;
                 }
             }
         }
@@ -80,7 +86,7 @@ impl Summary {
             ("expired", self.expired),
             ("files written", self.files_written),
             ("bytes written", self.bytes_written),
-            ("small files joined", self.files_joined),
+            ("small files merged", self.files_merged),
             ("objects vacuumed", self.objects_vacuumed),
             ("now in cold", self.kept),
             ("bytes in cold", self.kept_bytes),

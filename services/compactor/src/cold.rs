@@ -1,15 +1,16 @@
-//! The compactor's own look at the cold tier: nothing goes from here that is not there.
+//! The compactor's own view of the cold tier: nothing is dropped from warm or purged from the log
+//! that it has not seen committed there.
 
 use cold_tier::{ColdOptions, ColdTier, Table, TableSnapshot};
 
-/// The cold tier, opened when it is first needed: the archiver may make it later.
-pub(crate) struct Cold {
+/// The cold tier, opened at its first use: the archiver may create it later than this process starts.
+pub(crate) struct LazyColdTier {
     url: String,
     options: ColdOptions,
     tier: Option<ColdTier>,
 }
 
-impl Cold {
+impl LazyColdTier {
     pub(crate) fn new(url: String, options: ColdOptions) -> Self {
         Self {
             url,
@@ -18,6 +19,7 @@ impl Cold {
         }
     }
 
+    /// The opened cold tier.
     pub(crate) fn tier(&mut self) -> cold_tier::Result<&ColdTier> {
         match &mut self.tier {
             Some(tier) => Ok(tier),
@@ -25,8 +27,8 @@ impl Cold {
         }
     }
 
-    /// What is committed; ask it partition by partition.
-    pub(crate) async fn events(&mut self) -> cold_tier::Result<TableSnapshot> {
+    /// Reads a snapshot of the events table, which has the committed sequence of every partition.
+    pub(crate) async fn events_snapshot(&mut self) -> cold_tier::Result<TableSnapshot> {
         self.tier()?.table_snapshot(Table::Events).await
     }
 }

@@ -1,4 +1,4 @@
-//! What was typed, and the configuration made of it.
+//! Command line arguments, and the configuration made of them.
 
 use std::{
     fmt,
@@ -18,7 +18,7 @@ use service_runtime::RuntimeArgs;
 pub struct Args {
     #[command(flatten)]
     pub log: NatsArgs,
-    /// The hot tier, to be told of duplicates. Without it readers drop them themselves.
+    /// The hot tier, to which duplicates are published. Without it readers drop them themselves.
     #[arg(long, env = "ISOTHERM_REDIS_URL")]
     pub redis_url: Option<String>,
     /// The cold tier. Without it nothing is ever dropped, here or from the log.
@@ -26,13 +26,13 @@ pub struct Args {
     pub cold_url: Option<String>,
     #[command(flatten)]
     pub s3: S3Options,
-    /// Where the segments lie. One compactor owns it.
+    /// The folder of the segments. Only one compactor may use it.
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
-    /// Where sealed segments are served over Arrow Flight.
+    /// The address at which sealed segments are served over Arrow Flight.
     #[arg(long, default_value = "127.0.0.1:7403")]
     pub flight_addr: SocketAddr,
-    /// The URL at which others reach it; http:// and the address by default.
+    /// The URL at which other services reach it; http:// and the address by default.
     #[arg(long)]
     pub flight_url: Option<String>,
     /// For DuckDB: half for writing, half for reading. Keep it below 60 % of the machine's.
@@ -50,21 +50,21 @@ pub struct Args {
     /// The log keeps what is younger, even when it is in warm and cold.
     #[arg(long, default_value = "1h")]
     pub log_grace: humantime::Duration,
-    /// How often to look for slices to merge and to drop.
+    /// Time between two rounds of merging, expiring and purging.
     #[arg(long, default_value = "10s")]
     pub maintenance_interval: humantime::Duration,
-    /// While the machine is busy and no reader waits, let others go first and be up to this much
-    /// behind the log. For machines where everything runs; 0s: never.
+    /// While the machine is busy and no reader waits, pause and lag up to this much behind the log.
+    /// For machines on which everything runs; 0s: never.
     #[arg(long, default_value = "0s")]
     pub throttle_under_pressure: humantime::Duration,
-    /// Where Linux tells how long somebody has waited for a processor.
+    /// The file in which Linux counts the time that tasks have waited for a processor.
     #[arg(long, hide = true, default_value = "/proc/pressure/cpu")]
     pub pressure_file: PathBuf,
     #[command(flatten)]
     pub runtime: RuntimeArgs,
 }
 
-/// Valid, without clap.
+/// The validated configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub nats_url: String,
@@ -79,30 +79,36 @@ pub(crate) struct Config {
     pub throttle_under_pressure: ThrottleConfig,
 }
 
-/// When a segment is sealed.
+/// Limits of the open segment, at which it is sealed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SealRules {
+    /// Bytes of canonical events.
     pub bytes: u64,
+    /// Time since its first batch.
     pub after: Duration,
 }
 
-/// How far behind the log it may fall while others need the processors, and the file that says so.
+/// The configuration of the throttle.
 #[derive(Clone, Debug)]
 pub(crate) struct ThrottleConfig {
-    pub patience: Duration,
-    pub pressure: PathBuf,
+    /// The lag behind the log up to which work waits while the machine is busy.
+    pub max_lag: Duration,
+    /// The file with Linux's CPU pressure.
+    pub pressure_file: PathBuf,
 }
 
-const MIB: u64 = 1024 * 1024;
-const LEAST_MEMORY: u64 = 128 * MIB;
+const BYTES_PER_MIB: u64 = 1024 * 1024;
+/// Least memory limit: below it DuckDB fails.
+const MIN_MEMORY_BYTES: u64 = 128 * BYTES_PER_MIB;
 
 impl Args {
+    /// Checks the arguments and makes the configuration.
     pub(crate) fn validate(&self) -> anyhow::Result<Config> {
         anyhow::ensure!(
-            self.memory_limit.0 >= LEAST_MEMORY,
+            self.memory_limit.0 >= MIN_MEMORY_BYTES,
             "--memory-limit is {}, DuckDB needs at least {}MiB",
             self.memory_limit,
-            LEAST_MEMORY / MIB
+            MIN_MEMORY_BYTES / BYTES_PER_MIB
         );
         anyhow::ensure!(
             !self.maintenance_interval.is_zero() && self.seal_bytes.0 > 0,
@@ -127,8 +133,8 @@ impl Args {
             log_grace: self.log_grace.into(),
             maintenance_interval: self.maintenance_interval.into(),
             throttle_under_pressure: ThrottleConfig {
-                patience: self.throttle_under_pressure.into(),
-                pressure: self.pressure_file.clone(),
+                max_lag: self.throttle_under_pressure.into(),
+                pressure_file: self.pressure_file.clone(),
             },
         })
     }
@@ -139,7 +145,7 @@ fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
     std::path::absolute(path).with_context(|| format!("find {}", path.display()))
 }
 
-/// A number of bytes: `128MiB`, `1GiB`, `64KiB`, `500B`.
+/// A number of bytes, written as `128MiB`, `1GiB`, `64KiB` or `500B`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ByteSize(pub u64);
 
@@ -188,8 +194,8 @@ mod tests {
         Args::command().debug_assert();
         let args = Args::parse_from(["compactor", "--data", "/d"]);
         let config = args.validate().unwrap();
-        assert_eq!(config.seal.bytes, 128 * MIB);
-        assert_eq!(config.warm.memory_limit, 1024 * MIB);
+        assert_eq!(config.seal.bytes, 128 * BYTES_PER_MIB);
+        assert_eq!(config.warm.memory_limit, 1024 * BYTES_PER_MIB);
     }
 
     #[test]

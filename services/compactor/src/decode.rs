@@ -1,22 +1,23 @@
-//! Messages of the log as frames for the warm tier. Pure.
+//! Decodes messages of the log into frames for the warm tier. Pure.
 
 use event::{Position, SeqRange, StoredEvent};
 use event_log::LogMessage;
 use event_proto::Frame;
 use warm_tier::Frames;
 
-/// Events that go into one transaction, at most, unless one message holds more.
-const MAX_EVENTS: usize = 10_000;
-/// Bytes of messages that go into one transaction, at most, unless one message is larger.
-const MAX_BYTES: usize = 8 * 1024 * 1024;
+/// Most events of one transaction, unless one message has more. No reason but to bound memory.
+const MAX_BATCH_EVENTS: usize = 10_000;
+/// Most message bytes of one transaction, unless one message is larger. No reason but to bound memory.
+const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 
-/// Cuts consecutive `messages` into batches, each for one transaction. What cannot be read, or
-/// does not match its checksum, is set aside as it came; the rest of its frame is kept.
+/// Splits consecutive `messages` into batches, each for one transaction. A message with an event that
+/// cannot be decoded or does not match its checksum becomes a dead letter; its other events are kept.
 pub(crate) fn batches(messages: Vec<LogMessage>) -> Vec<Frames> {
     let mut batches: Vec<Frames> = Vec::new();
     let mut bytes = 0;
     for message in messages {
-        let full = |batch: &Frames| batch.events.len() >= MAX_EVENTS || bytes >= MAX_BYTES;
+        let full =
+            |batch: &Frames| batch.events.len() >= MAX_BATCH_EVENTS || bytes >= MAX_BATCH_BYTES;
         if batches.last().is_none_or(full) {
             batches.push(Frames {
                 range: SeqRange {
@@ -32,20 +33,21 @@ pub(crate) fn batches(messages: Vec<LogMessage>) -> Vec<Frames> {
         bytes += message.payload.len();
         let batch = batches.last_mut().expect("one has just been pushed");
         batch.range.hi = message.seq;
-        add(batch, message);
+        add_message(batch, message);
     }
     batches
 }
 
-fn add(batch: &mut Frames, message: LogMessage) {
+/// Adds the events of `message` to `batch`, or the message to its dead letters, or both.
+fn add_message(batch: &mut Frames, message: LogMessage) {
     let Ok(frame) = Frame::decode(message.payload.clone()) else {
         batch.dead_letters.push((message.seq, message.payload));
         return;
     };
-    let mut whole = true;
+    let mut is_complete = true;
     for (idx, framed) in frame.events.iter().enumerate() {
         let Ok(event) = framed.encoded.decode(&frame.tenant) else {
-            whole = false;
+            is_complete = false;
             continue;
         };
         let idx = u16::try_from(idx).expect("a frame has at most 500 events");
@@ -58,7 +60,7 @@ fn add(batch: &mut Frames, message: LogMessage) {
             sample_rate: 1.0,
         });
     }
-    if !whole {
+    if !is_complete {
         batch.dead_letters.push((message.seq, message.payload));
     }
 }
@@ -119,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_transaction_takes_about_ten_thousand_events() {
+    fn a_transaction_has_about_ten_thousand_events() {
         let messages = (1..=50).map(|seq| message(seq, frame(500, None)));
 
         let batches = batches(messages.collect());
@@ -131,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_set_aside_and_the_rest_is_kept() {
+    fn what_cannot_be_decoded_is_a_dead_letter_and_the_rest_is_kept() {
         let garbage = Bytes::from_static(b"garbage");
         let messages = vec![
             message(1, frame(3, None)),
@@ -143,8 +145,8 @@ mod tests {
 
         let kept: Vec<_> = batch.events.iter().map(|e| e.position.offset()).collect();
         assert_eq!(kept, [(1, 0), (1, 1), (1, 2), (3, 0), (3, 2)]);
-        let aside: Vec<_> = batch.dead_letters.iter().map(|(seq, _)| *seq).collect();
-        assert_eq!(aside, [2, 3]);
+        let dead: Vec<_> = batch.dead_letters.iter().map(|(seq, _)| *seq).collect();
+        assert_eq!(dead, [2, 3]);
         assert_eq!(batch.dead_letters[0].1, garbage);
     }
 }

@@ -1,5 +1,5 @@
-//! Tells the hot tier which events the warm tier has dropped as duplicates, so that readers of hot
-//! need not look for them. Best effort: it retries for ever and never holds up the writer.
+//! Publishes to the hot tier which events the warm tier has dropped as duplicates, so that readers
+//! of hot need not detect them. Best effort: it retries forever and never blocks the writer.
 
 use std::{
     sync::{Arc, Mutex},
@@ -7,17 +7,23 @@ use std::{
 };
 
 use event::{PartitionId, Seq};
-use hot_tier::{Dropped, HotWriter, Marked};
+use hot_tier::{DuplicateEvent, HotWriter, Marked};
 use tokio::{sync::mpsc, time};
 use tokio_util::sync::CancellationToken;
 use warm_tier::Duplicate;
 
-/// Reports that wait for the hot tier. When they are more, the newest are thrown away and later
-/// asked for again.
-const WAITING: usize = 256;
-const PAUSE: Duration = Duration::from_secs(1);
+/// Most reports that wait for the hot tier. Further ones are discarded and later requested again: no
+/// reason but to bound memory.
+const MAX_WAITING_REPORTS: usize = 256;
+/// Pause after the hot tier failed or had no cursor. No reason but to spare a server in trouble.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// Time without a report after which the hot tier's cursor is read again.
+const CURSOR_CHECK_INTERVAL: Duration = Duration::from_secs(10);
+/// Most duplicates marked in one call, except that those of one frame stay together: no reason but to
+/// bound the call.
+const MAX_MARKED_DUPLICATES: usize = 1000;
 
-/// All duplicates behind `after` up to `through`.
+/// All duplicates after `after` up to `through`.
 #[derive(Debug)]
 pub(crate) struct Report {
     pub after: Seq,
@@ -25,190 +31,191 @@ pub(crate) struct Report {
     pub dropped: Vec<Duplicate>,
 }
 
-/// The writer's end: reports what it drops, and answers when everything is asked for again.
+/// The writer's end: reports what it drops, and takes requests to report a range again.
 #[derive(Clone, Debug)]
 pub(crate) struct Reporter {
     reports: mpsc::Sender<Report>,
-    wanted: Arc<Mutex<Option<Seq>>>,
+    requested: Arc<Mutex<Option<Seq>>>,
 }
 
 impl Reporter {
-    /// Never waits.
+    /// Queues `report`, without waiting.
     pub(crate) fn report(&self, report: Report) {
-        // A report that finds no room is asked for again later.
+        // A report that does not fit is requested again later.
         let _ = self.reports.try_send(report);
     }
 
-    /// From where on everything is asked for again.
-    pub(crate) fn take_wanted(&self) -> Option<Seq> {
-        self.wanted
+    /// Takes the request to report again everything after a sequence, if there is one.
+    pub(crate) fn take_request(&self) -> Option<Seq> {
+        self.requested
             .lock()
             .expect("nothing panics while it holds this")
             .take()
     }
 }
 
-/// Tells the hot tier about one partition.
+/// Publishes the duplicates of one partition to the hot tier.
 pub(crate) struct DuplicatePublisher {
     hot: HotWriter,
     partition: PartitionId,
     reports: mpsc::Receiver<Report>,
-    wanted: Arc<Mutex<Option<Seq>>>,
-    /// Up to where the hot tier knows; `None` before it was asked.
-    known: Option<Seq>,
+    requested: Arc<Mutex<Option<Seq>>>,
+    /// The sequence up to which the hot tier knows its duplicates; `None` when that must be read
+    /// from it first.
+    published: Option<Seq>,
 }
 
-/// One call's worth of a report.
-struct Part {
+/// The part of a report that is published in one call.
+struct ReportPart {
     through: Seq,
-    dropped: Vec<Dropped>,
+    dropped: Vec<DuplicateEvent>,
 }
 
-/// Duplicates told in one call, at most, but for those of one frame.
-const MAX_PART: usize = 1000;
-
-/// Cuts what of `report` lies behind `known`, at the ends of frames. The last part reaches the
-/// report's end. Pure.
-fn parts(known: Seq, report: &Report) -> Vec<Part> {
+/// Splits the duplicates of `report` after `published` into parts, at the ends of frames. The last
+/// part reaches the report's end. Pure.
+fn parts(published: Seq, report: &Report) -> Vec<ReportPart> {
     let mut parts = Vec::new();
-    let mut dropped: Vec<Dropped> = Vec::new();
-    for duplicate in report.dropped.iter().filter(|own| own.seq > known) {
+    let mut dropped: Vec<DuplicateEvent> = Vec::new();
+    for duplicate in report.dropped.iter().filter(|own| own.seq > published) {
         let next_frame = dropped.last().is_some_and(|last| last.seq < duplicate.seq);
-        if next_frame && dropped.len() >= MAX_PART {
-            parts.push(Part {
+        if next_frame && dropped.len() >= MAX_MARKED_DUPLICATES {
+            parts.push(ReportPart {
                 through: duplicate.seq - 1,
                 dropped: std::mem::take(&mut dropped),
             });
         }
-        dropped.push(Dropped {
+        dropped.push(DuplicateEvent {
             tenant: duplicate.tenant.clone(),
             conversation: duplicate.conversation_id.clone(),
             seq: duplicate.seq,
             idx: duplicate.idx,
         });
     }
-    parts.push(Part {
+    parts.push(ReportPart {
         through: report.through,
         dropped,
     });
     parts
 }
 
-/// What came of telling.
-enum Told {
-    Through(Seq),
-    Again(Seq),
-    Later,
+/// The result of publishing a report.
+enum PublishOutcome {
+    /// Everything up to this sequence is published.
+    Published(Seq),
+    /// The hot tier knows its duplicates only up to this sequence: report again from there.
+    Gap(Seq),
+    /// The hot tier failed or has no cursor: read it again later.
+    RetryLater,
 }
 
 impl DuplicatePublisher {
     pub(crate) fn new(hot: HotWriter, partition: PartitionId) -> (Reporter, Self) {
-        let (to, reports) = mpsc::channel(WAITING);
-        let wanted = Arc::new(Mutex::new(None));
+        let (sender, reports) = mpsc::channel(MAX_WAITING_REPORTS);
+        let requested = Arc::new(Mutex::new(None));
         let reporter = Reporter {
-            reports: to,
-            wanted: Arc::clone(&wanted),
+            reports: sender,
+            requested: Arc::clone(&requested),
         };
         let publisher = Self {
             hot,
             partition,
             reports,
-            wanted,
-            known: None,
+            requested,
+            published: None,
         };
         (reporter, publisher)
     }
 
     pub(crate) async fn run(mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        shutdown.run_until_cancelled(self.tell_for_ever()).await;
+        shutdown.run_until_cancelled(self.publish_forever()).await;
         Ok(())
     }
 
-    async fn tell_for_ever(&mut self) {
+    async fn publish_forever(&mut self) {
         loop {
-            let Some(known) = self.known else {
-                self.ask().await;
+            let Some(published) = self.published else {
+                self.read_cursor().await;
                 continue;
             };
-            let Some(report) = self.next(known).await else {
-                // Nothing to tell for a while: has the hot tier lost its memory meanwhile?
-                self.ask().await;
+            let Some(report) = self.next_report(published).await else {
+                // No report for a while: the hot tier may have lost its data meanwhile.
+                self.read_cursor().await;
                 continue;
             };
-            match self.tell(known, &report).await {
-                Told::Through(through) => self.known = Some(through),
-                Told::Again(checked) => self.want(checked),
-                Told::Later => {
-                    self.known = None;
-                    time::sleep(PAUSE).await;
+            match self.publish(published, &report).await {
+                PublishOutcome::Published(through) => self.published = Some(through),
+                PublishOutcome::Gap(checked) => self.request_after(checked),
+                PublishOutcome::RetryLater => {
+                    self.published = None;
+                    time::sleep(RETRY_PAUSE).await;
                 }
             }
         }
     }
 
-    /// Asks the hot tier how far it knows, and the writer for what it does not know.
-    async fn ask(&mut self) {
+    /// Reads up to where the hot tier knows its duplicates, and requests a report of the rest.
+    async fn read_cursor(&mut self) {
         match self.hot.cursor(self.partition).await {
-            Ok(Some(cursor)) => self.want(cursor.checked),
+            Ok(Some(cursor)) => self.request_after(cursor.checked),
             Ok(None) => {
-                self.known = None;
-                time::sleep(PAUSE).await;
+                self.published = None;
+                time::sleep(RETRY_PAUSE).await;
             }
-            Err(error) => self.pause(&error).await,
+            Err(error) => self.pause_after(&error).await,
         }
     }
 
-    fn want(&mut self, after: Seq) {
-        self.known = Some(after);
+    fn request_after(&mut self, after: Seq) {
+        self.published = Some(after);
         *self
-            .wanted
+            .requested
             .lock()
             .expect("nothing panics while it holds this") = Some(after);
     }
 
-    /// The next report that continues `known`; `None` when none comes for a while.
-    async fn next(&mut self, known: Seq) -> Option<Report> {
-        const QUIET: Duration = Duration::from_secs(10);
-        let deadline = time::Instant::now() + QUIET;
+    /// Receives the next report that continues `published`; `None` after
+    /// [`CURSOR_CHECK_INTERVAL`].
+    async fn next_report(&mut self, published: Seq) -> Option<Report> {
+        let deadline = time::Instant::now() + CURSOR_CHECK_INTERVAL;
         loop {
             let report = time::timeout_at(deadline, self.reports.recv())
                 .await
                 .ok()??;
-            if report.after > known {
-                self.want(known);
-            } else if report.through > known {
+            if report.after > published {
+                self.request_after(published);
+            } else if report.through > published {
                 return Some(report);
             }
         }
     }
 
-    async fn tell(&self, known: Seq, report: &Report) -> Told {
-        let mut after = known;
-        for part in parts(known, report) {
+    async fn publish(&self, published: Seq, report: &Report) -> PublishOutcome {
+        let mut after = published;
+        for part in parts(published, report) {
             let marked = self
                 .hot
                 .mark_duplicates(self.partition, after, part.through, &part.dropped)
                 .await;
             match marked {
                 Ok(Marked::Ok) => after = part.through,
-                Ok(Marked::Gap { checked }) => return Told::Again(checked),
-                Ok(Marked::NoCursor) => return Told::Later,
+                Ok(Marked::Gap { checked }) => return PublishOutcome::Gap(checked),
+                Ok(Marked::NoCursor) => return PublishOutcome::RetryLater,
                 Err(error) => {
-                    self.pause(&error).await;
-                    return Told::Later;
+                    self.pause_after(&error).await;
+                    return PublishOutcome::RetryLater;
                 }
             }
         }
-        Told::Through(report.through)
+        PublishOutcome::Published(report.through)
     }
 
-    async fn pause(&self, error: &hot_tier::Error) {
+    async fn pause_after(&self, error: &hot_tier::Error) {
         tracing::warn!(
             error = error as &dyn std::error::Error,
             partition = %self.partition,
-            "hot tier does not take duplicates, will retry"
+            "cannot publish duplicates to the hot tier, will retry"
         );
-        time::sleep(PAUSE).await;
+        time::sleep(RETRY_PAUSE).await;
     }
 }
 
@@ -219,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_report_is_cut_at_the_ends_of_frames() {
+    fn a_long_report_is_split_at_the_ends_of_frames() {
         let dropped = (1..=5).flat_map(|seq| {
             (0..500).map(move |idx| Duplicate {
                 tenant: TenantId::default_tenant(),

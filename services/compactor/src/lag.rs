@@ -1,4 +1,4 @@
-//! How far the partitions are behind the log, for the metric and the readiness check.
+//! Measures the lag of the partitions behind the log, for the metric and the readiness check.
 
 use std::time::Duration;
 
@@ -10,8 +10,9 @@ use warm_tier::Catalog;
 
 use crate::metrics::Metrics;
 
-const INTERVAL: Duration = Duration::from_secs(2);
+const LAG_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
+/// Sets the metric of pending messages and the readiness of `nats`, until `shutdown`.
 pub(crate) async fn watch(
     log: EventLog,
     catalog: Catalog,
@@ -19,7 +20,7 @@ pub(crate) async fn watch(
     nats: Check,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let mut ticks = time::interval(INTERVAL);
+    let mut ticks = time::interval(LAG_CHECK_INTERVAL);
     ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -27,7 +28,7 @@ pub(crate) async fn watch(
             () = shutdown.cancelled() => return Ok(()),
             _ = ticks.tick() => {}
         }
-        match pending(&log, &catalog).await {
+        match pending_messages(&log, &catalog).await {
             Ok(pending) => {
                 metrics
                     .pending
@@ -39,7 +40,7 @@ pub(crate) async fn watch(
     }
 }
 
-async fn pending(log: &EventLog, catalog: &Catalog) -> event_log::Result<u64> {
+async fn pending_messages(log: &EventLog, catalog: &Catalog) -> event_log::Result<u64> {
     let mut pending = 0;
     for sealed in catalog.sealed_partitions() {
         let last = log.last_seq(sealed.partition).await?;

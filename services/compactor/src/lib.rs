@@ -2,11 +2,12 @@
 //! merges them, serves them, and drops what is old and safely in the cold tier.
 //!
 //! Orders kept: the offset moves with the rows, in one transaction · a watermark is published
-//! after the commit it speaks of · deleted last of all, and only what the cold tier was seen to
-//! have. An error of DuckDB ends the process; the next one finds what was committed, once.
+//! after the commit that it states · a slice is deleted last, and only when the cold tier was seen to
+//! have it. An error of DuckDB ends the process; the next one recovers what was committed.
 
 mod cold;
 mod config;
+mod context;
 mod decode;
 mod disk_guard;
 mod duplicates;
@@ -34,14 +35,18 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use warm_tier::{Partition, WarmTier, remote::Server};
 
-use cold::Cold;
+use cold::LazyColdTier;
 use config::Config;
 pub use config::{Args, ByteSize};
+use context::WorkerContext;
 use maintenance::Maintenance;
 use metrics::Metrics;
-use worker::{Shared, Worker};
+use worker::Worker;
 
-/// Runs the service until it is told to stop or fails.
+/// Runs the service until it is stopped by a signal or fails.
+///
+/// # Errors
+/// The first error of any task: end the process and start it again.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let config = args.validate()?;
     let mut runtime = Runtime::start("compactor", args.runtime).await?;
@@ -49,7 +54,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let options = config.warm.clone();
     let tier = task::spawn_blocking(move || WarmTier::open(options)).await??;
     let listener = service_runtime::bind("flight server", config.flight_addr).await?;
-    let service = Service {
+    let service = Compactor {
         nats: runtime.readiness.check("nats"),
         partitions: runtime.readiness.check("partitions"),
         tier: Arc::new(tier),
@@ -61,7 +66,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     runtime.join().await
 }
 
-struct Service {
+/// The service before its tasks are started.
+struct Compactor {
     nats: Check,
     partitions: Check,
     tier: Arc<WarmTier>,
@@ -70,17 +76,17 @@ struct Service {
     shutdown: CancellationToken,
 }
 
-/// How long the tasks may take to finish what they are at.
-const DRAIN: Duration = Duration::from_secs(8);
+/// Time for the tasks to finish after a stop.
+const TASK_DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 
-impl Service {
+impl Compactor {
     async fn run(self, listener: TcpListener) -> anyhow::Result<()> {
         let shutdown = self.shutdown.clone();
         let Some((log, count)) = self.wait_for_log().await? else {
             return Ok(());
         };
         let mut tasks = Tasks::new(shutdown.clone());
-        let shared = self.share(&log, &listener, &mut tasks).await?;
+        let context = self.start_context(&log, &listener, &mut tasks).await?;
         let mut cold = self.cold();
         for partition in count.all() {
             let Some(state) = self.log_state(&log, partition).await? else {
@@ -100,14 +106,15 @@ impl Service {
             let opened =
                 task::spawn_blocking(move || tier.partition(partition, state.first)).await?;
             let opened = opened.with_context(|| format!("open partition {partition}"))?;
-            self.start_worker(&shared, opened, &mut tasks).await?;
+            self.start_worker(&context, opened, &mut tasks).await?;
         }
         self.partitions.set(true, format!("{} open", count.get()));
-        self.start_maintenance(shared, cold, listener, &mut tasks)?;
-        tasks.join(DRAIN).await
+        self.start_maintenance(context, cold, listener, &mut tasks)?;
+        tasks.join(TASK_DRAIN_TIMEOUT).await
     }
 
-    /// Connects, and waits until ingest has said how many partitions there are.
+    /// Connects, and waits until ingest has published the number of partitions; `None` when the process
+    /// stops.
     async fn wait_for_log(&self) -> anyhow::Result<Option<(EventLog, PartitionCount)>> {
         let connect = EventLog::connect(&self.config.nats_url, "compactor");
         let Some(log) = self.shutdown.run_until_cancelled(connect).await else {
@@ -132,8 +139,8 @@ impl Service {
         }
     }
 
-    /// What the log of `partition` holds. Waits for its stream, which ingest makes after it has said how
-    /// many there are; `None` when the process stops.
+    /// Reads the state of the log of `partition`. Retries until its stream exists, which ingest creates
+    /// after it has published their number; `None` when the process stops.
     async fn log_state(
         &self,
         log: &EventLog,
@@ -151,15 +158,17 @@ impl Service {
         }
     }
 
-    async fn share(
+    /// Starts the tasks that follow the policy and watch the disk, and returns the context with their
+    /// results.
+    async fn start_context(
         &self,
         log: &EventLog,
         listener: &TcpListener,
         tasks: &mut Tasks,
-    ) -> anyhow::Result<Shared> {
+    ) -> anyhow::Result<WorkerContext> {
         let rules = log.policy().await.context("read the policy")?;
         let (set_rules, rules) = watch::channel(Arc::new(rules));
-        let (set_taking, taking) = watch::channel(true);
+        let (allow_appends, appends_allowed) = watch::channel(true);
         let shutdown = tasks.shutdown();
         tasks.spawn(
             "policy",
@@ -168,32 +177,32 @@ impl Service {
         let (data, metrics) = (self.config.warm.data.clone(), self.metrics.clone());
         tasks.spawn(
             "space",
-            disk_guard::watch(data, set_taking, metrics, shutdown),
+            disk_guard::watch(data, allow_appends, metrics, shutdown),
         );
         let url = match &self.config.flight_url {
             Some(url) => url.clone(),
             None => format!("http://{}", listener.local_addr()?),
         };
-        Ok(Shared {
+        Ok(WorkerContext {
             log: log.clone(),
             rules,
-            taking,
+            appends_allowed,
             metrics: self.metrics.clone(),
             seal: self.config.seal,
             throttle_under_pressure: self.config.throttle_under_pressure.clone(),
             flight_url: url,
-            heavy: Arc::new(Semaphore::new(1)),
+            seal_or_merge: Arc::new(Semaphore::new(1)),
         })
     }
 
-    fn cold(&self) -> Option<Cold> {
+    fn cold(&self) -> Option<LazyColdTier> {
         let (url, options) = self.config.cold.clone()?;
-        Some(Cold::new(url, options))
+        Some(LazyColdTier::new(url, options))
     }
 
     async fn start_worker(
         &self,
-        shared: &Shared,
+        context: &WorkerContext,
         partition: Partition,
         tasks: &mut Tasks,
     ) -> anyhow::Result<()> {
@@ -201,28 +210,28 @@ impl Service {
         let mut reporter = None;
         if let Some(url) = &self.config.redis_url {
             let hot = HotWriter::connect(url).await.context("connect to redis")?;
-            let (to, publisher) = duplicates::DuplicatePublisher::new(hot, id);
-            reporter = Some(to);
+            let (sender, publisher) = duplicates::DuplicatePublisher::new(hot, id);
+            reporter = Some(sender);
             tasks.spawn(format!("duplicates-{id}"), publisher.run(shutdown.clone()));
         }
-        let (watermarks, newest) = watch::channel(None);
-        let publish = watermark::publish(shared.log.clone(), newest, shutdown.clone());
+        let (watermarks, latest) = watch::channel(None);
+        let publish = watermark::publish(context.log.clone(), latest, shutdown.clone());
         tasks.spawn(format!("watermark-{id}"), publish);
-        let worker = Worker::new(shared.clone(), partition, reporter, watermarks);
+        let worker = Worker::new(context.clone(), partition, reporter, watermarks);
         tasks.spawn(format!("partition-{id}"), worker.run(shutdown));
         Ok(())
     }
 
     fn start_maintenance(
         &self,
-        shared: Shared,
-        cold: Option<Cold>,
+        context: WorkerContext,
+        cold: Option<LazyColdTier>,
         listener: TcpListener,
         tasks: &mut Tasks,
     ) -> anyhow::Result<()> {
         let shutdown = tasks.shutdown();
         let (scanner, catalog) = (self.tier.scanner()?, self.tier.catalog());
-        let (log, metrics) = (shared.log.clone(), self.metrics.clone());
+        let (log, metrics) = (context.log.clone(), self.metrics.clone());
         let lag = lag::watch(log, catalog, metrics, self.nats.clone(), shutdown.clone());
         tasks.spawn("lag", lag);
         let server = Server::new(scanner.clone());
@@ -231,7 +240,7 @@ impl Service {
             server.serve(listener, stop).await.context("serve flight")
         });
         let maintenance = Maintenance {
-            shared,
+            context,
             tier: Arc::clone(&self.tier),
             scanner,
             cold,

@@ -1,6 +1,7 @@
-//! A log must be the one that the tiers were filled from. One that was restored from an older copy,
-//! or a new one, gives positions out a second time; events there would be taken for those that the
-//! tiers have. It shows by its end, and by what it has where a tier has an event.
+//! Checks the log identity: a log must be the one that the tiers were filled from. A new log, or one
+//! restored from an older copy, assigns positions a second time, and its events would be mistaken for
+//! those that the tiers have. It is detected by its end, and by the event that it has at the position
+//! of a tier's log anchor.
 
 use anyhow::Context as _;
 use cold_tier::{ColdScan, ColdTier, Order, Table};
@@ -12,11 +13,12 @@ use service_runtime::Backoff;
 use tokio_util::sync::CancellationToken;
 use warm_tier::LogAnchor;
 
-use crate::cold::Cold;
+use crate::cold::LazyColdTier;
 
-/// What shows that the log is another one.
+/// The log is not the one that a tier was filled from.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum LogDiverged {
+    /// It ends before the last sequence that the tier has.
     #[error(
         "the log of partition {partition} ends at {last}, but the {tier} tier has it up to {known}: this is an older \
          copy of the log, or a new one, and new events would get positions that others have. Nothing was changed. \
@@ -25,26 +27,27 @@ pub(crate) enum LogDiverged {
          restore\" in docs/operations.md)",
         stream_name(*partition), known + 1
     )]
-    Older {
+    EndsTooEarly {
         tier: &'static str,
         partition: PartitionId,
         last: Seq,
         known: Seq,
     },
+    /// It has another event at a position of the tier.
     #[error(
         "the log has another event at {position} than the {tier} tier: this is an older copy of the log, or a new \
          one, in which events have got positions that others have. Nothing was changed. Use the log that belongs to \
          this {tier} tier (in `isotherm dev` the old --data), or an empty {tier} tier; or stop ingest and see \"Back \
          up and restore\" in docs/operations.md"
     )]
-    Other {
+    DifferentEvent {
         tier: &'static str,
         position: Position,
     },
 }
 
-/// `log` must reach as far as the tier, `known`; 0 is nowhere.
-fn reaches(
+/// Checks that the log reaches the last sequence that the tier has, `known`; 0 when it has none.
+fn check_end(
     tier: &'static str,
     partition: PartitionId,
     log: LogState,
@@ -54,7 +57,7 @@ fn reaches(
         return Ok(());
     }
     let last = log.last;
-    Err(LogDiverged::Older {
+    Err(LogDiverged::EndsTooEarly {
         tier,
         partition,
         last,
@@ -62,77 +65,82 @@ fn reaches(
     })
 }
 
-/// The event of `mark` must be in the message of its sequence.
-fn compare(tier: &'static str, mark: LogAnchor, message: &LogMessage) -> Result<(), LogDiverged> {
-    let LogAnchor { position, crc32c } = mark;
+/// Checks that `message`, which has the sequence of `anchor`, has its event.
+fn check_event(
+    tier: &'static str,
+    anchor: LogAnchor,
+    message: &LogMessage,
+) -> Result<(), LogDiverged> {
+    let LogAnchor { position, crc32c } = anchor;
     let frame = Frame::decode(message.payload.clone()).ok();
     let event = frame.and_then(|frame| frame.events.into_iter().nth(position.idx.into()));
     if event.is_some_and(|event| event.encoded.crc32c == crc32c) {
         return Ok(());
     }
-    Err(LogDiverged::Other { tier, position })
+    Err(LogDiverged::DifferentEvent { tier, position })
 }
 
-/// Fails when the log is not that of the warm tier, which has all of it up to `known` and, of
-/// what is still there, last of all `newest`.
+/// Checks that the log is that of the warm tier, which has stored it up to `known` and whose last
+/// event is `anchor`. Returns the state of the log.
 pub(crate) async fn check_warm(
     log: &EventLog,
     partition: PartitionId,
     known: Seq,
-    newest: Option<LogAnchor>,
+    anchor: Option<LogAnchor>,
 ) -> anyhow::Result<LogState> {
     let state = log.state(partition).await.context("read the log's state")?;
-    reaches("warm", partition, state, known)?;
-    agree("warm", log, state, newest).await?;
+    check_end("warm", partition, state, known)?;
+    check_anchor("warm", log, state, anchor).await?;
     Ok(state)
 }
 
-/// The log must have the event of `mark`, unless it was purged.
-async fn agree(
+/// Checks that the log has the event of `anchor`, unless it was purged.
+async fn check_anchor(
     tier: &'static str,
     log: &EventLog,
     state: LogState,
-    mark: Option<LogAnchor>,
+    anchor: Option<LogAnchor>,
 ) -> anyhow::Result<()> {
-    let Some(mark) = mark.filter(|mark| mark.position.seq >= state.first) else {
+    let Some(anchor) = anchor.filter(|anchor| anchor.position.seq >= state.first) else {
         return Ok(());
     };
-    let seq = mark.position.seq;
+    let seq = anchor.position.seq;
     let range = SeqRange { lo: seq, hi: seq };
-    let messages = log.read_range(mark.position.partition, range).await;
+    let messages = log.read_range(anchor.position.partition, range).await;
     let messages: Vec<LogMessage> = messages?.try_collect().await.context("read the log")?;
-    // There is none when it was purged just now.
+    // Empty when it was purged meanwhile.
     messages
         .first()
-        .map_or(Ok(()), |message| Ok(compare(tier, mark, message)?))
+        .map_or(Ok(()), |message| Ok(check_event(tier, anchor, message)?))
 }
 
-/// Fails when the log of `partition`, which is at `state`, is not that of the cold tier. Waits while
+/// Checks that the log of `partition`, whose state is `state`, is that of the cold tier. Retries while
 /// the cold tier does not answer.
 pub(crate) async fn check_cold(
-    cold: &mut Cold,
+    cold: &mut LazyColdTier,
     log: &EventLog,
     (partition, state): (PartitionId, LogState),
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     let tier = cold.tier()?;
     let transient = cold_tier::Error::is_transient;
-    let (committed, newest) = Backoff::default()
-        .retry("look at the cold tier", shutdown, transient, || {
-            look(tier, partition)
+    let (committed, last) = Backoff::default()
+        .retry("read the cold tier", shutdown, transient, || {
+            read_cold_end(tier, partition)
         })
         .await
-        .context("look at the cold tier")?;
-    reaches("cold", partition, state, committed)?;
-    let mark = newest.map(|row| LogAnchor {
+        .context("read the cold tier")?;
+    check_end("cold", partition, state, committed)?;
+    let anchor = last.map(|row| LogAnchor {
         position: row.position,
         crc32c: row.crc32c,
     });
-    agree("cold", log, state, mark).await
+    check_anchor("cold", log, state, anchor).await
 }
 
-/// How far the cold tier has the partition, and the last event that is left of it there.
-async fn look(
+/// Reads the last sequence of the partition that the cold tier has committed, and the last event that
+/// it still has.
+async fn read_cold_end(
     tier: &ColdTier,
     partition: PartitionId,
 ) -> cold_tier::Result<(Seq, Option<StoredEvent>)> {
@@ -143,7 +151,7 @@ async fn look(
         limit: Some(1),
         ..ColdScan::default()
     };
-    let newest = match tier.read(&events, &scan).await {
+    let last = match tier.read(&events, &scan).await {
         Ok(batches) => batches
             .iter()
             .find_map(|rows| segment::decode(rows).ok()?.pop()),
@@ -154,5 +162,5 @@ async fn look(
         }
         Err(error) => return Err(error),
     };
-    Ok((events.committed(partition), newest))
+    Ok((events.committed(partition), last))
 }

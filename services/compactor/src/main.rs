@@ -2,7 +2,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-/// Batches come and go by the megabyte: it keeps their memory, which the usual one gives back.
+/// Batches of megabytes are allocated and freed all the time: jemalloc keeps their memory for reuse,
+/// which the system's allocator returns to the kernel.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

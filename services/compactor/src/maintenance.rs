@@ -1,5 +1,5 @@
-//! What happens to sealed slices, all partitions in turn: merge, drop what is old and in cold, let
-//! the log forget, put back what was lost.
+//! Maintenance of sealed slices, all partitions in turn: merge, expire slices that are in cold, purge
+//! the log, refill lost slices, enforce quotas.
 
 use std::{
     sync::{Arc, Mutex},
@@ -15,14 +15,14 @@ use tokio::{task, time};
 use tokio_util::sync::CancellationToken;
 use warm_tier::{Engine, Expiry, LostSlice, Scanner, SealedPartition, Slice, WarmTier};
 
-use crate::{cold::Cold, decode, worker::Shared};
+use crate::{cold::LazyColdTier, context::WorkerContext, decode};
 
-/// The periodic worker.
+/// The periodic maintenance.
 pub(crate) struct Maintenance {
-    pub shared: Shared,
+    pub context: WorkerContext,
     pub tier: Arc<WarmTier>,
     pub scanner: Scanner,
-    pub cold: Option<Cold>,
+    pub cold: Option<LazyColdTier>,
     pub interval: Duration,
     pub log_grace: Duration,
     pub expiry: Arc<Mutex<Expiry>>,
@@ -38,48 +38,51 @@ impl Maintenance {
                 () = shutdown.cancelled() => return Ok(()),
                 _ = ticks.tick() => {}
             }
-            // What is cut off by a stop is as after a crash: nothing, or done.
-            match shutdown.run_until_cancelled(self.round()).await {
+            // Cancelling a round is safe as a crash is: each of its steps is done or not.
+            match shutdown.run_until_cancelled(self.run_round()).await {
                 Some(done) => done?,
                 None => return Ok(()),
             }
         }
     }
 
-    async fn round(&mut self) -> anyhow::Result<()> {
-        let committed = self.committed().await;
+    async fn run_round(&mut self) -> anyhow::Result<()> {
+        let committed = self.cold_snapshot().await;
         for sealed in self.tier.catalog().sealed_partitions() {
-            self.care_for(&sealed, committed.as_ref()).await?;
+            self.maintain_partition(&sealed, committed.as_ref()).await?;
         }
         if let Some(committed) = committed {
-            self.cap(committed).await.context("bound the warm tier")?;
+            self.enforce_quotas(committed)
+                .await
+                .context("enforce quotas")?;
         }
         let scanner = self.scanner.clone();
         Ok(task::spawn_blocking(move || scanner.release()).await??)
     }
 
-    /// Up to where the cold tier has each partition; `None` when nobody knows now.
-    async fn committed(&mut self) -> Option<TableSnapshot> {
+    /// Reads up to where the cold tier has each partition; `None` without a cold tier, or when it cannot
+    /// be read now.
+    async fn cold_snapshot(&mut self) -> Option<TableSnapshot> {
         let cold = self.cold.as_mut()?;
-        match cold.events().await {
+        match cold.events_snapshot().await {
             Ok(committed) => Some(committed),
             Err(error) => {
                 tracing::warn!(
                     error = format!("{error:#}"),
-                    "cold tier cannot be read, drops nothing meanwhile"
+                    "cannot read the cold tier, expires and purges nothing meanwhile"
                 );
                 None
             }
         }
     }
 
-    async fn care_for(
+    async fn maintain_partition(
         &self,
         sealed: &Arc<SealedPartition>,
         committed: Option<&TableSnapshot>,
     ) -> anyhow::Result<()> {
-        // A merge needs room for its result.
-        if *self.shared.taking.borrow() {
+        // A merge needs disk space for its result.
+        if *self.context.appends_allowed.borrow() {
             self.merge(sealed).await;
         }
         let cold = committed.map(|events| events.committed(sealed.partition));
@@ -87,21 +90,23 @@ impl Maintenance {
             self.expire(sealed, cold).await?;
             self.purge(sealed, cold).await;
         }
-        // Without a cold tier the log is the only other copy; with one that does not answer,
-        // whether it has the range is not known.
+        // Without a cold tier the log is the only other copy. While a cold tier does not answer, it is
+        // not known whether a refill is needed.
         if cold.is_some() || self.cold.is_none() {
             self.refill(sealed, cold.unwrap_or(0)).await;
         }
         Ok(())
     }
 
-    /// Merges as long as there is something to merge. A merge that fails has changed nothing.
+    /// Merges until there is nothing to merge. A merge that fails has changed nothing.
     async fn merge(&self, sealed: &Arc<SealedPartition>) {
         loop {
-            let permit = Arc::clone(&self.shared.heavy).acquire_owned().await;
-            let result = blocking(&self.tier, sealed, warm_tier::merge_once).await;
+            let permit = Arc::clone(&self.context.seal_or_merge)
+                .acquire_owned()
+                .await;
+            let result = run_blocking(&self.tier, sealed, warm_tier::merge_once).await;
             drop(permit);
-            let merges = &self.shared.metrics.merges;
+            let merges = &self.context.metrics.merges;
             match result {
                 Ok(Some(merged)) => {
                     merges.with_label_values(&["ok"]).inc();
@@ -110,7 +115,7 @@ impl Maintenance {
                 Ok(None) => return,
                 Err(error) => {
                     merges.with_label_values(&["error"]).inc();
-                    tracing::warn!(error = format!("{error:#}"), "a merge failed");
+                    tracing::warn!(error = format!("{error:#}"), "merge failed");
                     return;
                 }
             }
@@ -118,21 +123,24 @@ impl Maintenance {
     }
 
     async fn expire(&self, sealed: &Arc<SealedPartition>, cold: Seq) -> anyhow::Result<()> {
-        let rules = Arc::clone(&self.shared.rules.borrow());
+        let rules = Arc::clone(&self.context.rules.borrow());
         let expiry = Arc::clone(&self.expiry);
-        let dropped = blocking(&self.tier, sealed, move |engine, sealed| {
+        let dropped = run_blocking(&self.tier, sealed, move |engine, sealed| {
             let mut expiry = expiry.lock().expect("nothing panics while it holds this");
             expiry.drop_old(engine, sealed, &rules, cold, Timestamp::now())
         })
         .await
-        .context("drop old slices")?;
-        self.dropped("expired", &dropped);
+        .context("expire slices")?;
+        self.count_dropped("expired", &dropped);
+        for slice in &dropped {
+            tracing::info!(file = slice.file, events = slice.rows, "expired slice");
+        }
         Ok(())
     }
 
-    /// What policies have more of than their `warm.maxBytes`.
-    async fn cap(&self, committed: TableSnapshot) -> anyhow::Result<()> {
-        let rules = Arc::clone(&self.shared.rules.borrow());
+    /// Drops slices of policies that have more than their `warm.maxBytes`.
+    async fn enforce_quotas(&self, committed: TableSnapshot) -> anyhow::Result<()> {
+        let rules = Arc::clone(&self.context.rules.borrow());
         let (tier, expiry) = (Arc::clone(&self.tier), Arc::clone(&self.expiry));
         let dropped = task::spawn_blocking(move || {
             let mut expiry = expiry.lock().expect("nothing panics while it holds this");
@@ -142,22 +150,18 @@ impl Maintenance {
             })
         })
         .await??;
-        self.dropped("capped", &dropped);
+        self.count_dropped("capped", &dropped);
+        for slice in &dropped {
+            let (file, events) = (&slice.file, slice.rows);
+            tracing::info!(file, events, "slice over quota dropped");
+        }
         Ok(())
     }
 
-    fn dropped(&self, reason: &str, dropped: &[Slice]) {
-        let removed = &self.shared.metrics.removed;
+    fn count_dropped(&self, reason: &str, dropped: &[Slice]) {
+        let removed = &self.context.metrics.removed;
         let removed = removed.with_label_values(&["warm", reason]);
-        for slice in dropped {
-            removed.inc_by(slice.rows);
-            tracing::info!(
-                file = slice.file,
-                events = slice.rows,
-                reason,
-                "dropped a slice"
-            );
-        }
+        removed.inc_by(dropped.iter().map(|slice| slice.rows).sum());
     }
 
     async fn purge(&self, sealed: &Arc<SealedPartition>, cold: Seq) {
@@ -165,34 +169,36 @@ impl Maintenance {
         let Some(through) = warm_tier::purgeable(sealed, cold, before) else {
             return;
         };
-        let (log, partition) = (&self.shared.log, sealed.partition);
+        let (log, partition) = (&self.context.log, sealed.partition);
         let result = async {
             if log.first_seq(partition).await? <= through {
                 log.purge_through(partition, through).await?;
-                tracing::debug!(%partition, through, "let the log forget");
+                tracing::debug!(%partition, through, "purged log");
             }
             Ok::<_, event_log::Error>(())
         };
         if let Err(error) = result.await {
             let error = &error as &dyn std::error::Error;
-            tracing::warn!(error, %partition, "the log cannot be purged now");
+            tracing::warn!(error, %partition, "cannot purge the log now");
         }
     }
 
     async fn refill(&self, sealed: &Arc<SealedPartition>, cold: Seq) {
         for lost in warm_tier::to_refill(sealed, cold) {
             match self.refill_one(sealed, lost.clone()).await {
-                Ok(true) => tracing::info!(lo = lost.lo, hi = lost.hi, "refilled from the log"),
+                Ok(true) => {
+                    tracing::info!(lo = lost.lo, hi = lost.hi, "refilled slice from the log")
+                }
                 Ok(false) => {}
                 Err(error) => {
                     let (partition, error) = (sealed.partition, format!("{error:#}"));
-                    tracing::error!(error, %partition, lo = lost.lo, hi = lost.hi, "cannot refill");
+                    tracing::error!(error, %partition, lo = lost.lo, hi = lost.hi, "cannot refill slice");
                 }
             }
         }
     }
 
-    /// `false` when the log no longer has all of it.
+    /// Refills one slice; `false` when the log no longer has all of its range.
     async fn refill_one(
         &self,
         sealed: &Arc<SealedPartition>,
@@ -202,12 +208,12 @@ impl Maintenance {
             lo: lost.lo,
             hi: lost.hi,
         };
-        if self.shared.log.first_seq(sealed.partition).await? > range.lo {
+        if self.context.log.first_seq(sealed.partition).await? > range.lo {
             return Ok(false);
         }
-        let events = read(&self.shared.log, sealed.partition, range).await?;
-        let rules = Arc::clone(&self.shared.rules.borrow());
-        blocking(&self.tier, sealed, move |engine, sealed| {
+        let events = read_events(&self.context.log, sealed.partition, range).await?;
+        let rules = Arc::clone(&self.context.rules.borrow());
+        run_blocking(&self.tier, sealed, move |engine, sealed| {
             warm_tier::refill(engine, sealed, &lost, &rules, &events)
         })
         .await?;
@@ -215,7 +221,8 @@ impl Maintenance {
     }
 }
 
-async fn read(
+/// Reads and decodes the events of `range`.
+async fn read_events(
     log: &EventLog,
     partition: PartitionId,
     range: SeqRange,
@@ -227,7 +234,8 @@ async fn read(
     Ok(batches.into_iter().flat_map(|batch| batch.events).collect())
 }
 
-async fn blocking<T: Send + 'static>(
+/// Runs `work` on a blocking thread.
+async fn run_blocking<T: Send + 'static>(
     tier: &Arc<WarmTier>,
     sealed: &Arc<SealedPartition>,
     work: impl FnOnce(&Engine, &SealedPartition) -> warm_tier::Result<T> + Send + 'static,

@@ -1,4 +1,4 @@
-//! What the compactor counts.
+//! The metrics of the compactor.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +13,7 @@ use service_runtime::metrics::{
     DURATION_BUCKETS, counter_vec, float_gauge_vec, gauge, gauge_vec, histogram,
 };
 
-/// One per process.
+/// The metrics of the process. Cheap to clone; clones share their values.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
     pub moved: IntCounter,
@@ -29,14 +29,16 @@ pub(crate) struct Metrics {
     events: IntGauge,
     bytes: IntGauge,
     oldest: Gauge,
-    held: Arc<Mutex<BTreeMap<PartitionId, TierStats>>>,
+    stats_by_partition: Arc<Mutex<BTreeMap<PartitionId, PartitionStats>>>,
 }
 
-/// What one partition holds.
+/// The content of one partition: open segment and slices.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct TierStats {
+pub(crate) struct PartitionStats {
     pub events: u64,
+    /// Bytes on disk.
     pub bytes: u64,
+    /// Least `received_at`.
     pub oldest: Option<Timestamp>,
     pub gaps: u64,
 }
@@ -127,24 +129,24 @@ impl Metrics {
                 &["tier"],
             )?),
             oldest: oldest.with_label_values(&["warm"]),
-            held: Arc::default(),
+            stats_by_partition: Arc::default(),
         })
     }
 
-    /// Says what `partition` holds now.
-    pub(crate) fn hold(&self, partition: PartitionId, now: TierStats) {
-        let mut held = self
-            .held
+    /// Sets the content of `partition` and updates the gauges, which are sums over all partitions.
+    pub(crate) fn set_partition_stats(&self, partition: PartitionId, stats: PartitionStats) {
+        let mut all = self
+            .stats_by_partition
             .lock()
             .expect("nothing panics while it holds this");
-        held.insert(partition, now);
-        let sum = |of: fn(&TierStats) -> u64| {
-            i64::try_from(held.values().map(of).sum::<u64>()).unwrap_or(i64::MAX)
+        all.insert(partition, stats);
+        let sum = |field: fn(&PartitionStats) -> u64| {
+            i64::try_from(all.values().map(field).sum::<u64>()).unwrap_or(i64::MAX)
         };
-        self.events.set(sum(|held| held.events));
-        self.bytes.set(sum(|held| held.bytes));
-        self.gaps.set(sum(|held| held.gaps));
-        let oldest = held.values().filter_map(|held| held.oldest).min();
+        self.events.set(sum(|stats| stats.events));
+        self.bytes.set(sum(|stats| stats.bytes));
+        self.gaps.set(sum(|stats| stats.gaps));
+        let oldest = all.values().filter_map(|stats| stats.oldest).min();
         let micros = oldest.map_or(0, Timestamp::as_micros);
         self.oldest.set(seconds(micros));
     }

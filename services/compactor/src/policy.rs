@@ -1,4 +1,4 @@
-//! Follows the rules in force and says so.
+//! Follows the rules in force and acknowledges them.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use service_runtime::Backoff;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// Hands every change to `rules`, then acknowledges it.
+/// Sends every change of the rules to `rules`, then acknowledges it in the log.
 pub(crate) async fn follow(
     log: EventLog,
     rules: watch::Sender<Arc<RuleSet>>,

@@ -1,5 +1,5 @@
-//! Letting others go first. While the machine is busy, what takes events and what answers needs the
-//! processors now; the compactor's work can wait a little, as long as nobody waits for it.
+//! Throttling of the compactor while the machine is busy: services that ingest and answer need the
+//! processors then, and the compactor's work can wait a little, as long as no reader waits for it.
 
 use std::{
     path::PathBuf,
@@ -13,104 +13,108 @@ use warm_tier::SealedPartition;
 
 use crate::config::ThrottleConfig;
 
-/// The share of time in which somebody waits for a processor, from which on the machine is busy.
-/// Measured on two cores: 0.4 to 0.7 while events come as fast as they are taken, 0.02 to 0.2 while
-/// only the compactor works.
-const BUSY: f64 = 0.3;
-/// How often to look, and the shortest time in which a machine can be found busy.
-const LOOK: Duration = Duration::from_millis(20);
-/// The shortest time in which a busy machine can be found to be so no longer: while everybody waits
-/// for the disk, nobody waits for a processor.
-const CALM: Duration = Duration::from_millis(100);
-/// Who waits for the compactor's word asks many times a second. So long after the last question
-/// nobody does.
-const ASKED: Duration = Duration::from_secs(1);
+/// The share of time in which some task waits for a processor, from which on the machine is busy.
+/// Measured on two cores: 0.4 to 0.7 while events come as fast as they are ingested, 0.02 to 0.2
+/// while only the compactor works.
+const BUSY_PRESSURE: f64 = 0.3;
+/// Time between two checks, and the shortest time over which a machine can be found busy.
+const PRESSURE_CHECK_INTERVAL: Duration = Duration::from_millis(20);
+/// The shortest time over which a busy machine can be found idle: while all tasks wait for the disk,
+/// none waits for a processor.
+const BUSY_CHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// Time after its last request for duplicates in which a reader is still taken to wait: one that
+/// waits repeats its request many times a second.
+const READER_WAIT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What the decision depends on.
+/// The inputs of the decision.
 #[derive(Clone, Copy, Debug)]
-struct Situation {
-    /// `None` where the kernel does not tell.
+struct ThrottleInputs {
+    /// `None` where the kernel does not provide it.
     pressure: Option<f64>,
-    /// The age of the newest event that is in the warm tier; `None` before the first.
-    behind: Option<Duration>,
-    /// Since somebody asked for the compactor's word.
-    asked: Option<Duration>,
+    /// The age of the newest event in the warm tier; `None` before the first.
+    lag: Option<Duration>,
+    /// Time since the last request for duplicates.
+    since_request: Option<Duration>,
 }
 
-impl Situation {
-    /// Whether the work can wait, when it may be behind by `patience`. Pure.
-    fn can_wait(self, patience: Duration) -> bool {
-        let fresh = self.behind.is_some_and(|behind| behind < patience);
-        let asked = self.asked.is_some_and(|since| since < ASKED);
-        is_busy(self.pressure) && fresh && !asked
+impl ThrottleInputs {
+    /// Returns whether the work can wait, when it may lag by `max_lag`. Pure.
+    fn can_wait(self, max_lag: Duration) -> bool {
+        let in_time = self.lag.is_some_and(|lag| lag < max_lag);
+        let reader_waits = self
+            .since_request
+            .is_some_and(|since| since < READER_WAIT_TIMEOUT);
+        is_busy(self.pressure) && in_time && !reader_waits
     }
 }
 
 fn is_busy(pressure: Option<f64>) -> bool {
-    pressure.is_some_and(|share| share >= BUSY)
+    pressure.is_some_and(|share| share >= BUSY_PRESSURE)
 }
 
-/// When the work on one partition may go on.
+/// Delays the work on one partition.
 #[derive(Debug)]
 pub(crate) struct Throttle {
-    patience: Duration,
-    pressure: Pressure,
-    newest: Option<Timestamp>,
+    max_lag: Duration,
+    pressure: PressureMeter,
+    /// `received_at` of the newest event in the warm tier.
+    newest_received_at: Option<Timestamp>,
 }
 
 impl Throttle {
-    pub(crate) fn new(rule: ThrottleConfig) -> Self {
+    pub(crate) fn new(config: ThrottleConfig) -> Self {
         Self {
-            patience: rule.patience,
-            pressure: Pressure::new(rule.pressure),
-            newest: None,
+            max_lag: config.max_lag,
+            pressure: PressureMeter::new(config.pressure_file),
+            newest_received_at: None,
         }
     }
 
-    /// The warm tier has what the log took at `newest`, by the log's clock.
-    pub(crate) fn reached(&mut self, newest: Option<Timestamp>) {
-        self.newest = newest.or(self.newest);
+    /// Records `received_at` of the newest event that was appended.
+    pub(crate) fn appended(&mut self, received_at: Option<Timestamp>) {
+        self.newest_received_at = received_at.or(self.newest_received_at);
     }
 
-    /// Does `next` when others no longer go first. May be dropped and called again at any time, if
-    /// `next` may.
+    /// Waits while the work can wait, then for `next`. Safe to cancel at any time, if `next` is.
     pub(crate) async fn then<T>(
         &mut self,
         sealed: &SealedPartition,
         next: impl Future<Output = T>,
     ) -> T {
-        while self.situation(sealed).can_wait(self.patience) {
-            time::sleep(LOOK).await;
+        while self.inputs(sealed).can_wait(self.max_lag) {
+            time::sleep(PRESSURE_CHECK_INTERVAL).await;
         }
         let next = next.await;
-        // What comes after a calm is judged without it.
-        self.pressure.look();
+        // Starts a new measurement, without the time in which there was nothing to do.
+        self.pressure.measure();
         next
     }
 
-    fn situation(&mut self, sealed: &SealedPartition) -> Situation {
+    fn inputs(&mut self, sealed: &SealedPartition) -> ThrottleInputs {
         let now = Timestamp::now();
-        let behind = |newest: Timestamp| {
-            let micros = now.as_micros().saturating_sub(newest.as_micros());
+        let age = |received_at: Timestamp| {
+            let micros = now.as_micros().saturating_sub(received_at.as_micros());
             Duration::from_micros(u64::try_from(micros).unwrap_or(0))
         };
-        Situation {
-            pressure: self.pressure.look(),
-            behind: self.newest.map(behind),
-            asked: sealed.asked().map(|at| at.elapsed()),
+        ThrottleInputs {
+            pressure: self.pressure.measure(),
+            lag: self.newest_received_at.map(age),
+            since_request: sealed.last_duplicates_request().map(|at| at.elapsed()),
         }
     }
 }
 
-/// How much time somebody waited for a processor, as Linux counts it.
+/// Measures CPU pressure: the share of time in which some task waited for a processor, from Linux's
+/// total.
 #[derive(Debug)]
-struct Pressure {
+struct PressureMeter {
     file: PathBuf,
+    /// The time of the last measurement, and the total then.
     last: Option<(Instant, Duration)>,
     share: Option<f64>,
 }
 
-impl Pressure {
+impl PressureMeter {
     fn new(file: PathBuf) -> Self {
         Self {
             file,
@@ -119,14 +123,14 @@ impl Pressure {
         }
     }
 
-    /// The share since the last look, unless that was too short ago; `None` at the first, and where
-    /// there is no such file.
-    fn look(&mut self) -> Option<f64> {
-        let enough = match is_busy(self.share) {
-            true => CALM,
-            false => LOOK,
+    /// Measures the share since the last measurement, or returns that one's when it is too recent;
+    /// `None` at the first, and where the file does not exist.
+    fn measure(&mut self) -> Option<f64> {
+        let min_interval = match is_busy(self.share) {
+            true => BUSY_CHECK_INTERVAL,
+            false => PRESSURE_CHECK_INTERVAL,
         };
-        if self.last.is_some_and(|(at, _)| at.elapsed() < enough) {
+        if self.last.is_some_and(|(at, _)| at.elapsed() < min_interval) {
             return self.share;
         }
         let total = CpuPressure::from_file(&self.file).ok()?.some.total;
@@ -137,7 +141,7 @@ impl Pressure {
     }
 }
 
-/// The share of the time between two looks in which somebody waited, by the totals of both.
+/// The share of the time between two measurements in which some task waited, by their totals.
 fn share(before: (Instant, Duration), after: (Instant, Duration)) -> f64 {
     let waited = after.1.saturating_sub(before.1);
     waited.as_secs_f64() / (after.0 - before.0).as_secs_f64()
@@ -149,63 +153,63 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(2);
-    const BUSY_AND_CLOSE: Situation = Situation {
+    const MAX_LAG: Duration = Duration::from_secs(2);
+    const BUSY_AND_IN_TIME: ThrottleInputs = ThrottleInputs {
         pressure: Some(0.5),
-        behind: Some(Duration::from_millis(100)),
-        asked: None,
+        lag: Some(Duration::from_millis(100)),
+        since_request: None,
     };
 
     #[test]
-    fn work_that_nobody_waits_for_can_wait_while_the_machine_is_busy() {
-        assert!(BUSY_AND_CLOSE.can_wait(PATIENCE));
-        let long_ago = Situation {
-            asked: Some(ASKED),
-            ..BUSY_AND_CLOSE
+    fn work_can_wait_while_the_machine_is_busy_and_no_reader_waits() {
+        assert!(BUSY_AND_IN_TIME.can_wait(MAX_LAG));
+        let long_ago = ThrottleInputs {
+            since_request: Some(READER_WAIT_TIMEOUT),
+            ..BUSY_AND_IN_TIME
         };
-        assert!(long_ago.can_wait(PATIENCE));
+        assert!(long_ago.can_wait(MAX_LAG));
     }
 
     #[test]
-    fn work_goes_on_when_there_is_time_or_it_is_late_or_wanted() {
-        let idle = Situation {
+    fn work_goes_on_when_the_machine_is_idle_or_it_lags_or_a_reader_waits() {
+        let idle = ThrottleInputs {
             pressure: Some(0.2),
-            ..BUSY_AND_CLOSE
+            ..BUSY_AND_IN_TIME
         };
-        let untold = Situation {
+        let unknown = ThrottleInputs {
             pressure: None,
-            ..BUSY_AND_CLOSE
+            ..BUSY_AND_IN_TIME
         };
-        let late = Situation {
-            behind: Some(PATIENCE),
-            ..BUSY_AND_CLOSE
+        let late = ThrottleInputs {
+            lag: Some(MAX_LAG),
+            ..BUSY_AND_IN_TIME
         };
-        let first = Situation {
-            behind: None,
-            ..BUSY_AND_CLOSE
+        let first = ThrottleInputs {
+            lag: None,
+            ..BUSY_AND_IN_TIME
         };
-        let wanted = Situation {
-            asked: Some(Duration::from_millis(30)),
-            ..BUSY_AND_CLOSE
+        let reader_waits = ThrottleInputs {
+            since_request: Some(Duration::from_millis(30)),
+            ..BUSY_AND_IN_TIME
         };
-        for situation in [idle, untold, late, first, wanted] {
-            assert!(!situation.can_wait(PATIENCE), "{situation:?}");
+        for inputs in [idle, unknown, late, first, reader_waits] {
+            assert!(!inputs.can_wait(MAX_LAG), "{inputs:?}");
         }
-        assert!(!BUSY_AND_CLOSE.can_wait(Duration::ZERO));
+        assert!(!BUSY_AND_IN_TIME.can_wait(Duration::ZERO));
     }
 
     #[test]
-    fn the_pressure_is_the_share_of_the_time_between_two_looks() {
+    fn the_pressure_is_the_share_of_the_time_between_two_measurements() {
         let began = Instant::now();
-        let look = |millis, total| {
+        let measured = |millis, total| {
             (
                 began + Duration::from_millis(millis),
                 Duration::from_millis(total),
             )
         };
         let shares = [
-            (look(0, 700), look(100, 740)),
-            (look(0, 700), look(100, 700)),
+            (measured(0, 700), measured(100, 740)),
+            (measured(0, 700), measured(100, 700)),
         ];
         let shares = shares.map(|(before, after)| share(before, after));
         assert!(
@@ -215,13 +219,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_known_of_the_pressure_before_the_second_look_nor_without_the_file() {
+    fn the_pressure_is_unknown_before_the_second_measurement_and_without_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("cpu");
-        let mut pressure = Pressure::new(file.clone());
-        assert_eq!(pressure.look(), None);
+        let mut pressure = PressureMeter::new(file.clone());
+        assert_eq!(pressure.measure(), None);
         fs::write(&file, "some avg10=0.00 avg60=0.00 avg300=0.00 total=1000\n").unwrap();
-        assert_eq!(pressure.look(), None);
+        assert_eq!(pressure.measure(), None);
         assert_eq!(pressure.last.unwrap().1, Duration::from_micros(1000));
     }
 }

@@ -1,4 +1,4 @@
-//! Publishes the newest watermark of a partition, always after the commit it speaks of.
+//! Publishes the latest watermark of a partition, always after the commit that it states.
 
 use std::time::Duration;
 
@@ -7,17 +7,18 @@ use service_runtime::Backoff;
 use tokio::{sync::watch, time};
 use tokio_util::sync::CancellationToken;
 
-/// Between two of one partition.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Shortest time between two watermarks of a partition. No reason but to bound their rate.
+const MIN_PUBLISH_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Publishes what `newest` holds, whenever it changes; what is overtaken is left out.
+/// Publishes the value of `latest` whenever it changes; values that were replaced before they could
+/// be published are skipped.
 pub(crate) async fn publish(
     log: EventLog,
-    mut newest: watch::Receiver<Option<Watermark>>,
+    mut latest: watch::Receiver<Option<Watermark>>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     loop {
-        let watermark = newest.borrow_and_update().clone();
+        let watermark = latest.borrow_and_update().clone();
         if let Some(watermark) = watermark {
             let publish = || log.publish_watermark(&watermark);
             Backoff::default()
@@ -34,12 +35,12 @@ pub(crate) async fn publish(
         tokio::select! {
             biased;
             () = shutdown.cancelled() => return Ok(()),
-            changed = newest.changed() => if changed.is_err() {
+            changed = latest.changed() => if changed.is_err() {
                 // Its worker has ended, which ends the process.
                 shutdown.cancelled().await;
                 return Ok(());
             },
         }
-        time::sleep(PAUSE).await;
+        time::sleep(MIN_PUBLISH_INTERVAL).await;
     }
 }

@@ -1,4 +1,4 @@
-//! One partition: reads the log from its own offset, appends, seals in time.
+//! The worker of one partition: reads the log from its own offset, appends, and seals in time.
 
 use std::{
     sync::Arc,
@@ -7,76 +7,59 @@ use std::{
 
 use anyhow::Context as _;
 use event::{Seq, Timestamp};
-use event_log::{EventLog, LogMessage, Watermark};
+use event_log::{LogMessage, Watermark};
 use futures::StreamExt as _;
-use retention::RuleSet;
 use service_runtime::{Linger, propagation};
-use tokio::{
-    sync::{Semaphore, watch},
-    task, time,
-};
+use tokio::{sync::watch, task, time};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 use warm_tier::{Frames, Partition};
 
 use crate::{
-    config::{SealRules, ThrottleConfig},
+    config::SealRules,
+    context::WorkerContext,
     decode,
     duplicates::{Report, Reporter},
     log_identity,
-    metrics::{Metrics, TierStats},
+    metrics::PartitionStats,
     throttle::Throttle,
 };
 
-/// Messages read at once; [`decode::batches`] bounds what goes into one transaction.
-const MAX_CHUNK: usize = 256;
-/// How often to look whether it is time to seal.
-const TICK: Duration = Duration::from_millis(200);
-/// Under load a transaction takes more events.
+/// Most messages of one read; [`decode::batches`] bounds one transaction.
+const MAX_CHUNK_MESSAGES: usize = 256;
+/// Time between two checks whether to seal or to report duplicates again.
+const TICK_INTERVAL: Duration = Duration::from_millis(200);
+/// The wait after a chunk that was not full, so that under load a transaction has more events.
 const LINGER: Linger = Linger {
     times: 1,
     max: Duration::from_millis(50),
 };
-/// Causes that a batch's span is linked to.
+/// Most spans that a batch's span is linked to: no reason but to bound its size.
 const MAX_LINKS: usize = 32;
-
-/// What every worker needs.
-#[derive(Clone, Debug)]
-pub(crate) struct Shared {
-    pub log: EventLog,
-    pub rules: watch::Receiver<Arc<RuleSet>>,
-    pub taking: watch::Receiver<bool>,
-    pub metrics: Metrics,
-    pub seal: SealRules,
-    pub throttle_under_pressure: ThrottleConfig,
-    pub flight_url: String,
-    /// One seal or merge at a time: they take memory.
-    pub heavy: Arc<Semaphore>,
-}
 
 /// The writer of one partition.
 pub(crate) struct Worker {
-    shared: Shared,
+    context: WorkerContext,
     /// `None` only while a blocking thread has it.
     partition: Option<Partition>,
     duplicates: Option<Reporter>,
     watermarks: watch::Sender<Option<Watermark>>,
-    /// When the open segment took its first batch.
+    /// When the first batch was appended to the open segment.
     open_since: Option<Instant>,
     throttle: Throttle,
 }
 
 impl Worker {
     pub(crate) fn new(
-        shared: Shared,
+        context: WorkerContext,
         partition: Partition,
         duplicates: Option<Reporter>,
         watermarks: watch::Sender<Option<Watermark>>,
     ) -> Self {
         let open_since = (!partition.open_state().is_empty).then(Instant::now);
         Self {
-            throttle: Throttle::new(shared.throttle_under_pressure.clone()),
-            shared,
+            throttle: Throttle::new(context.throttle_under_pressure.clone()),
+            context,
             partition: Some(partition),
             duplicates,
             watermarks,
@@ -85,30 +68,28 @@ impl Worker {
     }
 
     pub(crate) async fn run(mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        self.skip_what_is_gone()
-            .await
-            .context("compare with the log")?;
+        self.check_log().await.context("compare with the log")?;
         self.publish();
         let (id, next) = (self.partition().id(), self.partition().next_seq());
-        let log = self.shared.log.clone();
+        let log = self.context.log.clone();
         let messages = log.read_from(id, next).await.context("read the log")?;
-        let mut chunks = messages.ready_chunks(MAX_CHUNK);
+        let mut chunks = messages.ready_chunks(MAX_CHUNK_MESSAGES);
         let sealed = self.partition().sealed();
-        let mut ticks = time::interval(TICK);
+        let mut ticks = time::interval(TICK_INTERVAL);
         ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
         loop {
-            let taking = *self.shared.taking.borrow();
+            let appends_allowed = *self.context.appends_allowed.borrow();
             let chunk = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
                 _ = ticks.tick() => None,
-                chunk = self.throttle.then(&sealed, chunks.next()), if taking => {
+                chunk = self.throttle.then(&sealed, chunks.next()), if appends_allowed => {
                     Some(chunk.context("event log closed")?)
                 }
             };
             match chunk {
                 Some(chunk) => {
-                    let (full, began) = (chunk.len() == MAX_CHUNK, time::Instant::now());
+                    let (full, began) = (chunk.len() == MAX_CHUNK_MESSAGES, time::Instant::now());
                     let chunk = chunk.into_iter().collect::<Result<Vec<_>, _>>();
                     self.append(chunk.context("read the log")?).await?;
                     if !full {
@@ -120,12 +101,12 @@ impl Worker {
         }
     }
 
-    /// The log must hold what follows; where it does not, something was lost, and is said so.
-    async fn skip_what_is_gone(&mut self) -> anyhow::Result<()> {
-        let newest = self.blocking(|partition| partition.newest()).await?;
+    /// Checks the log's identity. Without the next sequence, continues at the first that the log has.
+    async fn check_log(&mut self) -> anyhow::Result<()> {
+        let anchor = self.blocking(|partition| partition.log_anchor()).await?;
         let (id, next) = (self.partition().id(), self.partition().next_seq());
         let known = next - 1;
-        let state = log_identity::check_warm(&self.shared.log, id, known, newest).await?;
+        let state = log_identity::check_warm(&self.context.log, id, known, anchor).await?;
         if state.first <= next {
             return Ok(());
         }
@@ -133,9 +114,9 @@ impl Worker {
             partition = %self.partition().id(),
             expected = next,
             first = state.first,
-            "the log no longer has what was not taken yet"
+            "events were purged from the log before they were stored, the range becomes a gap"
         );
-        let rules = Arc::clone(&self.shared.rules.borrow());
+        let rules = Arc::clone(&self.context.rules.borrow());
         let first = state.first;
         self.blocking(move |partition| {
             partition.seal(&rules)?;
@@ -145,7 +126,7 @@ impl Worker {
     }
 
     async fn append(&mut self, messages: Vec<LogMessage>) -> anyhow::Result<()> {
-        let newest = messages.last().map(|message| message.received_at);
+        let received_at = messages.last().map(|message| message.received_at);
         let span = tracing::info_span!(
             "append",
             partition = %self.partition().id(),
@@ -164,7 +145,7 @@ impl Worker {
         }
         .instrument(span)
         .await?;
-        self.throttle.reached(newest);
+        self.throttle.appended(received_at);
         self.tick().await
     }
 
@@ -174,14 +155,14 @@ impl Worker {
             tracing::error!(
                 partition = %self.partition().id(),
                 seq,
-                "a frame cannot be read and is set aside"
+                "frame cannot be decoded and becomes a dead letter"
             );
         }
         let started = Instant::now();
         let appended = self
             .blocking(move |partition| partition.append(frames))
             .await?;
-        let metrics = &self.shared.metrics;
+        let metrics = &self.context.metrics;
         metrics
             .append_seconds
             .observe(started.elapsed().as_secs_f64());
@@ -207,18 +188,18 @@ impl Worker {
         }
     }
 
-    /// What is due: a seal, ids to forget, duplicates to tell again.
+    /// Seals if it is time, and reports duplicates again if that was requested.
     async fn tick(&mut self) -> anyhow::Result<()> {
         let state = self.partition().open_state();
         let waited = self
             .open_since
             .map_or(Duration::ZERO, |since| since.elapsed());
-        let SealRules { bytes, after } = self.shared.seal;
+        let SealRules { bytes, after } = self.context.seal;
         if !state.is_empty && (state.encoded_bytes >= bytes || waited >= after) {
             self.seal().await.context("seal")?;
         }
-        let wanted = self.duplicates.as_ref().and_then(Reporter::take_wanted);
-        if let Some(after) = wanted {
+        let requested = self.duplicates.as_ref().and_then(Reporter::take_request);
+        if let Some(after) = requested {
             let through = self.partition().next_seq() - 1;
             let dropped = self
                 .blocking(move |partition| partition.dropped_after(after))
@@ -230,11 +211,11 @@ impl Worker {
     }
 
     async fn seal(&mut self) -> anyhow::Result<()> {
-        // Somebody else seals or merges: the next tick tries again.
-        let Ok(permit) = Arc::clone(&self.shared.heavy).try_acquire_owned() else {
+        // Another seal or merge is running: the next tick tries again.
+        let Ok(permit) = Arc::clone(&self.context.seal_or_merge).try_acquire_owned() else {
             return Ok(());
         };
-        let rules = Arc::clone(&self.shared.rules.borrow());
+        let rules = Arc::clone(&self.context.rules.borrow());
         let started = Instant::now();
         let sealed = self
             .blocking(move |partition| {
@@ -243,7 +224,7 @@ impl Worker {
             })
             .await;
         drop(permit);
-        let metrics = &self.shared.metrics;
+        let metrics = &self.context.metrics;
         metrics
             .seal_seconds
             .observe(started.elapsed().as_secs_f64());
@@ -263,8 +244,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Runs `work` on a blocking thread. After an error the process must end: what DuckDB holds
-    /// in memory may be less than what it said.
+    /// Runs `work` on a blocking thread. After an error the process must end: DuckDB's state in memory
+    /// may lack what it has committed.
     async fn blocking<T: Send + 'static>(
         &mut self,
         work: impl FnOnce(&mut Partition) -> warm_tier::Result<T> + Send + 'static,
@@ -282,25 +263,27 @@ impl Worker {
         Ok(result?)
     }
 
-    /// Says how far it is and what it holds.
+    /// Updates the metrics and the watermark.
     fn publish(&self) {
         let partition = self.partition();
         let (sealed, open) = (partition.sealed().totals(), partition.open_state());
-        let held = TierStats {
+        let stats = PartitionStats {
             events: sealed.events + open.events,
             bytes: sealed.disk_bytes + open.file_bytes,
             oldest: sealed.oldest.into_iter().chain(open.oldest).min(),
             gaps: sealed.gaps,
         };
-        self.shared.metrics.hold(partition.id(), held);
+        self.context
+            .metrics
+            .set_partition_stats(partition.id(), stats);
         let watermark = Watermark::Warm {
             partition: partition.id(),
             committed: partition.next_seq() - 1,
             sealed: sealed.sealed,
-            events: held.events,
-            bytes: held.bytes,
-            oldest_at: held.oldest,
-            flight_url: self.shared.flight_url.clone(),
+            events: stats.events,
+            bytes: stats.bytes,
+            oldest_at: stats.oldest,
+            flight_url: self.context.flight_url.clone(),
         };
         self.watermarks.send_if_modified(|last| {
             let changed = last.as_ref() != Some(&watermark);

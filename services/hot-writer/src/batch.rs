@@ -1,6 +1,6 @@
-//! Messages of the log in, one pack per conversation out. Pure.
+//! Packs messages of the log into one batch with packs per conversation. Pure.
 //!
-//! An event is never decoded here: its encoded bytes are copied, after its checksum was checked.
+//! Events are not decoded: their encoded bytes are copied after their checksum was verified.
 
 use ahash::HashMap;
 use event::{ConversationId, Seq, TenantId};
@@ -8,20 +8,24 @@ use event_log::LogMessage;
 use event_proto::{DecodeError, Frame, PackedEvent};
 use hot_tier::ConversationPack;
 
-/// A pack takes no further frame beyond these.
-const PACK_EVENTS: usize = 512;
-const PACK_BYTES: usize = 256 * 1024;
+/// A pack with so many events is closed: the next frame starts a new one. About the limits of one frame
+/// (500 events, 256 KiB); no other reason but to bound the size of an entry.
+const MAX_PACK_EVENTS: usize = 512;
+/// A pack with so many bytes of encoded events is closed.
+const MAX_PACK_BYTES: usize = 256 * 1024;
 
-/// What one script call writes.
+/// The packs that one transaction appends to the hot tier.
 #[derive(Debug)]
 pub(crate) struct Batch {
+    /// The first sequence that the batch covers.
     pub(crate) first: Seq,
+    /// The last sequence that the batch covers.
     pub(crate) last: Seq,
     pub(crate) events: u64,
     pub(crate) packs: Vec<ConversationPack>,
 }
 
-/// A message that is not what ingest wrote.
+/// A message of the log that cannot be decoded, or whose checksum does not match.
 #[derive(Debug, thiserror::Error)]
 #[error("message {seq} of the log is damaged")]
 pub(crate) struct DamagedFrame {
@@ -29,40 +33,42 @@ pub(crate) struct DamagedFrame {
     pub(crate) source: DecodeError,
 }
 
-/// The batch of consecutive `messages`; `None` when there are none.
+/// Builds the batch of consecutive `messages`; `None` when there are none.
 pub(crate) fn batch_of(messages: &[LogMessage]) -> Result<Option<Batch>, DamagedFrame> {
     let (Some(first), Some(last)) = (messages.first(), messages.last()) else {
         return Ok(None);
     };
-    let mut packs = Packs::default();
+    let mut packer = Packer::default();
     for message in messages {
         let seq = message.seq;
-        packs
-            .take(message)
+        packer
+            .add(message)
             .map_err(|source| DamagedFrame { seq, source })?;
     }
     Ok(Some(Batch {
         first: first.seq,
         last: last.seq,
-        events: packs.events,
-        packs: packs.packs,
+        events: packer.events,
+        packs: packer.packs,
     }))
 }
 
+/// Groups events by conversation into packs.
 #[derive(Default)]
-struct Packs {
+struct Packer {
     packs: Vec<ConversationPack>,
-    /// The bytes of each pack.
+    /// The bytes of encoded events in each pack.
     bytes: Vec<usize>,
-    /// The open pack of each conversation.
+    /// The index of each conversation's open pack.
     open: HashMap<TenantId, HashMap<ConversationId, usize>>,
     events: u64,
 }
 
-impl Packs {
-    fn take(&mut self, message: &LogMessage) -> Result<(), DecodeError> {
+impl Packer {
+    /// Adds all events of `message`.
+    fn add(&mut self, message: &LogMessage) -> Result<(), DecodeError> {
         let frame = Frame::decode(message.payload.clone())?;
-        // All of a frame's events of one conversation go into one pack.
+        // All events of one frame and conversation go into one pack.
         let packs: Vec<usize> = frame
             .conversations
             .into_iter()
@@ -83,15 +89,15 @@ impl Packs {
         Ok(())
     }
 
-    /// The index of the pack that takes the conversation's events of one frame.
+    /// The index of the conversation's open pack; opens a new one when there is none or it is full.
     fn pack_of(&mut self, tenant: &TenantId, conversation: ConversationId) -> usize {
         if !self.open.contains_key(tenant) {
             self.open.insert(tenant.clone(), HashMap::default());
         }
-        let open = self.open.get_mut(tenant).expect("it was inserted");
+        let open = self.open.get_mut(tenant).expect("it was inserted above");
         if let Some(pack) = open.get(&conversation).copied()
-            && self.packs[pack].pack.events.len() < PACK_EVENTS
-            && self.bytes[pack] < PACK_BYTES
+            && self.packs[pack].pack.events.len() < MAX_PACK_EVENTS
+            && self.bytes[pack] < MAX_PACK_BYTES
         {
             return pack;
         }

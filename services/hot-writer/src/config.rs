@@ -1,4 +1,4 @@
-//! What was typed, and the configuration made of it.
+//! The command line, and the configuration that is parsed from it.
 
 use std::time::Duration;
 
@@ -15,14 +15,14 @@ pub struct Args {
     log: NatsArgs,
     #[command(flatten)]
     hot: RedisArgs,
-    /// How often to look for what may be trimmed.
+    /// The interval between two trims of the hot tier.
     #[arg(long, env = "ISOTHERM_TRIM_INTERVAL", default_value = "10s")]
     trim_interval: humantime::Duration,
     #[command(flatten)]
     runtime: RuntimeArgs,
 }
 
-/// The configuration of a service that may start.
+/// The validated configuration.
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) nats_url: String,
@@ -31,6 +31,7 @@ pub(crate) struct Config {
 }
 
 impl Args {
+    /// Validates the arguments; an error names the flag.
     pub(crate) fn validate(self) -> anyhow::Result<(Config, RuntimeArgs)> {
         let trim_interval = Duration::from(self.trim_interval);
         ensure!(

@@ -1,5 +1,5 @@
-//! The small tasks that keep the others informed: the rules, the warm tier's watermarks, and
-//! whether the dependencies answer.
+//! The background tasks that follow the rules, the warm tier's watermarks, and the reachability of the
+//! dependencies.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,13 +14,16 @@ use tracing::info;
 
 use crate::shared::SealedWatermarks;
 
-const LOOK: Duration = Duration::from_secs(1);
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// The interval between two checks of the dependencies. No reason for the number but to notice an outage
+/// within seconds.
+const READINESS_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// The longest that the hot tier may take to answer a ping.
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
+/// The name under which this service acknowledges rules.
 const COMPONENT: &str = "hot-writer";
 
-/// Hands every change of the rules on, and says that they are followed.
-pub(crate) async fn rules(
+/// Passes every change of the rules on to the trimmer, and acknowledges it in the log.
+pub(crate) async fn follow_rules(
     log: EventLog,
     rules: watch::Sender<Option<Arc<RuleSet>>>,
     shutdown: CancellationToken,
@@ -32,14 +35,14 @@ pub(crate) async fn rules(
             () = shutdown.cancelled() => return Ok(()),
             next = changes.next() => next,
         };
-        let next = next.expect("the rules are watched for ever");
+        let next = next.expect("the watch of the rules never ends");
         let hash = next.hash();
         info!(policy.hash = hash, "following rules");
         rules.send_replace(Some(next));
         let ack = || log.ack_policy(COMPONENT, &hash);
         let acked = Backoff::default()
             .retry(
-                "say which rules are followed",
+                "acknowledge rules",
                 &shutdown,
                 event_log::Error::is_transient,
                 ack,
@@ -52,8 +55,8 @@ pub(crate) async fn rules(
     }
 }
 
-/// Keeps up with what is sealed in the warm tier.
-pub(crate) async fn sealed(
+/// Records the warm tier's sealed watermarks.
+pub(crate) async fn follow_sealed(
     log: EventLog,
     sealed: SealedWatermarks,
     shutdown: CancellationToken,
@@ -65,12 +68,12 @@ pub(crate) async fn sealed(
             () = shutdown.cancelled() => return Ok(()),
             next = watermarks.next() => next,
         };
-        sealed.take(&next.expect("watermarks are watched for ever"));
+        sealed.record(&next.expect("the watch of the watermarks never ends"));
     }
 }
 
-/// Ready while both dependencies answer.
-pub(crate) async fn health(
+/// Keeps the readiness checks of both dependencies up to date.
+pub(crate) async fn check_readiness(
     (nats, redis): (Check, Check),
     log: EventLog,
     hot: HotWriter,
@@ -78,7 +81,7 @@ pub(crate) async fn health(
 ) -> anyhow::Result<()> {
     loop {
         nats.set(log.is_connected(), "");
-        match time::timeout(PATIENCE, hot.ping()).await {
+        match time::timeout(PING_TIMEOUT, hot.ping()).await {
             Ok(Ok(())) => redis.set(true, ""),
             Ok(Err(error)) => redis.set(false, error.to_string()),
             Err(_) => redis.set(false, "it does not answer"),
@@ -86,7 +89,7 @@ pub(crate) async fn health(
         tokio::select! {
             biased;
             () = shutdown.cancelled() => return Ok(()),
-            () = time::sleep(LOOK) => {}
+            () = time::sleep(READINESS_CHECK_INTERVAL) => {}
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Copies the event log to the hot tier, and trims the hot tier by the rules.
 //!
-//! Promises: each event is in the hot tier once and in the order of the log, whatever dies and
-//! however many writers run, because the cursor moves in the same script as the events. Nothing
-//! is trimmed that is not sealed in the warm tier. A lost hot tier is filled again from there.
+//! Guarantees: each event is in the hot tier once and in the order of the log, whatever crashes and however
+//! many writers run, because the cursor moves in the transaction that appends the events. No event is
+//! trimmed that is not sealed in the warm tier. A lost hot tier is filled again from the log, behind what
+//! is sealed.
 
 mod batch;
 mod config;
@@ -36,9 +37,14 @@ use crate::{
     worker::Worker,
 };
 
-const LOOK: Duration = Duration::from_millis(500);
+/// The interval between two looks for the log while ingest has not created it. No reason for the number but
+/// a quick start.
+const LOG_POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Runs the service until it is told to stop.
+/// Runs the service until a signal or the first task that ends.
+///
+/// # Errors
+/// Invalid arguments, an unfit hot tier, or a task that failed. End the process.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let (config, runtime_args) = args.validate()?;
     let mut runtime = Runtime::start("hot-writer", runtime_args).await?;
@@ -53,7 +59,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     runtime.join().await
 }
 
-/// Both dependencies, proved fit, and the number of partitions.
+/// Connects to both dependencies, checks the hot tier and waits for the log; returns them with the number of
+/// partitions.
 async fn prepare(
     config: &Config,
     runtime: &mut Runtime,
@@ -64,8 +71,9 @@ async fn prepare(
     let hot = HotWriter::connect(&config.redis_url).await?;
     let log = EventLog::connect(&config.nats_url, "hot-writer").await?;
     let shutdown = runtime.shutdown();
-    let health = follow::health((nats, redis), log.clone(), hot.clone(), shutdown.clone());
-    runtime.tasks.spawn("health", health);
+    let readiness =
+        follow::check_readiness((nats, redis), log.clone(), hot.clone(), shutdown.clone());
+    runtime.tasks.spawn("health", readiness);
     check_hot(&hot, &shutdown).await?;
     let count = wait_for_log(&log, &created, &shutdown).await?;
     let shared = Shared {
@@ -77,10 +85,11 @@ async fn prepare(
     Ok((shared, count))
 }
 
+/// Checks the hot tier's configuration; logs its recommendations.
 async fn check_hot(hot: &HotWriter, shutdown: &CancellationToken) -> anyhow::Result<()> {
     let advice = Backoff::default()
         .retry(
-            "look at the hot tier's configuration",
+            "check the hot tier's configuration",
             shutdown,
             hot_tier::Error::is_transient,
             || hot.check_server(),
@@ -88,12 +97,12 @@ async fn check_hot(hot: &HotWriter, shutdown: &CancellationToken) -> anyhow::Res
         .await
         .context("check the hot tier")?;
     for advice in advice {
-        warn!(advice, "the hot tier could be set up better");
+        warn!(advice, "hot tier configuration is not recommended");
     }
     Ok(())
 }
 
-/// Ingest makes the log, and fixes the number of its partitions.
+/// Waits until ingest has created the log; returns the number of its partitions.
 async fn wait_for_log(
     log: &EventLog,
     created: &Check,
@@ -114,10 +123,11 @@ async fn wait_for_log(
             return Ok(count);
         }
         created.set(false, "waiting for ingest to create the log");
-        time::sleep(LOOK).await;
+        time::sleep(LOG_POLL_INTERVAL).await;
     }
 }
 
+/// Starts the tasks of all partitions.
 fn spawn(config: &Config, shared: &Shared, count: PartitionCount, runtime: &mut Runtime) {
     let shutdown = runtime.shutdown();
     let (sender, rules) = watch::channel(None);
@@ -125,9 +135,9 @@ fn spawn(config: &Config, shared: &Shared, count: PartitionCount, runtime: &mut 
     let (log, sealed) = (shared.log.clone(), shared.sealed.clone());
     tasks.spawn(
         "sealed",
-        follow::sealed(log.clone(), sealed, shutdown.clone()),
+        follow::follow_sealed(log.clone(), sealed, shutdown.clone()),
     );
-    tasks.spawn("rules", follow::rules(log, sender, shutdown.clone()));
+    tasks.spawn("rules", follow::follow_rules(log, sender, shutdown.clone()));
     let mut partitions = Vec::new();
     for partition in count.all() {
         let signals = Signals::new();

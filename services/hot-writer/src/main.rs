@@ -2,7 +2,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-/// Batches come and go by the megabyte: it keeps their memory, which the usual one gives back.
+/// jemalloc, because batches are allocated and freed by the megabyte: it keeps the memory for the next batch,
+/// where the system allocator returns it to the kernel.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -1,4 +1,4 @@
-//! What the hot-writer counts, and what it shows of the tier.
+//! Metrics of the hot-writer and of the hot tier.
 
 use std::{
     collections::BTreeMap,
@@ -11,24 +11,30 @@ use service_runtime::metrics::{
     DURATION_BUCKETS, counter_vec, float_gauge_vec, gauge_vec, histogram,
 };
 
+/// The value of the `tier` label.
 const HOT: &str = "hot";
+/// The value of the `consumer` label.
 const CONSUMER: &str = "hot-writer";
 
+/// All metrics of the service.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
     /// Events copied from the log.
     pub(crate) moved: IntCounter,
+    /// Events trimmed because of their age.
     pub(crate) expired: IntCounter,
+    /// Events trimmed because of the number of events of their conversation.
     pub(crate) capped: IntCounter,
+    /// Frames that cannot be decoded.
     pub(crate) damaged: IntCounter,
     /// Time to write one batch, retries included.
     pub(crate) write_seconds: Histogram,
-    pub(crate) board: Board,
+    pub(crate) tier_gauges: TierGauges,
 }
 
-/// What the gauges show, gathered from all partitions.
+/// The gauges of the hot tier: sums over all partitions.
 #[derive(Clone, Debug)]
-pub(crate) struct Board {
+pub(crate) struct TierGauges {
     partitions: Arc<Mutex<BTreeMap<PartitionId, TierStats>>>,
     events: IntGauge,
     bytes: IntGauge,
@@ -36,7 +42,7 @@ pub(crate) struct Board {
     pending: IntGauge,
 }
 
-/// What one partition holds, and what it still lacks.
+/// The size and the lag of one partition.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct TierStats {
     pub(crate) events: u64,
@@ -77,14 +83,14 @@ impl Metrics {
                 "Time to write one batch to the hot tier, retries included.",
                 DURATION_BUCKETS,
             )?,
-            board: Board::register(registry)?,
+            tier_gauges: TierGauges::register(registry)?,
         })
     }
 }
 
-impl Board {
+impl TierGauges {
     fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let of_tier = |name, help| gauge_vec(registry, name, help, &["tier"]);
+        let tier_gauge = |name, help| gauge_vec(registry, name, help, &["tier"]);
         let oldest = float_gauge_vec(
             registry,
             "tier_oldest_event_timestamp_seconds",
@@ -97,8 +103,8 @@ impl Board {
             "Messages of the log that the consumer has not copied yet.",
             &["consumer"],
         )?;
-        let events = of_tier("tier_events", "Events that the tier holds.")?;
-        let bytes = of_tier("tier_bytes", "Bytes that the tier's events take.")?;
+        let events = tier_gauge("tier_events", "Events that the tier holds.")?;
+        let bytes = tier_gauge("tier_bytes", "Bytes that the tier's events take.")?;
         Ok(Self {
             partitions: Arc::default(),
             events: events.with_label_values(&[HOT]),
@@ -108,16 +114,22 @@ impl Board {
         })
     }
 
-    /// Replaces what is known of `partition`.
-    pub(crate) fn set(&self, partition: PartitionId, held: TierStats) {
-        let mut partitions = self.partitions.lock().expect("nothing panics in here");
-        partitions.insert(partition, held);
-        let sum =
-            |of: fn(&TierStats) -> u64| partitions.values().map(of).sum::<u64>().cast_signed();
-        self.events.set(sum(|held| held.events));
-        self.bytes.set(sum(|held| held.bytes));
-        self.pending.set(sum(|held| held.pending));
-        let oldest = partitions.values().filter_map(|held| held.oldest_at).min();
+    /// Replaces the values of `partition` and updates the gauges.
+    pub(crate) fn set(&self, partition: PartitionId, stats: TierStats) {
+        let mut partitions = self
+            .partitions
+            .lock()
+            .expect("nothing panics while it holds the lock");
+        partitions.insert(partition, stats);
+        let sum = |field: fn(&TierStats) -> u64| {
+            let values = partitions.values().map(field);
+            values.sum::<u64>().cast_signed()
+        };
+        self.events.set(sum(|stats| stats.events));
+        self.bytes.set(sum(|stats| stats.bytes));
+        self.pending.set(sum(|stats| stats.pending));
+        let oldest = partitions.values().filter_map(|stats| stats.oldest_at);
+        let oldest = oldest.min();
         self.oldest.set(oldest.map_or(0.0, seconds));
     }
 }

@@ -1,4 +1,4 @@
-//! What the tasks of one process share.
+//! The clients and the state that the tasks of one process share.
 
 use std::{
     collections::HashMap,
@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 
 use crate::metrics::Metrics;
 
+/// The clients, the metrics and the sealed watermarks. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
     pub(crate) log: EventLog,
@@ -20,12 +21,12 @@ pub(crate) struct Shared {
     pub(crate) sealed: SealedWatermarks,
 }
 
-/// How two tasks of one partition call each other.
+/// Wake-up signals between the tasks of one partition.
 #[derive(Clone, Debug)]
 pub(crate) struct Signals {
-    /// The hot tier has changed.
+    /// The partition was written or trimmed: the reporter should publish its watermark.
     pub(crate) changed: Arc<Notify>,
-    /// The hot tier went back behind what it had: it is to be read and filled again.
+    /// The hot tier has lost data: the worker should read the cursor and the log again.
     pub(crate) lost: Arc<Notify>,
 }
 
@@ -38,37 +39,45 @@ impl Signals {
     }
 }
 
-/// Up to where the warm tier is sealed, per partition; 0 where it has said nothing.
+/// The last sealed sequence of the warm tier per partition; 0 where none was published.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SealedWatermarks(Arc<Mutex<HashMap<PartitionId, Seq>>>);
 
 impl SealedWatermarks {
     pub(crate) fn get(&self, partition: PartitionId) -> Seq {
-        let sealed = self.0.lock().expect("nothing panics in here");
+        let sealed = self
+            .0
+            .lock()
+            .expect("nothing panics while it holds the lock");
         sealed.get(&partition).copied().unwrap_or(0)
     }
 
-    pub(crate) fn take(&self, watermark: &Watermark) {
+    /// Records `watermark` when it is one of the warm tier.
+    pub(crate) fn record(&self, watermark: &Watermark) {
         if let Watermark::Warm {
             partition, sealed, ..
         } = watermark
         {
-            let mut all = self.0.lock().expect("nothing panics in here");
+            let mut all = self
+                .0
+                .lock()
+                .expect("nothing panics while it holds the lock");
             all.insert(*partition, *sealed);
         }
     }
 }
 
-/// A dependency that did not do what it was asked.
+/// An error of the hot tier or the log.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Fault {
+pub(crate) enum DependencyError {
     #[error(transparent)]
     Hot(#[from] hot_tier::Error),
     #[error(transparent)]
     Log(#[from] event_log::Error),
 }
 
-impl Fault {
+impl DependencyError {
+    /// Returns whether a retry may succeed without any intervention.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::Hot(error) => error.is_transient(),

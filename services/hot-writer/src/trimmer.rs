@@ -1,5 +1,5 @@
-//! Trims the hot tier on a timer, and at once when the rules change: what is older than the rules
-//! let it be, and what is more; never what is not sealed in the warm tier.
+//! Trims the hot tier on a timer, and at once when the rules change: events past the retention limit of
+//! their conversation, but none that is not sealed in the warm tier.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,17 +15,18 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::{
-    retention_limit::{least, limit_for},
+    retention_limit::{limit_for, strictest_limit},
     shared::{Shared, Signals},
 };
 
-/// Conversations trimmed at the same time.
-const AT_ONCE: usize = 32;
+/// Conversations trimmed at the same time. No reason for the number but to bound the load on the server.
+const MAX_CONCURRENT_TRIMS: usize = 32;
 
+/// The task that trims all partitions.
 pub(crate) struct Trimmer {
     pub(crate) shared: Shared,
     pub(crate) partitions: Vec<(PartitionId, Signals)>,
-    /// `None` until they are known: nothing is trimmed by a guess.
+    /// `None` until they are known; nothing is trimmed before.
     pub(crate) rules: watch::Receiver<Option<Arc<RuleSet>>>,
     pub(crate) interval: Duration,
 }
@@ -53,7 +54,10 @@ impl Trimmer {
                         signals.changed.notify_one();
                     }
                     Err(error) if error.is_transient() => {
-                        warn!(error = &error as &dyn std::error::Error, "will trim later");
+                        warn!(
+                            error = &error as &dyn std::error::Error,
+                            "trim failed, will retry"
+                        );
                         break;
                     }
                     Err(error) => return Err(error.into()),
@@ -62,6 +66,7 @@ impl Trimmer {
         }
     }
 
+    /// Trims one partition by `rules`; returns the number of removed events.
     async fn trim(
         &self,
         partition: PartitionId,
@@ -73,10 +78,10 @@ impl Trimmer {
             return Ok(Trimmed::default());
         }
         let hot = &self.shared.hot;
-        let least = least(rules);
-        let older_than = now.minus(least.max_age);
+        let strictest = strictest_limit(rules);
+        let older_than = now.minus(strictest.max_age);
         let candidates = hot
-            .candidates(partition, older_than, least.max_events)
+            .candidates(partition, older_than, strictest.max_events)
             .await?;
         let trim = async |(tenant, conversation): (TenantId, ConversationId)| {
             let limit = limit_for(rules, tenant.as_str(), conversation.as_str());
@@ -89,7 +94,7 @@ impl Trimmer {
         };
         let trimmed: Vec<Trimmed> = stream::iter(candidates)
             .map(trim)
-            .buffer_unordered(AT_ONCE)
+            .buffer_unordered(MAX_CONCURRENT_TRIMS)
             .try_collect()
             .await?;
         let total = Trimmed {

@@ -1,7 +1,7 @@
-//! The loop of one partition: take what the log has, write it, go on.
+//! The loop of one partition: read a batch of the log, write it to the hot tier, repeat.
 //!
-//! Progress lives in the hot tier, in the same script as the events. There is nothing to
-//! acknowledge; a writer that dies, or is not alone, starts again behind the last event written.
+//! The cursor is stored in the hot tier and moves in the transaction that appends the events, so no message
+//! is acknowledged. A writer that died, or that another writer overtook, resumes behind the cursor.
 
 use std::time::Duration;
 
@@ -20,32 +20,34 @@ use tracing::{Instrument as _, debug, error, info, info_span, warn};
 
 use crate::{
     batch::{Batch, DamagedFrame, batch_of},
-    shared::{Fault, Shared, Signals},
+    shared::{DependencyError, Shared, Signals},
 };
 
-/// Messages in one batch: at most 16,000 events, and 8 MiB before compression.
+/// Most messages in one batch: at most 16,000 events, and 8 MiB before compression.
 const MAX_BATCH_MESSAGES: usize = 32;
 
-/// Under load an entry of the tier holds more events of its conversation.
-const LINGER: Linger = Linger {
+/// The pause after a batch that was not full, so that under load an entry of the tier holds more events.
+const BATCH_LINGER: Linger = Linger {
     times: 2,
     max: Duration::from_millis(50),
 };
 
-type Messages = ReadyChunks<BoxStream<'static, event_log::Result<LogMessage>>>;
+/// The messages of the log as they become available, at most [`MAX_BATCH_MESSAGES`] at once.
+type MessageBatches = ReadyChunks<BoxStream<'static, event_log::Result<LogMessage>>>;
 
+/// The task that copies one partition of the log to the hot tier.
 pub(crate) struct Worker {
     pub(crate) shared: Shared,
     pub(crate) signals: Signals,
     pub(crate) partition: PartitionId,
 }
 
-/// What became of a batch.
-enum Written {
-    /// All of it is in the tier: go on behind this sequence.
+/// The result of writing the messages of one batch.
+enum WriteResult {
+    /// The tier has everything up to this sequence: continue behind it.
     Through(Seq),
-    /// The tier is further back than the batch: read again from there.
-    WentBack,
+    /// The cursor is behind the batch: read the log again from there.
+    CursorWentBack,
 }
 
 impl Worker {
@@ -53,7 +55,7 @@ impl Worker {
         let span = info_span!("partition", partition = %self.partition);
         let result = self.follow(&shutdown).instrument(span).await;
         if shutdown.is_cancelled() {
-            // A retry that was given up, not a failure.
+            // An error after shutdown is that of an interrupted retry, not a failure.
             return Ok(());
         }
         result
@@ -61,14 +63,17 @@ impl Worker {
 
     async fn follow(&self, shutdown: &CancellationToken) -> anyhow::Result<()> {
         loop {
-            let cursor = self.begin(shutdown).await.context("read the cursor")?;
+            let cursor = self
+                .ensure_cursor(shutdown)
+                .await
+                .context("read the cursor")?;
             info!(
                 last = cursor.last,
                 floor = cursor.floor,
                 "following the log"
             );
             self.signals.changed.notify_one();
-            let mut messages = self.read_behind(cursor.last, shutdown).await?;
+            let mut messages = self.open_log(cursor.last, shutdown).await?;
             let mut last = cursor.last;
             loop {
                 let batch = tokio::select! {
@@ -81,34 +86,43 @@ impl Worker {
                 let batch = batch.context("read the log")?;
                 let (full, began) = (batch.len() == MAX_BATCH_MESSAGES, Instant::now());
                 match self.write_all(batch, last, shutdown).await? {
-                    Written::Through(seq) => last = seq,
-                    Written::WentBack => break,
+                    WriteResult::Through(seq) => last = seq,
+                    WriteResult::CursorWentBack => break,
                 }
                 if !full {
-                    LINGER.after(began).await;
+                    BATCH_LINGER.after(began).await;
                 }
             }
         }
     }
 
-    /// The cursor; made when the tier has none: behind what is sealed in warm, else at the first
-    /// message of the log.
-    async fn begin(&self, shutdown: &CancellationToken) -> Result<HotCursor, Fault> {
-        let begin = async || {
+    /// Reads the cursor; creates it at [`Self::initial_floor`] when the tier has none.
+    async fn ensure_cursor(
+        &self,
+        shutdown: &CancellationToken,
+    ) -> Result<HotCursor, DependencyError> {
+        let ensure = async || {
             let (hot, partition) = (&self.shared.hot, self.partition);
             if let Some(cursor) = hot.cursor(partition).await? {
                 return Ok(cursor);
             }
-            let floor = self.origin().await?;
-            warn!(floor, "the hot tier is empty, filling it");
+            let floor = self.initial_floor().await?;
+            warn!(floor, "hot tier is empty, filling it from the log");
             Ok(hot.start(partition, floor).await?)
         };
         Backoff::default()
-            .retry("begin", shutdown, Fault::is_transient, begin)
+            .retry(
+                "read the cursor",
+                shutdown,
+                DependencyError::is_transient,
+                ensure,
+            )
             .await
     }
 
-    async fn origin(&self) -> Result<Seq, Fault> {
+    /// The sequence from which an empty tier is filled: behind the last one sealed in the warm tier, else
+    /// the first of the log.
+    async fn initial_floor(&self) -> Result<Seq, DependencyError> {
         let own = self.partition;
         let sealed = self.shared.log.watermarks().await?.into_iter();
         let sealed = sealed.filter_map(|watermark| match watermark {
@@ -121,11 +135,12 @@ impl Worker {
         Ok(sealed.max().map_or(first, |sealed| first.max(sealed + 1)))
     }
 
-    async fn read_behind(
+    /// Opens the log behind the sequence `last`.
+    async fn open_log(
         &self,
         last: Seq,
         shutdown: &CancellationToken,
-    ) -> anyhow::Result<Messages> {
+    ) -> anyhow::Result<MessageBatches> {
         let open = || self.shared.log.read_from(self.partition, last + 1);
         let messages = Backoff::default()
             .retry(
@@ -139,19 +154,19 @@ impl Worker {
         Ok(messages.boxed().ready_chunks(MAX_BATCH_MESSAGES))
     }
 
-    /// Writes `messages`, of which the tier has everything up to `last`.
+    /// Writes those of `messages` that are behind `last`, up to which the tier has everything.
     async fn write_all(
         &self,
         mut messages: Vec<LogMessage>,
         mut last: Seq,
         shutdown: &CancellationToken,
-    ) -> anyhow::Result<Written> {
+    ) -> anyhow::Result<WriteResult> {
         loop {
             messages.retain(|message| message.seq > last);
             let run = consecutive(&messages);
-            let batch = whole(run).inspect_err(|damaged| self.report(damaged))?;
+            let batch = batch_before_damage(run).inspect_err(|damaged| self.report(damaged))?;
             let Some(batch) = batch else {
-                return Ok(Written::Through(last));
+                return Ok(WriteResult::Through(last));
             };
             let span = info_span!(
                 "batch",
@@ -168,17 +183,20 @@ impl Worker {
                 last = batch.last;
                 continue;
             }
-            // Another writer, or an answer that was lost, or a tier that was.
-            let cursor = self.begin(shutdown).await.context("read the cursor")?;
-            debug!(last, found = cursor.last, "the cursor is elsewhere");
+            // Another writer has moved the cursor, or the reply to an append was lost, or the tier was.
+            let cursor = self
+                .ensure_cursor(shutdown)
+                .await
+                .context("read the cursor")?;
+            debug!(expected = last, found = cursor.last, "cursor was moved");
             if cursor.last < last {
-                return Ok(Written::WentBack);
+                return Ok(WriteResult::CursorWentBack);
             }
             last = cursor.last;
         }
     }
 
-    /// Writes one batch, trying again while the tier is away or full.
+    /// Writes one batch, retrying while the tier is unreachable or full.
     async fn write(
         &self,
         batch: &Batch,
@@ -188,17 +206,22 @@ impl Worker {
         let timer = self.shared.metrics.write_seconds.start_timer();
         let write = || self.try_write(batch, last);
         let appended = Backoff::default()
-            .retry("write", shutdown, hot_tier::Error::is_transient, write)
+            .retry("append", shutdown, hot_tier::Error::is_transient, write)
             .await?;
         timer.observe_duration();
         if appended == Appended::Ok {
             self.shared.metrics.moved.inc_by(batch.events);
             self.signals.changed.notify_one();
-            debug!(last = batch.last, packs = batch.packs.len(), "written");
+            debug!(
+                last = batch.last,
+                packs = batch.packs.len(),
+                "appended batch"
+            );
         }
         Ok(appended)
     }
 
+    /// Appends `batch`; first skips the sequences between `last` and the batch that the log has purged.
     async fn try_write(&self, batch: &Batch, last: Seq) -> hot_tier::Result<Appended> {
         let (hot, partition) = (&self.shared.hot, self.partition);
         let before = batch.first - 1;
@@ -206,7 +229,7 @@ impl Worker {
             warn!(
                 last,
                 first = batch.first,
-                "the log was purged before it was copied"
+                "log was purged before it was copied, skipping"
             );
             let skipped = hot.skip(partition, last, batch.first).await?;
             if skipped == Appended::Gap {
@@ -217,18 +240,19 @@ impl Worker {
             .await
     }
 
+    /// Counts and logs the damaged message at which the worker stops.
     fn report(&self, damaged: &DamagedFrame) {
         self.shared.metrics.damaged.inc();
         error!(
             error = damaged as &dyn std::error::Error,
             seq = damaged.seq,
             cause = %damaged.source,
-            "a message of the log is damaged, stopping"
+            "message of the log is damaged, stopping"
         );
     }
 }
 
-/// The consecutive messages that `messages` begin with: all of them, but where the log was purged.
+/// The longest prefix of `messages` with consecutive sequences: all of them, unless the log was purged.
 fn consecutive(messages: &[LogMessage]) -> &[LogMessage] {
     messages
         .chunk_by(|one, next| one.seq + 1 == next.seq)
@@ -236,15 +260,15 @@ fn consecutive(messages: &[LogMessage]) -> &[LogMessage] {
         .unwrap_or_default()
 }
 
-/// The batch of `run` up to its first damaged message, which is an error when it is the next one.
-fn whole(run: &[LogMessage]) -> Result<Option<Batch>, DamagedFrame> {
+/// The batch of `run` up to its first damaged message; an error when that is the first of all.
+fn batch_before_damage(run: &[LogMessage]) -> Result<Option<Batch>, DamagedFrame> {
     let damaged = match batch_of(run) {
         Err(damaged) => damaged,
-        settled => return settled,
+        result => return result,
     };
-    let good = run.partition_point(|message| message.seq < damaged.seq);
-    if good == 0 {
+    let undamaged = run.partition_point(|message| message.seq < damaged.seq);
+    if undamaged == 0 {
         return Err(damaged);
     }
-    batch_of(&run[..good])
+    batch_of(&run[..undamaged])
 }

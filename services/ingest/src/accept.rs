@@ -1,5 +1,5 @@
-//! One request becomes frames, or the list of what is wrong with it. Pure: the time and new ids
-//! are arguments, and nothing is stored here.
+//! Turns one request body into frames, or into a problem that lists its bad items. Pure: the time and new
+//! ids are arguments, and no IO is done.
 
 mod conversations;
 mod frames;
@@ -19,72 +19,77 @@ use crate::problem::{BadItem, MAX_LISTED, Problem};
 
 pub(crate) use split::Format;
 
-/// Most events in one request: memory is bounded even when each is tiny.
+/// Most events in one request. No reason for the number but to bound memory when each event is tiny.
 pub(crate) const MAX_ITEMS: usize = 100_000;
-/// Most refused items that a partial answer names.
+/// Most rejected items that the response to a partial request lists. No reason but to bound its size.
 const MAX_REJECTED: usize = 10_000;
 
-/// What is known of a request besides its body.
+/// The properties of a request apart from its body.
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) tenant: TenantId,
-    /// The conversation of the path.
+    /// The conversation that the path names.
     pub(crate) conversation: Option<ConversationId>,
     pub(crate) format: Format,
-    /// Store the good items although some are bad.
+    /// Store the valid items even when others are bad.
     pub(crate) partial: bool,
-    /// For events that name no trace of their own.
+    /// The default for events without a trace of their own.
     pub(crate) trace: Option<Trace>,
+    /// The default timestamp.
     pub(crate) now: Timestamp,
+    /// Makes the id of an event that has none.
     pub(crate) new_id: fn() -> EventId,
     pub(crate) partitions: PartitionCount,
 }
 
-/// The trace and span that a `traceparent` header speaks of.
+/// The trace and span ids of a `traceparent` header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Trace {
     pub(crate) trace_id: String,
     pub(crate) span_id: String,
 }
 
-/// A message for the log.
+/// An encoded frame, as one message for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) partition: PartitionId,
     pub(crate) message_id: String,
     pub(crate) payload: Bytes,
+    /// The number of its events.
     pub(crate) events: usize,
 }
 
-/// Where an accepted item went.
+/// The frame and index at which an accepted item is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Placed {
+pub(crate) struct ItemPlacement {
+    /// The index of the item in the request.
     pub(crate) index: usize,
     pub(crate) event_id: EventId,
+    /// The index into [`Accepted::frames`].
     pub(crate) frame: usize,
     pub(crate) idx: u16,
-    /// The request has it twice; this is the place of the first.
+    /// The item repeats an earlier one of the request, whose frame and index these are.
     pub(crate) repeated: bool,
 }
 
-/// What a request asks to store.
+/// The frames that a request stores, and its rejected items.
 #[derive(Debug, Default)]
 pub(crate) struct Accepted {
     pub(crate) frames: Vec<Frame>,
-    pub(crate) placed: Vec<Placed>,
+    pub(crate) placements: Vec<ItemPlacement>,
     pub(crate) rejected: Vec<BadItem>,
-    /// How many were rejected, also those that are not listed.
+    /// The number of rejected items, including those that are not listed.
     pub(crate) rejected_total: usize,
 }
 
-/// Why an item is bad.
+/// The reason why an item is rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Bad {
+struct ItemError {
     code: &'static str,
     detail: String,
 }
 
-impl Bad {
+impl ItemError {
     fn new(code: &'static str, detail: impl Into<String>) -> Self {
         Self {
             code,
@@ -93,7 +98,7 @@ impl Bad {
     }
 }
 
-/// Decides about a whole body, already decompressed.
+/// Parses, validates and packs a decompressed body.
 pub(crate) fn accept(context: &Context, body: &[u8]) -> Result<Accepted, Problem> {
     let text = std::str::from_utf8(body).map_err(|error| {
         let at = error.valid_up_to();
@@ -109,26 +114,27 @@ pub(crate) fn accept(context: &Context, body: &[u8]) -> Result<Accepted, Problem
             "the body is empty; send a JSON object, an array of them, or one per line",
         ));
     }
-    let mut request = Request::new(context, text.len());
+    let mut request = RequestPacker::new(context, text.len());
     split::each_item(context.format, context.partial, text, &mut |item| {
         request.add(item)
     })?;
     request.finish()
 }
 
-struct Request<'c> {
+/// The state of a request while its items are added.
+struct RequestPacker<'c> {
     context: &'c Context,
     conversations: conversations::Conversations,
     packer: frames::Packer,
-    /// For one event at a time.
+    /// The encoding of the current event.
     buffer: Vec<u8>,
     items: usize,
     rejected: Vec<BadItem>,
     rejected_total: usize,
 }
 
-impl<'c> Request<'c> {
-    /// For a body of `bytes`.
+impl<'c> RequestPacker<'c> {
+    /// A packer for a body of `bytes`.
     fn new(context: &'c Context, bytes: usize) -> Self {
         Self {
             context,
@@ -141,7 +147,8 @@ impl<'c> Request<'c> {
         }
     }
 
-    fn add(&mut self, item: Result<item::Item<'_>, Bad>) -> Result<(), Problem> {
+    /// Adds the next item, or its error.
+    fn add(&mut self, item: Result<item::Item<'_>, ItemError>) -> Result<(), Problem> {
         let index = self.items;
         self.items += 1;
         if self.items > MAX_ITEMS {
@@ -150,26 +157,28 @@ impl<'c> Request<'c> {
                 format!("a request holds at most {MAX_ITEMS} events; send them in parts"),
             ));
         }
-        if let Err(bad) = item.and_then(|item| self.pack(index, item)) {
-            self.reject(index, bad);
+        if let Err(error) = item.and_then(|item| self.pack(index, item)) {
+            self.reject(index, error);
         }
         Ok(())
     }
 
-    fn pack(&mut self, index: usize, item: item::Item<'_>) -> Result<(), Bad> {
+    /// Validates and encodes an item, and adds it to a frame.
+    fn pack(&mut self, index: usize, item: item::Item<'_>) -> Result<(), ItemError> {
         let valid = validate::event(self.context, &mut self.conversations, item)?;
+        // The identity is that of the event as it was sent, so that a retry has the same one.
         let sent = valid.as_sent().encode_into(&mut self.buffer);
         let identity = Identity {
             id: valid.event_id,
             checksum: sent.crc32c,
         };
-        let encoded = match valid.filled_in(self.context) {
+        let encoded = match valid.with_defaults(self.context) {
             None => sent,
             Some(event) => event.encode_into(&mut self.buffer),
         };
         let bytes = encoded.bytes.len();
         if bytes > MAX_EVENT_BYTES {
-            return Err(Bad::new(
+            return Err(ItemError::new(
                 "event_too_large",
                 format!(
                     "the event has {bytes} bytes, at most {MAX_EVENT_BYTES} are allowed; split its content"
@@ -182,14 +191,15 @@ impl<'c> Request<'c> {
         Ok(())
     }
 
-    fn reject(&mut self, index: usize, bad: Bad) {
+    /// Counts a rejected item, and lists it while there is room.
+    fn reject(&mut self, index: usize, error: ItemError) {
         self.rejected_total += 1;
-        let listed = match self.context.partial {
+        let max_listed = match self.context.partial {
             true => MAX_REJECTED,
             false => MAX_LISTED,
         };
-        if self.rejected.len() < listed {
-            let Bad { code, detail } = bad;
+        if self.rejected.len() < max_listed {
+            let ItemError { code, detail } = error;
             self.rejected.push(BadItem {
                 index,
                 code,
@@ -198,16 +208,17 @@ impl<'c> Request<'c> {
         }
     }
 
+    /// The frames, or the problem when an item was rejected and `partial` does not allow it.
     fn finish(mut self) -> Result<Accepted, Problem> {
         let all_bad = self.rejected_total == self.items;
         if self.rejected_total > 0 && (all_bad || !self.context.partial) {
             self.rejected.truncate(MAX_LISTED);
             return Err(Problem::bad_items(self.rejected, self.rejected_total));
         }
-        let (frames, placed) = self.packer.finish();
+        let (frames, placements) = self.packer.finish();
         Ok(Accepted {
             frames,
-            placed,
+            placements,
             rejected: self.rejected,
             rejected_total: self.rejected_total,
         })
@@ -215,6 +226,7 @@ impl<'c> Request<'c> {
 }
 
 impl Problem {
+    /// A body that is not valid JSON at `line` and `column`.
     fn malformed(detail: &str, line: usize, column: usize) -> Self {
         Self::new(
             StatusCode::BAD_REQUEST,

@@ -1,4 +1,4 @@
-//! The bytes of a request: read, and decompressed, within a limit.
+//! Request bodies: read and decompressed within limits of size, memory and time.
 
 use std::{
     io::{self, Read},
@@ -17,25 +17,27 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::problem::Problem;
 
-/// The largest body, before and after decompression.
+/// The largest body in bytes, before and after decompression. No reason for the number but to bound memory.
 pub(crate) const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
-/// How long a body may take to arrive.
-const BODY: Duration = Duration::from_secs(30);
-/// How long it may pause on its way.
-const PROGRESS: Duration = Duration::from_secs(10);
-/// How long a request may wait for memory, or for its turn.
+/// The longest that a body may take to arrive.
+const BODY_READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest pause between two chunks of a body.
+const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest that a request may wait for memory, or for a permit to be processed.
 pub(crate) const ADMISSION_TIMEOUT: Duration = Duration::from_secs(5);
-/// In which memory for bodies is counted.
-const UNIT: usize = 4096;
-/// For how many times of its first bytes a body gets memory at once, when it says it is so long.
-const AHEAD: usize = 64;
-/// How much of a refused body is read, and for how long.
+/// The bytes of one permit of [`BodyBudget`].
+const BUDGET_UNIT_BYTES: usize = 4096;
+/// A body with a content-length is preallocated up to so many times the size of its first chunk, so that a
+/// client must send bytes to get memory.
+const PREALLOCATION_FACTOR: usize = 64;
+/// The most of a refused body that is read and discarded.
 const MAX_DISCARDED_BYTES: usize = 8 * MAX_BODY_BYTES;
-const DISCARD: Duration = Duration::from_secs(10);
-/// The zstd window that we give memory to: 16 MiB, as much as the largest body.
+/// The longest that a refused body is read.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(10);
+/// The largest zstd window that is decoded: 16 MiB, the size of the largest body.
 const MAX_WINDOW_LOG: u32 = 24;
 
-/// How the body was compressed.
+/// The content-encoding of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Encoding {
     Identity,
@@ -44,6 +46,7 @@ pub(crate) enum Encoding {
 }
 
 impl Encoding {
+    /// The encoding by the `content-encoding` header; a problem when it is not supported.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Result<Self, Problem> {
         let Some(value) = headers.get(header::CONTENT_ENCODING) else {
             return Ok(Self::Identity);
@@ -62,7 +65,7 @@ impl Encoding {
         }
     }
 
-    /// The body itself.
+    /// Decompresses the body, up to [`MAX_BODY_BYTES`].
     pub(crate) fn decode(self, raw: Bytes) -> Result<Bytes, Problem> {
         let decoded = match self {
             Self::Identity => return Ok(raw),
@@ -80,39 +83,43 @@ impl Encoding {
     }
 }
 
+/// A zstd decoder whose window is limited.
 fn zstd(raw: &[u8]) -> io::Result<impl Read> {
     let mut decoder = zstd::stream::read::Decoder::with_buffer(raw)?;
     decoder.window_log_max(MAX_WINDOW_LOG)?;
     Ok(decoder)
 }
 
-/// `None` when there is more than the limit.
-fn read_limited(from: impl Read) -> io::Result<Option<Bytes>> {
+/// Reads to the end; `None` when there are more than [`MAX_BODY_BYTES`].
+fn read_limited(source: impl Read) -> io::Result<Option<Bytes>> {
     let mut bytes = Vec::new();
     let limit = u64::try_from(MAX_BODY_BYTES).expect("it fits") + 1;
-    from.take(limit).read_to_end(&mut bytes)?;
+    source.take(limit).read_to_end(&mut bytes)?;
     Ok((bytes.len() <= MAX_BODY_BYTES).then(|| bytes.into()))
 }
 
-/// The memory for bodies that arrive: shared by all, taken as bytes come and not as they are
-/// announced, so that who sends nothing holds nothing.
+/// The memory for bodies that are being read, shared by all requests. It is reserved for the bytes that have
+/// arrived and not for the announced length, so that an idle client reserves nothing.
 #[derive(Debug)]
 pub(crate) struct BodyBudget(Arc<Semaphore>);
 
-/// A body, and its part of the memory.
+/// A body that was read, with its reservation of memory.
 #[derive(Debug)]
 pub(crate) struct BufferedBody {
     pub(crate) bytes: Bytes,
-    pub(crate) held: Option<OwnedSemaphorePermit>,
+    /// `None` for an empty body.
+    pub(crate) reservation: Option<OwnedSemaphorePermit>,
 }
 
 impl BodyBudget {
-    /// Room for so many of the largest.
-    pub(crate) fn new(largest: usize) -> Self {
-        Self(Arc::new(Semaphore::new(largest * MAX_BODY_BYTES / UNIT)))
+    /// A budget for `bodies` bodies of the largest size.
+    pub(crate) fn new(bodies: usize) -> Self {
+        let units = bodies * MAX_BODY_BYTES / BUDGET_UNIT_BYTES;
+        Self(Arc::new(Semaphore::new(units)))
     }
 
-    /// Reads the body as it came, within [`BODY`] and without a pause of [`PROGRESS`].
+    /// Reads the body, still compressed, within [`BODY_READ_TIMEOUT`] and without a pause of
+    /// [`BODY_IDLE_TIMEOUT`].
     pub(crate) async fn read(
         &self,
         headers: &HeaderMap,
@@ -126,8 +133,11 @@ impl BodyBudget {
         }
         let chunks = body.into_data_stream();
         let read = self.read_chunks(chunks, announced.unwrap_or_default());
-        let read = tokio::time::timeout(BODY, read).await;
-        read.unwrap_or_else(|_| Err(too_slow(format!("did not arrive within {BODY:?}"))))
+        let read = tokio::time::timeout(BODY_READ_TIMEOUT, read).await;
+        read.unwrap_or_else(|_| {
+            let detail = format!("did not arrive within {BODY_READ_TIMEOUT:?}");
+            Err(too_slow(detail))
+        })
     }
 
     async fn read_chunks(
@@ -135,54 +145,57 @@ impl BodyBudget {
         mut chunks: BodyDataStream,
         announced: usize,
     ) -> Result<BufferedBody, Problem> {
-        let (mut whole, mut held) = (BytesMut::new(), None);
+        let (mut buffer, mut reservation) = (BytesMut::new(), None);
         loop {
-            let chunk = tokio::time::timeout(PROGRESS, chunks.next()).await;
-            let chunk = chunk.map_err(|_| too_slow(format!("paused for {PROGRESS:?}")))?;
+            let chunk = tokio::time::timeout(BODY_IDLE_TIMEOUT, chunks.next()).await;
+            let chunk = chunk.map_err(|_| too_slow(format!("paused for {BODY_IDLE_TIMEOUT:?}")))?;
             let Some(chunk) = chunk else { break };
             let chunk = chunk.map_err(|_| {
                 let detail = "the body ended before it was complete; send it again";
                 Problem::bad_request("incomplete_body", detail)
             })?;
-            if whole.len() + chunk.len() > MAX_BODY_BYTES {
+            let bytes = buffer.len() + chunk.len();
+            if bytes > MAX_BODY_BYTES {
                 discard_chunks(chunks).await;
                 return Err(too_large());
             }
-            if let Err(problem) = self.take(whole.len() + chunk.len(), &mut held).await {
+            if let Err(problem) = self.reserve(bytes, &mut reservation).await {
                 discard_chunks(chunks).await;
                 return Err(problem);
             }
-            if whole.is_empty() {
-                // Not copied again as it grows; and no memory for mere announcements.
-                whole.reserve(announced.min(chunk.len() * AHEAD));
+            if buffer.is_empty() {
+                // Preallocate, so that the buffer is not copied as it grows.
+                buffer.reserve(announced.min(chunk.len() * PREALLOCATION_FACTOR));
             }
-            whole.extend_from_slice(&chunk);
+            buffer.extend_from_slice(&chunk);
         }
         Ok(BufferedBody {
-            bytes: whole.freeze(),
-            held,
+            bytes: buffer.freeze(),
+            reservation,
         })
     }
 
-    /// Makes `held` enough for `bytes`.
-    async fn take(
+    /// Extends `reservation` to `bytes`; a problem when the memory is not free in time.
+    async fn reserve(
         &self,
         bytes: usize,
-        held: &mut Option<OwnedSemaphorePermit>,
+        reservation: &mut Option<OwnedSemaphorePermit>,
     ) -> Result<(), Problem> {
-        let has = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let more = bytes.div_ceil(UNIT).saturating_sub(has);
-        if more == 0 {
+        let reserved = reservation
+            .as_ref()
+            .map_or(0, OwnedSemaphorePermit::num_permits);
+        let missing = bytes.div_ceil(BUDGET_UNIT_BYTES).saturating_sub(reserved);
+        if missing == 0 {
             return Ok(());
         }
-        let more = u32::try_from(more).expect("a body is small");
-        let more = Arc::clone(&self.0).acquire_many_owned(more);
-        let more = tokio::time::timeout(ADMISSION_TIMEOUT, more).await;
-        let more = more.map_err(|_| Problem::too_many_requests())?;
-        let more = more.expect("the semaphore is never closed");
-        match held {
-            Some(held) => held.merge(more),
-            None => *held = Some(more),
+        let missing = u32::try_from(missing).expect("a body is small");
+        let acquired = Arc::clone(&self.0).acquire_many_owned(missing);
+        let acquired = tokio::time::timeout(ADMISSION_TIMEOUT, acquired).await;
+        let acquired = acquired.map_err(|_| Problem::too_many_requests())?;
+        let acquired = acquired.expect("the semaphore is never closed");
+        match reservation {
+            Some(reservation) => reservation.merge(acquired),
+            None => *reservation = Some(acquired),
         }
         Ok(())
     }
@@ -193,8 +206,8 @@ fn too_slow(what: String) -> Problem {
     Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail)
 }
 
-/// Reads what a refused client still sends, within limits: one that is cut off while it writes
-/// never reads why.
+/// Reads and drops the rest of a refused body, within limits: a client whose connection is closed while it
+/// writes does not read the response.
 pub(crate) async fn discard(body: Body) {
     discard_chunks(body.into_data_stream()).await;
 }
@@ -209,8 +222,8 @@ async fn discard_chunks(mut chunks: BodyDataStream) {
             }
         }
     };
-    // Too slow a client is cut off.
-    let _ = tokio::time::timeout(DISCARD, read).await;
+    // After the timeout the connection is closed.
+    let _ = tokio::time::timeout(DISCARD_TIMEOUT, read).await;
 }
 
 fn too_large() -> Problem {
@@ -239,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_compressed_body_comes_out_whole() {
+    fn a_compressed_body_is_decompressed_completely() {
         let body = b"{\"a\":1}\n".repeat(1000);
         assert_eq!(Encoding::Gzip.decode(gzip(&body)).unwrap(), body);
         let packed = zstd::encode_all(&body[..], 3).unwrap();
@@ -249,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bomb_is_too_large() {
+    fn a_decompression_bomb_is_too_large() {
         let zeros = vec![0; MAX_BODY_BYTES + 1];
         let packed = zstd::encode_all(&zeros[..], 3).unwrap();
         assert!(packed.len() < 10_000);
@@ -264,14 +277,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_compressed_so_is_malformed() {
+    fn a_body_that_is_not_in_its_encoding_is_malformed() {
         let malformed = (400, "malformed_encoding");
         for bytes in [&b""[..], b"{}", b"\x1f\x8b\x08"] {
             let bytes = Bytes::copy_from_slice(bytes);
             assert_eq!(code(Encoding::Gzip.decode(bytes.clone())), malformed);
         }
-        let whole = gzip(b"{\"a\":1}");
-        let cut = whole.slice(..whole.len() - 4);
+        let complete = gzip(b"{\"a\":1}");
+        let cut = complete.slice(..complete.len() - 4);
         assert_eq!(code(Encoding::Gzip.decode(cut)), malformed);
         let packed = zstd::encode_all(&b"{\"a\":1}"[..], 3).unwrap();
         let cut = Bytes::copy_from_slice(&packed[..packed.len() - 2]);

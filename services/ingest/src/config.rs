@@ -1,4 +1,4 @@
-//! The command line, and what is left of it once it is valid.
+//! The command line, and the configuration that is parsed from it.
 
 use std::net::SocketAddr;
 
@@ -6,7 +6,7 @@ use event::PartitionCount;
 use event_log::NatsArgs;
 use service_runtime::RuntimeArgs;
 
-/// Takes events over HTTP and answers when the log has them.
+/// Accepts events over HTTP and answers when the log has them.
 #[derive(Debug, clap::Parser)]
 #[command(name = "ingest", version)]
 pub struct Args {
@@ -32,14 +32,14 @@ pub struct Args {
     /// Start although the log may lose what it acknowledges. For a laptop.
     #[arg(long, env = "ISOTHERM_ALLOW_UNSAFE_LOG")]
     allow_unsafe_log: bool,
-    /// How many requests are worked on at the same time; others wait.
+    /// Most requests that are processed at the same time; others wait.
     #[arg(long, env = "ISOTHERM_MAX_REQUESTS", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     max_requests: u16,
     #[command(flatten)]
     runtime: RuntimeArgs,
 }
 
-/// The configuration of a service that may start.
+/// The validated configuration.
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
@@ -53,6 +53,7 @@ pub(crate) struct Config {
 }
 
 impl Args {
+    /// Validates the arguments; an error names the flag.
     pub(crate) fn validate(self) -> anyhow::Result<(Config, RuntimeArgs)> {
         anyhow::ensure!(
             matches!(self.log_replicas, 1 | 3 | 5) || self.allow_unsafe_log,
@@ -73,7 +74,7 @@ impl Args {
     }
 }
 
-/// `1048576`, `64KiB`, `64MiB`, `64GiB`.
+/// Parses a size in bytes: `1048576`, `64KiB`, `64MiB`, `64GiB`.
 fn bytes(text: &str) -> Result<i64, String> {
     let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
     let unit = units.iter().find(|(unit, _)| text.ends_with(unit));

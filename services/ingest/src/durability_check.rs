@@ -1,4 +1,4 @@
-//! Whether the log keeps what it acknowledges: asked of every server before the first request.
+//! The durability check at the start: every nats-server must sync each write before it acknowledges.
 
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
@@ -6,7 +6,7 @@ use tracing::warn;
 
 use crate::config::Config;
 
-/// What `/varz` of a nats-server says, as far as we look.
+/// The fields of a nats-server's `/varz` response that are checked.
 #[derive(Debug, Default, Deserialize)]
 struct Varz {
     #[serde(default)]
@@ -33,9 +33,9 @@ struct Cluster {
     name: String,
 }
 
-/// Refuses to go on with a log that may forget; with `--allow-unsafe-log` it only says so.
+/// Fails for a log that may lose acknowledged events; with `--allow-unsafe-log` it only logs a warning.
 pub(crate) async fn check(config: &Config) -> anyhow::Result<()> {
-    let Err(error) = prove(config).await else {
+    let Err(error) = check_servers(config).await else {
         return Ok(());
     };
     if !config.allow_unsafe_log {
@@ -48,21 +48,23 @@ pub(crate) async fn check(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn prove(config: &Config) -> anyhow::Result<()> {
+/// Checks each server of the monitor URLs.
+async fn check_servers(config: &Config) -> anyhow::Result<()> {
     if config.monitor_urls.is_empty() {
         bail!(
-            "nobody can see whether nats-server syncs every write; give --nats-monitor-url, or \
+            "cannot verify that nats-server syncs every write; give --nats-monitor-url, or \
              --allow-unsafe-log on a laptop"
         );
     }
     for url in &config.monitor_urls {
         let varz = varz(url).await;
         let varz = varz.with_context(|| format!("ask nats-server at {url} how it stores"))?;
-        judge(&varz, config.log_replicas)?;
+        check_server(&varz, config.log_replicas)?;
     }
     Ok(())
 }
 
+/// Reads `/varz` of the server whose monitor is at `url`.
 async fn varz(url: &str) -> anyhow::Result<Varz> {
     let url = format!("{}/varz", url.trim_end_matches('/'));
     let client = reqwest::Client::builder()
@@ -72,7 +74,8 @@ async fn varz(url: &str) -> anyhow::Result<Varz> {
     Ok(response.json().await?)
 }
 
-fn judge(varz: &Varz, replicas: usize) -> anyhow::Result<()> {
+/// Checks that a server syncs every write, and that `replicas` fits its cluster.
+fn check_server(varz: &Varz, replicas: usize) -> anyhow::Result<()> {
     let name = &varz.server_name;
     let Some(JetStream {
         config: Some(jetstream),
@@ -98,33 +101,34 @@ fn judge(varz: &Varz, replicas: usize) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::check_server;
 
-    fn verdict(json: &str, replicas: usize) -> Result<(), String> {
-        judge(&serde_json::from_str(json).unwrap(), replicas).map_err(|error| error.to_string())
+    fn check(json: &str, replicas: usize) -> Result<(), String> {
+        check_server(&serde_json::from_str(json).unwrap(), replicas)
+            .map_err(|error| error.to_string())
     }
 
     #[test]
     fn only_a_log_that_syncs_every_write_is_safe() {
         let always =
             r#"{"server_name":"n","jetstream":{"config":{"sync_always":true}},"cluster":{}}"#;
-        verdict(always, 1).unwrap();
-        verdict(always, 3).unwrap();
+        check(always, 1).unwrap();
+        check(always, 3).unwrap();
         let lazy = r#"{"server_name":"n","jetstream":{"config":{"sync_interval":120000000000}}}"#;
         assert!(
-            verdict(lazy, 3)
+            check(lazy, 3)
                 .unwrap_err()
                 .contains("sync_interval: always")
         );
-        assert!(verdict("{}", 3).unwrap_err().contains("JetStream"));
+        assert!(check("{}", 3).unwrap_err().contains("JetStream"));
     }
 
     #[test]
     fn one_replica_is_for_a_single_server_only() {
         let clustered = r#"{"jetstream":{"config":{"sync_always":true}},"cluster":{"name":"c"}}"#;
-        verdict(clustered, 3).unwrap();
+        check(clustered, 3).unwrap();
         assert!(
-            verdict(clustered, 1)
+            check(clustered, 1)
                 .unwrap_err()
                 .contains("--log-replicas 1")
         );

@@ -1,4 +1,4 @@
-//! What a request says before its body: its format, its options, its trace. Pure.
+//! Parses the head of a request: its options, format, condition and trace. Pure.
 
 use axum::http::{HeaderMap, header};
 
@@ -12,11 +12,14 @@ use crate::{
 /// The options of the query string.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Options {
+    /// Store the valid items even when others are bad.
     pub(crate) partial: bool,
+    /// Answer with a receipt per event.
     pub(crate) receipts: bool,
 }
 
 impl Options {
+    /// Parses the query string; a problem for an unknown option or value.
     pub(crate) fn parse(query: Option<&str>) -> Result<Self, Problem> {
         let mut options = Self::default();
         let pairs = query
@@ -49,8 +52,8 @@ impl Options {
     }
 }
 
-/// The format that the content-type names. Tools that send a body without thinking of its type
-/// (`curl -d`) are taken at the first byte of the body.
+/// The body format by the content-type. [`Format::Unknown`] for the default types of tools such as `curl -d`:
+/// the first byte of the body decides.
 pub(crate) fn format(headers: &HeaderMap) -> Result<Format, Problem> {
     let Some(value) = headers.get(header::CONTENT_TYPE) else {
         return Ok(Format::Unknown);
@@ -84,8 +87,8 @@ pub(crate) fn format(headers: &HeaderMap) -> Result<Format, Problem> {
     })
 }
 
-/// The position behind which alone the request may be appended, by its `If-Match`.
-pub(crate) fn expected(headers: &HeaderMap) -> Result<Option<Position>, Problem> {
+/// The position of the `If-Match` header, at which the conversation must end; `None` without one.
+pub(crate) fn if_match(headers: &HeaderMap) -> Result<Option<Position>, Problem> {
     let invalid = |detail: &str| Problem::bad_request("invalid_condition", detail);
     if headers.contains_key(header::IF_NONE_MATCH) {
         return Err(invalid(
@@ -97,10 +100,10 @@ pub(crate) fn expected(headers: &HeaderMap) -> Result<Option<Position>, Problem>
         return Ok(None);
     };
     let text = value.to_str().unwrap_or_default().trim();
-    let bare = text
+    let unquoted = text
         .strip_prefix('"')
         .and_then(|text| text.strip_suffix('"'));
-    match (bare.unwrap_or(text).parse(), values.next()) {
+    match (unquoted.unwrap_or(text).parse(), values.next()) {
         (Ok(position), None) => Ok(Some(position)),
         _ => Err(invalid(
             "If-Match takes one position, as an earlier answer has it: \
@@ -109,7 +112,7 @@ pub(crate) fn expected(headers: &HeaderMap) -> Result<Option<Position>, Problem>
     }
 }
 
-/// The trace of a W3C `traceparent` header; `None` when there is none or it is not valid.
+/// The trace of a W3C `traceparent` header; `None` when it is missing or invalid.
 pub(crate) fn trace(headers: &HeaderMap) -> Option<Trace> {
     let value = headers.get("traceparent")?.to_str().ok()?;
     let parts: Vec<_> = value.trim().split('-').collect();
@@ -121,8 +124,8 @@ pub(crate) fn trace(headers: &HeaderMap) -> Option<Trace> {
             && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
             && text.bytes().any(|b| b != b'0')
     };
-    let known = version.len() == 2 && version != "ff";
-    (known && hex(trace_id, 32) && hex(span_id, 16)).then(|| Trace {
+    let known_version = version.len() == 2 && version != "ff";
+    (known_version && hex(trace_id, 32) && hex(span_id, 16)).then(|| Trace {
         trace_id: trace_id.to_owned(),
         span_id: span_id.to_owned(),
     })
@@ -167,18 +170,24 @@ mod tests {
 
     #[test]
     fn a_condition_is_one_position_or_refused() {
-        let place = "0001-0007-0001-00000000000000000042-0003";
-        let of = |value: &str| expected(&with("if-match", value)).map_err(|problem| problem.code);
-        assert_eq!(expected(&HeaderMap::new()).unwrap(), None);
+        let position = "0001-0007-0001-00000000000000000042-0003";
+        let of = |value: &str| if_match(&with("if-match", value)).map_err(|problem| problem.code);
+        assert_eq!(if_match(&HeaderMap::new()).unwrap(), None);
         assert_eq!(
-            of(&format!("\"{place}\"")),
-            Ok(Some(place.parse().unwrap()))
+            of(&format!("\"{position}\"")),
+            Ok(Some(position.parse().unwrap()))
         );
-        assert_eq!(of(place), of(&format!("\"{place}\"")));
-        for wrong in ["*", "", "\"\"", "W/\"1\"", &format!("{place}, {place}")] {
+        assert_eq!(of(position), of(&format!("\"{position}\"")));
+        for wrong in [
+            "*",
+            "",
+            "\"\"",
+            "W/\"1\"",
+            &format!("{position}, {position}"),
+        ] {
             assert_eq!(of(wrong), Err("invalid_condition"), "{wrong}");
         }
-        expected(&with("if-none-match", "*")).unwrap_err();
+        if_match(&with("if-none-match", "*")).unwrap_err();
     }
 
     #[test]

@@ -21,27 +21,28 @@ use crate::{
     accept::{Accepted, Context, accept},
     body::{self, ADMISSION_TIMEOUT, BodyBudget, BufferedBody, Encoding},
     head::{self, Options},
-    if_match::Expected,
+    if_match::ExpectedEnd,
     metrics::{Metrics, Protocol},
     problem::Problem,
     publish::{Receipt, publish},
 };
 
-/// BodyBudget above this, some milliseconds of work, are parsed off the async threads.
-const INLINE_BYTES: usize = 512 * 1024;
+/// Larger bodies, whose parsing takes some milliseconds, are parsed on blocking threads.
+const MAX_INLINE_BYTES: usize = 512 * 1024;
 
-/// What every request needs.
+/// The state that all requests share.
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) log: EventLog,
     pub(crate) partitions: PartitionCount,
     pub(crate) metrics: Metrics,
-    /// How many requests are worked on at the same time: memory is bounded.
-    pub(crate) turns: Semaphore,
-    /// What arrives, before its turn.
-    pub(crate) bodies: BodyBudget,
+    /// One permit per request that is processed at the same time, to bound memory.
+    pub(crate) request_permits: Semaphore,
+    /// The memory for bodies that are being read.
+    pub(crate) body_budget: BodyBudget,
 }
 
+/// The routes of the HTTP interface.
 pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/v1/events", post(events))
@@ -73,13 +74,16 @@ async fn method_not_allowed(uri: Uri) -> Response {
     response
 }
 
-/// Which store events go to: for a producer that keeps notes about what it has sent.
+/// Answers with the id of the store, for producers that remember what they have sent to which store.
 async fn store(State(app): State<Arc<App>>) -> Result<Json<Value>, Problem> {
     match app.log.store_id().await {
         Ok(Some(id)) => Ok(Json(json!({"store": id}))),
-        known => {
-            if let Err(error) = known {
-                warn!(error = &error as &dyn std::error::Error, "store unknown");
+        unavailable => {
+            if let Err(error) = unavailable {
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    "store id not read"
+                );
             }
             let detail = "the log does not say which store it is now; ask again";
             let status = StatusCode::SERVICE_UNAVAILABLE;
@@ -108,6 +112,7 @@ async fn conversation_events(
 }
 
 impl App {
+    /// Stores the events of a request and builds the response.
     async fn respond(&self, conversation: Option<ConversationId>, request: Request) -> Response {
         let began = Instant::now();
         let (parts, body) = request.into_parts();
@@ -144,34 +149,34 @@ impl App {
         };
         let BufferedBody {
             bytes: raw,
-            held: _held,
-        } = self.bodies.read(&parts.headers, body).await?;
-        let _turn = self.turn().await?;
-        let inline = raw.len() <= INLINE_BYTES && encoding == Encoding::Identity;
-        let decide = move || {
+            reservation: _reservation,
+        } = self.body_budget.read(&parts.headers, body).await?;
+        let _permit = self.request_permit().await?;
+        let inline = raw.len() <= MAX_INLINE_BYTES && encoding == Encoding::Identity;
+        let parse = move || {
             let body = encoding.decode(raw)?;
             Ok::<_, Problem>((accept(&context, &body)?, body.len()))
         };
         let (accepted, bytes) = match inline {
-            true => decide()?,
-            false => off_thread(decide).await?,
+            true => parse()?,
+            false => run_blocking(parse).await?,
         };
         self.metrics.bytes(Protocol::Json, bytes);
         self.append(accepted, options.receipts, expected).await
     }
 
-    /// Everything that is decided before the body is read.
+    /// Parses everything but the body; a problem when any of it is invalid.
     fn context(
         &self,
         conversation: Option<ConversationId>,
         parts: &Parts,
-    ) -> Result<(Context, Options, Encoding, Option<Expected>), Problem> {
+    ) -> Result<(Context, Options, Encoding, Option<ExpectedEnd>), Problem> {
         let tenant = authenticate(parts);
         let options = Options::parse(parts.uri.query())?;
         let encoding = Encoding::from_headers(&parts.headers)?;
-        let expected = head::expected(&parts.headers)?;
+        let expected = head::if_match(&parts.headers)?;
         let expected = expected
-            .map(|last| Expected::new(last, &tenant, conversation.as_ref(), self.partitions))
+            .map(|last| ExpectedEnd::new(last, &tenant, conversation.as_ref(), self.partitions))
             .transpose()?;
         let context = Context {
             tenant,
@@ -186,13 +191,14 @@ impl App {
         Ok((context, options, encoding, expected))
     }
 
+    /// Appends the accepted events to the log and counts them.
     async fn append(
         &self,
         accepted: Accepted,
         receipts: bool,
-        expected: Option<Expected>,
+        expected: Option<ExpectedEnd>,
     ) -> Result<Receipt, Problem> {
-        let events = accepted.placed.len();
+        let events = accepted.placements.len();
         let published = async {
             match expected {
                 None => publish(&self.log, &self.metrics, accepted, receipts).await,
@@ -214,23 +220,27 @@ impl App {
         }
     }
 
-    async fn turn(&self) -> Result<SemaphorePermit<'_>, Problem> {
-        match tokio::time::timeout(ADMISSION_TIMEOUT, self.turns.acquire()).await {
-            Ok(turn) => Ok(turn.expect("the semaphore is never closed")),
+    /// Waits for a permit to process a request; a problem when none is free in time.
+    async fn request_permit(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        let permit = self.request_permits.acquire();
+        match tokio::time::timeout(ADMISSION_TIMEOUT, permit).await {
+            Ok(permit) => Ok(permit.expect("the semaphore is never closed")),
             Err(_) => Err(Problem::too_many_requests()),
         }
     }
 }
 
-/// Who sends. Every credential check belongs here; without one, everybody is the default tenant.
+/// The tenant of a request. Credential checks belong here; there are none yet, so it is always the default
+/// tenant.
 fn authenticate(_parts: &Parts) -> TenantId {
     TenantId::default_tenant()
 }
 
-async fn off_thread<T: Send + 'static>(
-    decide: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+/// Runs `parse` on a blocking thread.
+async fn run_blocking<T: Send + 'static>(
+    parse: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
-    tokio::task::spawn_blocking(decide)
+    tokio::task::spawn_blocking(parse)
         .await
-        .expect("deciding does not panic")
+        .expect("parsing does not panic")
 }

@@ -1,9 +1,9 @@
-//! `If-Match`: append only when the conversation still ends where the client believes it does.
+//! `If-Match`: a conditional append, which succeeds only when the conversation ends at the client's position.
 //!
 //! The log of the partition is read from the client's position to its end. When no event of the
-//! conversation lies behind the position, the frame is appended on the condition that the log still
-//! ends there; when it does not, what came is read, and so on. So of any number of requests with
-//! one position exactly one is stored, and none when anybody else was before them.
+//! conversation is behind the position, the frame is appended on the condition that the log still ends
+//! there; otherwise the new messages are read, and so on. Of several requests with one position exactly one
+//! is stored, and none when another event of the conversation came first.
 
 use std::time::{Duration, Instant};
 
@@ -23,28 +23,30 @@ use crate::{
     publish::{self, Receipt, receipt},
 };
 
-/// Most messages of the log that are read to decide.
-const MAX_READ: Seq = 10_000;
-/// How long others may be faster.
-const LIMIT: Duration = Duration::from_secs(10);
+/// Most messages of the log that are read to check a condition. No reason but to bound the work.
+const MAX_MESSAGES_READ: Seq = 10_000;
+/// The longest that a conditional append is retried while other writers append to the partition.
+const CONDITIONAL_APPEND_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where a conversation must end for a request to be stored.
+/// The position at which a conversation must end for a request to be stored.
 #[derive(Debug)]
-pub(crate) struct Expected {
+pub(crate) struct ExpectedEnd {
     last: Position,
     tenant: TenantId,
     conversation: ConversationId,
 }
 
-/// What the log says of a conversation from the expected position on.
+/// The end of a conversation in the log, from the expected position on.
 #[derive(Debug, Default)]
-struct Found {
+struct ConversationTail {
+    /// The last position of the conversation.
     current: Option<Position>,
-    /// The first frame behind the expected position that has events of it, and which.
+    /// The first frame behind the expected position with events of the conversation, and their ids.
     next: Option<(Seq, Vec<EventId>)>,
 }
 
-impl Expected {
+impl ExpectedEnd {
+    /// Checks that the condition is about one conversation and a position of its partition.
     pub(crate) fn new(
         last: Position,
         tenant: &TenantId,
@@ -67,7 +69,7 @@ impl Expected {
         })
     }
 
-    /// Appends what was accepted, or says where the conversation ends.
+    /// Appends the accepted events; the problem names the current end when it is not the expected one.
     pub(crate) async fn publish(
         self,
         log: &EventLog,
@@ -83,76 +85,82 @@ impl Expected {
         };
         let headers = service_runtime::propagation::inject(&Span::current());
         let (partition, began) = (frame.partition, Instant::now());
-        let (mut found, mut read) = (Found::default(), self.last.seq.saturating_sub(1));
+        let mut tail = ConversationTail::default();
+        let mut read_through = self.last.seq.saturating_sub(1);
         loop {
             let last = log
                 .last_seq(partition)
                 .await
                 .map_err(|e| publish::problem(&e))?;
-            self.read(log, partition, read, last, &mut found).await?;
-            read = last.max(read);
-            if let Some(seq) = found.stored_before(&accepted) {
-                return Ok(receipt(accepted, &[known(seq)], receipts));
+            self.read(log, partition, read_through, last, &mut tail)
+                .await?;
+            read_through = last.max(read_through);
+            if let Some(seq) = tail.stored_by_retry(&accepted) {
+                return Ok(receipt(accepted, &[duplicate_at(seq)], receipts));
             }
-            if found.current != Some(self.last) {
-                return Err(self.moved(&found));
+            if tail.current != Some(self.last) {
+                return Err(self.position_mismatch(&tail));
             }
             let (id, payload) = (&frame.message_id, frame.payload.clone());
             let appended = log.append_behind(partition, last, id, payload, headers.clone());
             match appended.await.map_err(|error| publish::problem(&error))? {
                 Some(appended) => return Ok(receipt(accepted, &[appended], receipts)),
-                None if began.elapsed() < LIMIT => {}
-                None => return Err(busy()),
+                None if began.elapsed() < CONDITIONAL_APPEND_TIMEOUT => {}
+                None => return Err(partition_busy()),
             }
         }
     }
 
-    /// Adds what lies behind `read`, up to `last`.
+    /// Adds the messages behind `read_through` up to `last` to `tail`.
     async fn read(
         &self,
         log: &EventLog,
         partition: PartitionId,
-        read: Seq,
+        read_through: Seq,
         last: Seq,
-        found: &mut Found,
+        tail: &mut ConversationTail,
     ) -> Result<(), Problem> {
-        let unread = |error| publish::problem(&error);
-        let Some(range) = SeqRange::new(read + 1, last) else {
+        let log_problem = |error| publish::problem(&error);
+        let Some(range) = SeqRange::new(read_through + 1, last) else {
             return Ok(());
         };
-        let first = log.first_seq(partition).await.map_err(unread)?;
-        if first > range.lo || last - read > MAX_READ {
+        let first = log.first_seq(partition).await.map_err(log_problem)?;
+        if first > range.lo || last - read_through > MAX_MESSAGES_READ {
             return Err(self.out_of_reach());
         }
-        let mut messages = log.read_range(partition, range).await.map_err(unread)?;
-        while let Some(message) = messages.try_next().await.map_err(unread)? {
+        let mut messages = log
+            .read_range(partition, range)
+            .await
+            .map_err(log_problem)?;
+        while let Some(message) = messages.try_next().await.map_err(log_problem)? {
             let damaged = |problem: &dyn std::error::Error| {
-                error!(%problem, seq = message.seq, %partition, "a frame is damaged");
+                error!(%problem, seq = message.seq, %partition, "frame of the log is damaged");
                 publish::problem(&event_log::Error::Setup("a frame is damaged".to_owned()))
             };
             let events = self.events(message.payload.clone());
             let events = events.map_err(|problem| damaged(&problem))?;
-            found.add(self.last, partition, message.seq, &events);
+            tail.add(self.last, partition, message.seq, &events);
         }
         Ok(())
     }
 
-    /// The conversation's events in a message, with their places.
+    /// The index and id of each event of the conversation in a message.
     fn events(&self, payload: Bytes) -> Result<Vec<(u16, EventId)>, event_proto::DecodeError> {
         let frame = Frame::decode(payload)?;
-        let of_it = |index: usize| frame.conversations[index] == self.conversation;
+        let is_ours = |index: usize| frame.conversations[index] == self.conversation;
         if frame.tenant != self.tenant {
             return Ok(Vec::new());
         }
         let events = (0..).zip(&frame.events);
         events
-            .filter(|(_, event)| of_it(event.conversation))
+            .filter(|(_, event)| is_ours(event.conversation))
             .map(|(idx, event)| Ok((idx, event.encoded.decode(&frame.tenant)?.event_id)))
             .collect()
     }
 
-    fn moved(&self, found: &Found) -> Problem {
-        let current = found.current.map(|position| position.to_string());
+    /// The problem of a conversation that ends elsewhere.
+    fn position_mismatch(&self, tail: &ConversationTail) -> Problem {
+        let current = tail.current.map(|position| position.to_string());
         let detail = match &current {
             Some(current) => format!(
                 "the conversation ends at {current}, not at {}; nothing was stored; read what came, \
@@ -172,9 +180,10 @@ impl Expected {
         }
     }
 
+    /// The problem of a position that is purged or too far back to check.
     fn out_of_reach(&self) -> Problem {
         let detail = format!(
-            "the log does not reach from its end back to {} any more, so nobody can say in time \
+            "the log does not reach from its end back to {} any more, so it cannot be checked \
              whether the conversation ends there; nothing was stored; append without If-Match, and \
              go on behind the position of the receipt",
             self.last
@@ -183,7 +192,8 @@ impl Expected {
     }
 }
 
-impl Found {
+impl ConversationTail {
+    /// Adds the conversation's events in the message `seq`.
     fn add(
         &mut self,
         expected: Position,
@@ -200,25 +210,29 @@ impl Found {
         }
     }
 
-    /// Where the request's own events lie, when they are what came behind the expected position: it
-    /// is a retry whose first answer was lost.
-    fn stored_before(&self, accepted: &Accepted) -> Option<Seq> {
+    /// The sequence of the first frame behind the expected position when its events are those of this
+    /// request: it is a retry after a lost response.
+    fn stored_by_retry(&self, accepted: &Accepted) -> Option<Seq> {
         let (seq, ids) = self.next.as_ref()?;
-        let own = accepted.placed.iter().filter(|place| !place.repeated);
-        own.map(|place| place.event_id)
+        let placements = accepted.placements.iter();
+        let stored = placements.filter(|placement| !placement.repeated);
+        stored
+            .map(|placement| placement.event_id)
             .eq(ids.iter().copied())
             .then_some(*seq)
     }
 }
 
-fn known(seq: Seq) -> Appended {
+/// The acknowledgement of a frame that the log has already.
+fn duplicate_at(seq: Seq) -> Appended {
     Appended {
         seq,
         duplicate: true,
     }
 }
 
-fn busy() -> Problem {
+/// The problem of a condition that other writers invalidate again and again.
+fn partition_busy() -> Problem {
     let detail = "others append to this partition faster than the condition can be checked; nothing \
                   was stored; retry";
     let status = StatusCode::SERVICE_UNAVAILABLE;

@@ -1,8 +1,9 @@
-//! Ingest: takes events over HTTP, decides about them, and answers when the log has them.
+//! Ingest: accepts events over HTTP, validates them, and answers when the log has them.
 //!
-//! Promises: success is said only after every acknowledgement of the log; a time-out is never
-//! called success and never "not stored"; one bad event refuses its whole request unless the
-//! client asked for less. Nothing is kept here: a killed ingest loses nothing that it said it had.
+//! Guarantees: a request succeeds only after the log has acknowledged all its frames; after a time-out the
+//! outcome is reported as unknown, never as stored or not stored; one bad event refuses its whole request
+//! unless the client asked for a partial one. Ingest has no state: a killed one loses no event that it has
+//! acknowledged.
 
 mod accept;
 mod body;
@@ -28,9 +29,13 @@ pub use config::Args;
 
 use crate::{body::BodyBudget, config::Config, http::App, metrics::Metrics};
 
-const LOOK: Duration = Duration::from_secs(1);
+/// The interval between two checks of the connection to the log.
+const READINESS_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Runs the service until it is told to stop.
+/// Runs the service until a signal or the first task that ends.
+///
+/// # Errors
+/// Invalid arguments, an unsafe log, a taken port, or a task that failed. End the process.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let (config, runtime_args) = args.validate()?;
     let mut runtime = Runtime::start("ingest", runtime_args).await?;
@@ -46,21 +51,21 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         log: log.clone(),
         partitions: config.partitions,
         metrics,
-        turns: Semaphore::new(config.max_requests),
-        bodies: BodyBudget::new(config.max_requests),
+        request_permits: Semaphore::new(config.max_requests),
+        body_budget: BodyBudget::new(config.max_requests),
     });
     let router = http::router(app);
-    info!(addr = %listener.local_addr()?, partitions = config.partitions.get(), "taking events");
+    info!(addr = %listener.local_addr()?, partitions = config.partitions.get(), "accepting events");
     runtime
         .tasks
-        .spawn("nats check", watch(log, nats, shutdown.clone()));
+        .spawn("nats check", check_readiness(log, nats, shutdown.clone()));
     runtime
         .tasks
         .spawn("http", service_runtime::serve(listener, router, shutdown));
     runtime.join().await
 }
 
-/// The log, proved safe and with all its streams.
+/// Connects to the log, checks its durability and creates its streams.
 async fn prepare(config: &Config, shutdown: &CancellationToken) -> anyhow::Result<EventLog> {
     let log = EventLog::connect(&config.nats_url, "ingest").await?;
     durability_check::check(config).await?;
@@ -73,8 +78,12 @@ async fn prepare(config: &Config, shutdown: &CancellationToken) -> anyhow::Resul
     Ok(log)
 }
 
-/// Ready means that the log can be reached.
-async fn watch(log: EventLog, nats: Check, shutdown: CancellationToken) -> anyhow::Result<()> {
+/// Keeps the readiness check of the connection to the log up to date.
+async fn check_readiness(
+    log: EventLog,
+    nats: Check,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
     loop {
         let detail = match log.is_connected() {
             true => "connected",
@@ -83,7 +92,7 @@ async fn watch(log: EventLog, nats: Check, shutdown: CancellationToken) -> anyho
         nats.set(log.is_connected(), detail);
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
-            () = tokio::time::sleep(LOOK) => {}
+            () = tokio::time::sleep(READINESS_CHECK_INTERVAL) => {}
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What ingest counts.
+//! Metrics of ingest.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use prometheus::{Histogram, HistogramVec, IntCounterVec, Registry};
 use service_runtime::metrics::{DURATION_BUCKETS, counter_vec, histogram, histogram_vec};
 
-/// How a request came.
+/// The protocol of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Json,
@@ -20,11 +20,13 @@ impl Protocol {
     }
 }
 
+/// All metrics of the service.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
     events: IntCounterVec,
     bytes: IntCounterVec,
     request_seconds: HistogramVec,
+    /// The time from the append of a frame to its acknowledgement.
     pub(crate) publish_seconds: Histogram,
 }
 
@@ -59,6 +61,7 @@ impl Metrics {
         })
     }
 
+    /// Observes the duration of a request.
     pub(crate) fn request(&self, protocol: Protocol, status: StatusCode, took: Duration) {
         let class = match status.as_u16() {
             200..=299 => "2xx",
@@ -70,13 +73,14 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
+    /// Counts the bytes of a decompressed body.
     pub(crate) fn bytes(&self, protocol: Protocol, bytes: usize) {
         self.bytes
             .with_label_values(&[protocol.as_str()])
             .inc_by(bytes as u64);
     }
 
-    /// `result` is one of `acked`, `duplicate`, `rejected` and `failed`.
+    /// Counts events; `result` is one of `acked`, `duplicate`, `rejected` and `failed`.
     pub(crate) fn events(&self, protocol: Protocol, result: &'static str, events: usize) {
         self.events
             .with_label_values(&[protocol.as_str(), result])

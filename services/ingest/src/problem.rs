@@ -1,4 +1,4 @@
-//! What is wrong with a request, in a form that a client can act on: RFC 9457 with a stable code.
+//! Problem documents (RFC 9457) for refused requests: a stable code and a detail that a client can act on.
 
 use axum::{
     http::{HeaderValue, StatusCode, header},
@@ -7,28 +7,28 @@ use axum::{
 use serde::Serialize;
 use serde_json::json;
 
-/// Bad items listed in an answer; the rest is only counted.
+/// Most bad items that a problem lists; the rest is only counted. No reason but to bound its size.
 pub(crate) const MAX_LISTED: usize = 100;
 
-/// One item that was refused.
+/// One rejected item.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct BadItem {
-    /// Which item of the request, counted from 0.
+    /// The index of the item in the request, counted from 0.
     pub(crate) index: usize,
     pub(crate) code: &'static str,
     pub(crate) detail: String,
 }
 
-/// Why a request was refused.
+/// A refused request.
 #[derive(Debug)]
 pub(crate) struct Problem {
     pub(crate) status: StatusCode,
     pub(crate) code: &'static str,
     pub(crate) detail: String,
     pub(crate) items: Vec<BadItem>,
-    /// How many items were refused, also those that are not listed.
+    /// The number of rejected items, including those that are not listed.
     pub(crate) total: usize,
-    /// Where the conversation ends, when that is what is wrong.
+    /// The position at which the conversation ends, when an `If-Match` failed.
     pub(crate) current: Option<String>,
     /// Seconds after which the same request may succeed.
     pub(crate) retry_after: Option<u32>,
@@ -84,6 +84,7 @@ impl Problem {
         }
     }
 
+    /// Sets the `Retry-After` header, in seconds.
     pub(crate) fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after = Some(seconds);
         self

@@ -1,4 +1,4 @@
-//! The frames of one request go to the log, and the log's answers become the request's.
+//! Appends the frames of one request to the log, and builds the receipt from the acknowledgements.
 
 use std::{collections::BTreeMap, error::Error as _};
 
@@ -10,21 +10,22 @@ use serde::Serialize;
 use tracing::{Span, error, warn};
 
 use crate::{
-    accept::{Accepted, Frame, Placed},
+    accept::{Accepted, Frame, ItemPlacement},
     metrics::Metrics,
     problem::{BadItem, Problem},
 };
 
-const RETRY: &str = "some of its events may be stored; retry with the same event ids";
+/// The advice for errors after which some frames may be stored.
+const RETRY_ADVICE: &str = "some of its events may be stored; retry with the same event ids";
 
-/// The answer to a request that was stored.
+/// The response to a request that was stored.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Receipt {
-    /// Events that are in the log now, those that were there before included.
+    /// The number of its events that are in the log, including duplicates.
     pub(crate) acked: usize,
-    /// How many of them the log, or the request itself, had already.
+    /// The number of events that the log, or the request itself, had already.
     pub(crate) duplicates: usize,
-    /// Per partition, the sequence up to which a reader must be to see all of them.
+    /// Per partition, the sequence that a reader must reach to see all events.
     pub(crate) watermark: BTreeMap<String, Seq>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) receipts: Option<Vec<EventReceipt>>,
@@ -34,15 +35,18 @@ pub(crate) struct Receipt {
     pub(crate) rejected_total: Option<usize>,
 }
 
+/// The receipt of one event.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct EventReceipt {
+    /// The index of the item in the request, counted from 0.
     pub(crate) index: usize,
     pub(crate) event_id: String,
     pub(crate) position: String,
     pub(crate) duplicate: bool,
 }
 
-/// Appends all frames at once and waits for every acknowledgement.
+/// Appends all frames concurrently and waits for every acknowledgement; the problem of the worst error when
+/// any fails.
 pub(crate) async fn publish(
     log: &EventLog,
     metrics: &Metrics,
@@ -60,51 +64,60 @@ pub(crate) async fn publish(
             appended
         }
     });
-    let answers = join_all(appends).await;
-    let (appended, errors): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
-    if let Some(worst) = errors.into_iter().filter_map(Result::err).max_by_key(rank) {
+    let results = join_all(appends).await;
+    let (appended, errors): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
+    if let Some(worst) = errors
+        .into_iter()
+        .filter_map(Result::err)
+        .max_by_key(severity)
+    {
         return Err(problem(&worst));
     }
     let appended: Vec<_> = appended.into_iter().flatten().collect();
     Ok(receipt(accepted, &appended, receipts))
 }
 
+/// Builds the receipt; `appended` has the acknowledgement of each frame.
 pub(crate) fn receipt(accepted: Accepted, appended: &[Appended], receipts: bool) -> Receipt {
     let Accepted {
         frames,
-        placed,
+        placements,
         rejected,
         rejected_total,
     } = accepted;
     let mut watermark = BTreeMap::new();
-    for (frame, answer) in frames.iter().zip(appended) {
+    for (frame, ack) in frames.iter().zip(appended) {
         let seq = watermark.entry(frame.partition.to_string()).or_insert(0);
-        *seq = answer.seq.max(*seq);
+        *seq = ack.seq.max(*seq);
     }
-    let is_duplicate = |place: &Placed| place.repeated || appended[place.frame].duplicate;
-    let each = |place: &Placed| EventReceipt {
-        index: place.index,
-        event_id: place.event_id.to_string(),
-        position: position(&frames, appended, place).to_string(),
-        duplicate: is_duplicate(place),
+    let is_duplicate =
+        |placement: &ItemPlacement| placement.repeated || appended[placement.frame].duplicate;
+    let event_receipt = |placement: &ItemPlacement| EventReceipt {
+        index: placement.index,
+        event_id: placement.event_id.to_string(),
+        position: position(&frames, appended, placement).to_string(),
+        duplicate: is_duplicate(placement),
     };
     Receipt {
-        acked: placed.len(),
-        duplicates: placed.iter().filter(|place| is_duplicate(place)).count(),
+        acked: placements.len(),
+        duplicates: placements
+            .iter()
+            .filter(|placement| is_duplicate(placement))
+            .count(),
         watermark,
-        receipts: receipts.then(|| placed.iter().map(each).collect()),
+        receipts: receipts.then(|| placements.iter().map(event_receipt).collect()),
         rejected,
         rejected_total: (rejected_total > 0).then_some(rejected_total),
     }
 }
 
-fn position(frames: &[Frame], appended: &[Appended], place: &Placed) -> Position {
-    let partition: PartitionId = frames[place.frame].partition;
-    Position::new(partition, appended[place.frame].seq, place.idx)
+fn position(frames: &[Frame], appended: &[Appended], placement: &ItemPlacement) -> Position {
+    let partition: PartitionId = frames[placement.frame].partition;
+    Position::new(partition, appended[placement.frame].seq, placement.idx)
 }
 
-/// Which of several errors the client must hear of: the one that asks most of it.
-fn rank(error: &Error) -> u8 {
+/// The order in which one of several errors is reported: the highest is the one that needs the most action.
+fn severity(error: &Error) -> u8 {
     match error {
         Error::Unavailable { .. } => 0,
         Error::Full(_) => 1,
@@ -113,13 +126,14 @@ fn rank(error: &Error) -> u8 {
     }
 }
 
+/// The problem for an error of the log.
 pub(crate) fn problem(error: &Error) -> Problem {
     let unavailable = StatusCode::SERVICE_UNAVAILABLE;
     match error {
         Error::Full(_) => {
-            warn!(%error, "the log is full");
+            warn!(%error, "log is full");
             let status = StatusCode::TOO_MANY_REQUESTS;
-            let detail = format!("the log is full until the tiers have caught up; {RETRY}");
+            let detail = format!("the log is full until the tiers have caught up; {RETRY_ADVICE}");
             Problem::new(status, "log_full", detail).retry_after(5)
         }
         Error::TooLarge(bytes) => {
@@ -129,16 +143,13 @@ pub(crate) fn problem(error: &Error) -> Problem {
             Problem::too_large("event_too_large", detail)
         }
         Error::Unknown { .. } | Error::Unavailable { .. } => {
-            warn!(error = error as &dyn std::error::Error, source = ?error.source(), "outcome unknown");
-            let detail = format!("the log did not answer, the outcome is unknown; {RETRY}");
+            warn!(error = error as &dyn std::error::Error, source = ?error.source(), "append outcome unknown");
+            let detail = format!("the log did not answer, the outcome is unknown; {RETRY_ADVICE}");
             Problem::new(unavailable, "outcome_unknown", detail).retry_after(1)
         }
         _ => {
-            error!(
-                error = error as &dyn std::error::Error,
-                "the log is damaged"
-            );
-            let detail = format!("the log is damaged and takes nothing; {RETRY}");
+            error!(error = error as &dyn std::error::Error, "log is damaged");
+            let detail = format!("the log is damaged and takes nothing; {RETRY_ADVICE}");
             Problem::new(unavailable, "log_damaged", detail).retry_after(60)
         }
     }

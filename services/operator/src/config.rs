@@ -1,4 +1,4 @@
-//! What was typed, and the configuration made of it.
+//! The command-line arguments, and the configuration made of them.
 
 use anyhow::{Context as _, ensure};
 use event_log::NatsArgs;
@@ -21,7 +21,7 @@ pub struct Args {
     /// The namespace of the policies, of the ConfigMaps and of the Lease.
     #[arg(long, env = "POD_NAMESPACE", default_value = "default")]
     namespace: String,
-    /// Who holds the Lease: another name for each replica.
+    /// The name under which this replica holds the Lease: another one for each replica.
     #[arg(long, env = "POD_NAME")]
     identity: String,
     /// The ConfigMap that shows the rules in force and what waits for its grace period.
@@ -41,7 +41,7 @@ pub struct Args {
     runtime: RuntimeArgs,
 }
 
-/// The configuration of an operator that may start.
+/// Validated configuration of the operator.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) nats_url: String,
@@ -55,6 +55,7 @@ pub(crate) struct Config {
 }
 
 impl Args {
+    /// Checks the arguments and resolves the URL of the SQL endpoint.
     pub(crate) fn validate(self) -> anyhow::Result<(Config, RuntimeArgs)> {
         ensure!(
             !self.identity.is_empty(),

@@ -1,13 +1,14 @@
 //! Brings the services and the statuses in line with the policies:
 //!
-//! 1. reads every policy; one that cannot be used is told so and stops none of the others,
-//! 2. decides what holds now and what waits for its grace period,
-//! 3. writes that down in the ConfigMap, then tells the services: a decision is recorded before it
-//!    has an effect, so that whoever goes on knows what was promised,
+//! 1. reads every policy; one that cannot be used gets a status that says so and does not block the
+//!    others,
+//! 2. decides which rules are in force now and which changes wait for their grace period,
+//! 3. stores that in the ConfigMap, then publishes the rules to the services: a decision is stored
+//!    before it has an effect, so that the next leader knows which grace periods were promised,
 //! 4. applies the archiver's CronJob,
-//! 5. writes the statuses, whatever was unreachable.
+//! 5. writes the statuses, even when the event log or the query service was unreachable.
 //!
-//! Level-triggered: each pass starts from what is there, not from what happened.
+//! Level-triggered: each pass starts from the current objects, not from the events that woke it.
 
 mod apply;
 mod archive;
@@ -18,6 +19,7 @@ mod events;
 pub(crate) mod figures;
 mod grace;
 mod log;
+mod observations;
 mod read;
 mod status;
 
@@ -39,22 +41,25 @@ pub(crate) use self::read::policies;
 use self::{
     apply::Applier,
     figures::Figures,
-    grace::State,
-    log::{Log, Told},
+    grace::GraceState,
+    log::{LogClient, PublishedRules},
+    observations::Observations,
     read::{Policies, Reader},
-    status::Seen,
 };
-use crate::{config::Config, lease::Leading, metrics::Metrics};
+use crate::{config::Config, lease::Leadership, metrics::Metrics};
 
-/// Acknowledgements and the template are looked at so often; changes of policies come at once.
-const LOOK: Duration = Duration::from_secs(5);
-/// Changes that come together are handled together.
-const SETTLE: Duration = Duration::from_millis(100);
+/// Interval at which acknowledgements and the archiver template are read again. Changes of policies
+/// wake the controller at once.
+const RESYNC_INTERVAL: Duration = Duration::from_secs(5);
+/// Wait after a change, so that changes that arrive together are handled in one pass.
+const CHANGE_DEBOUNCE: Duration = Duration::from_millis(100);
 
-/// What the figures task and the controller tell each other.
+/// The latest figures, or why they could not be counted; written by the figures task, read by the
+/// controller.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Counted(pub(crate) Arc<std::sync::Mutex<Option<Result<Figures, String>>>>);
+pub(crate) struct SharedFigures(pub(crate) Arc<std::sync::Mutex<Option<Result<Figures, String>>>>);
 
+/// Errors that end a pass; the next pass retries.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("read {what}")]
@@ -74,7 +79,7 @@ pub(crate) enum Error {
 }
 
 impl Error {
-    /// The label of the metric: a closed set.
+    /// Returns the `reason` label of `reconcile_errors_total`; a closed set.
     fn reason(&self) -> &'static str {
         match self {
             Self::Read { .. } => "ReadFailed",
@@ -84,15 +89,16 @@ impl Error {
     }
 }
 
+/// The reconciler: one instance, run by the task `controller`.
 pub(crate) struct Controller {
     pub(crate) reader: Reader,
     pub(crate) applier: Applier,
-    pub(crate) log: Log,
+    pub(crate) log: LogClient,
     pub(crate) metrics: Metrics,
-    /// The rules to count by.
+    /// The rules that the figures task counts by.
     pub(crate) rules: watch::Sender<Option<RuleSet>>,
-    pub(crate) counted: Counted,
-    pub(crate) leading: Leading,
+    pub(crate) figures: SharedFigures,
+    pub(crate) leadership: Leadership,
     pub(crate) changed: Arc<Notify>,
 }
 
@@ -100,43 +106,45 @@ impl Controller {
     pub(crate) fn new(
         client: Client,
         config: &Config,
-        leading: Leading,
+        leadership: Leadership,
         metrics: Metrics,
         rules: watch::Sender<Option<RuleSet>>,
     ) -> Self {
         Self {
             reader: Reader::new(client.clone(), config),
-            applier: Applier::new(client, config, leading.clone()),
-            log: Log::new(&config.nats_url),
+            applier: Applier::new(client, config, leadership.clone()),
+            log: LogClient::new(&config.nats_url),
             metrics,
             rules,
-            counted: Counted::default(),
-            leading,
+            figures: SharedFigures::default(),
+            leadership,
             changed: Arc::new(Notify::new()),
         }
     }
 
+    /// Reconciles after each change and every [`RESYNC_INTERVAL`] while this replica leads, until
+    /// `shutdown`.
     pub(crate) async fn run(mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let mut due = None;
         loop {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
-                () = self.changed.notified() => time::sleep(SETTLE).await,
-                () = self.leading.changed() => {}
-                () = time::sleep(pause(due, Timestamp::now())) => {}
+                () = self.changed.notified() => time::sleep(CHANGE_DEBOUNCE).await,
+                () = self.leadership.changed() => {}
+                () = time::sleep(until_next_pass(due, Timestamp::now())) => {}
             }
-            if !self.leading.now() {
+            if !self.leadership.is_leader() {
                 continue;
             }
             let timer = self.metrics.seconds.start_timer();
-            match Box::pin(self.reconcile(seconds(Timestamp::now()))).await {
-                Ok(next) => due = next,
+            match Box::pin(self.reconcile(truncate_to_seconds(Timestamp::now()))).await {
+                Ok(next_due) => due = next_due,
                 Err(error) => {
-                    self.metrics.failed(error.reason());
+                    self.metrics.count_error(error.reason());
                     warn!(
                         error = &error as &dyn std::error::Error,
-                        "will reconcile again"
+                        "reconcile failed, will retry"
                     );
                 }
             }
@@ -144,7 +152,7 @@ impl Controller {
         }
     }
 
-    /// One pass. Returns when something that waits is due.
+    /// Runs one pass. Returns when the next grace period ends, `None` when no change waits.
     pub(crate) async fn reconcile(&mut self, now: Timestamp) -> Result<Option<Timestamp>, Error> {
         let policies = self.reader.policies().await?;
         let stored = self.reader.state().await?;
@@ -155,104 +163,105 @@ impl Controller {
         if stored.as_ref() != Some(&state) {
             info!(
                 policies = state.applied.len(),
-                waiting = state.held.len(),
-                "the rules change"
+                delayed = state.delayed.len(),
+                "rules changed"
             );
             self.applier.state(&state).await?;
         }
-        self.leading()?;
-        let told = self.log.tell(&state.rules()).await;
-        if told.acks.is_err() {
-            self.metrics.failed("LogUnreachable");
+        self.ensure_leader()?;
+        let published = self.log.publish(&state.rules()).await;
+        if published.acks.is_err() {
+            self.metrics.count_error("LogUnreachable");
         }
         self.rules.send_if_modified(|rules| {
-            let new = rules.as_ref() != Some(&told.rules);
+            let new = rules.as_ref() != Some(&published.rules);
             if new {
-                *rules = Some(told.rules.clone());
+                *rules = Some(published.rules.clone());
             }
             new
         });
         let ranked = k8s_api::ranked(&policies.valid);
         let archive = archive::decide(&ranked);
-        let archiver = self.archiver(&archive).await;
-        self.statuses(&policies, &state, told, archive, now).await?;
-        archiver?;
+        let applied = self.apply_archiver(&archive).await;
+        self.write_statuses(&policies, &state, published, archive, now)
+            .await?;
+        applied?;
         Ok(state.next_due())
     }
 
-    async fn archiver(&mut self, archive: &ArchiveStatus) -> Result<(), Error> {
+    async fn apply_archiver(&mut self, archive: &ArchiveStatus) -> Result<(), Error> {
         let Some(template) = self.reader.template().await? else {
             return Ok(());
         };
-        self.leading()?;
+        self.ensure_leader()?;
         if let Err(problem) = self.applier.cron_job(&template, archive).await? {
-            self.metrics.failed(c::ARCHIVE_FAILED);
-            warn!(problem, "the archiver's CronJob cannot be made");
+            self.metrics.count_error(c::ARCHIVE_FAILED);
+            warn!(problem, "archiver CronJob refused");
         }
         Ok(())
     }
 
-    async fn statuses(
+    async fn write_statuses(
         &mut self,
         policies: &Policies,
-        state: &State,
-        told: Told,
+        state: &GraceState,
+        published: PublishedRules,
         archive: ArchiveStatus,
         now: Timestamp,
     ) -> Result<(), Error> {
         let figures = self
-            .counted
+            .figures
             .0
             .lock()
             .expect("nothing panics in here")
             .clone();
-        let current = |figures: &Result<Figures, String>| {
+        let is_current = |figures: &Result<Figures, String>| {
             figures
                 .as_ref()
-                .map_or(true, |own| own.rules == told.rules.hash())
+                .map_or(true, |own| own.rules == published.rules.hash())
         };
-        let seen = Seen {
-            rules: told.rules.clone(),
-            hash: told.hash,
-            acks: told.acks,
-            oldest: told.oldest,
-            figures: figures.filter(current),
+        let observations = Observations {
+            rules: published.rules.clone(),
+            hash: published.hash,
+            acks: published.acks,
+            oldest: published.oldest,
+            figures: figures.filter(is_current),
             pending: state.pending(),
             archive,
             now,
         };
-        let mut shown: Vec<RetentionPolicy> = Vec::new();
-        for (policy, conflicts) in of_all(policies) {
+        let mut accepted: Vec<RetentionPolicy> = Vec::new();
+        for (policy, conflicts) in with_conflicts(policies) {
             let mut policy = policy.clone();
-            let status = status::accepted(&policy, conflicts, &seen);
-            self.leading()?;
+            let status = status::accepted(&policy, conflicts, &observations);
+            self.ensure_leader()?;
             self.applier
                 .status(&policy.metadata, policy.status.as_ref(), &status)
                 .await?;
             policy.status = Some(status);
-            shown.push(policy);
+            accepted.push(policy);
         }
         for refused in &policies.refused {
             let (generation, old) = (refused.metadata.generation, refused.conditions());
             let why = (refused.reason, refused.message.clone());
             let status = status::refused(generation, old, why, now);
-            self.leading()?;
+            self.ensure_leader()?;
             self.applier
                 .status(&refused.metadata, refused.status.as_ref(), &status)
                 .await?;
         }
-        self.metrics.show(shown.iter());
+        self.metrics.show(accepted.iter());
         for refused in &policies.refused {
             let text = |text: &Option<String>| text.clone().unwrap_or_default();
             let metadata = &refused.metadata;
             let (namespace, name) = (text(&metadata.namespace), text(&metadata.name));
-            self.metrics.refused(&namespace, &name);
+            self.metrics.show_refused(&namespace, &name);
         }
         Ok(())
     }
 
-    fn leading(&self) -> Result<(), Error> {
-        if self.leading.now() {
+    fn ensure_leader(&self) -> Result<(), Error> {
+        if self.leadership.is_leader() {
             Ok(())
         } else {
             Err(Error::NotLeading)
@@ -261,7 +270,7 @@ impl Controller {
 }
 
 /// Every valid policy with its conflicts; one that is suspended has none.
-fn of_all(policies: &Policies) -> Vec<(&RetentionPolicy, Vec<k8s_api::Conflict>)> {
+fn with_conflicts(policies: &Policies) -> Vec<(&RetentionPolicy, Vec<k8s_api::Conflict>)> {
     let ranked = k8s_api::ranked(&policies.valid);
     let conflicts = conflicts::conflicts(&ranked);
     let suspended = policies.valid.iter().filter(|policy| policy.spec.suspend);
@@ -269,14 +278,18 @@ fn of_all(policies: &Policies) -> Vec<(&RetentionPolicy, Vec<k8s_api::Conflict>)
     ranked.into_iter().zip(conflicts).chain(suspended).collect()
 }
 
-/// What is written into an object has whole seconds.
-fn seconds(now: Timestamp) -> Timestamp {
+/// Times in Kubernetes objects have whole seconds.
+fn truncate_to_seconds(now: Timestamp) -> Timestamp {
     Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
-fn pause(due: Option<Timestamp>, now: Timestamp) -> Duration {
+/// The time until the next pass: at `due`, but not sooner than [`CHANGE_DEBOUNCE`] and not later than
+/// [`RESYNC_INTERVAL`].
+fn until_next_pass(due: Option<Timestamp>, now: Timestamp) -> Duration {
     let until = due.map(|due| due.duration_since(now).unsigned_abs());
-    until.map_or(LOOK, |until| until.clamp(SETTLE, LOOK))
+    until.map_or(RESYNC_INTERVAL, |until| {
+        until.clamp(CHANGE_DEBOUNCE, RESYNC_INTERVAL)
+    })
 }
 
 #[cfg(test)]

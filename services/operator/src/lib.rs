@@ -1,9 +1,9 @@
-//! Turns RetentionPolicy objects into the one rule set that every service follows, and says in
-//! their statuses what became of them.
+//! Turns RetentionPolicy objects into the one rule set that every service follows, and reports the
+//! result in their statuses.
 //!
-//! Promises: nothing is kept less long before the grace period of the change is over, whatever
-//! restarts; one broken object stops no other; what cannot be reached is said and never waited for.
-//! Of several replicas the one that holds the Lease writes.
+//! Guarantees: nothing is kept less long before the grace period of the change is over, whatever
+//! restarts; a broken object does not block the others; an unreachable service is reported in the
+//! statuses and never waited for. Of several replicas, only the holder of the Lease writes.
 
 mod config;
 mod controller;
@@ -26,7 +26,11 @@ use crate::{
     metrics::Metrics,
 };
 
-/// Runs the operator until it is told to stop.
+/// Runs the operator until a signal stops it.
+///
+/// # Errors
+/// Invalid arguments, an API server that cannot be found, a task that fails. The process should end
+/// and be restarted.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let (config, runtime_args) = args.validate()?;
     let mut runtime = Runtime::start("operator", runtime_args).await?;
@@ -34,23 +38,23 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let client = Client::try_default().await.context("find the API server")?;
     let query = Query::new(config.sql_url.clone())?;
     let shutdown = runtime.shutdown();
-    let (rules, to_count) = channel::channel(None);
-    let (elector, leading) = Elector::new(
+    let (rules, rules_to_count) = channel::channel(None);
+    let (elector, leadership) = Elector::new(
         client.clone(),
         &config.namespace,
         &config.lease,
         &config.identity,
     );
-    let controller = Controller::new(client.clone(), &config, leading, metrics, rules);
-    let (counted, changed) = (controller.counted.clone(), Arc::clone(&controller.changed));
+    let controller = Controller::new(client.clone(), &config, leadership, metrics, rules);
+    let (figures, changed) = (controller.figures.clone(), Arc::clone(&controller.changed));
     let tasks = &mut runtime.tasks;
     tasks.spawn("lease", elector.run(shutdown.clone()));
     tasks.spawn(
         "figures",
         watch::count(
             query,
-            to_count,
-            counted,
+            rules_to_count,
+            figures,
             Arc::clone(&changed),
             shutdown.clone(),
         ),

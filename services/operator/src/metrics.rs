@@ -1,9 +1,10 @@
-//! What the operator counts, and what it shows of the policies.
+//! Metrics of the operator and of the policies.
 
 use k8s_api::{RetentionPolicy, condition::READY};
 use prometheus::{Histogram, IntCounterVec, IntGaugeVec, Registry};
 use service_runtime::metrics::{DURATION_BUCKETS, counter_vec, gauge_vec, histogram};
 
+/// The metrics that the operator registers.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
     info: IntGaugeVec,
@@ -42,16 +43,17 @@ impl Metrics {
         })
     }
 
-    pub(crate) fn failed(&self, reason: &str) {
+    /// Counts a failed pass, or a part of one, by `reason`.
+    pub(crate) fn count_error(&self, reason: &str) {
         self.errors.with_label_values(&[reason]).inc();
     }
 
-    /// Shows that a policy takes no part.
-    pub(crate) fn refused(&self, namespace: &str, name: &str) {
+    /// Shows a refused policy as not ready.
+    pub(crate) fn show_refused(&self, namespace: &str, name: &str) {
         self.ready.with_label_values(&[namespace, name]).set(0);
     }
 
-    /// Shows `policies` and nothing else; a policy is a handful of labels, there are no thousands.
+    /// Replaces the policies shown by `policies`. There are few, so the labels stay bounded.
     pub(crate) fn show<'a>(&self, policies: impl Iterator<Item = &'a RetentionPolicy>) {
         self.info.reset();
         self.ready.reset();

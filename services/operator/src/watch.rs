@@ -1,4 +1,4 @@
-//! What wakes the controller: a policy that changed, and figures that are counted.
+//! The tasks that wake the controller: the watch of the policies, and the counting of figures.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,14 +18,15 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::controller::{Counted, figures::Query};
+use crate::controller::{SharedFigures, figures::Query};
 
-/// A count reads every event that the tiers hold.
-const COUNT: Duration = Duration::from_secs(30);
-/// The services follow new rules in about a second; counting sooner would count by the old ones.
-const SETTLE: Duration = Duration::from_secs(2);
+/// Interval between two counts; each reads every event of all tiers.
+const COUNT_INTERVAL: Duration = Duration::from_secs(30);
+/// Wait after a change of the rules before counting: the services follow new rules in about a second,
+/// so an earlier count would use the old ones.
+const RULES_PROPAGATION_WAIT: Duration = Duration::from_secs(2);
 
-/// Says that something changed, not what: the controller looks for itself.
+/// Wakes the controller at each change of a policy. It does not say which: a pass reads all of them.
 pub(crate) async fn policies(
     api: Api<DeserializeGuard<RetentionPolicy>>,
     changed: Arc<Notify>,
@@ -42,18 +43,21 @@ pub(crate) async fn policies(
         match event {
             Some(Ok(_)) => changed.notify_one(),
             Some(Err(error)) => {
-                warn!(error = &error as &dyn std::error::Error, "will watch again");
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    "policy watch failed, will retry"
+                );
             }
             None => anyhow::bail!("the watch of the policies ended"),
         }
     }
 }
 
-/// Counts by the rules in force, again and again.
+/// Counts by the rules in force: after each change of them, and every [`COUNT_INTERVAL`].
 pub(crate) async fn count(
     query: Query,
     mut rules: watch::Receiver<Option<RuleSet>>,
-    counted: Counted,
+    shared: SharedFigures,
     changed: Arc<Notify>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -66,7 +70,7 @@ pub(crate) async fn count(
                 figures = query.figures(&current, Timestamp::now()) => figures,
             };
             let figures = figures.map_err(|error| format!("{error:#}"));
-            *counted.0.lock().expect("nothing panics in here") = Some(figures);
+            *shared.0.lock().expect("nothing panics in here") = Some(figures);
             changed.notify_one();
         }
         tokio::select! {
@@ -76,9 +80,9 @@ pub(crate) async fn count(
                 if new.is_err() {
                     return Ok(());
                 }
-                time::sleep(SETTLE).await;
+                time::sleep(RULES_PROPAGATION_WAIT).await;
             }
-            () = time::sleep(COUNT) => {}
+            () = time::sleep(COUNT_INTERVAL) => {}
         }
     }
 }

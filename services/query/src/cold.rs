@@ -1,4 +1,4 @@
-//! The cold tier as this service sees it: a snapshot that is new enough, and rows from it.
+//! The cold tier as this service uses it: a snapshot that is new enough, and rows from it.
 
 use std::{
     sync::Arc,
@@ -10,22 +10,25 @@ use cold_tier::{ColdScan, ColdSnapshot, ColdTier, Table};
 use event::{PartitionId, Seq};
 use tokio::sync::Mutex;
 
-/// A snapshot is complete up to its own commits for ever; a newer one only knows more.
-const FRESH: Duration = Duration::from_secs(2);
-const PATIENCE: Duration = Duration::from_secs(15);
+/// Oldest cached snapshot that is used. A snapshot stays complete up to its own commits; a newer one
+/// only has more.
+const SNAPSHOT_MAX_AGE: Duration = Duration::from_secs(2);
+/// Longest time to load a snapshot, so that it cannot use up the whole request.
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// The cold tier, if there is one, with the last snapshot that was loaded.
 #[derive(Debug)]
-pub(crate) struct Cold {
+pub(crate) struct ColdSource {
     /// `None` when there is no cold tier.
     tier: Option<ColdTier>,
-    known: Mutex<Option<(Instant, Arc<ColdSnapshot>)>>,
+    cached: Mutex<Option<(Instant, Arc<ColdSnapshot>)>>,
 }
 
-impl Cold {
+impl ColdSource {
     pub(crate) fn new(tier: Option<ColdTier>) -> Self {
         Self {
             tier,
-            known: Mutex::default(),
+            cached: Mutex::default(),
         }
     }
 
@@ -33,57 +36,63 @@ impl Cold {
         self.tier.is_some()
     }
 
-    /// A snapshot that knows `partition` up to `need`, if there is one by now, and one made now
-    /// when it must be `fresh`; `None` when the cold tier does not answer.
+    /// Returns a snapshot; `None` when the cold tier does not answer. A cached one is used only if
+    /// it has `partition` up to `need` and, when `fresh`, if it was loaded after this call began.
     pub(crate) async fn snapshot(
         &self,
         partition: PartitionId,
         need: Seq,
         fresh: bool,
     ) -> Option<Arc<ColdSnapshot>> {
-        let asked = Instant::now();
+        let called_at = Instant::now();
         self.snapshot_when(|at, snapshot| {
-            (!fresh || at >= asked) && committed(snapshot, partition) >= need
+            (!fresh || at >= called_at) && committed(snapshot, partition) >= need
         })
         .await
     }
 
+    /// Returns any snapshot that is not too old; `None` when the cold tier does not answer.
     pub(crate) async fn latest(&self) -> Option<Arc<ColdSnapshot>> {
         self.snapshot_when(|_, _| true).await
     }
 
     async fn snapshot_when(
         &self,
-        knows_enough: impl Fn(Instant, &ColdSnapshot) -> bool,
+        is_sufficient: impl Fn(Instant, &ColdSnapshot) -> bool,
     ) -> Option<Arc<ColdSnapshot>> {
         let tier = self.tier.as_ref()?;
-        let mut known = self.known.lock().await;
-        if let Some((at, snapshot)) = &*known
-            && at.elapsed() < FRESH
-            && knows_enough(*at, snapshot)
+        let mut cached = self.cached.lock().await;
+        if let Some((at, snapshot)) = &*cached
+            && at.elapsed() < SNAPSHOT_MAX_AGE
+            && is_sufficient(*at, snapshot)
         {
             return Some(Arc::clone(snapshot));
         }
-        match tokio::time::timeout(PATIENCE, tier.snapshot()).await {
+        match tokio::time::timeout(SNAPSHOT_TIMEOUT, tier.snapshot()).await {
             Ok(Ok(snapshot)) => {
                 let snapshot = Arc::new(snapshot);
-                *known = Some((Instant::now(), Arc::clone(&snapshot)));
+                *cached = Some((Instant::now(), Arc::clone(&snapshot)));
                 Some(snapshot)
             }
             Ok(Err(error)) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
-                    "cold tier not read"
+                    "cold snapshot not read"
                 );
                 None
             }
-            Err(_late) => {
-                tracing::warn!("cold tier did not answer in time");
+            Err(_elapsed) => {
+                tracing::warn!("cold snapshot not read in time");
                 None
             }
         }
     }
 
+    /// Reads the rows of `table` that `scan` selects from `snapshot`.
+    ///
+    /// # Errors
+    ///
+    /// Any error of the cold tier; the caller may retry.
     pub(crate) async fn read(
         &self,
         snapshot: &ColdSnapshot,
@@ -98,7 +107,7 @@ impl Cold {
     }
 }
 
-/// Everything of `partition` up to here is in the cold tier; 0 is nothing.
+/// Returns the sequence up to which the cold tier has everything of `partition`; 0 if nothing.
 pub(crate) fn committed(snapshot: &ColdSnapshot, partition: PartitionId) -> Seq {
     snapshot.events.committed(partition)
 }

@@ -1,4 +1,4 @@
-//! Flags (or environment variables) of the query service, and what they must satisfy.
+//! Flags (or environment variables) of the query service, and their validation.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -25,22 +25,22 @@ pub struct Args {
     pub log: NatsArgs,
     #[command(flatten)]
     pub hot: RedisArgs,
-    /// Where the compactor serves the warm tier.
+    /// URL at which the compactor serves the warm tier.
     #[arg(
         long,
         env = "ISOTHERM_COMPACTOR_URL",
         default_value = "http://127.0.0.1:7403"
     )]
     pub compactor_url: String,
-    /// Where the cold tier lies: s3://bucket/prefix, file:///dir or a path. ExcludedSources it there is none.
+    /// URL of the cold tier: s3://bucket/prefix, file:///dir or a path. Without it there is none.
     #[arg(long, env = "ISOTHERM_COLD_URL")]
     pub cold_url: Option<String>,
     #[command(flatten)]
     pub s3: S3Options,
-    /// Where objects of the cold tier are kept once they were read; without it every read downloads.
+    /// Directory that caches objects of the cold tier; without it every read downloads.
     #[arg(long, env = "ISOTHERM_CACHE_DIR")]
     pub cache_dir: Option<PathBuf>,
-    /// Most bytes of the cache; the longest unused go first.
+    /// Most bytes of the cache; the least recently used objects are evicted first.
     #[arg(long, env = "ISOTHERM_CACHE_MAX_BYTES", default_value_t = 1 << 30)]
     pub cache_max_bytes: u64,
     /// Most bytes of rows that one SQL statement may read, unless it asks for less.
@@ -74,24 +74,30 @@ pub struct Config {
     pub compactor_url: String,
     pub cold_url: Option<String>,
     pub s3: S3Options,
+    /// Directory and most bytes of the object cache.
     pub cache: Option<(PathBuf, u64)>,
     pub sql: SqlConfig,
     pub memory_bytes: u64,
     pub max_tail_clients: usize,
 }
 
-/// The bounds of SQL.
+/// Limits on SQL statements.
 #[derive(Clone, Copy, Debug)]
 pub struct SqlConfig {
     pub max_scan_bytes: u64,
-    pub at_once: usize,
+    pub max_concurrent: usize,
     pub limits: sql::Limits,
 }
 
-/// Less is not enough for threads, caches and a page.
-const LEAST_MEMORY: u64 = 512 << 20;
+/// Least memory of the service: less is not enough for threads, caches and a page.
+const MIN_MEMORY_BYTES: u64 = 512 << 20;
 
 impl Args {
+    /// Checks the flags and turns them into a configuration.
+    ///
+    /// # Errors
+    ///
+    /// A flag is out of its bounds; the message names it and the bound.
     pub fn validate(&self) -> anyhow::Result<Config> {
         let timeout = Duration::from(self.sql_timeout);
         ensure!(
@@ -108,7 +114,7 @@ impl Args {
             "--sql-max-scan-bytes and --max-tail-clients must be at least 1"
         );
         ensure!(
-            self.memory_bytes >= LEAST_MEMORY,
+            self.memory_bytes >= MIN_MEMORY_BYTES,
             "--memory-bytes must be at least 512 MiB (536870912)"
         );
         Ok(Config {
@@ -124,7 +130,7 @@ impl Args {
                 .map(|dir| (dir, self.cache_max_bytes)),
             sql: SqlConfig {
                 max_scan_bytes: self.sql_max_scan_bytes,
-                at_once: self.sql_at_once,
+                max_concurrent: self.sql_at_once,
                 limits: sql::Limits {
                     memory_bytes: self.sql_memory_bytes,
                     timeout,

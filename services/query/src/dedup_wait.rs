@@ -1,109 +1,151 @@
-//! Waiting for the compactor's word on duplicates: it is a moment behind the log, and only it knows
-//! every event of the last 24 hours.
+//! Waiting for duplicates to be known. The compactor finds them: only it knows every event of the
+//! last 24 hours, and it is a moment behind the log.
 //!
-//! The hot tier is told what the compactor has found, so memory answers by itself when all is
-//! well. Where it does not, the compactor is asked.
+//! The compactor publishes the duplicates that it finds to the hot tier, so normally the hot tier
+//! alone answers. When the hot tier falls behind, the compactor is asked directly.
 
 use std::{
     collections::HashMap,
-    sync::Mutex,
+    sync::{Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
 use event::{PartitionId, Position, Seq, SeqRange};
+use hot_tier::HotReader;
 use warm_tier::remote::Duplicates;
 
-use crate::sources::Sources;
+use crate::warm::WarmSource;
 
+/// First pause between two reads of the hot tier's cursor; doubled up to `MAX_DEDUP_POLL`.
 const DEDUP_POLL: Duration = Duration::from_millis(4);
 const MAX_DEDUP_POLL: Duration = Duration::from_millis(32);
-/// The hot tier is told some milliseconds after the compactor knows; when it stands still for
-/// longer, the compactor itself is asked.
+/// The hot tier has the duplicates some milliseconds after the compactor; when it makes no progress
+/// for longer, the compactor itself is asked.
 const HOT_STALL_LIMIT: Duration = Duration::from_millis(30);
-/// How long nothing may move: the compactor commits several times a second, unless it is down, or
-/// overloaded while it still answers.
+/// Longest time without an answer or progress: the compactor commits several times a second,
+/// unless it is down.
 const NO_ANSWER_LIMIT: Duration = Duration::from_millis(500);
+/// Longest time without progress of a compactor that answers: it is overloaded.
 const NO_PROGRESS_LIMIT: Duration = Duration::from_secs(3);
-/// The longest wait for one that is up but far behind the log.
+/// Longest wait for a compactor that makes progress but is far behind the log.
 const MAX_DEDUP_WAIT: Duration = Duration::from_secs(10);
-/// After a wait in vain others only look for this long.
-const COOLDOWN: Duration = Duration::from_secs(2);
+/// After a wait that timed out, requests for the same partition check once and do not wait.
+const TIMED_OUT_WAIT_COOLDOWN: Duration = Duration::from_secs(2);
 
-/// Where waiting was in vain, and when.
+/// The partitions where a wait timed out lately, and when.
 #[derive(Debug, Default)]
 pub(crate) struct DedupWaits(Mutex<HashMap<PartitionId, Instant>>);
 
 impl DedupWaits {
-    fn is_cooling_down(&self, partition: PartitionId) -> bool {
-        let mut vain = self.lock();
-        vain.retain(|_, at| at.elapsed() < COOLDOWN);
-        vain.contains_key(&partition)
-    }
-
-    fn note(&self, partition: PartitionId, dedup: bool) {
-        let mut vain = self.lock();
-        if dedup {
-            vain.remove(&partition);
-        } else {
-            vain.entry(partition).or_insert_with(Instant::now);
+    /// Waits until all duplicates up to `through` are known, as long as there is progress towards
+    /// it; those up to `checked` are known already. After a time-out the state covers less.
+    pub(crate) async fn wait(
+        &self,
+        hot: &HotReader,
+        warm: &WarmSource,
+        partition: PartitionId,
+        checked: Seq,
+        through: Seq,
+    ) -> DedupState {
+        let mut wait = Wait::new(self.is_cooling_down(partition));
+        let mut dedup = DedupState::default();
+        let mut pause = DEDUP_POLL;
+        loop {
+            let cursor = hot.cursor(partition).await.ok().flatten();
+            dedup.hot_checked = cursor.map_or(0, |cursor| cursor.last.min(cursor.checked));
+            let hot_is_behind = dedup.hot_checked < through;
+            if hot_is_behind && (cursor.is_none() || wait.should_ask_compactor()) {
+                let answer = warm.duplicates(partition, checked).await;
+                if answer.is_some() {
+                    (dedup.from_compactor, wait.last_answer) = (answer, Instant::now());
+                }
+            }
+            wait.record_progress(dedup.reached());
+            let covered = dedup.covers(checked, through);
+            if covered || wait.has_timed_out() {
+                self.record_result(partition, covered);
+                return dedup;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (2 * pause).min(MAX_DEDUP_POLL);
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<PartitionId, Instant>> {
+    fn is_cooling_down(&self, partition: PartitionId) -> bool {
+        let mut timed_out = self.lock();
+        timed_out.retain(|_, at| at.elapsed() < TIMED_OUT_WAIT_COOLDOWN);
+        timed_out.contains_key(&partition)
+    }
+
+    fn record_result(&self, partition: PartitionId, covered: bool) {
+        let mut timed_out = self.lock();
+        if covered {
+            timed_out.remove(&partition);
+        } else {
+            timed_out.entry(partition).or_insert_with(Instant::now);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<PartitionId, Instant>> {
         self.0.lock().expect("nothing panics while it holds this")
     }
 }
 
-/// What is known of repeats in one partition.
+/// The known duplicates of one partition.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct DedupState {
-    /// The hot tier gives no repeat up to here.
-    pub(crate) hot: Seq,
-    /// What the compactor said itself.
-    pub(crate) word: Option<Duplicates>,
+    /// The hot tier returns no duplicate up to here.
+    pub(crate) hot_checked: Seq,
+    /// The compactor's own answer, if it was asked.
+    pub(crate) from_compactor: Option<Duplicates>,
 }
 
 impl DedupState {
-    /// What can be read from the log with its repeats known.
-    pub(crate) fn of_log(&self) -> Option<SeqRange> {
-        self.word.as_ref().and_then(Duplicates::range)
+    /// Returns the range of the log whose duplicates are known: only the compactor lists them.
+    pub(crate) fn log_range(&self) -> Option<SeqRange> {
+        self.from_compactor.as_ref().and_then(Duplicates::range)
     }
 
-    /// What can be read from the hot tier with its repeats known, when `checked` is known anyway.
-    pub(crate) fn of_hot(&self, checked: Seq) -> Option<SeqRange> {
-        SeqRange::new(1, self.checked(self.hot.max(checked)))
+    /// Returns the range of the hot tier whose duplicates are known, given that those up to
+    /// `checked` are.
+    pub(crate) fn hot_range(&self, checked: Seq) -> Option<SeqRange> {
+        SeqRange::new(1, self.checked_through(self.hot_checked.max(checked)))
     }
 
-    /// Whether all repeats up to `seq` are known, when those up to `checked` are anyway.
-    pub(crate) fn covers(&self, checked: Seq, seq: Seq) -> bool {
-        self.checked(self.hot.max(checked)) >= seq
+    /// Whether all duplicates up to `through` are known, given that those up to `checked` are.
+    pub(crate) fn covers(&self, checked: Seq, through: Seq) -> bool {
+        self.checked_through(self.hot_checked.max(checked)) >= through
     }
 
+    /// Whether the compactor reported the event at `position` as a duplicate.
     pub(crate) fn is_duplicate(&self, position: &Position) -> bool {
-        let word = self.word.as_ref();
-        word.is_some_and(|word| word.contains(position.offset()))
+        let from_compactor = self.from_compactor.as_ref();
+        from_compactor.is_some_and(|duplicates| duplicates.contains(position.offset()))
     }
 
-    /// How far all is known behind `checked`, up to which it was known anyway.
-    pub(crate) fn checked(&self, checked: Seq) -> Seq {
-        match &self.word {
-            Some(word) if word.after <= checked => checked.max(word.through),
+    /// Returns the sequence up to which all duplicates are known, given that those up to `checked`
+    /// are: the compactor's answer counts only if it begins there or before.
+    pub(crate) fn checked_through(&self, checked: Seq) -> Seq {
+        match &self.from_compactor {
+            Some(duplicates) if duplicates.after <= checked => checked.max(duplicates.through),
             _ => checked,
         }
     }
 
+    /// The highest sequence that either has reached: the measure of progress.
     fn reached(&self) -> Seq {
-        let word = self.word.as_ref().map_or(0, |word| word.through);
-        self.hot.max(word)
+        let from_compactor = self.from_compactor.as_ref();
+        let through = from_compactor.map_or(0, |duplicates| duplicates.through);
+        self.hot_checked.max(through)
     }
 }
 
-/// One wait.
+/// The progress of one wait.
 struct Wait {
-    began: Instant,
-    moved: Instant,
+    started: Instant,
+    last_progress: Instant,
     /// When the compactor answered last.
-    heard: Instant,
+    last_answer: Instant,
     reached: Seq,
     cooling_down: bool,
 }
@@ -112,62 +154,30 @@ impl Wait {
     fn new(cooling_down: bool) -> Self {
         let now = Instant::now();
         Self {
-            began: now,
-            moved: now,
-            heard: now,
+            started: now,
+            last_progress: now,
+            last_answer: now,
             reached: 0,
             cooling_down,
         }
     }
 
-    fn see(&mut self, reached: Seq) {
+    fn record_progress(&mut self, reached: Seq) {
         if reached > self.reached {
-            (self.reached, self.moved) = (reached, Instant::now());
+            (self.reached, self.last_progress) = (reached, Instant::now());
         }
     }
 
-    fn ask_compactor(&self) -> bool {
-        self.cooling_down || self.moved.elapsed() >= HOT_STALL_LIMIT
+    fn should_ask_compactor(&self) -> bool {
+        self.cooling_down || self.last_progress.elapsed() >= HOT_STALL_LIMIT
     }
 
     fn has_timed_out(&self) -> bool {
-        let silent = self.heard.max(self.moved).elapsed() >= NO_ANSWER_LIMIT;
-        let stands = self.moved.elapsed() >= NO_PROGRESS_LIMIT;
-        self.cooling_down || silent || stands || self.began.elapsed() >= MAX_DEDUP_WAIT
-    }
-}
-
-impl Sources {
-    /// Waits until all repeats up to `through` are known, as long as that comes nearer; those up to
-    /// `checked` are known anyway. What is known in the end may be less.
-    pub(crate) async fn wait_for_dedup(
-        &self,
-        partition: PartitionId,
-        checked: Seq,
-        through: Seq,
-    ) -> DedupState {
-        let mut wait = Wait::new(self.dedup_waits.is_cooling_down(partition));
-        let mut dedup = DedupState::default();
-        let mut pause = DEDUP_POLL;
-        loop {
-            let cursor = self.hot.cursor(partition).await;
-            let cursor = cursor.ok().flatten();
-            dedup.hot = cursor.map_or(0, |cursor| cursor.last.min(cursor.checked));
-            if dedup.hot < through && (cursor.is_none() || wait.ask_compactor()) {
-                let word = self.warm.duplicates(partition, checked).await;
-                if word.is_some() {
-                    (dedup.word, wait.heard) = (word, Instant::now());
-                }
-            }
-            wait.see(dedup.reached());
-            let covered = dedup.covers(checked, through);
-            if covered || wait.has_timed_out() {
-                self.dedup_waits.note(partition, covered);
-                return dedup;
-            }
-            tokio::time::sleep(pause).await;
-            pause = (2 * pause).min(MAX_DEDUP_POLL);
-        }
+        let last_sign = self.last_answer.max(self.last_progress);
+        self.cooling_down
+            || last_sign.elapsed() >= NO_ANSWER_LIMIT
+            || self.last_progress.elapsed() >= NO_PROGRESS_LIMIT
+            || self.started.elapsed() >= MAX_DEDUP_WAIT
     }
 }
 

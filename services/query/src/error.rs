@@ -1,5 +1,5 @@
-//! The only map from what went wrong to an HTTP answer: `application/problem+json` with a stable
-//! code and a sentence, never a chain of causes.
+//! Errors as clients get them: `application/problem+json` with a stable code and a sentence, never a
+//! chain of causes. No other module maps errors to HTTP answers.
 
 use axum::{
     http::{HeaderValue, StatusCode, header},
@@ -8,25 +8,27 @@ use axum::{
 use event::{IdError, ParsePositionError, ParseTimestampError};
 use warm_tier::sql::SqlError;
 
-pub(crate) type Result<T, E = Problem> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = QueryError> = std::result::Result<T, E>;
 
+/// Value of `retry-after` with every 503.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
+/// Failure of a request, as its client gets it.
 #[derive(Debug)]
-pub(crate) enum Problem {
-    /// The request can never be answered as it is.
+pub(crate) enum QueryError {
+    /// The request can never be answered as it is: the client must change it.
     Refused {
         status: StatusCode,
         code: &'static str,
         detail: String,
     },
-    /// The same request may be answered later.
+    /// The same request may succeed later: the client should retry.
     Unavailable { code: &'static str, detail: String },
-    /// Ours; logged when it is answered.
+    /// A fault of the service; logged when it is answered.
     Internal(anyhow::Error),
 }
 
-impl Problem {
+impl QueryError {
     pub(crate) fn bad_request(code: &'static str, detail: impl Into<String>) -> Self {
         Self::refused(StatusCode::BAD_REQUEST, code, detail)
     }
@@ -62,7 +64,7 @@ impl Problem {
     }
 }
 
-impl IntoResponse for Problem {
+impl IntoResponse for QueryError {
     fn into_response(self) -> Response {
         let (status, code, detail) = match self {
             Self::Refused {
@@ -73,7 +75,7 @@ impl IntoResponse for Problem {
             Self::Unavailable { code, detail } => (StatusCode::SERVICE_UNAVAILABLE, code, detail),
             Self::Internal(error) => {
                 tracing::error!(error = format!("{error:#}"), "request failed");
-                let detail = "the server failed; its log has the details; if it fails again, tell who runs it".to_owned();
+                let detail = "the server failed; its log has the details; if it fails again, report it to the operator".to_owned();
                 (StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
             }
         };
@@ -87,31 +89,31 @@ impl IntoResponse for Problem {
     }
 }
 
-impl From<anyhow::Error> for Problem {
+impl From<anyhow::Error> for QueryError {
     fn from(error: anyhow::Error) -> Self {
         Self::Internal(error)
     }
 }
 
-impl From<IdError> for Problem {
+impl From<IdError> for QueryError {
     fn from(error: IdError) -> Self {
         Self::bad_request("invalid_conversation_id", error.to_string())
     }
 }
 
-impl From<ParsePositionError> for Problem {
+impl From<ParsePositionError> for QueryError {
     fn from(error: ParsePositionError) -> Self {
         Self::bad_request("invalid_position", error.to_string())
     }
 }
 
-impl From<ParseTimestampError> for Problem {
+impl From<ParseTimestampError> for QueryError {
     fn from(error: ParseTimestampError) -> Self {
         Self::bad_request("invalid_time", error.to_string())
     }
 }
 
-impl From<SqlError> for Problem {
+impl From<SqlError> for QueryError {
     fn from(error: SqlError) -> Self {
         let detail = error.to_string();
         let code = match error {

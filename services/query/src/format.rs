@@ -1,4 +1,4 @@
-//! The forms of an answer, chosen by `Accept`: JSON, NDJSON, CSV or an Arrow stream.
+//! Formats of an answer, chosen by `Accept`: JSON, NDJSON, CSV or an Arrow stream.
 
 use arrow::{
     csv,
@@ -10,11 +10,12 @@ use arrow::{
 };
 use axum::http::{HeaderMap, StatusCode, header};
 
-use crate::error::{Problem, Result};
+use crate::error::{QueryError, Result};
 
-/// Instants are UTC everywhere.
-const TIME: &str = "%Y-%m-%dT%H:%M:%S%.6fZ";
+/// Format of instants, always in UTC.
+const TIMESTAMP_FORMAT: &str = "%Y-%m-%dT%H:%M:%S%.6fZ";
 
+/// Format of the body of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     Json,
@@ -24,13 +25,13 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// The first of the client's types that there is; JSON when it does not say.
+    /// Returns the format of the first type in `Accept` that is supported; JSON without the header.
     pub(crate) fn accepted(headers: &HeaderMap) -> Result<Self> {
-        let mut asked = false;
+        let mut has_accept = false;
         for value in headers.get_all(header::ACCEPT) {
             let value = value.to_str().unwrap_or_default();
             for part in value.split(',') {
-                asked = true;
+                has_accept = true;
                 let media = part.split(';').next().unwrap_or_default().trim();
                 match media.to_ascii_lowercase().as_str() {
                     "application/json" | "application/*" | "*/*" | "" => return Ok(Self::Json),
@@ -41,13 +42,13 @@ impl Format {
                 }
             }
         }
-        if !asked {
+        if !has_accept {
             return Ok(Self::Json);
         }
-        Err(Problem::refused(
+        Err(QueryError::refused(
             StatusCode::NOT_ACCEPTABLE,
             "not_acceptable",
-            "there are application/json, application/x-ndjson, text/csv and \
+            "supported are application/json, application/x-ndjson, text/csv and \
              application/vnd.apache.arrow.stream",
         ))
     }
@@ -80,7 +81,7 @@ pub(crate) fn to_csv(
 ) -> std::result::Result<Vec<u8>, ArrowError> {
     let mut out = Vec::new();
     {
-        let builder = csv::WriterBuilder::new().with_timestamp_format(TIME.to_owned());
+        let builder = csv::WriterBuilder::new().with_timestamp_format(TIMESTAMP_FORMAT.to_owned());
         let mut writer = builder.build(&mut out);
         // An empty batch writes the header when there are no rows at all.
         writer.write(&RecordBatch::new_empty(SchemaRef::clone(schema)))?;
@@ -91,12 +92,12 @@ pub(crate) fn to_csv(
     Ok(out)
 }
 
-/// One JSON object per row and line.
+/// Writes one JSON object per row and line.
 pub(crate) fn to_ndjson(batches: &[RecordBatch]) -> std::result::Result<Vec<u8>, ArrowError> {
     lines(batches, StructMode::ObjectOnly)
 }
 
-/// One JSON array per row and line.
+/// Writes one JSON array per row and line.
 pub(crate) fn to_rows(batches: &[RecordBatch]) -> std::result::Result<Vec<u8>, ArrowError> {
     lines(batches, StructMode::ListOnly)
 }
@@ -105,7 +106,7 @@ fn lines(batches: &[RecordBatch], mode: StructMode) -> std::result::Result<Vec<u
     let mut writer = json::WriterBuilder::new()
         .with_explicit_nulls(true)
         .with_struct_mode(mode)
-        .with_timestamp_format(TIME.to_owned())
+        .with_timestamp_format(TIMESTAMP_FORMAT.to_owned())
         .build::<_, LineDelimited>(Vec::new());
     for batch in batches {
         writer.write(batch)?;
@@ -114,9 +115,9 @@ fn lines(batches: &[RecordBatch], mode: StructMode) -> std::result::Result<Vec<u
     Ok(writer.into_inner())
 }
 
-/// Line ends, which a producer's metadata may hold between its members, as blanks: the same JSON
-/// on one line.
-pub(crate) fn on_one_line(json: &mut [u8]) {
+/// Replaces line ends, which a producer's metadata may have between its members, by blanks: the same
+/// JSON on one line.
+pub(crate) fn join_lines(json: &mut [u8]) {
     for byte in json {
         if matches!(byte, b'\n' | b'\r') {
             *byte = b' ';
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_type_that_there_is_wins() {
+    fn the_first_supported_type_is_chosen() {
         assert_eq!(Format::accepted(&HeaderMap::new()).unwrap(), Format::Json);
         assert_eq!(accepted("*/*").unwrap(), Format::Json);
         assert_eq!(accepted("application/x-ndjson").unwrap(), Format::Ndjson);

@@ -1,4 +1,4 @@
-//! The HTTP API: which handler answers what, and what every request has in common.
+//! The HTTP API: the routes, and what every request has in common.
 
 mod conversations;
 mod events;
@@ -22,11 +22,12 @@ use service_runtime::propagation;
 use tracing::{Instrument as _, field, info_span};
 
 use crate::{
-    error::Problem,
-    service::{Service, Shared},
+    error::QueryError,
+    service::{QueryService, Shared},
     sql::MAX_STATEMENT_BYTES,
 };
 
+/// Returns the router of all paths.
 pub(crate) fn router(service: Shared) -> Router {
     let api = |name: &'static str, routes: MethodRouter<Shared>| {
         routes.layer(from_fn_with_state((Arc::clone(&service), name), observe))
@@ -50,7 +51,7 @@ pub(crate) fn router(service: Shared) -> Router {
         .route("/v1/tiers", api("tiers", get(tiers::tiers)))
         .route("/v1/watermarks", api("watermarks", get(tiers::watermarks)))
         .fallback(async || {
-            Problem::refused(
+            QueryError::refused(
                 StatusCode::NOT_FOUND,
                 "not_found",
                 "there is nothing at this path; events are read from /v1/conversations/{id}/events",
@@ -70,13 +71,13 @@ async fn method_not_allowed(uri: Uri) -> Response {
         "this path takes {allow}; statements are sent with POST, all else is read with GET"
     );
     let status = StatusCode::METHOD_NOT_ALLOWED;
-    let problem = Problem::refused(status, "method_not_allowed", detail);
+    let problem = QueryError::refused(status, "method_not_allowed", detail);
     ([(header::ALLOW, allow)], problem).into_response()
 }
 
-/// One span and one measurement per request.
+/// Records one span and one measurement per request.
 async fn observe(
-    State((service, api)): State<(Arc<Service>, &'static str)>,
+    State((service, api)): State<(Arc<QueryService>, &'static str)>,
     request: Request,
     next: Next,
 ) -> Response {

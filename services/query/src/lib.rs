@@ -1,8 +1,9 @@
-//! The one answer: a conversation, a tenant or SQL, read from hot, warm, cold and the log as one.
+//! The query service: reads of a conversation, tails of a conversation or a tenant, and SQL, answered
+//! from hot, warm, cold and the log as one store.
 //!
-//! Each source answers a disjoint range of positions, so a row is there once by construction; what
-//! no source has is reported with the answer, never skipped. A row that moves from tier to tier
-//! during a read is found where it is: a plan that no longer holds is made again.
+//! Each source answers a disjoint range of positions, so a row is returned once by construction. A
+//! range that no source has is reported with the answer, never skipped. When rows move from tier to
+//! tier during a read, the read plans again.
 
 mod cold;
 pub mod config;
@@ -26,6 +27,7 @@ mod service;
 mod sources;
 mod sql;
 mod tail;
+mod warm;
 mod watch;
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
@@ -42,23 +44,24 @@ use tokio_util::sync::CancellationToken;
 use warm_tier::remote::Client;
 
 use crate::{
-    cold::Cold,
+    cold::ColdSource,
     config::{Args, Config},
     dedup_wait::DedupWaits,
-    live::Live,
+    live::LiveSignals,
     metrics::Metrics,
-    service::Service,
-    sources::{Sources, Warm},
+    service::QueryService,
+    sources::Sources,
+    warm::WarmSource,
 };
 
-/// How often the partition count, which the first ingest makes, is looked for.
-const POLL: Duration = Duration::from_millis(200);
+/// Interval at which the partition count, which the first ingest publishes, is read until it is there.
+const PARTITION_COUNT_POLL: Duration = Duration::from_millis(200);
 
-/// The program: the service, or the process of one of its statements.
+/// Entry point of the program: runs the service, or one SQL statement for a running service.
 #[must_use]
 pub fn main() -> ExitCode {
-    if sql::is_process() {
-        return sql::serve_process();
+    if sql::is_statement_process() {
+        return sql::serve_statement();
     }
     let args = Args::parse();
     service_runtime::main(|| async move {
@@ -68,16 +71,20 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// Serves until the process is told to stop.
+/// Serves requests until a shutdown signal.
+///
+/// # Errors
+///
+/// A server cannot be reached at the start for good, an address cannot be bound, or a task fails.
 pub async fn run(config: Config, mut runtime: Runtime) -> anyhow::Result<()> {
     service_runtime::bound_memory(config.memory_bytes)?;
     let listener = service_runtime::bind("query", config.listen).await?;
     let metrics = Metrics::register(&runtime.registry)?;
     let shutdown = runtime.shutdown();
-    let checks = watch::Checks::new(&runtime.readiness);
-    let cold = Cold::new(cold_tier(&config)?);
+    let checks = watch::ReadinessChecks::new(&runtime.readiness);
+    let cold = ColdSource::new(cold_tier(&config)?);
     let hot = HotReader::connect(&config.redis_url).await?;
-    let warm = Warm::new(Client::new(&config.compactor_url)?);
+    let warm = WarmSource::new(Client::new(&config.compactor_url)?);
     let log = EventLog::connect(&config.nats_url, "query").await?;
     let Some(partitions) = partitions(&log, &checks, &shutdown).await? else {
         return runtime.join().await;
@@ -92,12 +99,12 @@ pub async fn run(config: Config, mut runtime: Runtime) -> anyhow::Result<()> {
         metrics,
         dedup_waits: DedupWaits::default(),
     });
-    let service = Arc::new(Service {
-        live: Live::new(log),
+    let service = Arc::new(QueryService {
+        live: LiveSignals::new(log),
         sources: Arc::clone(&sources),
         partitions,
         sql: config.sql,
-        sql_slots: Arc::new(Semaphore::new(config.sql.at_once)),
+        sql_slots: Arc::new(Semaphore::new(config.sql.max_concurrent)),
         tail_slots: Arc::new(Semaphore::new(config.max_tail_clients)),
         shutdown: shutdown.clone(),
     });
@@ -113,10 +120,10 @@ pub async fn run(config: Config, mut runtime: Runtime) -> anyhow::Result<()> {
     runtime.join().await
 }
 
-/// `None` when the process must stop before anybody made the partitions.
+/// Waits for the partition count; `None` when the shutdown comes first.
 async fn partitions(
     log: &EventLog,
-    checks: &watch::Checks,
+    checks: &watch::ReadinessChecks,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<Option<PartitionCount>> {
     loop {
@@ -124,13 +131,13 @@ async fn partitions(
             Ok(Some(count)) => return Ok(Some(count)),
             Ok(None) => checks
                 .nats
-                .set(false, "waits for ingest to make the partitions"),
+                .set(false, "waits for ingest to create the partitions"),
             Err(error) if error.is_transient() => checks.nats.set(false, error.to_string()),
             Err(error) => return Err(error.into()),
         }
         tokio::select! {
             () = shutdown.cancelled() => return Ok(None),
-            () = tokio::time::sleep(POLL) => {}
+            () = tokio::time::sleep(PARTITION_COUNT_POLL) => {}
         }
     }
 }

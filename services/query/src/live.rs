@@ -1,7 +1,7 @@
-//! Who has to look again: one reader per followed partition, which tells the followers of a
-//! conversation that the log has something new for them.
+//! Signals for tails: one reader of the log per followed partition, which signals the followers of a
+//! conversation when the log has new events of it.
 //!
-//! A signal carries no events. Whoever gets one reads through the same path as everybody else, so
+//! A signal carries no events. Its receiver reads through the same path as every other request, so
 //! history and live cannot differ.
 
 use std::{
@@ -16,25 +16,29 @@ use event_proto::Frame;
 use futures::StreamExt as _;
 use tokio::sync::watch;
 
-/// How long a reader without followers goes on: the next page of the same client comes sooner.
-const IDLE: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_millis(500);
+/// Time without followers and messages after which a reader ends; long enough for a client
+/// to reconnect.
+const READER_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause before a reader whose stream failed reads the log again.
+const READER_RETRY_PAUSE: Duration = Duration::from_millis(500);
 
-/// What is followed: a conversation, or all of a partition.
+/// A followed conversation, or `None` for all of a partition.
 type Topic = Option<(TenantId, ConversationId)>;
 
+/// The readers of all followed partitions.
 #[derive(Clone, Debug)]
-pub(crate) struct Live {
+pub(crate) struct LiveSignals {
     log: EventLog,
-    partitions: Arc<Mutex<HashMap<PartitionId, Arc<Partition>>>>,
+    partitions: Arc<Mutex<HashMap<PartitionId, Arc<PartitionSignals>>>>,
 }
 
+/// The followed topics of one partition, each with the last sequence that was signalled.
 #[derive(Debug, Default)]
-struct Partition {
+struct PartitionSignals {
     topics: Mutex<HashMap<Topic, watch::Sender<Seq>>>,
 }
 
-impl Live {
+impl LiveSignals {
     pub(crate) fn new(log: EventLog) -> Self {
         Self {
             log,
@@ -42,55 +46,60 @@ impl Live {
         }
     }
 
-    /// A watch that changes after anything new of `topic` can be read. Subscribe first, then read:
-    /// then nothing is missed.
+    /// Returns a watch that changes after new events of `topic` can be read. Subscribe first, then
+    /// read: then nothing is missed.
     pub(crate) fn follow(&self, partition: PartitionId, topic: Topic) -> watch::Receiver<Seq> {
         let mut partitions = lock(&self.partitions);
-        let own = partitions.entry(partition).or_insert_with(|| {
-            let own = Arc::new(Partition::default());
-            tokio::spawn(self.clone().read(partition, Arc::clone(&own)));
-            own
+        let signals = partitions.entry(partition).or_insert_with(|| {
+            let signals = Arc::new(PartitionSignals::default());
+            tokio::spawn(self.clone().run_reader(partition, Arc::clone(&signals)));
+            signals
         });
-        let mut topics = lock(&own.topics);
+        let mut topics = lock(&signals.topics);
         topics.entry(topic).or_default().subscribe()
     }
 
-    async fn read(self, partition: PartitionId, own: Arc<Partition>) {
+    /// Reads the partition, again after each failure, until it has no followers.
+    async fn run_reader(self, partition: PartitionId, signals: Arc<PartitionSignals>) {
         loop {
-            if let Err(error) = self.read_once(partition, &own).await {
+            if let Err(error) = self.signal_new_messages(partition, &signals).await {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     %partition,
-                    "will follow the log again"
+                    "follow of the log failed, will retry"
                 );
-            } else if self.retire(partition, &own) {
+            } else if self.remove_if_abandoned(partition, &signals) {
                 return;
             }
-            tokio::time::sleep(PAUSE).await;
-            // What came meanwhile was signalled to nobody.
-            own.signal_all(0);
+            tokio::time::sleep(READER_RETRY_PAUSE).await;
+            // Events that came meanwhile were not signalled.
+            signals.signal_all(0);
         }
     }
 
-    /// Until nobody follows any more.
-    async fn read_once(&self, partition: PartitionId, own: &Partition) -> event_log::Result<()> {
+    /// Reads the log from its end on and signals, until there are no followers.
+    async fn signal_new_messages(
+        &self,
+        partition: PartitionId,
+        signals: &PartitionSignals,
+    ) -> event_log::Result<()> {
         let next = self.log.last_seq(partition).await? + 1;
         let mut messages = self.log.read_from(partition, next).await?;
-        own.signal_all(next - 1);
+        signals.signal_all(next - 1);
         loop {
-            match tokio::time::timeout(IDLE, messages.next()).await {
-                Ok(Some(message)) => own.signal(message?),
+            match tokio::time::timeout(READER_IDLE_TIMEOUT, messages.next()).await {
+                Ok(Some(message)) => signals.signal(message?),
                 Ok(None) => return Ok(()),
-                Err(_idle) if own.is_abandoned() => return Ok(()),
-                Err(_idle) => {}
+                Err(_elapsed) if signals.is_abandoned() => return Ok(()),
+                Err(_elapsed) => {}
             }
         }
     }
 
-    /// Ends the reader, unless somebody came in this very moment.
-    fn retire(&self, partition: PartitionId, own: &Partition) -> bool {
+    /// Removes the partition unless it has a new follower; its reader then ends.
+    fn remove_if_abandoned(&self, partition: PartitionId, signals: &PartitionSignals) -> bool {
         let mut partitions = lock(&self.partitions);
-        let abandoned = own.is_abandoned();
+        let abandoned = signals.is_abandoned();
         if abandoned {
             partitions.remove(&partition);
         }
@@ -98,7 +107,7 @@ impl Live {
     }
 }
 
-impl Partition {
+impl PartitionSignals {
     fn signal(&self, message: LogMessage) {
         let LogMessage { seq, payload, .. } = message;
         let mut topics = lock(&self.topics);
@@ -107,7 +116,7 @@ impl Partition {
             return;
         }
         let Ok(frame) = Frame::decode(payload) else {
-            // The readers will say what is wrong with it.
+            // Signal all: the reads report the frame.
             for sender in topics.values() {
                 sender.send_replace(seq);
             }

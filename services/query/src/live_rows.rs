@@ -1,4 +1,5 @@
-//! Rollup rows of events that no rollup has yet: the same columns, computed from the rows. Pure.
+//! Rollup rows of events that are in no rollup yet: the columns of the stored rollups, computed from
+//! the events. Pure.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -17,7 +18,7 @@ struct Sums {
     bytes: i64,
 }
 
-/// One row per (tenant, hour, type), in the columns of `segment::hourly_stats_schema`.
+/// Returns one row per (tenant, hour, type), in the columns of `segment::hourly_stats_schema`.
 pub(crate) fn hourly_stats(rows: &[StoredEvent]) -> Result<RecordBatch, ArrowError> {
     let mut groups: BTreeMap<(&TenantId, Timestamp, &str), Sums> = BTreeMap::new();
     for row in rows {
@@ -45,7 +46,7 @@ pub(crate) fn hourly_stats(rows: &[StoredEvent]) -> Result<RecordBatch, ArrowErr
             groups.values().map(|sums| sums.bytes),
         )),
     ];
-    columns.extend(places(rows, count));
+    columns.extend(range_columns(rows, count));
     batch(segment::hourly_stats_schema(), columns)
 }
 
@@ -58,7 +59,7 @@ struct Summary {
     errors: i64,
 }
 
-/// One row per (tenant, conversation), in the columns of `segment::conversation_summary_schema`.
+/// Returns one row per (tenant, conversation), in the columns of `segment::conversation_summary_schema`.
 pub(crate) fn conversation_summary(rows: &[StoredEvent]) -> Result<RecordBatch, ArrowError> {
     let mut groups: BTreeMap<(&TenantId, &ConversationId), Summary> = BTreeMap::new();
     for row in rows {
@@ -89,7 +90,7 @@ pub(crate) fn conversation_summary(rows: &[StoredEvent]) -> Result<RecordBatch, 
         long(|summary| summary.last_seq),
         long(|summary| summary.errors),
     ];
-    columns.extend(places(rows, count));
+    columns.extend(range_columns(rows, count));
     batch(segment::conversation_summary_schema(), columns)
 }
 
@@ -126,8 +127,9 @@ impl Summary {
     }
 }
 
-/// `generation, partition, epoch, seq_lo, seq_hi`: the rows are of one partition.
-fn places(rows: &[StoredEvent], count: usize) -> [ArrayRef; 5] {
+/// Returns the columns `generation, partition, epoch, seq_lo, seq_hi`, the same `count` times; `rows`
+/// are of one partition.
+fn range_columns(rows: &[StoredEvent], count: usize) -> [ArrayRef; 5] {
     let first = rows.iter().map(|row| row.position).min();
     let last = rows.iter().map(|row| row.position.seq).max().unwrap_or(0);
     let small = |of: fn(&Position) -> u16| -> ArrayRef {

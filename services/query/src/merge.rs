@@ -4,30 +4,34 @@ use std::collections::HashMap;
 
 use event::{ConversationId, EventId, Seq, StoredEvent};
 
-/// Which end comes first.
+/// The order of an answer, by position.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Order {
+pub(crate) enum ReadOrder {
     Asc,
     #[default]
     Desc,
 }
 
-/// Sorts by position and keeps one row per position, and one row per event: of an event that was
-/// stored twice the one with the least position stays. Below `checked` the compactor has seen to
-/// that; above it only the reader can.
-pub(crate) fn merge(mut rows: Vec<StoredEvent>, checked: Seq, order: Order) -> Vec<StoredEvent> {
+/// Sorts by position and keeps one row per position and one row per event: of an event that was
+/// stored twice the row with the lowest position stays. Up to `checked` the compactor has dropped the
+/// duplicates already; rows above it are compared here.
+pub(crate) fn merge(
+    mut rows: Vec<StoredEvent>,
+    checked: Seq,
+    order: ReadOrder,
+) -> Vec<StoredEvent> {
     rows.sort_by_key(|row| row.position);
     rows.dedup_by_key(|row| row.position);
     if rows.last().is_some_and(|row| row.position.seq > checked) {
         drop_duplicates(&mut rows, checked);
     }
-    if order == Order::Desc {
+    if order == ReadOrder::Desc {
         rows.reverse();
     }
     rows
 }
 
-/// `rows` ascend.
+/// Drops each row above `checked` that is a duplicate of an earlier one. `rows` are in ascending order.
 fn drop_duplicates(rows: &mut Vec<StoredEvent>, checked: Seq) {
     let mut first: HashMap<(ConversationId, EventId), usize> = HashMap::new();
     let mut keep = Vec::with_capacity(rows.len());
@@ -37,7 +41,7 @@ fn drop_duplicates(rows: &mut Vec<StoredEvent>, checked: Seq) {
         keep.push(is_first || row.position.seq <= checked);
     }
     let mut keep = keep.into_iter();
-    rows.retain(|_| keep.next().expect("one verdict per row"));
+    rows.retain(|_| keep.next().expect("one flag per row"));
 }
 
 #[cfg(test)]

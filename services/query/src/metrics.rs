@@ -1,11 +1,12 @@
-//! What Prometheus sees of the query service.
+//! Prometheus metrics of the query service.
 
 use prometheus::{HistogramVec, IntCounterVec, IntGauge, Registry};
 use service_runtime::metrics::{DURATION_BUCKETS, counter_vec, gauge, histogram_vec};
 
+/// The metrics of the service.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
-    /// Seconds until an answer begins.
+    /// Seconds from a request to the start of its answer.
     pub(crate) duration: HistogramVec,
     pub(crate) requests: IntCounterVec,
     pub(crate) rows: IntCounterVec,
@@ -13,6 +14,11 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
+    /// Registers all metrics of the service.
+    ///
+    /// # Errors
+    ///
+    /// A metric of the same name is registered already.
     pub(crate) fn register(registry: &Registry) -> prometheus::Result<Self> {
         Ok(Self {
             duration: histogram_vec(

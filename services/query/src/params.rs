@@ -1,4 +1,4 @@
-//! The query string of a request, parsed into values that cannot be wrong.
+//! The query string of a request, parsed into validated values.
 
 use std::str::FromStr;
 
@@ -7,14 +7,17 @@ use retention::glob_matches;
 use url::form_urlencoded;
 
 use crate::{
-    error::{Problem, Result},
-    merge::Order,
+    error::{QueryError, Result},
+    merge::ReadOrder,
 };
 
+/// Rows of a page when the client does not say.
 pub(crate) const DEFAULT_LIMIT: usize = 1000;
+/// Most rows of a page; no reason but to bound the memory of an answer.
 pub(crate) const MAX_LIMIT: usize = 10_000;
 
-/// The parameters of one request. Every one must be taken before [`Params::end`].
+/// The parameters of one request that no handler has read yet. Reading one removes it, and
+/// [`Params::end`] refuses those that are left.
 #[derive(Debug)]
 pub(crate) struct Params(Vec<(String, String)>);
 
@@ -24,32 +27,33 @@ impl Params {
         Self(pairs.into_owned().collect())
     }
 
-    /// All values of `name`.
+    /// Removes and returns all values of `name`.
     fn all(&mut self, name: &str) -> Vec<String> {
-        let taken = self.0.extract_if(.., |(key, _)| key == name);
-        taken.map(|(_, value)| value).collect()
+        let removed = self.0.extract_if(.., |(key, _)| key == name);
+        removed.map(|(_, value)| value).collect()
     }
 
     fn one(&mut self, name: &'static str) -> Result<Option<String>> {
         let mut values = self.all(name);
         if values.len() > 1 {
             let detail = format!("{name} is given {} times; give it once", values.len());
-            return Err(Problem::bad_request("invalid_parameter", detail));
+            return Err(QueryError::bad_request("invalid_parameter", detail));
         }
-        // `?after=` is what an empty form field sends: nothing.
+        // An empty form field sends `?after=`: it counts as not given.
         Ok(values.pop().filter(|value| !value.is_empty()))
     }
 
+    /// Removes and parses an optional value.
     pub(crate) fn value<T>(&mut self, name: &'static str) -> Result<Option<T>>
     where
         T: FromStr,
-        Problem: From<T::Err>,
+        QueryError: From<T::Err>,
     {
         let text = self.one(name)?;
         Ok(text.map(|text| text.parse::<T>()).transpose()?)
     }
 
-    /// A number that need not be there.
+    /// Removes and parses an optional whole number from 1 to `max`.
     pub(crate) fn number(&mut self, name: &'static str, max: u64) -> Result<Option<u64>> {
         let Some(text) = self.one(name)? else {
             return Ok(None);
@@ -58,11 +62,11 @@ impl Params {
             .parse()
             .ok()
             .filter(|number| (1..=max).contains(number));
-        let refuse = || {
+        let refusal = || {
             let detail = format!("{name} is {text:?}; it must be a whole number from 1 to {max}");
-            Problem::bad_request("invalid_parameter", detail)
+            QueryError::bad_request("invalid_parameter", detail)
         };
-        number.map(Some).ok_or_else(refuse)
+        number.map(Some).ok_or_else(refusal)
     }
 
     pub(crate) fn limit(&mut self) -> Result<usize> {
@@ -76,61 +80,60 @@ impl Params {
         limit.ok_or_else(|| {
             let detail =
                 format!("limit is {text:?}; it must be a whole number from 1 to {MAX_LIMIT}");
-            Problem::bad_request("invalid_limit", detail)
+            QueryError::bad_request("invalid_limit", detail)
         })
     }
 
-    pub(crate) fn order(&mut self) -> Result<Order> {
+    pub(crate) fn order(&mut self) -> Result<ReadOrder> {
         match self.one("order")?.as_deref() {
-            None | Some("desc") => Ok(Order::Desc),
-            Some("asc") => Ok(Order::Asc),
+            None | Some("desc") => Ok(ReadOrder::Desc),
+            Some("asc") => Ok(ReadOrder::Asc),
             Some(other) => {
                 let detail = format!("order is {other:?}; it must be asc or desc");
-                Err(Problem::bad_request("invalid_order", detail))
+                Err(QueryError::bad_request("invalid_order", detail))
             }
         }
     }
 
-    /// `type=a&type=b` or `type=a,b`; with `*` and `?` as wildcards.
-    pub(crate) fn types(&mut self) -> Types {
+    /// Removes the event types: `type=a&type=b` or `type=a,b`, with `*` and `?` as wildcards.
+    pub(crate) fn types(&mut self) -> TypeFilter {
         let values = self.all("type");
         let globs = values.iter().flat_map(|value| value.split(','));
         let globs = globs.filter(|glob| !glob.is_empty()).map(str::to_owned);
-        Types(globs.collect())
+        TypeFilter(globs.collect())
     }
 
     pub(crate) fn text(&mut self, name: &'static str) -> Result<Option<String>> {
         self.one(name)
     }
 
-    /// Refuses what nobody asked for: a misspelt filter must not be an ignored filter.
+    /// Refuses parameters that no handler has read: a misspelt filter must not be ignored.
     pub(crate) fn end(self) -> Result<()> {
         match self.0.first() {
             None => Ok(()),
             Some((name, _)) => {
-                let detail = format!(
-                    "there is no parameter {name:?} here; leave it out, or look how it is spelt"
-                );
-                Err(Problem::bad_request("unknown_parameter", detail))
+                let detail =
+                    format!("unknown parameter {name:?}; leave it out or correct its spelling");
+                Err(QueryError::bad_request("unknown_parameter", detail))
             }
         }
     }
 }
 
-/// The place of `position` in `partition`; an error when it is a place elsewhere.
+/// Returns the offset of `position`; an error when it is not in `partition`.
 pub(crate) fn offset_in(partition: PartitionId, position: Position) -> Result<(Seq, u16)> {
     if position.partition == partition {
         return Ok(position.offset());
     }
     let detail = "the position is one of another conversation; take one of this";
-    Err(Problem::bad_request("invalid_position", detail))
+    Err(QueryError::bad_request("invalid_position", detail))
 }
 
-/// Globs of event types; none is every type.
+/// Globs of event types; without any, all types match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Types(Vec<String>);
+pub(crate) struct TypeFilter(Vec<String>);
 
-impl Types {
+impl TypeFilter {
     pub(crate) fn matches(&self, event_type: &str) -> bool {
         self.0.is_empty() || self.0.iter().any(|glob| glob_matches(glob, event_type))
     }
@@ -139,10 +142,10 @@ impl Types {
         self.0.is_empty()
     }
 
-    /// The types by name, when no wildcard is among them.
+    /// Returns the types by name; `None` when one of them has a wildcard.
     pub(crate) fn exact(&self) -> Option<&[String]> {
-        let wild = self.0.iter().any(|glob| glob.contains(['*', '?']));
-        (!wild).then_some(&self.0)
+        let has_wildcard = self.0.iter().any(|glob| glob.contains(['*', '?']));
+        (!has_wildcard).then_some(&self.0)
     }
 }
 
@@ -152,16 +155,16 @@ mod tests {
 
     fn code<T: std::fmt::Debug>(result: Result<T>) -> &'static str {
         match result.unwrap_err() {
-            Problem::Refused { code, .. } | Problem::Unavailable { code, .. } => code,
-            Problem::Internal(_) => "internal",
+            QueryError::Refused { code, .. } | QueryError::Unavailable { code, .. } => code,
+            QueryError::Internal(_) => "internal",
         }
     }
 
     #[test]
-    fn good_parameters_are_taken_once_each() {
+    fn valid_parameters_are_parsed_and_removed() {
         let mut params = Params::parse(Some("limit=5&order=asc&type=a,b.*&type=c"));
         assert_eq!(params.limit().unwrap(), 5);
-        assert_eq!(params.order().unwrap(), Order::Asc);
+        assert_eq!(params.order().unwrap(), ReadOrder::Asc);
         let types = params.types();
         assert!(types.matches("a") && types.matches("b.x") && types.matches("c"));
         assert!(!types.matches("d") && types.exact().is_none());
@@ -170,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_parameters_are_refused_with_a_code() {
+    fn invalid_parameters_are_refused_with_a_code() {
         for limit in ["0", "-1", "10001", "x", "1.5", "99999999999999999999"] {
             let mut params = Params::parse(Some(&format!("limit={limit}")));
             assert_eq!(code(params.limit()), "invalid_limit", "{limit}");

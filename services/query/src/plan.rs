@@ -1,56 +1,59 @@
-//! Which tier answers which part: wanted positions and what each tier has → disjoint pieces and
-//! the gaps that nobody has. Pure.
+//! The read plan: which source answers which part. Wanted sequences and the ranges that each source
+//! has → disjoint pieces, and the gaps that no source has. Pure.
 
 use event::{RangeSet, Seq, SeqRange};
 
-/// Where rows come from.
+/// A source of rows, or two that are read together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Source {
     Hot,
-    /// The event log itself: what no tier has yet, or has lost.
+    /// The event log itself, for what no tier has yet, or has lost.
     Log,
     Warm,
-    /// Ranges of which warm misses some classes: the rows of both, one per position.
+    /// Both, one row per position, for ranges of which warm lacks some retention classes.
     WarmAndCold,
     Cold,
 }
 
-/// What is known of one partition when a read begins. `None` is a tier that does not answer.
+/// Ranges of one partition that each source has when a read begins; `None` when it does not answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Known {
-    /// Everything of `floor..=last` is there.
+pub(crate) struct AvailableRanges {
+    /// `floor..=last` of the hot tier.
     pub(crate) hot: Option<SeqRange>,
-    /// What the log still has.
+    /// `first..=last` of the log.
     pub(crate) log: Option<SeqRange>,
-    pub(crate) warm: Option<Warm>,
-    /// Everything up to here is in the cold tier.
+    pub(crate) warm: Option<WarmRanges>,
+    /// The sequence up to which the cold tier has everything.
     pub(crate) cold: Option<Seq>,
 }
 
+/// Ranges of one partition in the warm tier.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Warm {
+pub(crate) struct WarmRanges {
     /// `None` when nothing is sealed.
     pub(crate) sealed: Option<SeqRange>,
-    /// Parts of `sealed` of which some class was dropped, because the cold tier has it, or lost.
-    pub(crate) gone: RangeSet,
+    /// Parts of `sealed` that lack some retention class: it was dropped, because the cold tier has
+    /// it, or lost.
+    pub(crate) incomplete: RangeSet,
 }
 
-/// Which source is asked first where several have the same.
+/// Preference among sources that have the same range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Prefer {
-    /// For one conversation: memory first.
+    /// For one conversation: the hot tier first.
     Hot,
-    /// For all of a partition: columns first.
+    /// For all of a partition: the columnar tiers, warm and cold, first.
     Columns,
 }
 
-/// Disjoint pieces, and what is left of the wanted.
+/// Disjoint pieces of the wanted range, at most one per source, and the gaps.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) pieces: Vec<Piece>,
     pub(crate) gaps: RangeSet,
 }
 
+/// The ranges to read from one source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Piece {
     pub(crate) source: Source,
@@ -58,26 +61,27 @@ pub(crate) struct Piece {
 }
 
 impl Plan {
-    pub(crate) fn of(&self, source: Source) -> RangeSet {
+    /// Returns the ranges to read from `source`; empty when there are none.
+    pub(crate) fn ranges_of(&self, source: Source) -> RangeSet {
         let piece = self.pieces.iter().find(|piece| piece.source == source);
         piece.map(|piece| piece.ranges.clone()).unwrap_or_default()
     }
 }
 
-impl Known {
-    /// What `source` can answer.
-    fn offer(&self, source: Source) -> RangeSet {
+impl AvailableRanges {
+    /// Returns what `source` can answer.
+    fn ranges_of(&self, source: Source) -> RangeSet {
         let cold = || self.cold.and_then(|hi| SeqRange::new(1, hi));
         let warm = || {
             let warm = self.warm.as_ref()?;
-            Some((RangeSet::from(warm.sealed?), &warm.gone))
+            Some((RangeSet::from(warm.sealed?), &warm.incomplete))
         };
         match source {
             Source::Hot => self.hot.map(RangeSet::from),
             Source::Log => self.log.map(RangeSet::from),
-            Source::Warm => warm().map(|(sealed, gone)| sealed.subtract(gone)),
-            Source::WarmAndCold => warm().and_then(|(sealed, gone)| {
-                let incomplete = sealed.subtract(&sealed.subtract(gone));
+            Source::Warm => warm().map(|(sealed, incomplete)| sealed.subtract(incomplete)),
+            Source::WarmAndCold => warm().and_then(|(sealed, incomplete)| {
+                let incomplete = sealed.subtract(&sealed.subtract(incomplete));
                 Some(incomplete.intersect(cold()?))
             }),
             Source::Cold => cold().map(RangeSet::from),
@@ -87,7 +91,7 @@ impl Known {
 }
 
 impl Source {
-    /// The name in headers and metrics.
+    /// Returns the tier's name as headers and metrics have it.
     pub(crate) fn tier(self) -> &'static str {
         match self {
             Self::Hot => "hot",
@@ -97,6 +101,7 @@ impl Source {
         }
     }
 
+    /// All sources in the order of preference.
     fn order(prefer: Prefer) -> [Self; 5] {
         match prefer {
             Prefer::Hot => [
@@ -117,13 +122,12 @@ impl Source {
     }
 }
 
-/// Every wanted sequence that any source has is in exactly one piece; the others are gaps.
-pub(crate) fn plan(wanted: SeqRange, known: &Known, prefer: Prefer) -> Plan {
+/// Assigns every wanted sequence that any source has to exactly one piece; the others are gaps.
+pub(crate) fn plan(wanted: SeqRange, available: &AvailableRanges, prefer: Prefer) -> Plan {
     let mut left = RangeSet::from(wanted);
     let mut pieces = Vec::new();
     for source in Source::order(prefer) {
-        let offer = known.offer(source);
-        let rest = left.subtract(&offer);
+        let rest = left.subtract(&available.ranges_of(source));
         let ranges = left.subtract(&rest);
         if !ranges.is_empty() {
             pieces.push(Piece { source, ranges });

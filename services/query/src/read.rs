@@ -1,11 +1,13 @@
 //! One conversation, read across the tiers: the same path for a page and for a tail.
 //!
-//! A read asks memory and the log first, plans, reads piece after piece from the wanted end and
-//! stops when it has enough. A piece whose source has changed or does not answer makes the read
-//! plan again; a source that fails for good is left out, and what only it had is reported.
+//! A read asks the hot tier and the log first, plans, reads piece after piece in the requested order
+//! and stops when it has enough rows. If the source of a piece has changed or does not answer, the
+//! read plans again; a source that keeps failing is excluded, and what only it has is reported as
+//! missing.
 
 mod attempt;
 mod duplicates;
+mod ordered_ranges;
 
 use std::collections::BTreeSet;
 
@@ -15,22 +17,22 @@ use self::attempt::Attempt;
 use crate::{
     dedup_wait::DedupState,
     error::Result,
-    merge::{Order, merge},
+    merge::{ReadOrder, merge},
     plan::Source,
     retention_filter,
     retry::RetryState,
-    rows::Wanted,
+    rows::ReadRequest,
     sources::Sources,
 };
 
-/// Rows asked for at once: what lies in memory of large events.
-const CHUNK: usize = 1000;
-/// Rows looked at for one page when few of them match.
-const MAX_LOOKED_AT: usize = 100_000;
-/// Content of one page; more is another page.
+/// Rows of one chunk; bounds the memory that large events take at once.
+const CHUNK_ROWS: usize = 1000;
+/// Rows scanned for one page when few of them match; bounds the time that a page takes.
+const MAX_SCANNED_ROWS: usize = 100_000;
+/// Bytes of content and metadata after which a page ends; bounds the memory of an answer.
 const MAX_PAGE_BYTES: usize = 32 << 20;
 
-/// An answer, or a part of one.
+/// A page of one conversation, or a part of one.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Page {
     pub(crate) rows: Vec<StoredEvent>,
@@ -38,127 +40,137 @@ pub(crate) struct Page {
     pub(crate) next: Option<Position>,
     pub(crate) missing: Missing,
     pub(crate) sources: BTreeSet<Source>,
-    /// The last sequence of the log when it was read; `None` when the log did not say.
-    pub(crate) last: Option<Seq>,
-    /// Up to here no row repeats another one, in this page or outside of it.
+    /// The last sequence of the log when it was read; `None` when the log did not answer.
+    pub(crate) log_last: Option<Seq>,
+    /// Up to here no row is a duplicate of another one, in this page or outside of it.
     checked: Seq,
-    /// What could not be read when unchecked rows had to be compared with it: they may repeat
-    /// events of it.
-    unseen: RangeSet,
-    /// Whether repeats were taken out, so that there may be fewer rows than were wanted.
-    dropped: bool,
+    /// Ranges that could not be read when unchecked rows had to be compared with them: the rows may
+    /// be duplicates of events there.
+    not_compared: RangeSet,
+    /// Whether duplicates were dropped, so that there may be fewer rows than the limit.
+    has_dropped_duplicates: bool,
 }
 
 impl Page {
-    /// Adds rows that were read when repeats were known up to `checked`: a row that was unchecked
-    /// when it was read stays so, whatever is known by now.
-    fn take(&mut self, more: Vec<StoredEvent>, checked: Seq, order: Order) {
+    /// Adds rows that were read when duplicates were known up to `checked`. A row that was unchecked
+    /// when it was read stays unchecked, even if the state of the tiers is newer by now.
+    fn add_rows(&mut self, more: Vec<StoredEvent>, checked: Seq, order: ReadOrder) {
         self.checked = self.checked.min(checked);
         let mut rows = std::mem::take(&mut self.rows);
         rows.extend(more);
         self.rows = merge(rows, self.checked, order);
     }
 
-    /// What nobody had, be it to give it or to compare with it.
+    /// Returns the ranges that no source had, be it for the answer or for the comparison.
     pub(crate) fn gaps(&self) -> Missing {
         let mut gaps = self.missing.clone();
         gaps.add(&Missing {
-            ranges: self.unseen.clone(),
-            from: None,
+            ranges: self.not_compared.clone(),
+            open_from: None,
         });
         gaps
     }
 }
 
-/// What nobody had.
+/// The gaps of an answer: ranges of one partition that no source had.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Missing {
     pub(crate) ranges: RangeSet,
-    /// The log did not say how far it is: from here on anything may be missing.
-    pub(crate) from: Option<Seq>,
+    /// Start of a gap without an end: the log did not answer, so anything from here on may be missing.
+    pub(crate) open_from: Option<Seq>,
 }
 
 impl Missing {
     pub(crate) fn is_empty(&self) -> bool {
-        self.ranges.is_empty() && self.from.is_none()
+        self.ranges.is_empty() && self.open_from.is_none()
     }
 
     pub(crate) fn add(&mut self, other: &Self) {
         self.ranges.extend(other.ranges.clone());
-        self.from = self.from.or(other.from);
+        self.open_from = self.open_from.or(other.open_from);
     }
 }
 
-/// What one plan gave.
+/// The rows of one attempt.
 #[derive(Debug, Default)]
-struct Span {
+struct Chunk {
     rows: Vec<StoredEvent>,
-    /// Read up to here; `None` is all that was wanted.
+    /// Offset of the last row when the limit ended the attempt; `None` when all was read.
     reached: Option<(Seq, u16)>,
     missing: Missing,
     sources: BTreeSet<Source>,
     checked: Seq,
-    last: Option<Seq>,
+    log_last: Option<Seq>,
 }
 
 impl Sources {
-    /// Up to `limit` visible rows that are in this page alone; those that are known to repeat
-    /// others are left out.
-    async fn page(&self, mut wanted: Wanted, limit: usize, dedup: &DedupState) -> Result<Page> {
+    /// Reads up to `limit` visible rows, without duplicates within the page and without those that
+    /// `dedup` knows.
+    async fn page(
+        &self,
+        mut request: ReadRequest,
+        limit: usize,
+        dedup: &DedupState,
+    ) -> Result<Page> {
         let (rules, now) = (self.rules(), Timestamp::now());
-        let hides = retention_filter::anything_ends(&rules);
-        let selective = hides || !wanted.types.is_all() || dedup.word.is_some();
+        let can_expire = retention_filter::can_expire(&rules);
+        let selective = can_expire || !request.types.is_all() || dedup.from_compactor.is_some();
         let mut page = Page {
             checked: Seq::MAX,
             ..Page::default()
         };
-        let (mut looked_at, mut bytes) = (0, 0);
+        let (mut scanned, mut bytes) = (0, 0);
         loop {
-            let missing = limit - page.rows.len();
-            let ask = if selective { CHUNK } else { missing.min(CHUNK) };
-            let span = self.span(&wanted, ask).await?;
-            looked_at += span.rows.len();
-            page.missing.add(&span.missing);
-            page.sources.extend(&span.sources);
-            page.last = page.last.or(span.last);
-            let checked = dedup.checked(span.checked);
-            let visible = span.rows.into_iter().filter(|row| {
-                wanted.types.matches(row.event.event_type.as_str())
+            let left = limit - page.rows.len();
+            let chunk_rows = if selective {
+                CHUNK_ROWS
+            } else {
+                left.min(CHUNK_ROWS)
+            };
+            let chunk = self.read_chunk(&request, chunk_rows).await?;
+            scanned += chunk.rows.len();
+            page.missing.add(&chunk.missing);
+            page.sources.extend(&chunk.sources);
+            page.log_last = page.log_last.or(chunk.log_last);
+            let checked = dedup.checked_through(chunk.checked);
+            let visible = chunk.rows.into_iter().filter(|row| {
+                request.types.matches(row.event.event_type.as_str())
                     && !dedup.is_duplicate(&row.position)
-                    && (!hides || retention_filter::is_visible(&rules, row, now))
+                    && (!can_expire || retention_filter::is_visible(&rules, row, now))
             });
             let visible: Vec<_> = visible.collect();
             let size = |row: &StoredEvent| row.event.content.len() + row.event.metadata.len();
             bytes += visible.iter().map(size).sum::<usize>();
-            page.take(visible, checked, wanted.order);
-            let cut = page.rows.len() > limit;
+            page.add_rows(visible, checked, request.order);
+            let is_truncated = page.rows.len() > limit;
             page.rows.truncate(limit);
-            page.next = match (cut || page.rows.len() == limit, span.reached) {
+            page.next = match (is_truncated || page.rows.len() == limit, chunk.reached) {
                 (true, _) => page.rows.last().map(|row| row.position),
                 (false, reached) => {
-                    reached.map(|(seq, idx)| Position::new(wanted.partition, seq, idx))
+                    reached.map(|(seq, idx)| Position::new(request.partition, seq, idx))
                 }
             };
-            let Some((seq, idx)) = span.reached.filter(|_| page.rows.len() < limit) else {
+            let Some((seq, idx)) = chunk.reached.filter(|_| page.rows.len() < limit) else {
                 return Ok(page);
             };
-            if looked_at >= MAX_LOOKED_AT || bytes >= MAX_PAGE_BYTES {
+            if scanned >= MAX_SCANNED_ROWS || bytes >= MAX_PAGE_BYTES {
                 return Ok(page);
             }
-            match wanted.order {
-                Order::Asc => wanted.after = Some((seq, idx)),
-                Order::Desc => wanted.before = Some((seq, idx)),
+            match request.order {
+                ReadOrder::Asc => request.after = Some((seq, idx)),
+                ReadOrder::Desc => request.before = Some((seq, idx)),
             }
         }
     }
 
-    async fn span(&self, wanted: &Wanted, limit: usize) -> Result<Span> {
+    /// Reads one chunk; plans again after failures that a retry can help.
+    async fn read_chunk(&self, request: &ReadRequest, limit: usize) -> Result<Chunk> {
         let mut retry = RetryState::default();
         loop {
-            let attempt = Attempt::start(self, wanted, limit, &retry).await;
+            let attempt = Attempt::start(self, request, limit, &retry).await;
             match attempt.run().await {
-                Ok(span) => return Ok(span),
-                Err(stop) => retry.after(stop).await?,
+                Ok(chunk) => return Ok(chunk),
+                Err(error) => retry.back_off(error).await?,
             }
         }
     }

@@ -1,15 +1,16 @@
-//! Rows past their age under the rules now in force are hidden at once, whatever tier still has
-//! them. Pure.
+//! The retention filter: rows past their age under the rules now in force are left out of every
+//! answer at once, whichever tier still has them. Pure.
 
 use event::{StoredEvent, Timestamp};
 use retention::{RuleSet, Subject};
 
-/// Whether any event ever ends under `rules`, so that callers may skip the question.
-pub(crate) fn anything_ends(rules: &RuleSet) -> bool {
+/// Whether any event can expire under `rules`; if not, callers need not filter.
+pub(crate) fn can_expire(rules: &RuleSet) -> bool {
     let mut colds = rules.in_force().filter_map(|policy| policy.cold.as_ref());
     colds.any(|cold| cold.disabled || cold.max_age_ms.is_some())
 }
 
+/// Whether `row` is still retained at `now`.
 pub(crate) fn is_visible(rules: &RuleSet, row: &StoredEvent, now: Timestamp) -> bool {
     let event = &row.event;
     let subject = Subject {
@@ -18,10 +19,11 @@ pub(crate) fn is_visible(rules: &RuleSet, row: &StoredEvent, now: Timestamp) -> 
         event_type: event.event_type.as_str(),
         labels: &event.metadata.as_str(),
     };
-    is_live(rules, &subject, row.received_at, now)
+    is_retained(rules, &subject, row.received_at, now)
 }
 
-pub(crate) fn is_live(
+/// Whether an event of `subject` that was received at `received_at` is still retained at `now`.
+pub(crate) fn is_retained(
     rules: &RuleSet,
     subject: &Subject<'_>,
     received_at: Timestamp,

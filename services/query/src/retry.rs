@@ -1,33 +1,36 @@
-//! Planning again: what is tried once more, and which source is done without in the end.
+//! Retries of a read: a failed attempt is planned again, and a source that keeps failing is
+//! excluded.
 
 use std::time::Duration;
 
 use crate::{
-    error::{Problem, Result},
+    error::{QueryError, Result},
     plan::Source,
-    rows::Failed,
+    rows::SourceError,
 };
 
-/// How often a read plans with a source that fails.
-const MAX_TRIES_PER_SOURCE: u32 = 3;
+/// From this many failed attempts of a read on, the source that failed is excluded. No reason but to
+/// bound the number of attempts.
+const FAILURES_BEFORE_EXCLUSION: u32 = 3;
+/// Pause between two attempts of a read.
 const READ_RETRY_PAUSE: Duration = Duration::from_millis(25);
 
-/// Why a plan gave nothing.
+/// Failure of one attempt to read.
 #[derive(Debug)]
 pub(crate) enum ReadError {
-    /// It never will.
-    Problem(Problem),
-    /// This source had moved on, or did not answer.
-    Failed(Source, Failed),
+    /// No retry can help.
+    Fatal(QueryError),
+    /// The source has changed since the plan, or does not answer: a retry can help.
+    Source(Source, SourceError),
 }
 
-impl From<Problem> for ReadError {
-    fn from(problem: Problem) -> Self {
-        Self::Problem(problem)
+impl From<QueryError> for ReadError {
+    fn from(error: QueryError) -> Self {
+        Self::Fatal(error)
     }
 }
 
-/// Which sources to do without.
+/// The sources that a read no longer uses.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ExcludedSources {
     pub(crate) hot: bool,
@@ -36,30 +39,35 @@ pub(crate) struct ExcludedSources {
     pub(crate) cold: bool,
 }
 
-/// The tries of one read. Ends, because every source is left out sooner or later.
+/// The failed attempts of one read. Retrying ends, because a failing source is excluded sooner or
+/// later.
 #[derive(Debug, Default)]
 pub(crate) struct RetryState {
-    tries: u32,
+    failures: u32,
     pub(crate) excluded: ExcludedSources,
 }
 
 impl RetryState {
-    /// Whether what was known before must not be used again.
-    pub(crate) fn fresh(&self) -> bool {
-        self.tries > 0
+    /// Whether the next attempt must not use cached state of the tiers.
+    pub(crate) fn needs_fresh_state(&self) -> bool {
+        self.failures > 0
     }
 
-    /// Returns when it is time to try again.
-    pub(crate) async fn after(&mut self, stop: ReadError) -> Result<()> {
-        let (source, failed) = match stop {
-            ReadError::Problem(problem) => return Err(problem),
-            ReadError::Failed(source, failed) => (source, failed),
+    /// Records a failed attempt and returns when it is time for the next one.
+    ///
+    /// # Errors
+    ///
+    /// The error of the attempt, when no retry can help.
+    pub(crate) async fn back_off(&mut self, error: ReadError) -> Result<()> {
+        let (source, error) = match error {
+            ReadError::Fatal(error) => return Err(error),
+            ReadError::Source(source, error) => (source, error),
         };
-        self.tries += 1;
-        if self.tries >= MAX_TRIES_PER_SOURCE {
-            if let Failed::Down(error) = failed {
+        self.failures += 1;
+        if self.failures >= FAILURES_BEFORE_EXCLUSION {
+            if let SourceError::Unavailable(error) = error {
                 let error = format!("{error:#}");
-                tracing::warn!(error, source = source.tier(), "left out");
+                tracing::warn!(error, source = source.tier(), "source excluded from read");
             }
             match source {
                 Source::Hot => self.excluded.hot = true,

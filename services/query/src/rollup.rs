@@ -1,4 +1,4 @@
-//! Rollup rows of many disjoint ranges → what a full scan would say. Pure.
+//! Rollup rows of many disjoint ranges → the totals of a full scan. Pure.
 
 use std::collections::BTreeMap;
 
@@ -8,18 +8,19 @@ use arrow::{
 };
 use event::Timestamp;
 
-/// Events of one hour and type.
+/// Totals of the events of one hour and type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Hour {
+pub(crate) struct HourSums {
     pub(crate) events: i64,
     pub(crate) bytes: i64,
 }
 
-/// By (hour of event time, type).
-pub(crate) type Hours = BTreeMap<(Timestamp, String), Hour>;
+/// Totals by (hour of event time, type).
+pub(crate) type HourlyStats = BTreeMap<(Timestamp, String), HourSums>;
 
+/// Totals of the events of one conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Conversation {
+pub(crate) struct ConversationSummary {
     pub(crate) events: i64,
     pub(crate) bytes: i64,
     pub(crate) first: Timestamp,
@@ -28,12 +29,14 @@ pub(crate) struct Conversation {
     pub(crate) start: Timestamp,
     pub(crate) errors: i64,
     pub(crate) last_seq: i64,
-    started_at: (i32, i32, i64, i32),
+    /// Generation, epoch, seq and idx of the first event.
+    start_position: (i32, i32, i64, i32),
 }
 
-pub(crate) type Conversations = BTreeMap<String, Conversation>;
+/// Summaries by conversation id.
+pub(crate) type ConversationSummaries = BTreeMap<String, ConversationSummary>;
 
-/// Columns of one batch, which has the schema of its table.
+/// One row of a batch, which has the schema of its rollup table.
 struct Row<'a> {
     batch: &'a RecordBatch,
     index: usize,
@@ -73,8 +76,9 @@ fn rows(batches: &[RecordBatch]) -> impl Iterator<Item = Row<'_>> {
         .flat_map(|batch| (0..batch.num_rows()).map(move |index| Row { batch, index }))
 }
 
-pub(crate) fn hours(batches: &[RecordBatch]) -> Hours {
-    let mut hours = Hours::new();
+/// Adds up rows of `hourly_stats`.
+pub(crate) fn hourly_stats(batches: &[RecordBatch]) -> HourlyStats {
+    let mut hours = HourlyStats::new();
     for row in rows(batches) {
         let key = (row.time("hour"), row.text("type").to_owned());
         let hour = hours.entry(key).or_default();
@@ -84,10 +88,11 @@ pub(crate) fn hours(batches: &[RecordBatch]) -> Hours {
     hours
 }
 
-pub(crate) fn conversations(batches: &[RecordBatch]) -> Conversations {
-    let mut conversations = Conversations::new();
+/// Adds up rows of `conversation_summary`.
+pub(crate) fn conversation_summaries(batches: &[RecordBatch]) -> ConversationSummaries {
+    let mut conversations = ConversationSummaries::new();
     for row in rows(batches) {
-        let part = Conversation {
+        let part = ConversationSummary {
             events: row.long("events"),
             bytes: row.long("bytes"),
             first: row.time("first_timestamp"),
@@ -95,7 +100,7 @@ pub(crate) fn conversations(batches: &[RecordBatch]) -> Conversations {
             start: row.time("start_timestamp"),
             errors: row.long("errors"),
             last_seq: row.long("last_seq"),
-            started_at: (
+            start_position: (
                 row.int("generation"),
                 row.int("epoch"),
                 row.long("start_seq"),
@@ -103,7 +108,7 @@ pub(crate) fn conversations(batches: &[RecordBatch]) -> Conversations {
             ),
         };
         match conversations.get_mut(row.text("conversation_id")) {
-            Some(known) => known.add(&part),
+            Some(total) => total.add(&part),
             None => {
                 conversations.insert(row.text("conversation_id").to_owned(), part);
             }
@@ -112,7 +117,7 @@ pub(crate) fn conversations(batches: &[RecordBatch]) -> Conversations {
     conversations
 }
 
-impl Conversation {
+impl ConversationSummary {
     fn add(&mut self, other: &Self) {
         self.events += other.events;
         self.bytes += other.bytes;
@@ -120,8 +125,8 @@ impl Conversation {
         self.last = self.last.max(other.last);
         self.errors += other.errors;
         self.last_seq = self.last_seq.max(other.last_seq);
-        if other.started_at < self.started_at {
-            (self.start, self.started_at) = (other.start, other.started_at);
+        if other.start_position < self.start_position {
+            (self.start, self.start_position) = (other.start, other.start_position);
         }
     }
 }

@@ -9,17 +9,18 @@ use futures::{Stream, StreamExt as _};
 use warm_tier::remote::{Filter, Scan, Table};
 
 use crate::{
-    merge::{Order, merge},
-    params::Types,
+    merge::{ReadOrder, merge},
+    params::TypeFilter,
     sources::Sources,
 };
 
-/// Ranges longer than this are read by a consumer, which streams; shorter ones message by message.
+/// Ranges of the log with more messages than this are streamed by a consumer; shorter ones are read
+/// message by message.
 const LONG_RANGE: u64 = 256;
 
-/// Which rows of a conversation.
+/// The rows of a conversation to read.
 #[derive(Clone, Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct ReadRequest {
     pub(crate) tenant: TenantId,
     pub(crate) conversation: ConversationId,
     pub(crate) partition: PartitionId,
@@ -27,84 +28,95 @@ pub(crate) struct Wanted {
     pub(crate) after: Option<(Seq, u16)>,
     /// Exclusive.
     pub(crate) before: Option<(Seq, u16)>,
-    pub(crate) order: Order,
-    pub(crate) types: Types,
+    pub(crate) order: ReadOrder,
+    pub(crate) types: TypeFilter,
 }
 
-impl Wanted {
-    fn takes(&self, row: &StoredEvent) -> bool {
-        let place = row.position.offset();
-        self.after.is_none_or(|after| place > after)
-            && self.before.is_none_or(|before| place < before)
+impl ReadRequest {
+    /// Whether `row` is of the conversation and within the bounds; types are not compared.
+    fn includes(&self, row: &StoredEvent) -> bool {
+        let offset = row.position.offset();
+        self.after.is_none_or(|after| offset > after)
+            && self.before.is_none_or(|before| offset < before)
             && row.event.conversation_id == self.conversation
             && row.event.tenant == self.tenant
     }
 }
 
-/// Why a source gave nothing.
+/// Failure to read from a source.
 #[derive(Debug)]
-pub(crate) enum Failed {
-    /// What was known of it is no longer so: plan again.
+pub(crate) enum SourceError {
+    /// The source has changed since the plan: plan again.
     Stale,
-    /// It does not answer now.
-    Down(anyhow::Error),
+    /// The source does not answer now.
+    Unavailable(anyhow::Error),
 }
 
-impl From<anyhow::Error> for Failed {
+impl From<anyhow::Error> for SourceError {
     fn from(error: anyhow::Error) -> Self {
-        Self::Down(error)
+        Self::Unavailable(error)
     }
 }
 
 impl Sources {
-    /// Up to `limit` rows from the warm tier, which was planned with `removals`.
+    /// Reads up to `limit` rows from the warm tier. `removals` is the count of removed files with
+    /// which the read was planned; the warm tier refuses the scan if it has changed.
+    ///
+    /// # Errors
+    ///
+    /// [`SourceError`]: the caller plans again.
     pub(crate) async fn warm_rows(
         &self,
-        wanted: &Wanted,
+        request: &ReadRequest,
         range: SeqRange,
         removals: Option<u64>,
         limit: usize,
-    ) -> Result<Vec<StoredEvent>, Failed> {
+    ) -> Result<Vec<StoredEvent>, SourceError> {
         let filter = Filter {
-            tenant: Some(wanted.tenant.to_string()),
-            conversation_id: Some(wanted.conversation.to_string()),
-            types: wanted.types.exact().unwrap_or_default().to_vec(),
-            after: wanted.after,
-            before: wanted.before,
+            tenant: Some(request.tenant.to_string()),
+            conversation_id: Some(request.conversation.to_string()),
+            types: request.types.exact().unwrap_or_default().to_vec(),
+            after: request.after,
+            before: request.before,
             ..Filter::default()
         };
         let scan = Scan {
             filter,
             removals,
-            order: match wanted.order {
-                Order::Asc => warm_tier::remote::Order::Asc,
-                Order::Desc => warm_tier::remote::Order::Desc,
+            order: match request.order {
+                ReadOrder::Asc => warm_tier::remote::Order::Asc,
+                ReadOrder::Desc => warm_tier::remote::Order::Desc,
             },
             limit: Some(u64::try_from(limit).unwrap_or(u64::MAX)),
-            ..Scan::new(Table::Events, wanted.partition, vec![range])
+            ..Scan::new(Table::Events, request.partition, vec![range])
         };
-        let batches = self.warm.client.collect(&scan).await.map_err(warm_failed)?;
+        let batches = self.warm.client.collect(&scan).await.map_err(warm_error)?;
         decode(&batches)
     }
 
+    /// Reads up to `limit` rows from `snapshot` of the cold tier.
+    ///
+    /// # Errors
+    ///
+    /// [`SourceError`]: the caller plans again.
     pub(crate) async fn cold_rows(
         &self,
-        wanted: &Wanted,
+        request: &ReadRequest,
         range: SeqRange,
         snapshot: &ColdSnapshot,
         limit: usize,
-    ) -> Result<Vec<StoredEvent>, Failed> {
+    ) -> Result<Vec<StoredEvent>, SourceError> {
         let scan = ColdScan {
-            partition: Some(wanted.partition),
+            partition: Some(request.partition),
             ranges: Some(range.into()),
-            tenant: Some(wanted.tenant.clone()),
-            conversation: Some(wanted.conversation.clone()),
-            types: wanted.types.exact().unwrap_or_default().to_vec(),
-            after: wanted.after,
-            before: wanted.before,
-            order: Some(match wanted.order {
-                Order::Asc => cold_tier::Order::Asc,
-                Order::Desc => cold_tier::Order::Desc,
+            tenant: Some(request.tenant.clone()),
+            conversation: Some(request.conversation.clone()),
+            types: request.types.exact().unwrap_or_default().to_vec(),
+            after: request.after,
+            before: request.before,
+            order: Some(match request.order {
+                ReadOrder::Asc => cold_tier::Order::Asc,
+                ReadOrder::Desc => cold_tier::Order::Desc,
             }),
             limit: Some(limit),
             ..ColdScan::default()
@@ -116,79 +128,88 @@ impl Sources {
         decode(&batches)
     }
 
-    /// Every row of `range` in the log; a range that was purged meanwhile is stale.
+    /// Reads every row of `range` in the log.
+    ///
+    /// # Errors
+    ///
+    /// [`SourceError::Stale`] when a part of `range` was purged meanwhile.
     pub(crate) async fn log_rows(
         &self,
-        wanted: &Wanted,
+        request: &ReadRequest,
         range: SeqRange,
-    ) -> Result<Vec<StoredEvent>, Failed> {
+    ) -> Result<Vec<StoredEvent>, SourceError> {
         let mut rows = Vec::new();
-        let take = |message: LogMessage| {
-            let found = frame_rows(&message, Some((&wanted.tenant, &wanted.conversation)))?;
-            rows.extend(found.into_iter().filter(|row| wanted.takes(row)));
+        let add = |message: LogMessage| {
+            let decoded = frame_rows(&message, Some((&request.tenant, &request.conversation)))?;
+            rows.extend(decoded.into_iter().filter(|row| request.includes(row)));
             Ok(())
         };
-        self.log_messages(wanted.partition, range, take).await?;
-        Ok(merge(rows, Seq::MAX, wanted.order))
+        self.log_messages(request.partition, range, add).await?;
+        Ok(merge(rows, Seq::MAX, request.order))
     }
 
-    /// Hands over every message of `range`, in order and without a gap.
+    /// Calls `handle` with every message of `range`, ascending and without a gap.
+    ///
+    /// # Errors
+    ///
+    /// [`SourceError::Stale`] when a message is no longer there; what was handled is then of no use.
     pub(crate) async fn log_messages(
         &self,
         partition: PartitionId,
         range: SeqRange,
-        mut take: impl FnMut(LogMessage) -> anyhow::Result<()>,
-    ) -> Result<(), Failed> {
+        mut handle: impl FnMut(LogMessage) -> anyhow::Result<()>,
+    ) -> Result<(), SourceError> {
         if range.hi - range.lo >= LONG_RANGE {
             let messages = self.log.read_from(partition, range.lo).await;
-            let messages = messages.map_err(log_failed)?;
-            return each(messages, range, &mut take).await;
+            let messages = messages.map_err(log_error)?;
+            return for_each(messages, range, &mut handle).await;
         }
         let messages = self.log.read_range(partition, range).await;
-        each(messages.map_err(log_failed)?, range, &mut take).await
+        for_each(messages.map_err(log_error)?, range, &mut handle).await
     }
 }
 
-async fn each(
+async fn for_each(
     mut messages: impl Stream<Item = event_log::Result<LogMessage>> + Unpin,
     range: SeqRange,
-    take: &mut impl FnMut(LogMessage) -> anyhow::Result<()>,
-) -> Result<(), Failed> {
+    handle: &mut impl FnMut(LogMessage) -> anyhow::Result<()>,
+) -> Result<(), SourceError> {
     let mut next = range.lo;
     while next <= range.hi {
-        let message = messages.next().await.ok_or(Failed::Stale)?;
-        let message = message.map_err(log_failed)?;
+        let message = messages.next().await.ok_or(SourceError::Stale)?;
+        let message = message.map_err(log_error)?;
         if message.seq != next {
-            return Err(Failed::Stale);
+            return Err(SourceError::Stale);
         }
         next += 1;
-        take(message)?;
+        handle(message)?;
     }
     Ok(())
 }
 
-/// The events of one message, of one conversation or of all.
+/// Decodes the events of one message of the log: those of one conversation, or all. A frame that
+/// cannot be decoded has none; an event that cannot be decoded is an error.
 pub(crate) fn frame_rows(
     message: &LogMessage,
     only: Option<(&TenantId, &ConversationId)>,
 ) -> anyhow::Result<Vec<StoredEvent>> {
-    let place = || format!("read {} {}", message.partition, message.seq);
+    let context = || format!("read {} {}", message.partition, message.seq);
     let Ok(frame) = Frame::decode(message.payload.clone()) else {
-        // The compactor puts what it cannot read aside; a reader passes it over.
-        tracing::warn!(partition = %message.partition, seq = message.seq, "unreadable frame");
+        // The compactor keeps it as a dead letter; a reader skips it.
+        tracing::warn!(partition = %message.partition, seq = message.seq, "skipped frame that cannot be decoded");
         return Ok(Vec::new());
     };
-    let wanted = |index: usize| {
+    let is_wanted = |index: usize| {
         only.is_none_or(|(tenant, conversation)| {
             frame.tenant == *tenant && frame.conversations[index] == *conversation
         })
     };
     let mut rows = Vec::new();
     for (idx, framed) in frame.events.iter().enumerate() {
-        if !wanted(framed.conversation) {
+        if !is_wanted(framed.conversation) {
             continue;
         }
-        let event = framed.encoded.decode(&frame.tenant).with_context(place)?;
+        let event = framed.encoded.decode(&frame.tenant).with_context(context)?;
         let idx = u16::try_from(idx).expect("a frame has at most 500 events");
         rows.push(StoredEvent {
             event,
@@ -201,25 +222,27 @@ pub(crate) fn frame_rows(
     Ok(rows)
 }
 
-fn decode(batches: &[arrow::record_batch::RecordBatch]) -> Result<Vec<StoredEvent>, Failed> {
+fn decode(batches: &[arrow::record_batch::RecordBatch]) -> Result<Vec<StoredEvent>, SourceError> {
     let mut rows = Vec::new();
     for batch in batches {
-        rows.extend(segment::decode(batch).map_err(|error| Failed::Down(error.into()))?);
+        rows.extend(
+            segment::decode(batch).map_err(|error| SourceError::Unavailable(error.into()))?,
+        );
     }
     Ok(rows)
 }
 
-pub(crate) fn warm_failed(error: warm_tier::Error) -> Failed {
+pub(crate) fn warm_error(error: warm_tier::Error) -> SourceError {
     if error.is_transient() {
-        Failed::Stale
+        SourceError::Stale
     } else {
-        Failed::Down(error.into())
+        SourceError::Unavailable(error.into())
     }
 }
 
-fn log_failed(error: event_log::Error) -> Failed {
+fn log_error(error: event_log::Error) -> SourceError {
     match error {
-        event_log::Error::Gap { .. } => Failed::Stale,
-        error => Failed::Down(error.into()),
+        event_log::Error::Gap { .. } => SourceError::Stale,
+        error => SourceError::Unavailable(error.into()),
     }
 }

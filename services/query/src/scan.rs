@@ -1,11 +1,11 @@
-//! All of a tenant, or what a statement needs of it: columns from warm and cold for what is
-//! sealed, rows from hot or the log for what is not yet.
+//! Scans of all of a tenant, or of what a statement needs of it: columns from warm and cold for what
+//! is sealed, rows from hot or the log for what is not yet.
 
 mod events;
-mod job;
+mod partition_scan;
 mod rollups;
 
-pub(crate) use events::judged;
+pub(crate) use events::retention_columns;
 
 use std::{
     collections::BTreeSet,
@@ -17,34 +17,35 @@ use event::{ConversationId, PartitionId, TenantId};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use warm_tier::sql::{Pushdown, Table};
 
-use self::job::Job;
+use self::partition_scan::PartitionScan;
 use crate::{
-    error::{Problem, Result},
+    error::{QueryError, Result},
     plan::Source,
     read::Missing,
     retry::RetryState,
-    service::Service,
+    service::QueryService,
     sources::Sources,
 };
 
-const AT_ONCE: usize = 4;
+/// Partitions scanned at once per request; no reason but to bound memory and the load on the tiers.
+const MAX_CONCURRENT_PARTITIONS: usize = 4;
 
-/// What to read.
+/// The rows and columns of one table to read, for one tenant.
 #[derive(Debug)]
-pub(crate) struct Request {
+pub(crate) struct ScanRequest {
     pub(crate) tenant: TenantId,
     pub(crate) table: Table,
-    /// The columns of the answer; any part of the table's.
+    /// The columns of the answer, a subset of the table's.
     pub(crate) schema: SchemaRef,
     pub(crate) pushdown: Pushdown,
     pub(crate) budget: Budget,
 }
 
-/// Rollups are small; this only keeps a mistake from taking all memory.
+/// Rollups are small; this only bounds memory if one is not.
 const MAX_ROLLUP_BYTES: u64 = 1 << 30;
 
-impl Request {
-    /// All of a tenant's rows of a rollup table.
+impl ScanRequest {
+    /// Returns a request for all of a tenant's rows of a rollup table.
     pub(crate) fn rollup(tenant: TenantId, table: Table) -> Self {
         Self {
             tenant,
@@ -59,47 +60,52 @@ impl Request {
     }
 }
 
-/// Bytes that may still be read.
+/// Bytes of columns that a statement may still read.
 #[derive(Debug)]
 pub(crate) struct Budget {
     max: u64,
-    left: AtomicU64,
+    remaining: AtomicU64,
 }
 
 impl Budget {
     pub(crate) fn new(max: u64) -> Self {
         Self {
             max,
-            left: AtomicU64::new(max),
+            remaining: AtomicU64::new(max),
         }
     }
 
-    fn take(&self, batch: &RecordBatch) -> Result<()> {
+    /// Subtracts the size of `batch`.
+    ///
+    /// # Errors
+    ///
+    /// `scan_too_large` when less remains.
+    fn charge(&self, batch: &RecordBatch) -> Result<()> {
         let bytes: usize = batch
             .columns()
             .iter()
             .map(|column| column.to_data().get_slice_memory_size().unwrap_or(0))
             .sum();
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        let less = |left: u64| left.checked_sub(bytes);
-        let taken = self
-            .left
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-        taken
+        let subtract = |remaining: u64| remaining.checked_sub(bytes);
+        let charged = self
+            .remaining
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, subtract);
+        charged
             .map(drop)
-            .map_err(|_| Problem::scan_too_large(self.max))
+            .map_err(|_| QueryError::scan_too_large(self.max))
     }
 }
 
-/// What was there.
+/// The rows of a scan, the gaps by partition, and the sources that contributed.
 #[derive(Debug, Default)]
-pub(crate) struct Scanned {
+pub(crate) struct ScanResult {
     pub(crate) batches: Vec<RecordBatch>,
     pub(crate) missing: Vec<(PartitionId, Missing)>,
     pub(crate) sources: BTreeSet<Source>,
 }
 
-impl Scanned {
+impl ScanResult {
     fn add(&mut self, other: Self) {
         self.batches.extend(other.batches);
         self.missing.extend(other.missing);
@@ -107,21 +113,25 @@ impl Scanned {
     }
 }
 
-impl Service {
-    /// Every partition that may have what is asked for.
-    pub(crate) async fn scan(&self, request: &Request) -> Result<Scanned> {
+impl QueryService {
+    /// Scans every partition that may have requested rows.
+    ///
+    /// # Errors
+    ///
+    /// The answer to the client: the budget is exceeded, no source is readable, or a row is damaged.
+    pub(crate) async fn scan(&self, request: &ScanRequest) -> Result<ScanResult> {
         let mut partitions: BTreeSet<PartitionId> = self.partitions.all().collect();
         if let Some(conversations) = &request.pushdown.conversations {
             let ids = conversations
                 .iter()
                 .filter_map(|id| ConversationId::new(id).ok());
-            let of = |id| self.partitions.partition_of(&request.tenant, &id);
-            partitions = ids.map(of).collect();
+            let partition_of = |id| self.partitions.partition_of(&request.tenant, &id);
+            partitions = ids.map(partition_of).collect();
         }
         let mut parts = stream::iter(partitions)
             .map(|partition| self.sources.scan_partition(partition, request))
-            .buffer_unordered(AT_ONCE);
-        let mut all = Scanned::default();
+            .buffer_unordered(MAX_CONCURRENT_PARTITIONS);
+        let mut all = ScanResult::default();
         while let Some(part) = parts.try_next().await? {
             all.add(part);
         }
@@ -130,13 +140,17 @@ impl Service {
 }
 
 impl Sources {
-    async fn scan_partition(&self, partition: PartitionId, request: &Request) -> Result<Scanned> {
+    async fn scan_partition(
+        &self,
+        partition: PartitionId,
+        request: &ScanRequest,
+    ) -> Result<ScanResult> {
         let mut retry = RetryState::default();
         loop {
-            let job = Job::start(self, partition, request, &retry).await;
-            match job.run(&retry).await {
+            let scan = PartitionScan::start(self, partition, request, &retry).await;
+            match scan.run(&retry).await {
                 Ok(scanned) => return Ok(scanned),
-                Err(stop) => retry.after(stop).await?,
+                Err(error) => retry.back_off(error).await?,
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What the handlers share.
+//! State that the handlers share.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -8,37 +8,42 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::SqlConfig,
-    error::{Problem, Result},
-    live::Live,
+    error::{QueryError, Result},
+    live::LiveSignals,
     sources::Sources,
 };
 
-/// Longer than any source waits for its server, shorter than clients do.
-const REQUEST_LIMIT: Duration = Duration::from_secs(30);
+/// Longest time to answer: longer than any source waits for its server, shorter than clients wait.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-pub(crate) type Shared = Arc<Service>;
+pub(crate) type Shared = Arc<QueryService>;
 
+/// The sources, and the limits that all requests share.
 #[derive(Debug)]
-pub(crate) struct Service {
+pub(crate) struct QueryService {
     pub(crate) sources: Arc<Sources>,
-    pub(crate) live: Live,
+    pub(crate) live: LiveSignals,
     pub(crate) partitions: PartitionCount,
     pub(crate) sql: SqlConfig,
-    /// Statements that run now.
+    /// One permit per SQL statement that may run at the same time.
     pub(crate) sql_slots: Arc<Semaphore>,
-    /// Clients that follow now.
+    /// One permit per client that may follow at the same time.
     pub(crate) tail_slots: Arc<Semaphore>,
     pub(crate) shutdown: CancellationToken,
 }
 
-impl Service {
-    /// `work`, or an answer that says that it took too long.
+impl QueryService {
+    /// Runs `work` for at most `REQUEST_TIMEOUT`.
+    ///
+    /// # Errors
+    ///
+    /// Those of `work`, and `timeout` when it takes longer.
     pub(crate) async fn bounded<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        tokio::time::timeout(REQUEST_LIMIT, work)
+        tokio::time::timeout(REQUEST_TIMEOUT, work)
             .await
             .map_err(|_| {
-                let detail = format!("the tiers did not answer within {REQUEST_LIMIT:?}");
-                Problem::unavailable("timeout", detail)
+                let detail = format!("the tiers did not answer within {REQUEST_TIMEOUT:?}");
+                QueryError::unavailable("timeout", detail)
             })?
     }
 }

@@ -1,114 +1,40 @@
-//! The sources of rows, and what is known of each when a read begins.
+//! The sources of rows: the tiers, the log, and the rules that filter what they return.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
 
 use event::{PartitionId, Seq, SeqRange};
 use event_log::EventLog;
 use hot_tier::HotReader;
 use retention::RuleSet;
-use tokio::sync::{Mutex, watch};
-use warm_tier::remote::{Client, Coverage, Duplicates, PartitionCoverage};
+use tokio::sync::watch;
 
-use crate::{cold::Cold, dedup_wait::DedupWaits, metrics::Metrics, plan};
+use crate::{
+    cold::ColdSource,
+    dedup_wait::{DedupState, DedupWaits},
+    metrics::Metrics,
+    plan,
+    warm::WarmSource,
+};
 
-/// How old a coverage may be; a read that finds it stale asks for a new one.
-const FRESH: Duration = Duration::from_millis(200);
-/// A compactor that does not answer must not hold up what the others can answer.
-const PATIENCE: Duration = Duration::from_secs(2);
-const DUPLICATES_TIMEOUT: Duration = Duration::from_millis(500);
-
+/// Connections to everything that rows are read from, shared by all requests.
 #[derive(Debug)]
 pub(crate) struct Sources {
     pub(crate) log: EventLog,
     pub(crate) hot: HotReader,
-    pub(crate) warm: Warm,
-    pub(crate) cold: Cold,
+    pub(crate) warm: WarmSource,
+    pub(crate) cold: ColdSource,
     pub(crate) rules: watch::Receiver<Arc<RuleSet>>,
     pub(crate) metrics: Metrics,
     pub(crate) dedup_waits: DedupWaits,
 }
 
-#[derive(Debug)]
-pub(crate) struct Warm {
-    pub(crate) client: Client,
-    known: Mutex<Option<(Instant, Option<Arc<Coverage>>)>>,
-}
-
-impl Warm {
-    pub(crate) fn new(client: Client) -> Self {
-        Self {
-            client,
-            known: Mutex::default(),
-        }
-    }
-
-    /// What the warm tier has; `None` when it does not answer. One question at a time: whoever
-    /// comes meanwhile gets the same answer.
-    pub(crate) async fn coverage(&self, fresh: bool) -> Option<Arc<Coverage>> {
-        let asked = Instant::now();
-        let mut known = self.known.lock().await;
-        if let Some((at, coverage)) = &*known {
-            let recent = if fresh {
-                *at >= asked
-            } else {
-                at.elapsed() < FRESH
-            };
-            if recent {
-                return coverage.clone();
-            }
-        }
-        let answer = tokio::time::timeout(PATIENCE, self.client.coverage()).await;
-        let coverage = match answer {
-            Ok(Ok(coverage)) => Some(Arc::new(coverage)),
-            Ok(Err(error)) => {
-                tracing::debug!(error = &error as &dyn std::error::Error, "no coverage");
-                None
-            }
-            Err(_late) => None,
-        };
-        *known = Some((Instant::now(), coverage.clone()));
-        coverage
-    }
-
-    /// The compactor's word on what repeats earlier events behind `after`, if it answers.
-    pub(crate) async fn duplicates(
-        &self,
-        partition: PartitionId,
-        after: Seq,
-    ) -> Option<Duplicates> {
-        let asked = self.client.duplicates(partition, after);
-        let answer = tokio::time::timeout(DUPLICATES_TIMEOUT, asked).await.ok()?;
-        answer
-            .inspect_err(|error| {
-                let error = error as &dyn std::error::Error;
-                tracing::debug!(error, %partition, "no word on repeats");
-            })
-            .ok()
-    }
-}
-
-/// What a plan needs to know of the warm tier.
-pub(crate) fn warm_of(coverage: &PartitionCoverage) -> plan::Warm {
-    plan::Warm {
-        sealed: coverage.sealed_range(),
-        gone: coverage
-            .dropped
-            .iter()
-            .chain(coverage.gap_ranges().ranges())
-            .copied()
-            .collect(),
-    }
-}
-
-/// `first..=last` of the log.
+/// Returns `first..=last` of the log; `None` when the log is empty.
 pub(crate) fn log_range(first: Seq, last: Seq) -> Option<SeqRange> {
     SeqRange::new(first.max(1), last)
 }
 
 impl Sources {
+    /// Counts `rows` read from `source` in the metrics.
     pub(crate) fn count(&self, source: plan::Source, rows: usize) {
         let rows = u64::try_from(rows).unwrap_or(u64::MAX);
         self.metrics
@@ -117,35 +43,41 @@ impl Sources {
             .inc_by(rows);
     }
 
+    /// Returns the retention rules now in force.
     pub(crate) fn rules(&self) -> Arc<RuleSet> {
         Arc::clone(&self.rules.borrow())
     }
 
-    /// First and last sequence of the log; `None` when it does not answer.
+    /// Returns the first and last sequence of the log; `None` when it is `excluded` or does not
+    /// answer.
     pub(crate) async fn log_state(
         &self,
         partition: PartitionId,
-        without: bool,
+        excluded: bool,
     ) -> Option<(Seq, Seq)> {
-        if without {
+        if excluded {
             return None;
         }
         match self.log.state(partition).await {
             Ok(state) => Some((state.first, state.last)),
             Err(error) => {
-                tracing::debug!(error = &error as &dyn std::error::Error, "no log state");
+                let error = &error as &dyn std::error::Error;
+                tracing::debug!(error, %partition, "log state not read");
                 None
             }
         }
     }
 
-    /// The coverage of one partition.
-    pub(crate) async fn warm_partition(
+    /// Waits until all duplicates of `partition` up to `through` are known, see
+    /// [`DedupWaits::wait`].
+    pub(crate) async fn wait_for_dedup(
         &self,
         partition: PartitionId,
-        fresh: bool,
-    ) -> Option<PartitionCoverage> {
-        let coverage = self.warm.coverage(fresh).await?;
-        coverage.partition(partition).cloned()
+        checked: Seq,
+        through: Seq,
+    ) -> DedupState {
+        self.dedup_waits
+            .wait(&self.hot, &self.warm, partition, checked, through)
+            .await
     }
 }

@@ -1,4 +1,4 @@
-//! One statement: read it, scan what it needs, run it in a sandbox and a process of its own.
+//! One SQL statement: parse it, scan the rows that it needs, run it in a sandboxed process of its own.
 
 mod process;
 
@@ -9,52 +9,57 @@ use arrow::datatypes::{Schema, SchemaRef};
 use event::{PartitionId, TenantId};
 use tokio::time::Instant;
 use warm_tier::sql::{
-    Answer, Columns, Job, Limits, Pushdown, Rows, Sandbox, Select, SqlError, Table,
+    Answer, Columns, Job, Limits, Pushdown, Sandbox, Select, SqlError, Table, TableRows,
 };
 
 use crate::{
-    error::{Problem, Result},
+    error::{QueryError, Result},
     plan::Source,
     read::Missing,
-    scan::{Budget, Request, judged},
-    service::Service,
+    scan::{Budget, ScanRequest, retention_columns},
+    service::QueryService,
 };
 
-pub(crate) use process::{is_one as is_process, serve as serve_process};
+pub(crate) use process::{is_statement_process, serve_statement};
 
-/// No statement that a person wrote is longer.
+/// Most bytes of a statement: more than a person writes.
 pub(crate) const MAX_STATEMENT_BYTES: usize = 64 * 1024;
 
-/// Rows and how far they can be trusted.
+/// The result of a statement, the sources of its rows, and the gaps by partition.
 #[derive(Debug)]
-pub(crate) struct Ran {
-    pub(crate) answer: Answer,
+pub(crate) struct SqlAnswer {
+    pub(crate) result: Answer,
     pub(crate) sources: BTreeSet<Source>,
     pub(crate) missing: Vec<(PartitionId, Missing)>,
 }
 
-impl Service {
+impl QueryService {
     /// Runs `sql` for `tenant`; reads at most `max_scan_bytes` and takes at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// The answer to the client: all slots are taken, the statement is refused or fails, or it exceeds
+    /// a limit.
     pub(crate) async fn run_sql(
         &self,
         tenant: TenantId,
         sql: String,
         max_scan_bytes: u64,
         timeout: Duration,
-    ) -> Result<Ran> {
+    ) -> Result<SqlAnswer> {
         let deadline = Instant::now() + timeout;
-        let late = |_| Problem::from(SqlError::Timeout(timeout));
+        let timed_out = |_| QueryError::from(SqlError::Timeout(timeout));
         let slot = tokio::time::timeout_at(deadline, Arc::clone(&self.sql_slots).acquire_owned());
         let Ok(Ok(slot)) = slot.await else {
-            let detail = "other statements are running; come back later";
-            return Err(Problem::unavailable("too_many_statements", detail));
+            let detail = "all statement slots are in use; retry later";
+            return Err(QueryError::unavailable("too_many_statements", detail));
         };
         let limits = self.sql.limits;
         let (sql, select) = blocking(move || parse(limits, sql)).await?;
         let scans = self.scan_tables(&tenant, &select, max_scan_bytes);
         let (tables, sources, missing) = tokio::time::timeout_at(deadline, scans)
             .await
-            .map_err(late)??;
+            .map_err(timed_out)??;
         let left = deadline.saturating_duration_since(Instant::now());
         let job = Job {
             sql,
@@ -64,28 +69,33 @@ impl Service {
             },
             tables,
         };
-        let answer = process::run(job, slot, deadline).await;
-        let answer = answer.map_err(|error| match error {
+        let result = process::run(job, slot, deadline).await;
+        let result = result.map_err(|error| match error {
             SqlError::Timeout(_) => SqlError::Timeout(timeout),
             error => error,
         });
-        Ok(Ran {
-            answer: answer?,
+        Ok(SqlAnswer {
+            result: result?,
             sources,
             missing,
         })
     }
 
+    /// Reads the rows of every table that the statement names, within one budget.
     async fn scan_tables(
         &self,
         tenant: &TenantId,
         select: &Select,
         max_bytes: u64,
-    ) -> Result<(Vec<Rows>, BTreeSet<Source>, Vec<(PartitionId, Missing)>)> {
+    ) -> Result<(
+        Vec<TableRows>,
+        BTreeSet<Source>,
+        Vec<(PartitionId, Missing)>,
+    )> {
         let (mut tables, mut sources, mut missing) = (Vec::new(), BTreeSet::new(), Vec::new());
         let mut budget = Budget::new(max_bytes);
         for table in select.tables.iter().copied() {
-            let request = Request {
+            let request = ScanRequest {
                 tenant: tenant.clone(),
                 table,
                 schema: self.schema(table, &select.columns),
@@ -98,7 +108,7 @@ impl Service {
             let scanned = self.scan(&request).await?;
             sources.extend(scanned.sources);
             missing.extend(scanned.missing);
-            tables.push(Rows {
+            tables.push(TableRows {
                 table,
                 schema: request.schema,
                 batches: scanned.batches,
@@ -108,15 +118,15 @@ impl Service {
         Ok((tables, sources, missing))
     }
 
-    /// The columns of `table` that are needed for the statement and for hiding rows.
+    /// Returns the columns of `table` that the statement and the retention filter need.
     fn schema(&self, table: Table, columns: &Columns) -> SchemaRef {
         let whole = match table {
             Table::Events => segment::events_schema(),
             Table::HourlyStats => return segment::hourly_stats_schema(),
             Table::ConversationSummary => return segment::conversation_summary_schema(),
         };
-        let judged = judged(&self.sources.rules());
-        let needed = |name: &str| columns.needs(name) || judged.contains(&name) || name == "seq";
+        let filtered = retention_columns(&self.sources.rules());
+        let needed = |name: &str| columns.needs(name) || filtered.contains(&name) || name == "seq";
         let fields = whole.fields().iter().filter(|field| needed(field.name()));
         Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>()))
     }
@@ -130,6 +140,6 @@ fn parse(limits: Limits, sql: String) -> Result<(String, Select), SqlError> {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SqlError> + Send + 'static,
 ) -> Result<T> {
-    let done = tokio::task::spawn_blocking(work).await;
-    Ok(done.context("run a statement")??)
+    let joined = tokio::task::spawn_blocking(work).await;
+    Ok(joined.context("run a statement")??)
 }

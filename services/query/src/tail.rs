@@ -1,8 +1,8 @@
-//! Following: history from any position, then live, through the one read path, so there is no
-//! seam between the two.
+//! Tails: history from any position, then live events, through the same read path as pages, so that
+//! nothing is lost or repeated between the two.
 //!
-//! Subscribe, read, send; when there is nothing, wait for a signal and read again. Nothing runs
-//! but what the client's connection pulls: when it goes, everything goes.
+//! A tail subscribes, reads and sends; when there is nothing, it waits for a signal and reads again.
+//! It is a stream that the client's connection polls, so it ends when the client disconnects.
 
 mod client;
 mod tenant;
@@ -16,83 +16,89 @@ use futures::{Stream, stream};
 use serde_json::json;
 use tokio::{sync::watch, time::Instant};
 
-pub(crate) use client::Slot;
-use client::{Recent, event_text};
+pub(crate) use client::TailSlot;
+use client::{RecentEvents, event_text};
 pub(crate) use tenant::{start, tenant};
 
 use crate::{
-    error::Problem,
+    error::QueryError,
     format,
     read::{Missing, Page},
-    rows::Wanted,
+    rows::ReadRequest,
     service::Shared,
 };
 
-/// A comment this often tells both ends that the other is there.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+/// Interval of the comments by which both ends see that the other is alive.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
 /// Rows of one read.
-const PAGE: usize = 500;
-/// How long history that cannot be read now is waited for before it is reported as missing.
-const PATIENCE: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_millis(250);
-/// How long a client should wait before it comes back, in milliseconds.
-const HELLO: &str = "retry: 1000\n: following\n\n";
+const TAIL_PAGE_ROWS: usize = 500;
+/// Time after which history that cannot be read is reported as missing.
+const MISSING_HISTORY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause after a read that failed or is incomplete.
+const TAIL_RETRY_PAUSE: Duration = Duration::from_millis(250);
+/// First text of a stream; `retry` is the time in milliseconds after which a client should reconnect.
+const STREAM_START: &str = "retry: 1000\n: following\n\n";
 
-/// Server-sent events of one conversation behind `wanted.after`.
+/// Returns the server-sent events of one conversation behind `request.after`.
 pub(crate) fn conversation(
     service: Shared,
-    wanted: Wanted,
-    slot: Slot,
+    request: ReadRequest,
+    slot: TailSlot,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-    let topic = (wanted.tenant.clone(), wanted.conversation.clone());
-    let signal = service.live.follow(wanted.partition, Some(topic));
-    let follow = Follow {
+    let topic = (request.tenant.clone(), request.conversation.clone());
+    let signal = service.live.follow(request.partition, Some(topic));
+    let tail = ConversationTail {
         service,
-        wanted,
+        request,
         signal,
-        recent: Recent::default(),
-        greeted: false,
+        recent: RecentEvents::default(),
+        has_started: false,
         incomplete_since: None,
         _slot: slot,
     };
-    stream::unfold(follow, async |mut follow| {
-        let chunk = follow.next().await?;
-        Some((Ok(chunk), follow))
+    stream::unfold(tail, async |mut tail| {
+        let chunk = tail.next().await?;
+        Some((Ok(chunk), tail))
     })
 }
 
-struct Follow {
+/// The tail of one client, which reads behind `request.after`.
+struct ConversationTail {
     service: Shared,
-    wanted: Wanted,
+    request: ReadRequest,
     signal: watch::Receiver<Seq>,
-    recent: Recent,
-    greeted: bool,
+    recent: RecentEvents,
+    has_started: bool,
+    /// Since when every read has lacked something.
     incomplete_since: Option<Instant>,
-    _slot: Slot,
+    _slot: TailSlot,
 }
 
-impl Follow {
-    /// The next text for the client; `None` ends the connection.
+impl ConversationTail {
+    /// Returns the next text for the client; `None` ends the connection.
     async fn next(&mut self) -> Option<Bytes> {
-        if !std::mem::replace(&mut self.greeted, true) {
-            return Some(Bytes::from_static(HELLO.as_bytes()));
+        if !std::mem::replace(&mut self.has_started, true) {
+            return Some(Bytes::from_static(STREAM_START.as_bytes()));
         }
         loop {
             if self.service.shutdown.is_cancelled() {
                 return None;
             }
-            // Before the read: what comes while it reads changes the signal again.
+            // Reset before the read: events that come during the read change the signal again.
             self.signal.borrow_and_update();
-            let read = self.service.sources.read(self.wanted.clone(), PAGE);
+            let read = self
+                .service
+                .sources
+                .read(self.request.clone(), TAIL_PAGE_ROWS);
             let text = match self.service.bounded(read).await {
-                Ok(page) => self.take(page).await,
-                Err(Problem::Unavailable { .. }) => {
-                    tokio::time::sleep(PAUSE).await;
+                Ok(page) => self.send_page(page).await,
+                Err(QueryError::Unavailable { .. }) => {
+                    tokio::time::sleep(TAIL_RETRY_PAUSE).await;
                     None
                 }
-                Err(problem) => {
-                    // The client comes back to where it was.
-                    tracing::error!(?problem, "tail ends");
+                Err(error) => {
+                    // The client reconnects and resumes behind the last event that it got.
+                    tracing::error!(?error, "tail failed");
                     return None;
                 }
             };
@@ -105,59 +111,62 @@ impl Follow {
         }
     }
 
-    /// Until there may be something new; `false` after a while without.
+    /// Waits until there may be new events; `false` when it is time for a heartbeat.
     async fn wait(&mut self) -> bool {
         tokio::select! {
             () = self.service.shutdown.cancelled() => true,
             changed = self.signal.changed() => {
                 if changed.is_err() {
-                    tokio::time::sleep(PAUSE).await;
+                    tokio::time::sleep(TAIL_RETRY_PAUSE).await;
                 }
                 true
             }
-            () = tokio::time::sleep(HEARTBEAT) => false,
+            () = tokio::time::sleep(HEARTBEAT_INTERVAL) => false,
         }
     }
 
-    async fn take(&mut self, page: Page) -> Option<Bytes> {
+    /// Turns `page` into text for the client and advances behind it; `None` when there is nothing to
+    /// send.
+    async fn send_page(&mut self, page: Page) -> Option<Bytes> {
         let mut out = String::new();
         if !self.may_send(&page, &mut out) {
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(TAIL_RETRY_PAUSE).await;
             return None;
         }
         for row in &page.rows {
-            if self.recent.is_new(row) {
+            if self.recent.add(row) {
                 event_text(&row.position.to_string(), &row_text(row), &mut out);
             }
         }
         let last_row = page.rows.last().map(|row| row.position.offset());
         let read_up_to = match page.next {
             Some(next) => Some(next.offset()),
-            None => page.last.map(|last| (last, u16::MAX)),
+            None => page.log_last.map(|last| (last, u16::MAX)),
         };
         let more = page.next.is_some();
-        self.wanted.after = self.wanted.after.max(last_row).max(read_up_to);
+        self.request.after = self.request.after.max(last_row).max(read_up_to);
         if out.is_empty() && more {
-            // Only rows that nobody asked for: look on without waiting.
+            // No row matched, but there are more: read on without waiting for a signal.
             self.signal.mark_changed();
         }
         (!out.is_empty()).then(|| out.into())
     }
 
-    /// Whether what was read may be sent: whole, or known to stay incomplete, and then said so.
+    /// Whether `page` may be sent: it is complete, or has been incomplete for so long that its gaps are
+    /// reported in `out`.
     fn may_send(&mut self, page: &Page, out: &mut String) -> bool {
-        let Missing { ranges, from } = &page.missing;
+        let Missing { ranges, open_from } = &page.missing;
         if page.missing.is_empty() {
             self.incomplete_since = None;
             return true;
         }
         let since = *self.incomplete_since.get_or_insert_with(Instant::now);
-        // While the log says nothing, nothing is sent: it will come.
-        if from.is_some() || since.elapsed() < PATIENCE {
+        // Without an answer of the log the gap has no end: wait for the log.
+        if open_from.is_some() || since.elapsed() < MISSING_HISTORY_TIMEOUT {
             return false;
         }
         for range in ranges.ranges() {
-            let partition = self.wanted.partition.to_string();
+            let partition = self.request.partition.to_string();
             let data = json!({"partition": partition, "from": range.lo, "to": range.hi});
             out.push_str(&format!("event: missing\ndata: {data}\n\n"));
         }
@@ -169,6 +178,6 @@ impl Follow {
 fn row_text(row: &StoredEvent) -> String {
     let mut text = Vec::new();
     json::write(row, &mut text);
-    format::on_one_line(&mut text);
+    format::join_lines(&mut text);
     String::from_utf8(text).expect("JSON is UTF-8")
 }

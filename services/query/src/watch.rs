@@ -1,4 +1,4 @@
-//! What goes on beside the requests: the rules are followed, and the servers are looked at.
+//! Background tasks: follows the retention rules, and checks the servers for readiness.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -12,41 +12,43 @@ use tokio_util::sync::CancellationToken;
 
 use crate::sources::Sources;
 
+/// Name under which this service acknowledges the rules.
 const COMPONENT: &str = "query";
-const LOOK: Duration = Duration::from_secs(2);
+const READINESS_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Readiness. Only the log is required: what the others have can be missing from an answer, which
-/// then says so. Their state is reported all the same.
+/// Readiness checks. Only the log is required: an answer can do without the others and then reports
+/// what is missing. Their state is shown but never makes the service unready.
 #[derive(Debug)]
-pub(crate) struct Checks {
+pub(crate) struct ReadinessChecks {
     pub(crate) nats: Check,
     redis: Check,
     compactor: Check,
     cold: Check,
 }
 
-impl Checks {
+impl ReadinessChecks {
     pub(crate) fn new(readiness: &Readiness) -> Self {
-        let reported = |name| {
+        let optional = |name| {
             let check = readiness.check(name);
-            check.set(true, "not looked at yet");
+            check.set(true, "not checked yet");
             check
         };
         Self {
             nats: readiness.check("nats"),
-            redis: reported("redis"),
-            compactor: reported("compactor"),
-            cold: reported("cold"),
+            redis: optional("redis"),
+            compactor: optional("compactor"),
+            cold: optional("cold"),
         }
     }
 }
 
+/// Checks every server periodically until `shutdown`.
 pub(crate) async fn check(
     sources: Arc<Sources>,
-    checks: Checks,
+    checks: ReadinessChecks,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let mut ticks = tokio::time::interval(LOOK);
+    let mut ticks = tokio::time::interval(READINESS_CHECK_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -59,7 +61,7 @@ pub(crate) async fn check(
             if up {
                 ""
             } else {
-                "down; what only it has is reported as missing"
+                "down; data that only it has is reported as missing"
             }
         };
         checks
@@ -76,7 +78,11 @@ pub(crate) async fn check(
     }
 }
 
-/// The rules now in force, and the task that follows them.
+/// Returns the rules now in force, and the task that follows and acknowledges them.
+///
+/// # Errors
+///
+/// The rules cannot be read: the service cannot start.
 pub(crate) async fn rules(
     log: &EventLog,
     shutdown: CancellationToken,

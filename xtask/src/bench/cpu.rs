@@ -1,25 +1,25 @@
-//! The processor time of processes, as the kernel counts it.
+//! CPU time of processes, from /proc.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::Context as _;
 
-/// What /proc counts in: 100 a second on every machine that Linux runs us on.
+/// Unit of CPU time in /proc: USER_HZ, which is 100 on x86-64.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// The time of each child of one process, by the name of its program.
-pub(super) type Times = BTreeMap<String, f64>;
+/// CPU seconds of each child of one process, by the name of its program.
+pub(super) type CpuSeconds = BTreeMap<String, f64>;
 
-/// What the children of `parent` have used up to now.
-pub(super) fn of_children(parent: u32) -> anyhow::Result<Times> {
-    let mut times = Times::new();
+/// CPU time that the children of `parent` have used so far.
+pub(super) fn of_children(parent: u32) -> anyhow::Result<CpuSeconds> {
+    let mut times = CpuSeconds::new();
     for stat in children(parent)? {
         *times.entry(stat.name).or_default() += stat.seconds;
     }
     Ok(times)
 }
 
-/// The child of `parent` that runs the program `name`.
+/// Process id of the child of `parent` that runs the program `name`.
 pub(super) fn child(parent: u32, name: &str) -> anyhow::Result<u32> {
     let child = children(parent)?.find(|stat| stat.name == name);
     Ok(child
@@ -29,19 +29,19 @@ pub(super) fn child(parent: u32, name: &str) -> anyhow::Result<u32> {
 
 fn children(parent: u32) -> anyhow::Result<impl Iterator<Item = Stat>> {
     let entries = fs::read_dir("/proc").context("read /proc")?;
-    // Processes come and go while we look.
+    // A process may end between the listing and the read.
     let stats = entries.filter_map(|entry| read(&entry.ok()?.path()));
     Ok(stats.filter(move |stat| stat.parent == parent))
 }
 
-/// What one process has used up to now.
+/// CPU seconds that one process has used so far.
 pub(super) fn of(process: u32) -> anyhow::Result<f64> {
     let stat = read(Path::new(&format!("/proc/{process}")));
     Ok(stat.context("read the process's /proc/PID/stat")?.seconds)
 }
 
-/// What was used between two looks.
-pub(super) fn between(before: &Times, after: &Times) -> Times {
+/// CPU time used between two measurements.
+pub(super) fn between(before: &CpuSeconds, after: &CpuSeconds) -> CpuSeconds {
     let used = after.iter().map(|(name, seconds)| {
         let already = before.get(name).copied().unwrap_or(0.0);
         (name.clone(), seconds - already)

@@ -1,28 +1,28 @@
-//! Events as agents write them, from a seed: 256 conversations at a time, mostly chunks of output,
-//! about 460 bytes of NDJSON each. Their content repeats itself as much as answers and code do: zstd
-//! at level 3 makes one byte of 3.5. No clock and no chance: a seed always makes the same events.
+//! Generates events like those of agents from a seed: 256 conversations at a time, mostly chunks of
+//! output, about 460 bytes of NDJSON each. The content is as repetitive as answers and code: zstd at
+//! level 3 compresses it to 1/3.5. Deterministic: the same seed gives the same events.
 
 use std::fmt::Write as _;
 
 /// Conversations that are written at the same time.
-const LIVE: usize = 256;
-/// The longest; the mean is half of it.
-const MAX_EVENTS: u64 = 3_400;
-const WORDS: usize = 2_000;
-/// Two to four words that come again together.
-const PHRASES: usize = 500;
-/// More than the longest has.
-const PHRASE_BYTES: usize = 60;
-/// Of 100 choices of what comes next, how many are a phrase and no single word.
-const PHRASE_SHARE: u64 = 20;
-/// Event times go from here on, 2 ms each: 2026-01-05T00:00:00Z in ms since 1970.
+const LIVE_CONVERSATIONS: usize = 256;
+/// Most events of a conversation; the mean is half of it.
+const MAX_CONVERSATION_EVENTS: u64 = 3_400;
+const WORD_COUNT: usize = 2_000;
+/// Number of phrases: two to four words that are repeated together.
+const PHRASE_COUNT: usize = 500;
+/// Upper bound for the length of a phrase.
+const MAX_PHRASE_BYTES: usize = 60;
+/// Percentage of phrases among phrases and single words.
+const PHRASE_PERCENT: u64 = 20;
+/// First event time, with 2 ms between events: 2026-01-05T00:00:00Z in ms since 1970.
 const START_MILLIS: u64 = 1_767_571_200_000;
 const START_DAY: u64 = 5;
 const STEP_MICROS: u64 = 2_000;
 const DAY_MICROS: u64 = 86_400_000_000;
 
-/// Types and how many of 100 events have them.
-const TYPES: [(&str, u64); 6] = [
+/// Event types, each with its percentage of the events.
+const TYPE_PERCENTS: [(&str, u64); 6] = [
     ("output.chunk", 86),
     ("tool.call", 5),
     ("tool.result", 5),
@@ -31,7 +31,7 @@ const TYPES: [(&str, u64); 6] = [
     ("error", 1),
 ];
 
-/// SplitMix64.
+/// The pseudo-random generator SplitMix64.
 struct Random(u64);
 
 impl Random {
@@ -47,13 +47,13 @@ impl Random {
         self.next() % bound
     }
 
-    /// Below `bound`, small ones more often: the product of two fractions.
+    /// A number below `bound`, small ones more often: the product of two fractions.
     fn skewed(&mut self, bound: u64) -> u64 {
         let fraction = self.below(1 << 16) * self.below(1 << 16);
         (fraction * bound) >> 32
     }
 
-    /// 128 bits that look like a UUID of `version`; its first 48 bits are `millis` if given.
+    /// A UUID of `version`; its first 48 bits are `millis` if given.
     fn uuid(&mut self, version: u128, millis: Option<u64>) -> Uuid {
         let mut bits = (u128::from(self.next()) << 64) | u128::from(self.next());
         if let Some(millis) = millis {
@@ -100,9 +100,13 @@ pub(super) struct Generator {
 impl Generator {
     pub(super) fn new(seed: u64) -> Self {
         let mut random = Random(seed);
-        let words: Vec<_> = (0..WORDS).map(|_| word(&mut random)).collect();
-        let phrases = (0..PHRASES).map(|_| phrase(&mut random, &words)).collect();
-        let live = (0..LIVE).map(|_| conversation(&mut random)).collect();
+        let words: Vec<_> = (0..WORD_COUNT).map(|_| word(&mut random)).collect();
+        let phrases = (0..PHRASE_COUNT)
+            .map(|_| phrase(&mut random, &words))
+            .collect();
+        let live = (0..LIVE_CONVERSATIONS)
+            .map(|_| conversation(&mut random))
+            .collect();
         Self {
             random,
             words,
@@ -112,9 +116,10 @@ impl Generator {
         }
     }
 
-    /// Appends the next event to `line`, with its end of line.
+    /// Appends the next event to `line`, with a newline.
     pub(super) fn write_next(&mut self, line: &mut String) {
-        let slot = usize::try_from(self.random.below(LIVE as u64)).expect("it is small");
+        let slot =
+            usize::try_from(self.random.below(LIVE_CONVERSATIONS as u64)).expect("it is small");
         if self.live[slot].left == 0 {
             self.live[slot] = conversation(&mut self.random);
         }
@@ -143,7 +148,8 @@ impl Generator {
         let length = 20 + ((fraction * fraction * 370) >> 32);
         let end = line.len() + usize::try_from(length).expect("it is small");
         loop {
-            let phrase = self.random.below(100) < PHRASE_SHARE && line.len() + PHRASE_BYTES <= end;
+            let phrase =
+                self.random.below(100) < PHRASE_PERCENT && line.len() + MAX_PHRASE_BYTES <= end;
             let from = match phrase {
                 true => &self.phrases,
                 false => &self.words,
@@ -157,7 +163,7 @@ impl Generator {
     }
 }
 
-/// The first ones more often.
+/// Picks a text, the first ones more often.
 fn one_of<'t>(random: &mut Random, texts: &'t [String]) -> &'t str {
     let index = random.skewed(texts.len() as u64);
     &texts[usize::try_from(index).expect("it is small")]
@@ -189,13 +195,13 @@ fn conversation(random: &mut Random) -> Conversation {
         id: random.uuid(4, None),
         task: random.uuid(4, None),
         step: 0,
-        left: 1 + random.below(MAX_EVENTS),
+        left: 1 + random.below(MAX_CONVERSATION_EVENTS),
     }
 }
 
 fn kind(random: &mut Random) -> &'static str {
     let mut chance = random.below(100);
-    for (kind, share) in TYPES {
+    for (kind, share) in TYPE_PERCENTS {
         if chance < share {
             return kind;
         }
@@ -204,7 +210,7 @@ fn kind(random: &mut Random) -> &'static str {
     unreachable!("the shares make 100")
 }
 
-/// Two to ten letters that can be spoken.
+/// A pronounceable word of two to ten letters.
 fn word(random: &mut Random) -> String {
     let letter = |random: &mut Random, from: &[u8]| {
         let index = random.below(from.len() as u64);

@@ -1,12 +1,12 @@
-//! What was measured, its medians, and how they are shown. Pure.
+//! The figures of all runs, their medians, and the table that shows them. Pure.
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
 use serde::{Deserialize, Serialize};
 
-use super::cpu::Times;
+use super::cpu::CpuSeconds;
 
-/// What `isotherm bench-load` prints. All times count from the first request.
+/// The output of `isotherm bench-load`. All times count from the first request.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct LoadTimes {
     pub(super) events: u64,
@@ -17,7 +17,7 @@ pub(super) struct LoadTimes {
     ack_p99_ms: f64,
 }
 
-/// What `xadd_baseline` prints.
+/// The output of `xadd_baseline`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct BaselineTimes {
     pub(super) events: u64,
@@ -29,7 +29,7 @@ pub(super) struct BaselineTimes {
 pub(super) struct Isotherm {
     #[serde(flatten)]
     pub(super) times: LoadTimes,
-    pub(super) cpu_seconds: Times,
+    pub(super) cpu_seconds: CpuSeconds,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -42,7 +42,7 @@ pub(super) struct Baseline {
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Run {
     pub(super) isotherm: Isotherm,
-    /// The same while the warm tier waits.
+    /// The same with the warm tier stopped until the events are in the hot tier.
     pub(super) alone: LoadTimes,
     pub(super) baseline: Baseline,
 }
@@ -64,13 +64,13 @@ impl Report {
         }
     }
 
-    /// How many times faster events reach the hot tier than by one XADD each.
+    /// Speed at which events reach the hot tier, as a multiple of one XADD per event.
     pub(super) fn ratio(&self) -> f64 {
         self.median(|run| run.baseline.times.seconds)
             / self.median(|run| run.isotherm.times.hot_seconds)
     }
 
-    /// The same where the warm tier waits meanwhile.
+    /// The same ratio with the warm tier stopped meanwhile.
     pub(super) fn ratio_alone(&self) -> f64 {
         self.median(|run| run.baseline.times.seconds) / self.median(|run| run.alone.hot_seconds)
     }
@@ -217,7 +217,7 @@ mod tests {
         Run {
             isotherm: Isotherm {
                 times: load(hot_seconds),
-                cpu_seconds: Times::from([("ingest".to_owned(), 0.001)]),
+                cpu_seconds: CpuSeconds::from([("ingest".to_owned(), 0.001)]),
             },
             alone: load(hot_seconds / 2.0),
             baseline: Baseline {

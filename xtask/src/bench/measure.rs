@@ -1,5 +1,5 @@
-//! One run: all of Isotherm, then one XADD per event, each alone on the machine and on an empty
-//! folder of the disk that the target folder lies on.
+//! One run: all of Isotherm, then one XADD per event, one after the other, each in an empty folder
+//! below the target directory.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{process, run};
 
-const NO_MORE: [&str; 0] = [];
+const NO_EXTRA_ARGS: [&str; 0] = [];
 const PROGRAMS: [&str; 6] = [
     "isotherm",
     "ingest",
@@ -27,15 +27,15 @@ const PROGRAMS: [&str; 6] = [
     "archiver",
 ];
 
-/// When the warm tier is written.
+/// When the compactor writes the warm tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Warm {
-    AtOnce,
-    /// Only when the events are in the hot tier.
-    Held,
+enum WarmWrites {
+    Immediate,
+    /// Stopped until the events are in the hot tier.
+    Delayed,
 }
 
-/// The programs and a folder of their own.
+/// The programs to measure, and a folder for their data.
 #[derive(Debug)]
 pub(super) struct Bench {
     release: PathBuf,
@@ -57,14 +57,17 @@ impl Bench {
         Ok(Self { release, dir })
     }
 
-    /// Where the events are.
+    /// The file with the events.
     pub(super) fn events(&self) -> PathBuf {
         self.dir.join("events.ndjson")
     }
 
     pub(super) fn run(&self, count: u64) -> anyhow::Result<Run> {
-        let isotherm = self.in_folder("isotherm", |dir| self.isotherm(dir, Warm::AtOnce))?;
-        let alone = self.in_folder("isotherm, hot alone", |dir| self.isotherm(dir, Warm::Held))?;
+        let isotherm =
+            self.in_folder("isotherm", |dir| self.isotherm(dir, WarmWrites::Immediate))?;
+        let alone = self.in_folder("isotherm, hot alone", |dir| {
+            self.isotherm(dir, WarmWrites::Delayed)
+        })?;
         let baseline = self.in_folder("xadd", |dir| self.baseline(dir))?;
         let written = [
             isotherm.times.events,
@@ -82,22 +85,22 @@ impl Bench {
         })
     }
 
-    fn isotherm(&self, dir: &Path, warm: Warm) -> anyhow::Result<Isotherm> {
+    fn isotherm(&self, dir: &Path, warm: WarmWrites) -> anyhow::Result<Isotherm> {
         let base = process::free_base()?;
         let program = self.release.join("isotherm");
-        let dev = process::isotherm(&program, dir, base, NO_MORE)?;
+        let dev = process::isotherm(&program, dir, base, NO_EXTRA_ARGS)?;
         let local = |distance: u16| format!("127.0.0.1:{}", base + distance);
         let mut load = Command::new(&program);
         load.args(["--ingest-url", &format!("http://{}", local(1))]);
         load.args(["--url", &format!("http://{}", local(2))]);
         load.args(["bench-load", "--valkey", &local(23), "--events"]);
         load.arg(self.events()).env("NO_PROXY", "127.0.0.1");
-        if warm == Warm::Held {
+        if warm == WarmWrites::Delayed {
             let compactor = cpu::child(dev.id(), "compactor")?;
             load.args(["--hold", &compactor.to_string()]);
         }
         let before = cpu::of_children(dev.id())?;
-        let times = answer(load)?;
+        let times = run_json(load)?;
         let cpu_seconds = cpu::between(&before, &cpu::of_children(dev.id())?);
         dev.stop()?;
         Ok(Isotherm { times, cpu_seconds })
@@ -110,7 +113,7 @@ impl Bench {
         writer.args(["--url", &format!("redis://127.0.0.1:{port}"), "--events"]);
         writer.arg(self.events());
         let before = cpu::of(valkey.id())?;
-        let times = answer(writer)?;
+        let times = run_json(writer)?;
         let server_cpu_seconds = cpu::of(valkey.id())? - before;
         valkey.stop()?;
         Ok(Baseline {
@@ -119,7 +122,7 @@ impl Bench {
         })
     }
 
-    /// Runs `measure` in a new folder, which is removed when it went well.
+    /// Runs `measure` in a new folder, which is removed on success.
     fn in_folder<T>(
         &self,
         name: &str,
@@ -134,17 +137,17 @@ impl Bench {
         Ok(measured)
     }
 
-    /// The events, at the end.
+    /// Removes the folder with the events.
     pub(super) fn remove(&self) {
-        // What is left lies in the target folder.
+        // Files that cannot be removed are below the target directory.
         let _ = fs::remove_dir_all(&self.dir);
     }
 }
 
-/// What a program prints as JSON.
-fn answer<T: DeserializeOwned>(mut command: Command) -> anyhow::Result<T> {
+/// Runs `command` and parses its stdout as JSON.
+fn run_json<T: DeserializeOwned>(mut command: Command) -> anyhow::Result<T> {
     run::find_libraries(&mut command);
     let name = run::shown(&command);
     let printed = run::output(command)?;
-    serde_json::from_slice(&printed).with_context(|| format!("read what {name} prints"))
+    serde_json::from_slice(&printed).with_context(|| format!("read the output of {name}"))
 }

@@ -1,4 +1,4 @@
-//! The server that is compared with, alone.
+//! The server for the baseline of one XADD per event.
 
 use std::{
     fs::File,
@@ -12,10 +12,10 @@ use anyhow::bail;
 
 use crate::{process::Process, run};
 
-const START_LIMIT: Duration = Duration::from_secs(20);
-const POLL: Duration = Duration::from_millis(20);
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+const START_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// A server as `isotherm dev` starts it.
+/// Starts a server with the same configuration as in `isotherm dev`.
 pub(super) fn valkey(dir: &Path, port: u16) -> anyhow::Result<Process> {
     let program = run::root().join(".tools/bin/valkey-server");
     let mut command = Command::new(program);
@@ -26,12 +26,12 @@ pub(super) fn valkey(dir: &Path, port: u16) -> anyhow::Result<Process> {
     command.stdin(Stdio::null());
     command.stdout(File::create(dir.join("valkey.log"))?);
     let process = Process::start(command)?;
-    let deadline = Instant::now() + START_LIMIT;
+    let deadline = Instant::now() + START_TIMEOUT;
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
         if Instant::now() >= deadline {
             bail!("valkey-server does not answer on port {port}");
         }
-        std::thread::sleep(POLL);
+        std::thread::sleep(START_CHECK_INTERVAL);
     }
     Ok(process)
 }

@@ -1,4 +1,4 @@
-//! Every value and every alert is described in docs/operations.md.
+//! Checks that docs/operations.md describes every value and every alert.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::run;
 
-/// Alike for every program, and described once.
+/// Values of every program, described once above the table.
 const COMMON: [&str; 7] = [
     "resources",
     "extraArgs",
@@ -22,14 +22,17 @@ pub(super) fn check() -> anyhow::Result<()> {
     let read = |path: &str| fs::read_to_string(run::root().join(path));
     let docs = read("docs/operations.md")?;
     let schema: Value = serde_json::from_str(&read("charts/isotherm/values.schema.json")?)?;
-    let mut wanted = Vec::new();
-    values(&schema, "", &mut wanted);
+    let mut expected = Vec::new();
+    values(&schema, "", &mut expected);
     let alerts = read("charts/isotherm/files/alerts.yaml")?;
     let alerts = alerts
         .lines()
         .filter_map(|line| line.trim().strip_prefix("- alert: "));
-    wanted.extend(alerts.map(|alert| format!("### {alert}\n")));
-    let missing: Vec<_> = wanted.iter().filter(|text| !docs.contains(*text)).collect();
+    expected.extend(alerts.map(|alert| format!("### {alert}\n")));
+    let missing: Vec<_> = expected
+        .iter()
+        .filter(|text| !docs.contains(*text))
+        .collect();
     ensure!(
         missing.is_empty(),
         "docs/operations.md does not describe {missing:?}"
@@ -37,7 +40,7 @@ pub(super) fn check() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The rows that the table has to have.
+/// Adds the rows that the table must have.
 fn values(schema: &Value, prefix: &str, rows: &mut Vec<String>) {
     for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
         if COMMON.contains(&name.as_str()) || name == "global" {

@@ -1,4 +1,4 @@
-//! Values that the chart must not take, and what it has to say instead.
+//! Checks that bad values are refused, each with a message that says what to do.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use anyhow::ensure;
 use super::tools;
 use crate::run;
 
-/// What is set, and a part of the answer.
+/// The values that are set, and a part of the error message.
 const REFUSALS: &[(&[&str], &str)] = &[
     (&[], "set profile: dev, which brings all three"),
     (
@@ -56,11 +56,11 @@ pub(super) fn check() -> anyhow::Result<()> {
             command.args(["--set", value]);
         }
         let output = command.output()?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(!output.status.success(), "{values:?} is taken");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(!output.status.success(), "{values:?} is accepted");
         ensure!(
-            said.contains(sentence),
-            "{values:?} is refused without {sentence:?}: {said}"
+            stderr.contains(sentence),
+            "{values:?} is refused without {sentence:?}: {stderr}"
         );
     }
     Ok(())

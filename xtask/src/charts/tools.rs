@@ -1,4 +1,5 @@
-//! Helm 4 comes with the cluster's tools, Helm 3 from its module, the schemas from PyPI.
+//! The tools of the charts' checks: Helm 4 from the cluster tools, Helm 3 built from its Go module,
+//! the schemas of Kubernetes from PyPI.
 
 use std::{
     fs,
@@ -34,34 +35,35 @@ pub(super) fn kubernetes_validate() -> Command {
 }
 
 pub(super) fn install() -> anyhow::Result<()> {
-    once(
+    install_once(
         "helm3",
         &["e2e/helm3/go.mod", "e2e/helm3/go.sum"],
         build_helm3,
     )?;
-    once("validate", &[REQUIREMENTS], install_validate)
+    install_once("validate", &[REQUIREMENTS], install_validate)
 }
 
-/// Runs `make` for a folder of `.tools/kubernetes`, unless these files are as they were last time.
-fn once(
+/// Runs `install` for the folder `name` of `.tools/kubernetes`, unless `files` are unchanged since the
+/// last time.
+fn install_once(
     name: &str,
     files: &[&str],
-    make: impl FnOnce(&Path) -> anyhow::Result<()>,
+    install: impl FnOnce(&Path) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let mut wanted = Vec::new();
+    let mut expected = Vec::new();
     for file in files {
-        wanted.extend(fs::read(run::root().join(file)).with_context(|| format!("read {file}"))?);
+        expected.extend(fs::read(run::root().join(file)).with_context(|| format!("read {file}"))?);
     }
     let folder = dir().join(name);
     let stamp = folder.join("stamp");
-    if fs::read(&stamp).is_ok_and(|found| found == wanted) {
+    if fs::read(&stamp).is_ok_and(|found| found == expected) {
         return Ok(());
     }
-    // What a run left that was stopped half way.
+    // A run that was interrupted may have left a partial folder.
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder)?;
-    make(&folder)?;
-    Ok(fs::write(stamp, wanted)?)
+    install(&folder)?;
+    Ok(fs::write(stamp, expected)?)
 }
 
 fn build_helm3(folder: &Path) -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! Events on their way from hot to warm to cold, as bars on a terminal, as lines elsewhere.
+//! The number of events in each tier: bars on a terminal, lines elsewhere.
 
 use std::{io::IsTerminal as _, time::Duration};
 
@@ -7,7 +7,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use super::view::Tier;
 use crate::run;
 
-/// Lines are for logs: fewer are enough.
+/// Interval of the lines, which are for logs.
 const SECONDS_PER_LINE: u64 = 10;
 
 #[derive(Debug)]

@@ -1,14 +1,14 @@
-//! What streams in: real programs, each through `isotherm run`, and the simulated agents.
+//! The sources of events: real programs, each through `isotherm run`, and simulated agents.
 
 use std::process::{Command, Stdio};
 
 use super::view::View;
 use crate::{process::Process, run};
 
-/// Longer than the demo ever takes.
-const TALK: &str = "180s";
-/// One that ends by itself but not at once: its conversation grows while we look.
-const COUNT: &str = "\
+/// Longer than the demo takes.
+const AGENT_DURATION: &str = "180s";
+/// A program that runs for two minutes: its conversation grows during the demo.
+const COUNT_SCRIPT: &str = "\
 import time
 for n in range(600):
     print(f'{n:4} {n * n:7} ' + '#' * (n % 60), flush=True)
@@ -17,13 +17,13 @@ for n in range(600):
 #[derive(Debug)]
 pub(super) struct Feed {
     pub(super) name: String,
-    /// One that goes on long enough to lie in all tiers.
+    /// Set when it runs long enough to be in all tiers.
     pub(super) conversation: Option<String>,
     process: Process,
 }
 
 impl Feed {
-    /// What it has said is stored when this returns.
+    /// Stops the program; its output is stored when this returns.
     pub(super) fn stop(mut self) -> anyhow::Result<()> {
         if self.process.has_ended() {
             return Ok(());
@@ -45,28 +45,28 @@ pub(super) fn start(view: &View, agents: u16) -> anyhow::Result<Vec<Feed>> {
             &["sh", "-c", "find / -xdev 2>&1 | head -2000"],
             false,
         ),
-        ("python3", &["python3", "-c", COUNT], true),
+        ("python3", &["python3", "-c", COUNT_SCRIPT], true),
     ];
     let mut feeds = Vec::new();
-    for (name, words, goes_on) in programs {
+    for (name, command_line, is_long) in programs {
         let conversation = name.replace(' ', "-");
         let mut command = view.isotherm(&["run", "--conversation", &conversation, "--"]);
-        command.args(words);
-        feeds.push(feed(name, goes_on.then_some(conversation), command)?);
+        command.args(command_line);
+        feeds.push(feed(name, is_long.then_some(conversation), command)?);
     }
     let count = agents.to_string();
-    let talk = view.isotherm(&["simulate", "--agents", &count, "--for", TALK]);
+    let agents = view.isotherm(&["simulate", "--agents", &count, "--for", AGENT_DURATION]);
     feeds.push(feed(
         &format!("{count} agents"),
         Some("agent-0".to_owned()),
-        talk,
+        agents,
     )?);
     Ok(feeds)
 }
 
 fn feed(name: &str, conversation: Option<String>, mut command: Command) -> anyhow::Result<Feed> {
     command.current_dir(run::root()).stdin(Stdio::null());
-    // Its output passes through; the demo shows what is kept instead.
+    // `isotherm run` passes the output through; the demo does not show it.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     Ok(Feed {
         name: name.to_owned(),

@@ -1,8 +1,8 @@
-//! The retention that the demo shows: a few days, which pass in a minute.
+//! The retention policy of the demo: a few days, which pass in a minute.
 
 pub(super) const SENTENCE: &str = "\
 time runs 3600 times faster: hot keeps 15 h (15 s), warm 40 h (40 s), cold everything;
-errors, interventions and files stay whole, output is thinned to 1/log2(h+2)";
+errors, interventions and files are all kept, output is sampled at 1/log2(h+2)";
 
 pub(super) const YAML: &str = r#"apiVersion: isotherm.dev/v1alpha1
 kind: RetentionPolicy

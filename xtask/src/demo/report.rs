@@ -1,4 +1,4 @@
-//! What the demo shows at the end.
+//! The report at the end of the demo.
 
 use std::fmt::Write as _;
 
@@ -18,11 +18,11 @@ const SMALL_SEGMENTS: &str = "\
 \x20 (In accelerated time warm seals every few seconds: mostly small files, mostly their headers.)
 ";
 
-/// What can only be seen while it moves.
+/// The tiers and one conversation, while events still come in.
 pub(super) fn live(view: &View, conversation: &str) -> anyhow::Result<String> {
     let mut text = String::new();
     let tiers = view.tiers()?;
-    write!(text, "\nWhat lies where\n{}", table(&tiers))?;
+    write!(text, "\nWhat each tier has\n{}", table(&tiers))?;
     text.push_str(SMALL_SEGMENTS);
     let (answered, events) = view.read(conversation)?;
     write!(
@@ -33,7 +33,7 @@ pub(super) fn live(view: &View, conversation: &str) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// The rollups, and what they say was there against what is still there.
+/// The rollups, and the events taken compared with the events kept.
 pub(super) fn sums(view: &View) -> anyhow::Result<String> {
     let mut text = String::new();
     let stats = view.table(&["stats"])?;

@@ -1,4 +1,4 @@
-//! What the demo sees of Isotherm: through the `isotherm` program, as anybody would.
+//! The demo's access to Isotherm: by the `isotherm` program, as any user has it.
 
 use std::{path::PathBuf, process::Command};
 
@@ -33,7 +33,7 @@ impl View {
         Self { program, base }
     }
 
-    /// `isotherm` with `args`, told where everything is.
+    /// `isotherm` with `args` and the addresses of the services.
     pub(super) fn isotherm(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         for (name, value) in self.environment() {
@@ -57,7 +57,7 @@ impl View {
         ]
     }
 
-    /// For a shell.
+    /// The addresses as arguments of the shell's `export`.
     pub(super) fn exports(&self) -> String {
         self.environment()
             .map(|(name, value)| format!("{name}={value}"))
@@ -66,12 +66,11 @@ impl View {
 
     pub(super) fn tiers(&self) -> anyhow::Result<Vec<Tier>> {
         let answer = run::output(self.isotherm(&["tiers", "-o", "json"]))?;
-        let tiers: Tiers =
-            serde_json::from_slice(&answer).context("read what lies in the tiers")?;
+        let tiers: Tiers = serde_json::from_slice(&answer).context("read the list of tiers")?;
         Ok(tiers.tiers)
     }
 
-    pub(super) fn lies_in_all_tiers(&self, conversation: &str) -> anyhow::Result<bool> {
+    pub(super) fn is_in_all_tiers(&self, conversation: &str) -> anyhow::Result<bool> {
         let (tiers, _) = self.read(conversation)?;
         Ok(["hot", "warm", "cold"]
             .iter()
@@ -79,22 +78,23 @@ impl View {
     }
 
     /// Whether sampling has dropped anything yet.
-    pub(super) fn is_thinned(&self) -> anyhow::Result<bool> {
+    pub(super) fn is_sampled(&self) -> anyhow::Result<bool> {
         let sql = "SELECT count(*) AS n FROM events WHERE sample_rate < 1";
         Ok(self.table(&["query", sql, "-o", "csv"])?.lines().nth(1) != Some("0"))
     }
 
-    /// A whole conversation: which tiers answered, as the service named them, and its events.
+    /// Reads a whole conversation: the tiers that answered, as the service names them, and the number
+    /// of events.
     pub(super) fn read(&self, conversation: &str) -> anyhow::Result<(String, usize)> {
         let mut command = self.isotherm(&["get", conversation, "--show-tiers", "-o", "ndjson"]);
         let output = command.output().context("start isotherm get")?;
-        let said = String::from_utf8_lossy(&output.stderr);
+        let stderr = String::from_utf8_lossy(&output.stderr);
         anyhow::ensure!(
             output.status.success(),
             "isotherm get failed: {}",
-            said.trim()
+            stderr.trim()
         );
-        let tiers = said
+        let tiers = stderr
             .lines()
             .find_map(|line| line.strip_prefix("Isotherm-Tiers: "));
         let events = output
@@ -104,7 +104,7 @@ impl View {
         Ok((tiers.unwrap_or_default().to_owned(), events.count()))
     }
 
-    /// The table that `isotherm` prints.
+    /// Runs `isotherm` and returns the table that it prints.
     pub(super) fn table(&self, args: &[&str]) -> anyhow::Result<String> {
         let text = run::output(self.isotherm(args))?;
         Ok(String::from_utf8_lossy(&text).into_owned())

@@ -1,4 +1,4 @@
-//! One cgroup for all that a cluster runs, in every hierarchy that this machine has.
+//! The cgroup of a cluster, in every hierarchy of this machine.
 
 use std::{
     fs,
@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context as _;
 
-const ROOT: &str = "/sys/fs/cgroup";
+const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 
 pub(super) fn create(name: &str) -> anyhow::Result<()> {
     for hierarchy in hierarchies() {
@@ -21,7 +21,7 @@ pub(super) fn create(name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Lets what is below use every controller; some cannot be passed on, and are not needed.
+/// Enables every controller for the child cgroups; those that cannot be enabled are not needed.
 fn delegate(dir: &Path) {
     let controllers = fs::read_to_string(dir.join("cgroup.controllers")).unwrap_or_default();
     for controller in controllers.split_whitespace() {
@@ -29,14 +29,14 @@ fn delegate(dir: &Path) {
     }
 }
 
-/// Empty as they are by now, they cost nothing should one of them stay.
+/// Removes the cgroup. It is empty by now: one that cannot be removed does no harm.
 pub(super) fn remove(name: &str) {
     for hierarchy in hierarchies() {
         remove_tree(&below(&hierarchy, name));
     }
 }
 
-/// The files in there go with their folders, and cannot be removed alone.
+/// Removes folders only: the files of a cgroup disappear with it.
 fn remove_tree(dir: &Path) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -50,9 +50,9 @@ fn below(hierarchy: &Path, name: &str) -> PathBuf {
     hierarchy.join(name.trim_start_matches('/'))
 }
 
-/// One with version 2, one for each controller before.
+/// One hierarchy with cgroup version 2, one for each controller with version 1.
 fn hierarchies() -> Vec<PathBuf> {
-    let root = PathBuf::from(ROOT);
+    let root = PathBuf::from(CGROUP_ROOT);
     if root.join("cgroup.procs").exists() {
         return vec![root];
     }

@@ -1,4 +1,4 @@
-//! A cluster in Docker.
+//! A cluster in Docker, made by kind.
 
 use std::{
     path::PathBuf,
@@ -7,7 +7,7 @@ use std::{
 
 use crate::run;
 
-const NAME: &str = "isotherm-e2e";
+const CLUSTER_NAME: &str = "isotherm-e2e";
 
 #[derive(Debug)]
 pub(crate) struct Kind {
@@ -16,7 +16,7 @@ pub(crate) struct Kind {
 }
 
 impl Kind {
-    /// Whether both are installed, and Docker answers.
+    /// Whether kind is installed and Docker answers.
     pub(super) fn is_possible() -> bool {
         let answers = |program: &str, args: &[&str]| {
             let mut command = Command::new(program);
@@ -52,7 +52,7 @@ impl Kind {
     pub(super) fn load(&self, archives: &[PathBuf]) -> anyhow::Result<()> {
         for archive in archives {
             let mut load = Command::new("kind");
-            load.args(["load", "image-archive", "--name", NAME])
+            load.args(["load", "image-archive", "--name", CLUSTER_NAME])
                 .arg(archive);
             run::check(load)?;
         }
@@ -66,7 +66,7 @@ impl Kind {
     pub(super) fn leave(mut self) {
         self.keep = true;
         run::say(&format!(
-            "the cluster goes on; end it with:\n  kind delete cluster --name {NAME}"
+            "the cluster is left running; end it with:\n  kind delete cluster --name {CLUSTER_NAME}"
         ));
     }
 }
@@ -76,7 +76,9 @@ impl Drop for Kind {
         if !self.keep
             && let Err(error) = run::check(kind("delete"))
         {
-            run::say(&format!("warning: the cluster is not gone: {error:#}"));
+            run::say(&format!(
+                "warning: the cluster could not be deleted: {error:#}"
+            ));
         }
     }
 }
@@ -84,7 +86,7 @@ impl Drop for Kind {
 fn kind(verb: &str) -> Command {
     let mut command = Command::new("kind");
     command
-        .args([verb, "cluster", "--name", NAME])
+        .args([verb, "cluster", "--name", CLUSTER_NAME])
         .current_dir(run::root());
     command
 }

@@ -1,5 +1,5 @@
-//! The first process of the cluster's own namespaces: starts every part of a Kubernetes node and
-//! ends when one of them does. With it the kernel ends everything else in there, whatever it is.
+//! The first process (PID 1) of the cluster's namespaces: starts every part of a Kubernetes node and
+//! ends when one of them does. The kernel then kills all other processes of the namespaces.
 
 mod parts;
 
@@ -17,18 +17,19 @@ use nix::sys::wait::waitpid;
 use crate::run;
 use parts::Part;
 
-/// An address for documentation: nothing outside can have it.
-const ADDRESS: &str = "192.0.2.10";
-const PODS: &str = "10.244.0.0/16";
-const SERVICES: &str = "10.96.0.0/16";
-/// Below the folder of the node.
+/// An address of the block for documentation, which no other machine has.
+const NODE_ADDRESS: &str = "192.0.2.10";
+const POD_RANGE: &str = "10.244.0.0/16";
+const SERVICE_RANGE: &str = "10.96.0.0/16";
+/// Path below the folder of the node.
 pub(super) const AUDIT_LOG: &str = "log/audit.log";
 pub(super) const SMALL_VOLUME: &str = "small";
-const SMALL: &str = "192m";
-const PATIENCE: Duration = Duration::from_secs(90);
-const POLL: Duration = Duration::from_millis(200);
+const SMALL_VOLUME_SIZE: &str = "192m";
+const API_SERVER_TIMEOUT: Duration = Duration::from_secs(90);
+const API_SERVER_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Who may call the API server, by token: the network that it listens on ends in this namespace.
+/// Users of the API server: token prefix, name, group. Fixed tokens are enough, since the API server
+/// can be reached from this network namespace only.
 const USERS: [(&str, &str, &str); 5] = [
     ("admin", "admin", "system:masters"),
     ("controllers", "system:kube-controller-manager", ""),
@@ -39,22 +40,22 @@ const USERS: [(&str, &str, &str); 5] = [
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Where it keeps everything.
+    /// Folder for all data of the node.
     #[arg(long)]
     dir: PathBuf,
-    /// Where the programs are.
+    /// Folder of the programs.
     #[arg(long)]
     programs: PathBuf,
     #[arg(long)]
     kubectl: PathBuf,
-    /// Below which all its cgroups lie.
+    /// Parent of all its cgroups.
     #[arg(long)]
     cgroup: String,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     network().context("make the network")?;
-    small_volume(&args.dir).context("make a small volume")?;
+    small_volume(&args.dir).context("make the small volume")?;
     let mut node = Node {
         args,
         running: BTreeMap::new(),
@@ -65,23 +66,25 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     node.watch()
 }
 
-/// One address on a bridge that leads nowhere.
+/// One address on a bridge without an uplink.
 fn network() -> anyhow::Result<()> {
-    // Whatever is kept in /run belongs to the node alone, and goes with it.
+    // A /run of its own, which disappears with the node.
     run::check(words("mount -t tmpfs run /run"))?;
     run::check(words("ip link set lo up"))?;
     run::check(words("ip link add node0 type bridge"))?;
-    run::check(words(&format!("ip addr add {ADDRESS}/24 dev node0")))?;
+    run::check(words(&format!("ip addr add {NODE_ADDRESS}/24 dev node0")))?;
     run::check(words("ip link set node0 up"))?;
     run::check(words("ip route add default dev node0"))?;
     fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("forward packets")
 }
 
-/// One that scenarios can fill, without filling the disk that it is on.
+/// A volume of limited size, which a scenario can fill.
 fn small_volume(dir: &Path) -> anyhow::Result<()> {
     let volume = dir.join(SMALL_VOLUME);
     fs::create_dir_all(&volume)?;
-    let mut mount = words(&format!("mount -t tmpfs -o size={SMALL},mode=777 small"));
+    let mut mount = words(&format!(
+        "mount -t tmpfs -o size={SMALL_VOLUME_SIZE},mode=777 small"
+    ));
     run::check({
         mount.arg(volume);
         mount
@@ -120,7 +123,7 @@ impl Node<'_> {
             let text = fs::read_to_string(run::root().join("e2e/cluster").join(template))?;
             fs::write(dir.join(target), self.fill(&text)?)?;
         }
-        // It asks nobody outside, since nobody would answer.
+        // No DNS server outside can be reached.
         fs::write(dir.join("resolv.conf"), "nameserver 127.0.0.1\n")?;
         let mut tokens = String::new();
         for (user, name, group) in USERS {
@@ -145,14 +148,14 @@ impl Node<'_> {
             .replace("@DIR@", &self.args.dir.display().to_string())
             .replace("@CNI@", plugins.context("no CNI plugins are installed")?)
             .replace("@CGROUP@", &self.args.cgroup)
-            .replace("@NODE@", ADDRESS))
+            .replace("@NODE@", NODE_ADDRESS))
     }
 
     fn kubeconfig(&self, user: &str) -> String {
         let certificate = self.path("pki/apiserver.crt");
         format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: e2e\n\
-             clusters:\n- {{name: e2e, cluster: {{server: \"https://{ADDRESS}:6443\", certificate-authority: \"{certificate}\"}}}}\n\
+             clusters:\n- {{name: e2e, cluster: {{server: \"https://{NODE_ADDRESS}:6443\", certificate-authority: \"{certificate}\"}}}}\n\
              users:\n- {{name: e2e, user: {{token: {user}-token}}}}\n\
              contexts:\n- {{name: e2e, context: {{cluster: e2e, user: e2e}}}}\n"
         )
@@ -195,7 +198,7 @@ impl Node<'_> {
     }
 
     fn wait_for(&self, what: &str, kubectl: &[&str]) -> anyhow::Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + API_SERVER_TIMEOUT;
         loop {
             let mut command = Command::new(&self.args.kubectl);
             command
@@ -208,11 +211,11 @@ impl Node<'_> {
             if Instant::now() >= deadline {
                 return Err(error.context(format!("wait for {what}")));
             }
-            std::thread::sleep(POLL);
+            std::thread::sleep(API_SERVER_CHECK_INTERVAL);
         }
     }
 
-    /// As the first process it inherits every orphan; only its own children matter.
+    /// Waits until a part of the node ends. PID 1 also inherits orphans, which are ignored.
     fn watch(&self) -> anyhow::Result<()> {
         loop {
             let ended = waitpid(None, None).context("wait for the parts of the node")?;

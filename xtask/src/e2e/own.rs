@@ -1,6 +1,5 @@
-//! The cluster that needs nothing but a Linux kernel: one node in namespaces of its own, from
-//! programs built once. It reaches nobody and nobody reaches it; when its first process dies, or
-//! we do, the kernel ends all of it.
+//! Our own cluster: one node in Linux namespaces of its own, from programs built once. It has no
+//! network to the outside. The kernel ends all of it when its first process, or this one, dies.
 
 use std::{
     fs::{self, File},
@@ -18,22 +17,22 @@ use super::{
 };
 use crate::{process::Process, run, run::say};
 
-const START_LIMIT: Duration = Duration::from_secs(120);
-const END_LIMIT: Duration = Duration::from_secs(30);
-const POLL: Duration = Duration::from_millis(200);
-/// Volumes made ahead: of one access mode each, as ReadWriteOncePod may not be mixed with others.
-const VOLUMES: [(&str, usize); 2] = [("ReadWriteOnce", 60), ("ReadWriteOncePod", 20)];
+const START_TIMEOUT: Duration = Duration::from_secs(120);
+const END_TIMEOUT: Duration = Duration::from_secs(30);
+const STATE_CHECK_INTERVAL: Duration = Duration::from_millis(200);
+/// Numbers of volumes made in advance, by access mode: ReadWriteOncePod may not be mixed with others.
+const VOLUME_COUNTS: [(&str, usize); 2] = [("ReadWriteOnce", 60), ("ReadWriteOncePod", 20)];
 
 #[derive(Debug)]
 pub(crate) struct OwnCluster {
     dir: PathBuf,
     cgroup: String,
-    /// `unshare`, which holds the namespaces open.
+    /// The process `unshare`, which keeps the namespaces open; `None` after the end.
     namespaces: Option<Process>,
 }
 
 impl OwnCluster {
-    /// Starts it and waits until it serves. With `keep` it lives on when we end.
+    /// Starts the cluster and waits until it is ready. With `keep` it outlives this process.
     pub(crate) fn start(keep: bool) -> anyhow::Result<Self> {
         let programs = programs::build()?;
         let name = format!("isotherm-e2e-{}", std::process::id());
@@ -55,9 +54,9 @@ impl OwnCluster {
     }
 
     fn unshare(&self, programs: &Path, keep: bool) -> anyhow::Result<Process> {
-        // Cargo may have put another one into our place meanwhile.
-        let ourselves = self.dir.join("xtask");
-        fs::copy("/proc/self/exe", &ourselves)?;
+        // A copy: cargo may have replaced the file of this program in the meantime.
+        let executable = self.dir.join("xtask");
+        fs::copy("/proc/self/exe", &executable)?;
         let mut command = match keep {
             true => Command::new("setsid"),
             false => Command::new("setpriv"),
@@ -75,7 +74,7 @@ impl OwnCluster {
                 "--kill-child",
             ])
             .arg("--mount-proc")
-            .arg(&ourselves)
+            .arg(&executable)
             .args(["node", "--cgroup", &self.cgroup])
             .arg("--dir")
             .arg(&self.dir)
@@ -93,8 +92,8 @@ impl OwnCluster {
     }
 
     fn wait_until_ready(&mut self) -> anyhow::Result<()> {
-        let deadline = Instant::now() + START_LIMIT;
-        self.until(
+        let deadline = Instant::now() + START_TIMEOUT;
+        self.retry_until(
             deadline,
             &["wait", "--for=condition=Ready", "node/node", "--timeout=1s"],
         )?;
@@ -105,7 +104,7 @@ impl OwnCluster {
             run::root().join("e2e/cluster/base.yaml"),
         )?)?;
         self.apply(&self.volumes()?)?;
-        self.until(
+        self.retry_until(
             deadline,
             &[
                 "-n",
@@ -118,7 +117,7 @@ impl OwnCluster {
         )
     }
 
-    fn until(&mut self, deadline: Instant, args: &[&str]) -> anyhow::Result<()> {
+    fn retry_until(&mut self, deadline: Instant, args: &[&str]) -> anyhow::Result<()> {
         loop {
             let mut command = self.enter(kubectl());
             command.args(args);
@@ -130,13 +129,13 @@ impl OwnCluster {
             if Instant::now() >= deadline {
                 return Err(error);
             }
-            std::thread::sleep(POLL);
+            std::thread::sleep(STATE_CHECK_INTERVAL);
         }
     }
 
     fn volumes(&self) -> anyhow::Result<String> {
         let mut objects = String::new();
-        for (mode, count) in VOLUMES {
+        for (mode, count) in VOLUME_COUNTS {
             for n in 0..count {
                 let name = format!("{}-{n}", mode.to_lowercase());
                 let path = self.dir.join("volumes").join(&name);
@@ -150,7 +149,7 @@ impl OwnCluster {
         Ok(objects)
     }
 
-    /// What the scenarios look at from outside.
+    /// Environment variables with the paths that the scenarios read from outside of the cluster.
     pub(crate) fn environment(&self) -> [(&'static str, String); 2] {
         let namespaces = self.namespaces.as_ref().expect("it was started");
         let volume = self.dir.join(SMALL_VOLUME);
@@ -170,7 +169,7 @@ impl OwnCluster {
         run::output(command).map(drop)
     }
 
-    /// Gives the node an image from an archive.
+    /// Imports an image from an archive into the node.
     pub(crate) fn import(&self, archive: &Path) -> anyhow::Result<()> {
         let mut ctr = Command::new("ctr");
         ctr.arg("--address").arg(self.dir.join("containerd.sock"));
@@ -183,7 +182,7 @@ impl OwnCluster {
         self.dir.join("admin.kubeconfig")
     }
 
-    /// `program` in the network of the cluster; it ends when we do.
+    /// A command that runs `program` in the network of the cluster; it is killed when this process ends.
     pub(crate) fn enter(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let namespaces = self.namespaces.as_ref().expect("it was started");
         let mut command = Command::new("setpriv");
@@ -195,15 +194,15 @@ impl OwnCluster {
         command
     }
 
-    /// Leaves it running, and says how to use and how to end it.
+    /// Leaves the cluster running, and prints how to use it and how to end it.
     pub(crate) fn leave(mut self) {
         let Some(namespaces) = self.namespaces.take() else {
             return;
         };
         let id = namespaces.id();
-        namespaces.forget();
+        namespaces.detach();
         say(&format!(
-            "the cluster goes on:\n  nsenter --net=/proc/{id}/ns/net env KUBECONFIG={} {} get pods -A\n\
+            "the cluster is left running:\n  nsenter --net=/proc/{id}/ns/net env KUBECONFIG={} {} get pods -A\n\
              end it with:\n  kill -9 {id}",
             self.kubeconfig().display(),
             kubectl().display()
@@ -219,13 +218,16 @@ impl OwnCluster {
         let children = format!("/proc/{id}/task/{id}/children");
         let first = fs::read_to_string(children).unwrap_or_default();
         drop(namespaces);
-        let deadline = Instant::now() + END_LIMIT;
-        let gone = |pid: &str| !Path::new("/proc").join(pid).exists();
-        while !first.split_whitespace().all(gone) {
+        let deadline = Instant::now() + END_TIMEOUT;
+        let has_ended = |pid: &str| !Path::new("/proc").join(pid).exists();
+        while !first.split_whitespace().all(has_ended) {
             if Instant::now() >= deadline {
-                bail!("process {} did not end within {END_LIMIT:?}", first.trim());
+                bail!(
+                    "process {} did not end within {END_TIMEOUT:?}",
+                    first.trim()
+                );
             }
-            std::thread::sleep(POLL);
+            std::thread::sleep(STATE_CHECK_INTERVAL);
         }
         cgroup::remove(&self.cgroup);
         fs::remove_dir_all(&self.dir).with_context(|| format!("remove {}", self.dir.display()))
@@ -235,7 +237,9 @@ impl OwnCluster {
 impl Drop for OwnCluster {
     fn drop(&mut self) {
         if let Err(error) = self.end() {
-            say(&format!("warning: the cluster is not gone: {error:#}"));
+            say(&format!(
+                "warning: the cluster could not be ended: {error:#}"
+            ));
         }
     }
 }
@@ -249,8 +253,8 @@ fn volume(name: &str, class: &str, mode: &str, path: &Path) -> String {
     )
 }
 
-/// What runs left behind that were killed.
-pub(super) fn sweep() -> anyhow::Result<()> {
+/// Removes the folders and cgroups of runs that were killed.
+pub(super) fn remove_leftovers() -> anyhow::Result<()> {
     for entry in fs::read_dir(std::env::temp_dir())? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();

@@ -1,5 +1,5 @@
-//! The programs of our own cluster: built from their modules when they, or how they are built,
-//! have changed. What Debian has, Debian brings.
+//! The programs of our own cluster that Debian does not have: built from their Go modules, again only
+//! when their sources or versions change.
 
 use std::{
     fs,
@@ -10,10 +10,12 @@ use std::{
 use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
 
-use super::buildah;
-use crate::run::{self, step};
+use crate::{
+    buildah::ImageStore,
+    run::{self, step},
+};
 
-const VERSION: &str = "v1.34.4";
+const KUBERNETES_VERSION: &str = "v1.34.4";
 
 fn dir() -> PathBuf {
     run::root().join(".tools/kubernetes/cluster")
@@ -24,7 +26,7 @@ pub(super) fn image(name: &str) -> PathBuf {
     dir().join(format!("{name}.tar"))
 }
 
-/// Where they are, built if they have to be.
+/// Builds the programs unless they are up to date; returns their folder.
 pub(super) fn build() -> anyhow::Result<PathBuf> {
     let (dir, stamp) = (dir(), stamp()?);
     let stamp_file = dir.join("stamp");
@@ -35,7 +37,7 @@ pub(super) fn build() -> anyhow::Result<PathBuf> {
         fs::create_dir_all(&dir)?;
         run::check(go(&dir))?;
         for name in ["pause", "coredns"] {
-            single(&dir, name)?;
+            build_image(&dir, name)?;
         }
         Ok(fs::write(&stamp_file, &stamp)?)
     })?;
@@ -44,11 +46,14 @@ pub(super) fn build() -> anyhow::Result<PathBuf> {
 
 fn go(dir: &Path) -> Command {
     let package = "k8s.io/component-base/version";
-    let minor = VERSION.split('.').nth(1).expect("a version has parts");
+    let minor = KUBERNETES_VERSION
+        .split('.')
+        .nth(1)
+        .expect("a version has parts");
     let mut go = Command::new("go");
     go.args(["build", "-C", "e2e/cluster", "-ldflags"])
         .arg(format!(
-            "-s -w -X {package}.gitVersion={VERSION} -X {package}.gitMajor=1 -X {package}.gitMinor={minor}"
+            "-s -w -X {package}.gitVersion={KUBERNETES_VERSION} -X {package}.gitMajor=1 -X {package}.gitMinor={minor}"
         ))
         .arg("-o")
         .arg(format!("{}/", dir.display()))
@@ -58,21 +63,21 @@ fn go(dir: &Path) -> Command {
     go
 }
 
-/// An image of one static program.
-fn single(dir: &Path, name: &str) -> anyhow::Result<()> {
+/// Builds an image with one static program.
+fn build_image(dir: &Path, name: &str) -> anyhow::Result<()> {
     let context = dir.join(format!("{name}.image"));
     fs::create_dir_all(&context)?;
     fs::copy(dir.join(name), context.join(name))?;
     let recipe = format!("FROM scratch\nCOPY {name} /{name}\nENTRYPOINT [\"/{name}\"]\n");
     fs::write(context.join("Dockerfile"), recipe)?;
-    let store = buildah::Store::new(dir)?;
+    let store = ImageStore::new(dir)?;
     store.build(&context.join("Dockerfile"), &context, name, &[])?;
     store.save(name, &image(name))?;
     drop(store);
     Ok(fs::remove_dir_all(context)?)
 }
 
-/// Of everything that decides what is built.
+/// Identifies a build: the version and a hash of all sources.
 fn stamp() -> anyhow::Result<String> {
     let folder = run::root().join("e2e/cluster");
     let mut hash = Sha256::new();
@@ -80,5 +85,5 @@ fn stamp() -> anyhow::Result<String> {
         let file = folder.join(file);
         hash.update(fs::read(&file).with_context(|| format!("read {}", file.display()))?);
     }
-    Ok(format!("{VERSION} {:x}\n", hash.finalize()))
+    Ok(format!("{KUBERNETES_VERSION} {:x}\n", hash.finalize()))
 }

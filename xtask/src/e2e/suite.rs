@@ -1,4 +1,4 @@
-//! The scenarios: built by cargo, run where they reach the cluster.
+//! Builds the scenarios by cargo and runs them in the network of the cluster.
 
 use std::{
     ffi::OsString,
@@ -14,9 +14,9 @@ use crate::{
     test::{self, Summary},
 };
 
-/// What only a node of our own shows.
-const ELSEWHERE: &str = "note: on this cluster no volume is filled, and the operator's rights are \
-                         not held against an audit log";
+/// Printed on clusters other than our own node.
+const SKIPPED_NOTE: &str = "note: on this cluster no volume is filled, and the operator's rights are \
+                            not compared with an audit log";
 
 pub(super) fn run(args: &Args, cluster: &Cluster, program: &Path) -> anyhow::Result<Summary> {
     step("scenarios", || {
@@ -28,7 +28,7 @@ pub(super) fn run(args: &Args, cluster: &Cluster, program: &Path) -> anyhow::Res
             .env("ISOTHERM_E2E_IMAGE", image(args))
             .env("ISOTHERM_E2E_ROOT", run::root())
             .current_dir(run::root());
-        if !matches!(cluster, Cluster::Given) {
+        if !matches!(cluster, Cluster::External) {
             command.env("ISOTHERM_E2E_LOCAL_SERVERS", "1");
         }
         match cluster {
@@ -36,14 +36,14 @@ pub(super) fn run(args: &Args, cluster: &Cluster, program: &Path) -> anyhow::Res
                 command.envs(cluster.environment());
             }
             _ => {
-                run::say(ELSEWHERE);
+                run::say(SKIPPED_NOTE);
                 command.args(["--skip", "volume::"]);
             }
         }
         if args.keep {
             command.env("ISOTHERM_E2E_KEEP", "1");
         }
-        test::follow(command)
+        test::run_and_count(command)
     })
 }
 
@@ -51,7 +51,7 @@ impl Cluster {
     fn enter(&self, program: &Path) -> Command {
         match self {
             Self::Own(cluster) => cluster.enter(program),
-            Self::Given => Command::new(program),
+            Self::External => Command::new(program),
             Self::Kind(cluster) => {
                 let mut command = Command::new(program);
                 command.env("KUBECONFIG", cluster.kubeconfig());
@@ -65,16 +65,16 @@ fn image(args: &Args) -> &str {
     args.image.as_deref().unwrap_or("localhost/isotherm:1")
 }
 
-/// Our helm and kubectl before those of the machine.
+/// The PATH with our helm and kubectl before those of the machine.
 fn path() -> anyhow::Result<OsString> {
-    let ours = run::root().join(".tools/kubernetes/bin");
-    let theirs = std::env::var_os("PATH").unwrap_or_default();
-    std::env::join_paths(std::iter::once(ours).chain(std::env::split_paths(&theirs)))
+    let own = run::root().join(".tools/kubernetes/bin");
+    let inherited = std::env::var_os("PATH").unwrap_or_default();
+    std::env::join_paths(std::iter::once(own).chain(std::env::split_paths(&inherited)))
         .context("a folder on the PATH has a colon in its name")
 }
 
-/// Every program, and the scenarios: with the features of all other builds of CI, so that nothing
-/// is built twice.
+/// Builds every program and the scenarios, with the same features as the other builds of CI, so that
+/// nothing is built twice. Returns the test binary.
 pub(super) fn build() -> anyhow::Result<PathBuf> {
     let mut cargo = run::cargo(&["build", "--locked", "--workspace", "--bins"]);
     cargo.args(["--test", "cluster", "--features"]);

@@ -1,5 +1,5 @@
-//! What a program needs around it, from this machine: the loader, the C libraries that it links,
-//! certificates, and a name for the user.
+//! The base image, from files of this machine: the loader, the C libraries that the programs link,
+//! certificates, and a user.
 
 use std::{
     collections::BTreeSet,
@@ -10,15 +10,15 @@ use std::{
 
 use anyhow::Context as _;
 
-use crate::{e2e::buildah::Store, run};
+use crate::{buildah::ImageStore, run};
 
 const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 const PASSWD: &str =
     "root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/:/sbin/nologin\n";
 const GROUP: &str = "root:x:0:\nnonroot:x:65532:\n";
 
-/// Makes `localhost/base:1`, with what `programs` link besides each other.
-pub(super) fn build(store: &Store, dir: &Path, programs: &[PathBuf]) -> anyhow::Result<()> {
+/// Builds `localhost/base:1` with all libraries that `programs` link and that are not in `programs`.
+pub(super) fn build(store: &ImageStore, dir: &Path, programs: &[PathBuf]) -> anyhow::Result<()> {
     let mut libraries = BTreeSet::new();
     for program in programs {
         libraries.extend(linked(program, programs)?);
@@ -37,23 +37,23 @@ pub(super) fn build(store: &Store, dir: &Path, programs: &[PathBuf]) -> anyhow::
     store.build(&recipe, dir, "base", &[])
 }
 
-/// The libraries of `program`, as the loader finds them here, less those that come along.
-fn linked(program: &Path, along: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+/// The libraries of `program`, as the loader finds them here, without those in `bundled`.
+fn linked(program: &Path, bundled: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     let mut ldd = Command::new("ldd");
     ldd.arg(program);
     run::find_libraries(&mut ldd);
-    let output = String::from_utf8(run::output(ldd)?).context("read what ldd says")?;
+    let output = String::from_utf8(run::output(ldd)?).context("read the output of ldd")?;
     let paths = output
         .lines()
         .filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')));
-    let names: Vec<_> = along.iter().filter_map(|path| path.file_name()).collect();
-    let theirs = paths
+    let names: Vec<_> = bundled.iter().filter_map(|path| path.file_name()).collect();
+    let external = paths
         .map(PathBuf::from)
         .filter(|path| path.file_name().is_some_and(|name| !names.contains(&name)));
-    Ok(theirs.collect())
+    Ok(external.collect())
 }
 
-/// To the same place below `dir`; a link becomes the file.
+/// Copies `file` to the same path below `dir`, following links.
 fn copy(file: &Path, dir: &Path) -> anyhow::Result<()> {
     let target = dir.join(file.strip_prefix("/").context("an absolute path")?);
     fs::create_dir_all(target.parent().expect("it lies in a folder"))?;

@@ -1,9 +1,9 @@
-//! Modules of one crate that need each other in a circle, and modules that are reached by way of
-//! the crate's root. Pure: sources in, sentences out.
+//! Finds modules of one crate that use each other in a circle, and imports by way of the crate's
+//! root. Pure: sources in, messages out.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// One source file of a crate: its module path, and its text.
+/// One source file of a crate.
 #[derive(Debug)]
 pub(super) struct Module {
     pub(super) krate: String,
@@ -12,7 +12,7 @@ pub(super) struct Module {
     pub(super) text: String,
 }
 
-/// From a folder's module to those beside it that it needs, itself or by a module below it.
+/// For each module of a folder: its siblings that it uses, itself or in a module below it.
 type Arrows = BTreeMap<String, BTreeSet<String>>;
 
 pub(super) fn violations(modules: &[Module]) -> Vec<String> {
@@ -26,7 +26,7 @@ pub(super) fn violations(modules: &[Module]) -> Vec<String> {
                     "{krate}: {path} takes {used} by way of the crate's root: name its module"
                 ));
             }
-            // The modules of the first folder in which the two paths part.
+            // The two siblings are the modules at which the two paths begin to differ.
             let own: Vec<_> = module.path.split('/').collect();
             let other: Vec<_> = used.split('/').collect();
             let same = own
@@ -65,28 +65,28 @@ fn is_module(modules: &[Module], krate: &str, path: &str) -> bool {
     modules.iter().any(is)
 }
 
-/// The shortest way from `start` back to it, written from its least module on.
+/// The shortest circle through `start`, written from its alphabetically first module on.
 fn circle(arrows: &Arrows, start: &String) -> Option<String> {
-    let mut ways = std::collections::VecDeque::from([vec![start]]);
-    let mut seen = BTreeSet::new();
-    while let Some(way) = ways.pop_front() {
-        for to in arrows.get(*way.last()?).into_iter().flatten() {
+    let mut queue = std::collections::VecDeque::from([vec![start]]);
+    let mut visited = BTreeSet::new();
+    while let Some(chain) = queue.pop_front() {
+        for to in arrows.get(*chain.last()?).into_iter().flatten() {
             if to == start {
-                let least = (0..way.len()).min_by_key(|index| way[*index])?;
-                let turned = way[least..].iter().chain(&way[..=least]);
+                let least = (0..chain.len()).min_by_key(|index| chain[*index])?;
+                let turned = chain[least..].iter().chain(&chain[..=least]);
                 let names: Vec<&str> = turned.map(|name| name.as_str()).collect();
                 return Some(names.join(" → "));
             }
-            if seen.insert(to) {
-                ways.push_back([way.clone(), vec![to]].concat());
+            if visited.insert(to) {
+                queue.push_back([chain.clone(), vec![to]].concat());
             }
         }
     }
     None
 }
 
-/// What `module` names behind `crate::` and `super::`, as `module/item`, the trees of `use` taken
-/// apart.
+/// The paths in `module` that begin with `crate::` or `super::`, as `module/item`, with `use` trees
+/// expanded.
 fn paths(module: &Module) -> Vec<String> {
     let mut found = Vec::new();
     let code: String = module
@@ -107,7 +107,7 @@ fn paths(module: &Module) -> Vec<String> {
     found
 }
 
-/// The paths of one tree, or of one plain path, at the start of `text`.
+/// The paths of the `use` tree, or of the plain path, at the start of `text`.
 fn tree(text: &mut std::iter::Peekable<std::str::Chars<'_>>, before: &str) -> Vec<String> {
     let mut path = before.to_owned();
     while let Some(letter) = text.peek().copied() {
@@ -136,7 +136,7 @@ fn tree(text: &mut std::iter::Peekable<std::str::Chars<'_>>, before: &str) -> Ve
             _ => break,
         }
     }
-    // ` as name` of an import.
+    // Skips ` as name`.
     while text
         .next_if(|letter| ![',', '}', ';'].contains(letter))
         .is_some()
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn the_paths_of_a_use_tree_are_taken_apart() {
+    fn a_use_tree_is_expanded_into_paths() {
         let text = "use crate::{\n    a::{self, B as C}, // crate::no\n    d::e::F,\n};\nfn x() -> crate::g::H {}";
         assert_eq!(paths(&module("x", text)), ["a", "a/B", "d/e/F", "g/H"]);
         let below = "use super::{a::B, c};";
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn two_modules_that_need_each_other_are_named_once() {
+    fn two_modules_that_use_each_other_are_reported_once() {
         let modules = [
             module("plan", "use crate::{merge::Merge, text};"),
             module("merge/rows", "use crate::plan::Plan;"),
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_root_exports_is_for_others() {
+    fn an_import_by_way_of_the_root_is_reported() {
         let modules = [
             module("plan", "use crate::{Error, text};"),
             module("text", ""),
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn arrows_that_all_point_one_way_are_no_circle() {
+    fn modules_that_use_each_other_in_one_direction_are_no_circle() {
         let modules = [
             module("http/sql", "use crate::{sql::run, http::reply};"),
             module("http/reply", "use crate::error::Problem;"),

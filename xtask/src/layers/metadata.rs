@@ -1,20 +1,20 @@
-//! What the layers check needs of `cargo metadata`.
+//! The part of `cargo metadata` that the layers check reads.
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
 #[derive(Debug, Default)]
 pub(super) struct Metadata {
-    /// Ours.
+    /// The packages of the workspace.
     pub(super) members: Vec<Member>,
-    /// The names of all packages that get linked somewhere, ours and theirs.
+    /// The names of all packages that are linked somewhere, with those of others.
     pub(super) linked: Vec<String>,
 }
 
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) name: String,
-    /// Where it lies: `crates`, `services`, `cli` and so on.
+    /// Its top-level folder: `crates`, `services`, `cli` and so on.
     pub(super) folder: String,
     pub(super) dependencies: Vec<Dependency>,
 }
@@ -22,7 +22,7 @@ pub(super) struct Member {
 #[derive(Debug)]
 pub(super) struct Dependency {
     pub(super) name: String,
-    /// Only for its tests.
+    /// Whether it is a dev-dependency.
     pub(super) dev: bool,
 }
 

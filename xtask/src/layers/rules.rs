@@ -1,8 +1,8 @@
-//! The rules. Pure: packages in, sentences out.
+//! The rules of the architecture. Pure: packages in, messages out.
 
 use super::metadata::{Dependency, Member, Metadata};
 
-/// One foreign system, one crate.
+/// Each foreign system, and the crates that may link its client.
 const WRAPPERS: &[(&str, &[&str])] = &[
     ("async-nats", &["event-log"]),
     ("redis", &["hot-tier"]),
@@ -14,11 +14,11 @@ const WRAPPERS: &[(&str, &[&str])] = &[
     ("kube", &["operator", "k8s-api", "e2e"]),
 ];
 
-/// They meet in a service, by positions.
+/// Tiers, which may not depend on each other: only a service uses several.
 const TIERS: &[&str] = &["hot-tier", "warm-tier", "cold-tier"];
 
-/// One TLS for all: rustls.
-const BANNED: &[&str] = &["native-tls", "openssl", "openssl-sys"];
+/// Other TLS libraries than rustls.
+const BANNED_PACKAGES: &[&str] = &["native-tls", "openssl", "openssl-sys"];
 
 pub(super) fn violations(metadata: &Metadata) -> Vec<String> {
     let mut found = Vec::new();
@@ -27,7 +27,7 @@ pub(super) fn violations(metadata: &Metadata) -> Vec<String> {
             found.extend(violation(member, dependency, metadata));
         }
     }
-    for name in BANNED {
+    for name in BANNED_PACKAGES {
         if metadata.linked.iter().any(|linked| linked == name) {
             found.push(format!(
                 "{name} is linked; find out by whom with `cargo tree --invert {name}` and use rustls"
@@ -37,7 +37,7 @@ pub(super) fn violations(metadata: &Metadata) -> Vec<String> {
     found
 }
 
-/// What is wrong with this one arrow.
+/// The rule that this one dependency breaks.
 fn violation(from: &Member, to: &Dependency, metadata: &Metadata) -> Option<String> {
     let name = from.name.as_str();
     let to_member = metadata
@@ -79,10 +79,10 @@ fn violation(from: &Member, to: &Dependency, metadata: &Metadata) -> Option<Stri
             to.name
         ));
     }
-    let free = ["service-runtime", "testkit", "xtask"];
-    if free.contains(&name) && !to.dev {
+    let independent = ["service-runtime", "testkit", "xtask"];
+    if independent.contains(&name) && !to.dev {
         return Some(format!(
-            "{name} depends on {}, but it depends on none of ours",
+            "{name} depends on {}, but it may not depend on a package of this workspace",
             to.name
         ));
     }

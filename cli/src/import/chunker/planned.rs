@@ -1,4 +1,4 @@
-//! An event as it will be sent, and a row too large for one cut into several.
+//! The event made of rows, and the cutting of a row that is too large for one event into several.
 
 use event::Timestamp;
 use serde_json::value::RawValue;
@@ -6,58 +6,59 @@ use uuid::Uuid;
 
 use super::event_id;
 use crate::{
-    draft::{Content, Draft},
-    import::legacy::{Fields, LegacyRow, Origin},
+    import::legacy::{LegacyRow, Origin, ParsedData},
+    new_event::{Content, NewEvent},
     output::Row,
 };
 
 const OUTPUT: &str = "output.chunk";
 
-/// Content and metadata of one event; the rest of [`event::MAX_EVENT_BYTES`] is for its other fields.
-const MAX_BYTES: usize = event::MAX_EVENT_BYTES - 8 * 1024;
-/// A part of larger content: base64 of it, and metadata, still fit.
-const MAX_PIECE: usize = 128 * 1024;
-/// A part of larger metadata: twice that, as a JSON string, still fits.
-const MAX_DATA: usize = 32 * 1024;
+/// Maximum bytes of content and metadata; the rest of [`event::MAX_EVENT_BYTES`] is for the other
+/// fields.
+const MAX_PAYLOAD_BYTES: usize = event::MAX_EVENT_BYTES - 8 * 1024;
+/// Bytes of a part of larger content: it fits as base64, together with metadata.
+const MAX_CONTENT_PART_BYTES: usize = 128 * 1024;
+/// Bytes of a part of larger metadata: it fits as a JSON string, which may be twice as long.
+const MAX_DATA_PART_BYTES: usize = 32 * 1024;
 
 /// One event to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::import) struct Planned {
+pub(in crate::import) struct PlannedEvent {
     pub(in crate::import) conversation: String,
     pub(in crate::import) event_id: Uuid,
     /// The first row that it was made of.
     pub(in crate::import) first_id: String,
     pub(in crate::import) first_rowid: i64,
-    /// So many rows are in it; those of a row in several events count in its first.
+    /// Number of rows in it; a row cut into several events counts in the first.
     pub(in crate::import) rows: u64,
     pub(in crate::import) line: String,
 }
 
-/// What becomes one event.
-pub(super) struct Piece<'a> {
+/// The content and origin from which one event is made.
+pub(super) struct EventInput<'a> {
     pub(super) conversation: &'a str,
     pub(super) at: Timestamp,
     pub(super) first_rowid: i64,
     pub(super) content: &'a [u8],
     pub(super) origin: Origin,
-    pub(super) fields: Option<Fields>,
+    pub(super) fields: Option<ParsedData>,
 }
 
-impl Piece<'_> {
-    pub(super) fn planned(self, source: &str) -> Planned {
+impl EventInput<'_> {
+    pub(super) fn into_event(self, source: &str) -> PlannedEvent {
         let event_id = event_id(source, self.conversation, self.at, &self.origin);
         let (event_type, task_id, metadata) = match self.fields {
             Some(fields) => (fields.event_type, fields.task_id, fields.metadata),
             None => (OUTPUT.to_owned(), None, Row::default()),
         };
-        // A member of that name is the producer's own.
+        // A member `legacy` of the producer keeps its name.
         let name = if metadata.get("legacy").is_none() {
             "legacy"
         } else {
             "isotherm_legacy"
         };
         let metadata = metadata.with(name, &self.origin).json();
-        let draft = Draft {
+        let event = NewEvent {
             event_id: event_id.to_string(),
             conversation_id: self.conversation,
             task_id: task_id.as_deref(),
@@ -67,24 +68,24 @@ impl Piece<'_> {
             metadata: Some(RawValue::from_string(metadata).expect("a row's JSON form is JSON")),
         };
         let is_first = self.origin.part.is_none_or(|(part, _)| part == 0);
-        Planned {
+        PlannedEvent {
             first_rowid: self.first_rowid,
             rows: if is_first { self.origin.rows } else { 0 },
             conversation: self.conversation.to_owned(),
             event_id,
             first_id: self.origin.first_id,
-            line: draft.line(),
+            line: event.json_line(),
         }
     }
 }
 
-/// A row that is an event, or several when it is too large for one.
-pub(super) fn single(source: &str, row: &LegacyRow) -> Vec<Planned> {
-    let fields = row.parsed_data.as_deref().map(Fields::of);
+/// Makes the event of a row, or several when it is too large for one.
+pub(super) fn single(source: &str, row: &LegacyRow) -> Vec<PlannedEvent> {
+    let fields = row.parsed_data.as_deref().map(ParsedData::parse);
     let metadata = fields
         .as_ref()
         .map_or(0, |fields| fields.metadata.json().len());
-    let piece = |content, part, fields, parsed_data| Piece {
+    let input = |content, part, fields, parsed_data| EventInput {
         conversation: row.conversation.as_str(),
         at: row.at,
         first_rowid: row.rowid,
@@ -97,18 +98,18 @@ pub(super) fn single(source: &str, row: &LegacyRow) -> Vec<Planned> {
         },
         fields,
     };
-    if encoded_len(&row.chunk) + metadata <= MAX_BYTES {
-        return vec![piece(&row.chunk[..], None, fields, None).planned(source)];
+    if encoded_len(&row.chunk) + metadata <= MAX_PAYLOAD_BYTES {
+        return vec![input(&row.chunk[..], None, fields, None).into_event(source)];
     }
-    let contents = pieces(&row.chunk, MAX_PIECE);
-    let is_large = metadata > 2 * MAX_DATA;
+    let contents = parts_of(&row.chunk, MAX_CONTENT_PART_BYTES);
+    let is_large = metadata > 2 * MAX_DATA_PART_BYTES;
     let data = row
         .parsed_data
         .as_deref()
         .filter(|_| is_large)
         .unwrap_or_default();
     let data = if is_large {
-        pieces(data.as_bytes(), MAX_DATA)
+        parts_of(data.as_bytes(), MAX_DATA_PART_BYTES)
     } else {
         Vec::new()
     };
@@ -122,7 +123,7 @@ pub(super) fn single(source: &str, row: &LegacyRow) -> Vec<Planned> {
         if let Some(fields) = fields.as_mut().filter(|_| is_large || part > 0) {
             fields.metadata = Row::default();
         }
-        piece(content, Some((part, count)), fields, text).planned(source)
+        input(content, Some((part, count)), fields, text).into_event(source)
     });
     parts.collect()
 }
@@ -135,16 +136,16 @@ fn encoded_len(bytes: &[u8]) -> usize {
     }
 }
 
-/// `bytes` cut between characters into pieces of at most `max`; one empty piece for nothing.
-fn pieces(bytes: &[u8], max: usize) -> Vec<&[u8]> {
-    let mut pieces = Vec::new();
+/// Cuts `bytes` between characters into parts of at most `max` bytes; at least one, which may be empty.
+fn parts_of(bytes: &[u8], max: usize) -> Vec<&[u8]> {
+    let mut parts = Vec::new();
     let mut rest = bytes;
     while rest.len() > max {
-        let is_border = |back: &usize| rest[max - back] & 0xc0 != 0x80;
-        let (piece, others) = rest.split_at(max - (0..4).find(is_border).unwrap_or(0));
-        pieces.push(piece);
+        let is_char_start = |back: &usize| rest[max - back] & 0xc0 != 0x80;
+        let (part, others) = rest.split_at(max - (0..4).find(is_char_start).unwrap_or(0));
+        parts.push(part);
         rest = others;
     }
-    pieces.push(rest);
-    pieces
+    parts.push(rest);
+    parts
 }

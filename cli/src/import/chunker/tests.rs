@@ -25,9 +25,9 @@ fn row(
     }
 }
 
-/// What ingest would get.
+/// An event as ingest would receive it.
 #[derive(Debug, Deserialize)]
-struct Sent {
+struct SentEvent {
     conversation_id: String,
     #[serde(rename = "type")]
     event_type: String,
@@ -36,7 +36,7 @@ struct Sent {
     metadata: serde_json::Value,
 }
 
-impl Sent {
+impl SentEvent {
     fn bytes(&self) -> Vec<u8> {
         match self.content_encoding {
             Some(_) => STANDARD.decode(&self.content).unwrap(),
@@ -45,19 +45,19 @@ impl Sent {
     }
 }
 
-fn sent(planned: &[Planned]) -> Vec<Sent> {
+fn sent(planned: &[PlannedEvent]) -> Vec<SentEvent> {
     planned
         .iter()
         .map(|planned| serde_json::from_str(&planned.line).unwrap())
         .collect()
 }
 
-fn plan_with(rows: &[LegacyRow], ends: &[i64]) -> Vec<Planned> {
-    let mark = Mark {
+fn plan_with(rows: &[LegacyRow], ends: &[i64]) -> Vec<PlannedEvent> {
+    let resume_point = ResumePoint {
         ends: ends.to_vec(),
-        ..Mark::start()
+        ..ResumePoint::start()
     };
-    let mut chunker = Chunker::new("db", mark);
+    let mut chunker = Chunker::new("db", resume_point);
     let mut planned: Vec<_> = rows
         .iter()
         .flat_map(|row| chunker.push(row).unwrap())
@@ -66,7 +66,7 @@ fn plan_with(rows: &[LegacyRow], ends: &[i64]) -> Vec<Planned> {
     planned
 }
 
-fn plan(rows: &[LegacyRow]) -> Vec<Planned> {
+fn plan(rows: &[LegacyRow]) -> Vec<PlannedEvent> {
     plan_with(rows, &[])
 }
 
@@ -78,7 +78,7 @@ fn texts(rows: &[LegacyRow]) -> Vec<String> {
 }
 
 #[test]
-fn characters_of_one_moment_become_one_event() {
+fn characters_without_a_pause_become_one_event() {
     let rows = [
         row(1, "a", b"h", None, 0),
         row(2, "a", b"i", None, 1_000_000),
@@ -103,7 +103,7 @@ fn conversations_do_not_break_each_other_and_rows_with_data_stand_alone() {
         row(5, "a", b"z", None, 0),
     ];
     let planned = plan(&rows);
-    let of_a: Vec<&Planned> = planned
+    let of_a: Vec<&PlannedEvent> = planned
         .iter()
         .filter(|event| event.conversation == "a")
         .collect();
@@ -130,7 +130,7 @@ fn bytes_that_are_no_text_go_as_base64_by_themselves() {
         .map(|(n, chunk)| row(n, "a", chunk, None, 0))
         .collect();
     let sent = sent(&plan(&rows));
-    let bytes: Vec<Vec<u8>> = sent.iter().map(Sent::bytes).collect();
+    let bytes: Vec<Vec<u8>> = sent.iter().map(SentEvent::bytes).collect();
     assert_eq!(bytes, [&b"a"[..], b"\xff\0b", b"cd"]);
     assert_eq!(sent[1].content_encoding.as_deref(), Some("base64"));
 }
@@ -146,7 +146,7 @@ fn a_row_too_large_for_one_event_becomes_several() {
     ] {
         let planned = plan(&[row(1, "a", chunk.as_bytes(), parsed, 0)]);
         let sent = sent(&planned);
-        let joined: Vec<u8> = sent.iter().flat_map(Sent::bytes).collect();
+        let joined: Vec<u8> = sent.iter().flat_map(SentEvent::bytes).collect();
         assert_eq!(joined, chunk.as_bytes());
         assert!(sent.iter().all(|sent| sent.content_encoding.is_none()));
         assert!(
@@ -169,23 +169,25 @@ fn a_row_too_large_for_one_event_becomes_several() {
 fn a_chunk_does_not_reach_over_the_whole_table() {
     let rows = [
         row(1, "a", b"x", None, 0),
-        row(1 + MAX_SPAN, "a", b"y", None, 0),
+        row(1 + MAX_ROWID_SPAN, "a", b"y", None, 0),
     ];
     assert_eq!(texts(&rows), ["x", "y"]);
 }
 
 #[test]
-fn rows_that_changed_behind_the_mark_are_noticed() {
+fn rows_that_changed_before_the_resume_point_are_detected() {
     let rows: Vec<LegacyRow> = (1..=4).map(|n| row(n, "a", b"x", None, 0)).collect();
-    let mut chunker = Chunker::new("db", Mark::start());
+    let mut chunker = Chunker::new("db", ResumePoint::start());
     rows[..3]
         .iter()
         .for_each(|row| assert!(chunker.push(row).unwrap().is_empty()));
-    let mut resumed = Chunker::new("db", chunker.mark());
-    assert_eq!(resumed.push(&rows[3]).unwrap_err(), Changed);
+    let mut resumed = Chunker::new("db", chunker.resume_point());
+    assert_eq!(resumed.push(&rows[3]).unwrap_err(), TableChanged);
     assert_eq!(
-        Chunker::new("db", chunker.mark()).finish(3).unwrap_err(),
-        Changed
+        Chunker::new("db", chunker.resume_point())
+            .finish(3)
+            .unwrap_err(),
+        TableChanged
     );
 }
 
@@ -208,7 +210,7 @@ fn rows() -> impl Strategy<Value = Vec<LegacyRow>> {
             .into_iter()
             .map(|(conversation, chunk, kind, step, gap)| {
                 micros += gap;
-                rowid += step * if kind == 1 { MAX_SPAN / 3 } else { 1 };
+                rowid += step * if kind == 1 { MAX_ROWID_SPAN / 3 } else { 1 };
                 let parsed = (kind == 0).then_some(r#"{"type":"tool.call"}"#);
                 self::row(rowid, &format!("c{conversation}"), &chunk, parsed, micros)
             });
@@ -241,19 +243,19 @@ proptest! {
         cuts.sort_unstable();
         cuts.push(rows.len());
         let mut planned = Vec::new();
-        let mut mark = Mark { ends: ends.to_vec(), ..Mark::start() };
+        let mut resume_point = ResumePoint { ends: ends.to_vec(), ..ResumePoint::start() };
         for cut in cuts {
-            let saved = serde_json::to_string(&mark).unwrap();
-            let mark_before: Mark = serde_json::from_str(&saved).unwrap();
-            let after = mark_before.read_after();
-            let mut chunker = Chunker::new("db", mark_before);
+            let saved = serde_json::to_string(&resume_point).unwrap();
+            let resumed: ResumePoint = serde_json::from_str(&saved).unwrap();
+            let after = resumed.read_after();
+            let mut chunker = Chunker::new("db", resumed);
             for row in rows[..cut].iter().filter(|row| row.rowid > after) {
                 planned.extend(chunker.push(row).unwrap());
             }
-            mark = chunker.mark();
+            resume_point = chunker.resume_point();
             if cut == rows.len() {
-                let mut last = Chunker::new("db", mark.clone());
-                for row in rows.iter().filter(|row| row.rowid > mark.read_after()) {
+                let mut last = Chunker::new("db", resume_point.clone());
+                for row in rows.iter().filter(|row| row.rowid > resume_point.read_after()) {
                     prop_assert!(last.push(row).unwrap().is_empty());
                 }
                 planned.extend(last.finish(i64::MAX).unwrap());

@@ -16,7 +16,7 @@ fn latest() -> Timestamp {
 }
 
 #[test]
-fn both_ways_of_writing_a_time_mean_the_same() {
+fn both_time_formats_are_parsed_alike() {
     for text in [
         "2026-11-20T09:00:00.021Z",
         "2026-11-20T10:00:00.021+01:00",
@@ -53,7 +53,7 @@ fn a_row_that_cannot_become_an_event_is_named() {
 }
 
 #[test]
-fn nothing_said_is_plain_output() {
+fn a_row_without_data_is_plain_output() {
     for (text, plain) in [("", true), (" null ", true), ("{}", false), ("0", false)] {
         let raw = RawRow {
             parsed_data: Some(text.to_owned()),
@@ -65,7 +65,7 @@ fn nothing_said_is_plain_output() {
 }
 
 #[test]
-fn members_keep_their_bytes_and_what_is_no_object_is_kept_whole() {
+fn members_keep_their_bytes_and_other_texts_are_kept_whole() {
     let deep = format!("{{\"a\":{}{}}}", "[".repeat(70), "]".repeat(70));
     let deep_kept = format!(
         "{{\"parsed_data\":{}}}",
@@ -102,7 +102,7 @@ fn members_keep_their_bytes_and_what_is_no_object_is_kept_whole() {
         ("a\0b", "event", r#"{"parsed_data_base64":"YQBi"}"#),
         (&deep, "event", &deep_kept),
     ] {
-        let fields = Fields::of(parsed);
+        let fields = ParsedData::parse(parsed);
         assert_eq!(
             (fields.event_type.as_str(), fields.metadata.json().as_str()),
             (event_type, kept)

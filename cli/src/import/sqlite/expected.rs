@@ -1,4 +1,4 @@
-//! What must be readable when an import of the legacy database has ended.
+//! Computes what must be readable after an import of the legacy database.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -7,37 +7,37 @@ use serde::Deserialize;
 
 use super::{
     super::{
-        chunker::{Chunker, Mark, Planned},
+        chunker::{Chunker, PlannedEvent, ResumePoint},
         legacy::LegacyRow,
         verify::Expected,
     },
-    Run, State,
+    SqliteImport, SqliteState,
 };
 use crate::read::stored::content_bytes;
 
 /// The content of an event as it was sent.
 #[derive(Deserialize)]
-struct Sent<'a> {
+struct SentContent<'a> {
     #[serde(borrow)]
     content: Cow<'a, str>,
     #[serde(default, borrow)]
     content_encoding: Option<Cow<'a, str>>,
 }
 
-impl Run {
-    /// Read once more from the first row: what SQLite itself would join, and how many events the
-    /// rows make; when events were refused, what the others hold. Needs memory for the conversations,
-    /// not for their events.
-    pub(super) fn expected(&self, state: &State) -> anyhow::Result<Expected> {
+impl SqliteImport {
+    /// Reads all rows again. Counts the events that they make and hashes their joined text, which without
+    /// refused events is what SQLite itself would join. Needs memory for each conversation, not for each
+    /// event.
+    pub(super) fn expected(&self, state: &SqliteState) -> anyhow::Result<Expected> {
         let mut expected = Expected {
             conversations: BTreeMap::new(),
             source: Some(self.source.clone()),
         };
-        let mark = Mark {
-            ends: state.mark.ends.clone(),
-            ..Mark::start()
+        let resume_point = ResumePoint {
+            ends: state.resume_point.ends.clone(),
+            ..ResumePoint::start()
         };
-        let mut chunker = Chunker::new(&self.source, mark);
+        let mut chunker = Chunker::new(&self.source, resume_point);
         let (mut after, end) = (i64::MIN, state.end());
         loop {
             let page = self.database.page(after, end)?;
@@ -63,8 +63,12 @@ impl Run {
     }
 }
 
-/// What was refused need not be there.
-fn count(expected: &mut Expected, planned: Vec<Planned>, state: &State) -> anyhow::Result<()> {
+/// Adds events to what is expected; refused ones are not.
+fn count(
+    expected: &mut Expected,
+    planned: Vec<PlannedEvent>,
+    state: &SqliteState,
+) -> anyhow::Result<()> {
     for planned in planned {
         let conversation = expected.conversations.get_mut(&planned.conversation);
         let conversation = conversation.context("an event is made of rows")?;
@@ -74,7 +78,8 @@ fn count(expected: &mut Expected, planned: Vec<Planned>, state: &State) -> anyho
         }
         conversation.events += 1;
         if !state.refused.is_empty() {
-            let sent: Sent<'_> = serde_json::from_str(&planned.line).context("read an event")?;
+            let sent: SentContent<'_> =
+                serde_json::from_str(&planned.line).context("read an event")?;
             let encoding = sent.content_encoding.as_deref();
             conversation.add_bytes(&content_bytes(&sent.content, encoding)?);
         }

@@ -21,9 +21,9 @@ fn output_becomes_an_event_after_the_window() {
 #[test]
 fn a_character_is_not_cut_in_two() {
     let mut chunker = Chunker::default();
-    let text = "x".repeat(MAX_BYTES - 1) + "é!";
+    let text = "x".repeat(MAX_CHUNK_BYTES - 1) + "é!";
     let chunks = chunker.push(text.as_bytes(), at(0));
-    assert_eq!(chunks[0].bytes.len(), MAX_BYTES - 1);
+    assert_eq!(chunks[0].bytes.len(), MAX_CHUNK_BYTES - 1);
     assert_eq!(chunker.finish(at(0)).unwrap().bytes, "é!".as_bytes());
 
     chunker.push(&"😀".as_bytes()[..3], at(0));
@@ -62,7 +62,7 @@ proptest! {
             let ticked = chunker.tick(at(now));
             let cut: Vec<Chunk> = ticked.into_iter().chain(chunker.push(read, at(now))).collect();
             for chunk in cut {
-                prop_assert!(!chunk.bytes.is_empty() && chunk.bytes.len() <= MAX_BYTES);
+                prop_assert!(!chunk.bytes.is_empty() && chunk.bytes.len() <= MAX_CHUNK_BYTES);
                 joined.extend(chunk.bytes);
             }
         }

@@ -47,7 +47,7 @@ impl Server {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Later batches are stored, but nobody is told before this says so.
+    /// Later batches are stored, but not acknowledged before this is raised.
     pub(crate) fn answer_until(&self, requests: usize) {
         self.state.lock().unwrap().answered = requests;
     }

@@ -39,7 +39,7 @@ fn matches(change: impl FnOnce(&mut ColdScan)) -> bool {
 }
 
 #[test]
-fn a_file_is_read_only_when_it_may_hold_a_wanted_row() {
+fn a_file_is_read_only_when_it_may_have_a_matching_row() {
     let at = Timestamp::from_micros;
     let conversation = |text: &str| ConversationId::new(text).ok();
     let range = |lo, hi| SeqRange { lo, hi };

@@ -1,4 +1,4 @@
-use super::{State, Unreadable, decoded};
+use super::{ReplayError, TableState, url_decoded};
 use crate::table::Table;
 
 const CREATE: &str = r#"{"commitInfo":{"timestamp":1}}
@@ -12,8 +12,8 @@ fn add(path: &str) -> String {
 }
 
 #[test]
-fn files_come_and_go_and_the_last_txn_holds() {
-    let mut state = State::first_entry(Table::Events, CREATE.as_bytes()).unwrap();
+fn files_are_added_and_removed_and_the_last_txn_wins() {
+    let mut state = TableState::from_first_entry(Table::Events, CREATE.as_bytes()).unwrap();
     let entry = format!(
         "{}\n{}\n{}",
         add("a.parquet"),
@@ -33,8 +33,8 @@ fn files_come_and_go_and_the_last_txn_holds() {
 }
 
 #[test]
-fn a_file_that_comes_back_is_not_removed_any_more() {
-    let mut state = State::first_entry(Table::Events, CREATE.as_bytes()).unwrap();
+fn a_file_that_is_added_again_is_live() {
+    let mut state = TableState::from_first_entry(Table::Events, CREATE.as_bytes()).unwrap();
     state.apply_entry(1, add("a").as_bytes()).unwrap();
     state
         .apply_entry(2, br#"{"remove":{"path":"a","dataChange":true}}"#)
@@ -44,24 +44,30 @@ fn a_file_that_comes_back_is_not_removed_any_more() {
 }
 
 #[test]
-fn what_cannot_be_followed_is_said() {
-    let mut state = State::first_entry(Table::Events, CREATE.as_bytes()).unwrap();
-    let gap = Unreadable::Gap {
+fn a_log_that_cannot_be_replayed_is_an_error() {
+    let mut state = TableState::from_first_entry(Table::Events, CREATE.as_bytes()).unwrap();
+    let gap = ReplayError::MissingEntry {
         version: 0,
         found: 2,
     };
     assert_eq!(state.apply_entry(2, b"{}"), Err(gap));
     let error = state.apply_entry(1, b"{\"add\":").unwrap_err();
-    assert!(matches!(error, Unreadable::Entry { version: 1, .. }));
+    assert!(matches!(
+        error,
+        ReplayError::MalformedEntry { version: 1, .. }
+    ));
     let newer = br#"{"protocol":{"minReaderVersion":3,"minWriterVersion":7}}"#;
-    assert_eq!(state.apply_entry(1, newer), Err(Unreadable::Protocol(3)));
+    assert_eq!(
+        state.apply_entry(1, newer),
+        Err(ReplayError::UnsupportedProtocol(3))
+    );
 }
 
 #[test]
 fn encoded_paths_are_decoded() {
     assert_eq!(
-        decoded("dt=2026-11-20/a%20b%25.parquet"),
+        url_decoded("dt=2026-11-20/a%20b%25.parquet"),
         "dt=2026-11-20/a b%.parquet"
     );
-    assert_eq!(decoded("100%"), "100%");
+    assert_eq!(url_decoded("100%"), "100%");
 }

@@ -1,4 +1,4 @@
-//! Rows of a small fixed world.
+//! Generated events and the pending files made of them.
 
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ pub(crate) fn events(range: SeqRange) -> Vec<StoredEvent> {
         .collect()
 }
 
-/// The file of `range`, its rows in no useful order.
+/// The pending file of `range`, its rows in reverse order.
 pub(crate) fn pending(range: SeqRange) -> PendingFile {
     let mut rows = events(range);
     rows.reverse();
@@ -65,7 +65,7 @@ pub(crate) fn pending(range: SeqRange) -> PendingFile {
     }
 }
 
-pub(crate) fn hourly_draft(range: SeqRange) -> PendingFile {
+pub(crate) fn pending_hourly_stats(range: SeqRange) -> PendingFile {
     let long = |value: u64| Arc::new(Int64Array::from(vec![i64::try_from(value).unwrap()]));
     let int = |value: i32| Arc::new(Int32Array::from(vec![value]));
     let text = |value: &str| Arc::new(StringArray::from(vec![value]));

@@ -1,4 +1,4 @@
-//! What every store must hold. Each case runs against each store.
+//! The test suite that every store must pass. Each case runs against each store.
 
 use std::time::Duration;
 
@@ -16,46 +16,46 @@ fn range(lo: u64, hi: u64) -> SeqRange {
 }
 
 async fn all_cases(world: World) {
-    three_overlapping_committers_land_each_range_once(&world.writer().await).await;
-    a_new_reader_finds_the_same_behind_a_checkpoint(&world.reader()).await;
+    three_overlapping_committers_commit_each_range_once(&world.writer().await).await;
+    a_new_reader_starts_from_a_checkpoint_and_reads_the_same(&world.reader()).await;
     rows_are_found_by_every_filter(&world.reader()).await;
-    what_is_staged_and_not_committed_is_not_there(&world.writer().await).await;
-    a_range_lands_in_order_and_once(&world.writer().await).await;
+    a_staged_file_is_invisible_until_it_is_committed(&world.writer().await).await;
+    a_range_is_committed_in_order_and_once(&world.writer().await).await;
     a_rewrite_replaces_files_in_one_step(&world.writer().await).await;
-    only_what_is_long_dead_is_vacuumed(&world.writer().await).await;
+    only_objects_dead_for_the_grace_period_are_vacuumed(&world.writer().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_local_disk_holds() {
+async fn the_suite_passes_on_the_local_disk() {
     all_cases(World::disk()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn seaweedfs_holds() {
-    all_cases(World::weed().await).await;
+async fn the_suite_passes_on_seaweedfs() {
+    all_cases(World::seaweedfs().await).await;
 }
 
 #[cfg(feature = "external-s3")]
 #[tokio::test(flavor = "multi_thread")]
-async fn the_s3_of_the_environment_holds() {
+async fn the_suite_passes_on_the_s3_of_the_environment() {
     all_cases(World::from_environment()).await;
 }
 
 const RANGES: u64 = 24;
 const LENGTH: u64 = 5;
 
-/// As an archiver would: from what is committed to the next range, until all are in.
-async fn three_overlapping_committers_land_each_range_once(cold: &ColdTier) {
+/// Like archivers: each commits the range after the last committed one, until all are committed.
+async fn three_overlapping_committers_commit_each_range_once(cold: &ColdTier) {
     let committer = async || {
-        let mut won = 0;
+        let mut commits = 0;
         loop {
             let snapshot = cold.snapshot().await.unwrap();
             let lo = snapshot.events.committed(PARTITION) + 1;
             if lo > RANGES * LENGTH {
-                return won;
+                return commits;
             }
             match archive(cold, range(lo, lo + LENGTH - 1)).await.unwrap() {
-                CommitOutcome::Committed(_) => won += 1,
+                CommitOutcome::Committed(_) => commits += 1,
                 CommitOutcome::AlreadyCommitted | CommitOutcome::Conflict => {}
             }
         }
@@ -74,7 +74,7 @@ async fn three_overlapping_committers_land_each_range_once(cold: &ColdTier) {
     assert_eq!(u64::try_from(counted).unwrap(), RANGES * LENGTH * 2);
 }
 
-async fn a_new_reader_finds_the_same_behind_a_checkpoint(reader: &ColdTier) {
+async fn a_new_reader_starts_from_a_checkpoint_and_reads_the_same(reader: &ColdTier) {
     let snapshot = reader.snapshot().await.unwrap();
     assert!(
         snapshot.events.version().unwrap() >= 20,
@@ -141,7 +141,7 @@ async fn rows_are_found_by_every_filter(cold: &ColdTier) {
     assert_eq!(read(cold, newest).await.unwrap(), expected);
 }
 
-async fn what_is_staged_and_not_committed_is_not_there(cold: &ColdTier) {
+async fn a_staged_file_is_invisible_until_it_is_committed(cold: &ColdTier) {
     let before = cold.snapshot().await.unwrap();
     cold.stage(pending(range(1000, 1010))).await.unwrap();
     let after = cold.snapshot().await.unwrap();
@@ -149,7 +149,7 @@ async fn what_is_staged_and_not_committed_is_not_there(cold: &ColdTier) {
     assert_eq!(before.events.rows(), after.events.rows());
 }
 
-async fn a_range_lands_in_order_and_once(cold: &ColdTier) {
+async fn a_range_is_committed_in_order_and_once(cold: &ColdTier) {
     let last = RANGES * LENGTH;
     assert_eq!(
         archive(cold, range(1, 5)).await.unwrap(),
@@ -191,7 +191,7 @@ async fn a_rewrite_replaces_files_in_one_step(cold: &ColdTier) {
     assert_eq!(found, events(range(1, RANGES * LENGTH)));
 }
 
-async fn only_what_is_long_dead_is_vacuumed(cold: &ColdTier) {
+async fn only_objects_dead_for_the_grace_period_are_vacuumed(cold: &ColdTier) {
     let hour = Duration::from_secs(3600);
     let now = Timestamp::now();
     let kept = cold.vacuum(Table::Events, hour, now).await.unwrap();
@@ -248,7 +248,7 @@ async fn racing_creators_make_one_table() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_none_is_refused() {
+async fn an_invalid_address_is_refused() {
     let error = ColdTier::open("http://x/y", &cold_tier::ColdOptions::default()).unwrap_err();
     assert!(error.to_string().contains("s3://bucket/prefix"), "{error}");
 }

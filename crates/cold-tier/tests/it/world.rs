@@ -11,7 +11,7 @@ use event::{SeqRange, StoredEvent, Timestamp};
 use tempfile::TempDir;
 use testkit::SeaweedFs;
 
-use crate::events::{PARTITION, hourly_draft, pending};
+use crate::events::{PARTITION, pending, pending_hourly_stats};
 
 pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_795_100_000_000_000);
 
@@ -19,7 +19,7 @@ pub(crate) struct World {
     pub(crate) address: String,
     pub(crate) options: ColdOptions,
     pub(crate) dir: TempDir,
-    _weed: Option<SeaweedFs>,
+    _seaweedfs: Option<SeaweedFs>,
 }
 
 impl World {
@@ -30,20 +30,20 @@ impl World {
             address,
             options: ColdOptions::default(),
             dir,
-            _weed: None,
+            _seaweedfs: None,
         }
     }
 
-    pub(crate) async fn weed() -> Self {
-        let weed = SeaweedFs::start().await;
+    pub(crate) async fn seaweedfs() -> Self {
+        let server = SeaweedFs::start().await;
         let s3 = S3Options {
-            endpoint: Some(weed.endpoint.clone()),
-            access_key: Some(weed.access_key.clone()),
-            secret_key: Some(weed.secret_key.clone()),
-            region: Some(weed.region.clone()),
+            endpoint: Some(server.endpoint.clone()),
+            access_key: Some(server.access_key.clone()),
+            secret_key: Some(server.secret_key.clone()),
+            region: Some(server.region.clone()),
             allow_http: true,
         };
-        Self::bucket(&weed.bucket.clone(), s3, Some(weed))
+        Self::bucket(&server.bucket.clone(), s3, Some(server))
     }
 
     /// The S3 that `ISOTHERM_TEST_S3_*` names, for example a MinIO.
@@ -64,7 +64,7 @@ impl World {
         Self::bucket(&var("BUCKET"), s3, None)
     }
 
-    fn bucket(bucket: &str, s3: S3Options, weed: Option<SeaweedFs>) -> Self {
+    fn bucket(bucket: &str, s3: S3Options, seaweedfs: Option<SeaweedFs>) -> Self {
         let dir = TempDir::new().unwrap();
         let prefix = dir.path().file_name().unwrap().to_str().unwrap();
         let prefix = prefix.trim_start_matches('.').to_owned();
@@ -76,7 +76,7 @@ impl World {
                 cache: Some(Arc::new(cache)),
             },
             dir,
-            _weed: weed,
+            _seaweedfs: seaweedfs,
         }
     }
 
@@ -94,7 +94,7 @@ impl World {
 /// Rollups first, then the events, as an archiver does.
 pub(crate) async fn archive(cold: &ColdTier, range: SeqRange) -> Result<CommitOutcome> {
     for (table, pending) in [
-        (Table::HourlyStats, hourly_draft(range)),
+        (Table::HourlyStats, pending_hourly_stats(range)),
         (Table::Events, pending(range)),
     ] {
         let change = Change {

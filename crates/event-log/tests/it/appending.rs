@@ -21,7 +21,7 @@ async fn the_same_message_id_is_stored_once() {
 }
 
 #[tokio::test]
-async fn a_message_id_is_known_over_a_crash_of_the_log() {
+async fn a_message_id_is_recognized_after_a_crash_of_the_log() {
     let mut world = World::start().await;
     world.append("a").await.unwrap();
 
@@ -31,7 +31,7 @@ async fn a_message_id_is_known_over_a_crash_of_the_log() {
 }
 
 #[tokio::test]
-async fn a_full_log_says_so_and_still_knows_its_duplicates() {
+async fn a_full_log_reports_it_and_still_recognizes_duplicates() {
     let world = World::start_with(Some(8 * 1024)).await;
 
     let mut stored = 0;
@@ -114,7 +114,7 @@ fn appended(seq: u64, duplicate: bool) -> Appended {
 }
 
 #[tokio::test]
-async fn of_many_that_append_behind_one_place_exactly_one_does() {
+async fn of_many_appends_behind_the_same_sequence_exactly_one_succeeds() {
     let world = World::start().await;
     world.append_many(1..=3).await;
     let behind = async |last: u64, id: &str| {
@@ -132,7 +132,7 @@ async fn of_many_that_append_behind_one_place_exactly_one_does() {
 }
 
 #[tokio::test]
-async fn what_was_appended_behind_a_place_is_not_appended_again() {
+async fn a_message_appended_behind_a_sequence_is_not_appended_again() {
     let mut world = World::start().await;
     let behind = async |world: &World| {
         let (payload, headers) = (Bytes::from("x"), Vec::new());
@@ -144,7 +144,7 @@ async fn what_was_appended_behind_a_place_is_not_appended_again() {
         if restart {
             world.nats.restart().await;
         }
-        // Which of the two the server says depends on its version.
+        // Which of the two the server answers depends on its version.
         let again = behind(&world).await;
         assert!(
             [None, Some(appended(1, true))].contains(&again),

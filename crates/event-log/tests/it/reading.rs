@@ -8,7 +8,7 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use crate::{PARTITION, World};
 
 #[tokio::test]
-async fn a_message_comes_back_as_it_went_in() {
+async fn a_message_is_read_as_it_was_appended() {
     let world = World::start().await;
     let headers = vec![("traceparent".to_owned(), "00-1-2-01".to_owned())];
     let payload = Bytes::from_static(b"\x00payload\xff");
@@ -29,7 +29,7 @@ async fn a_message_comes_back_as_it_went_in() {
 }
 
 #[tokio::test]
-async fn a_reader_follows_from_where_it_is_told() {
+async fn a_reader_follows_from_the_requested_sequence() {
     let world = World::start().await;
     world.append_many(1..=5).await;
     let messages = world.log.read_from(PARTITION, 4).await.unwrap();
@@ -101,7 +101,7 @@ async fn a_log_that_ends_before_the_cursor_has_regressed() {
 }
 
 #[tokio::test]
-async fn a_log_made_anew_under_a_reader_has_regressed() {
+async fn a_log_recreated_under_a_reader_has_regressed() {
     let world = World::start().await;
     world.append_many(1..=3).await;
     let mut messages = world.log.read_from(PARTITION, 1).await.unwrap();
@@ -109,7 +109,7 @@ async fn a_log_made_anew_under_a_reader_has_regressed() {
         messages.next().await.unwrap().unwrap();
     }
 
-    make_anew(&world).await;
+    recreate_stream(&world).await;
     world.append("b").await.unwrap_err();
 
     let next = tokio::time::timeout(Duration::from_secs(30), messages.next()).await;
@@ -158,14 +158,15 @@ async fn jetstream(world: &World) -> async_nats::jetstream::Context {
     async_nats::jetstream::new(client)
 }
 
-async fn make_anew(world: &World) {
+async fn recreate_stream(world: &World) {
     let jetstream = jetstream(world).await;
     jetstream.delete_stream("EV_g1_p00_e1").await.unwrap();
     let log = EventLog::connect(&world.nats.url, "anew").await.unwrap();
     log.ensure_streams(crate::count(2), 1, None).await.unwrap();
 }
 
-/// The stream denies deletes; a server that lost a message does not.
+/// Simulates a server that lost message `seq`: the stream itself denies deletes, so it is recreated
+/// with three messages and without that setting.
 async fn remove(world: &World, seq: Seq) {
     let jetstream = jetstream(world).await;
     let stream = jetstream.get_stream("EV_g1_p00_e1").await.unwrap();

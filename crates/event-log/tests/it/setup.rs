@@ -6,7 +6,7 @@ use testkit::{Nats, free_port};
 use crate::{World, count};
 
 #[tokio::test]
-async fn the_partition_count_is_fixed_by_whoever_comes_first() {
+async fn the_first_caller_fixes_the_partition_count() {
     let world = World::start().await;
 
     world.log.ensure_streams(count(2), 1, None).await.unwrap();
@@ -27,7 +27,7 @@ async fn before_ingest_there_is_no_partition_count() {
 }
 
 #[tokio::test]
-async fn another_configuration_is_refused_but_another_size_is_taken() {
+async fn another_configuration_is_refused_but_another_size_is_accepted() {
     let world = World::start().await;
 
     let bigger = world.log.ensure_streams(count(2), 1, Some(64 << 20)).await;
@@ -69,22 +69,22 @@ async fn a_server_that_is_not_there_is_a_clear_error_after_a_while() {
 }
 
 #[tokio::test]
-async fn a_store_is_named_once_and_no_two_alike() {
+async fn a_store_gets_one_id_that_no_other_store_has() {
     let mut world = World::start().await;
-    let name = world.log.store_id().await.unwrap();
-    assert!(name.is_some());
+    let id = world.log.store_id().await.unwrap();
+    assert!(id.is_some());
 
     world.nats.restart().await;
     let log = EventLog::connect(&world.nats.url, "test").await.unwrap();
     log.ensure_streams(count(2), 1, None).await.unwrap();
-    assert_eq!(log.store_id().await.unwrap(), name);
+    assert_eq!(log.store_id().await.unwrap(), id);
 
     let other = World::start().await;
-    assert_ne!(other.log.store_id().await.unwrap(), name);
+    assert_ne!(other.log.store_id().await.unwrap(), id);
 }
 
 #[tokio::test]
-async fn before_ingest_a_store_has_no_name() {
+async fn before_ingest_a_store_has_no_id() {
     let nats = Nats::start().await;
     let log = EventLog::connect(&nats.url, "test").await.unwrap();
     assert_eq!(log.store_id().await.unwrap(), None);

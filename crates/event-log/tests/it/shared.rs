@@ -7,7 +7,7 @@ use retention::{Policy, RuleSet};
 
 use crate::World;
 
-const FOLLOW: Duration = Duration::from_secs(5);
+const FOLLOW_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[tokio::test]
 async fn the_built_in_rules_hold_until_there_are_others() {
@@ -25,7 +25,7 @@ async fn the_built_in_rules_hold_until_there_are_others() {
 }
 
 #[tokio::test]
-async fn rules_are_followed_over_a_crash_of_the_log() {
+async fn rules_are_followed_after_a_crash_of_the_log() {
     let mut world = World::start().await;
     let mut rules = world.log.watch_policy();
     next(&mut rules).await;
@@ -37,7 +37,7 @@ async fn rules_are_followed_over_a_crash_of_the_log() {
 }
 
 #[tokio::test]
-async fn who_follows_which_rules_can_be_seen() {
+async fn the_latest_acknowledgement_of_each_component_is_listed() {
     let world = World::start().await;
     world.log.ack_policy("query", "sha256:2").await.unwrap();
     world.log.ack_policy("compactor", "sha256:1").await.unwrap();
@@ -49,7 +49,7 @@ async fn who_follows_which_rules_can_be_seen() {
 }
 
 #[tokio::test]
-async fn watermarks_come_back_and_are_followed_over_a_crash_of_the_log() {
+async fn watermarks_are_read_back_and_followed_after_a_crash_of_the_log() {
     let mut world = World::start().await;
     assert_eq!(world.log.watermarks().await.unwrap(), []);
     world.log.publish_watermark(&cold(1)).await.unwrap();
@@ -73,7 +73,7 @@ async fn watermarks_come_back_and_are_followed_over_a_crash_of_the_log() {
 }
 
 async fn next(rules: &mut (impl futures::Stream<Item = Arc<RuleSet>> + Unpin)) -> Arc<RuleSet> {
-    let next = tokio::time::timeout(FOLLOW, rules.next()).await;
+    let next = tokio::time::timeout(FOLLOW_TIMEOUT, rules.next()).await;
     next.expect("within 5 s").expect("it never ends")
 }
 

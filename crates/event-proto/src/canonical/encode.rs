@@ -1,15 +1,16 @@
 //! The canonical form, written field by field: protobuf with the fields in the order of their
-//! tags and defaults left out. Written here and not by generated code because that only takes
-//! fields that it owns, one allocation each; a test holds the two against each other.
+//! tags and without defaults. Not written by the generated code, because that needs owned fields,
+//! one allocation each; a test compares the two.
 
 use event::ContentEncoding;
 
 use super::EventRef;
 
-/// Wire types of protobuf.
-const VARINT: u8 = 0;
-const LENGTH_DELIMITED: u8 = 2;
+/// The wire types of protobuf.
+const VARINT_WIRE_TYPE: u8 = 0;
+const LENGTH_DELIMITED_WIRE_TYPE: u8 = 2;
 
+/// Appends the canonical bytes of `event` to `out`.
 pub(super) fn event(event: &EventRef<'_>, out: &mut Vec<u8>) {
     bytes(1, event.event_id.as_bytes(), out);
     text(2, event.conversation_id, out);
@@ -28,14 +29,14 @@ pub(super) fn event(event: &EventRef<'_>, out: &mut Vec<u8>) {
     optional(11, event.span_id, out);
 }
 
-/// A field that is left out when it is empty.
+/// Writes a field that is omitted if it is empty.
 fn text(tag: u8, value: &str, out: &mut Vec<u8>) {
     if !value.is_empty() {
         bytes(tag, value.as_bytes(), out);
     }
 }
 
-/// A field that is there although it may be empty.
+/// Writes a field that is omitted if it is `None`, but not if it is empty.
 fn optional(tag: u8, value: Option<&str>, out: &mut Vec<u8>) {
     if let Some(value) = value {
         bytes(tag, value.as_bytes(), out);
@@ -43,20 +44,20 @@ fn optional(tag: u8, value: Option<&str>, out: &mut Vec<u8>) {
 }
 
 fn bytes(tag: u8, value: &[u8], out: &mut Vec<u8>) {
-    out.push(tag << 3 | LENGTH_DELIMITED);
+    out.push(tag << 3 | LENGTH_DELIMITED_WIRE_TYPE);
     varint(value.len() as u64, out);
     out.extend_from_slice(value);
 }
 
-/// A field that is left out when it is 0.
+/// Writes a field that is omitted if it is 0.
 fn number(tag: u8, value: u64, out: &mut Vec<u8>) {
     if value != 0 {
-        out.push(tag << 3 | VARINT);
+        out.push(tag << 3 | VARINT_WIRE_TYPE);
         varint(value, out);
     }
 }
 
-/// Seven bits a byte, the lowest first; the high bit says that more follow.
+/// Writes 7 bits per byte, the lowest first; the high bit is set in every byte but the last.
 fn varint(mut value: u64, out: &mut Vec<u8>) {
     while value >= 0x80 {
         out.push(value.to_le_bytes()[0] | 0x80);

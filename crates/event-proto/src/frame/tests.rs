@@ -5,10 +5,10 @@ use proptest::prelude::*;
 
 use prost::Message as _;
 
-use super::{Frame, FrameBuilder, Identity};
+use super::{Frame, FrameBuilder};
 use crate::{
-    DecodeError,
-    canonical::{Encoded, EncodedEvent},
+    canonical::{Encoded, EncodedEvent, Identity},
+    error::DecodeError,
     pack::{Pack, PackedEvent},
     wire,
 };
@@ -60,7 +60,7 @@ fn build(events: &[Event]) -> FrameBuilder {
     builder
 }
 
-/// The event as the generated code knows it.
+/// The event as a message of the generated code.
 fn message(event: &Event) -> wire::Event {
     let event = event.clone();
     wire::Event {

@@ -1,7 +1,7 @@
 use super::{ConversationId, EventId, EventType, IdError, TenantId};
 
 #[test]
-fn ordinary_conversation_ids_are_taken() {
+fn ordinary_conversation_ids_are_accepted() {
     for text in [
         "c-1",
         "9fe6621d-92e4-57d0-8d4b-1289c3df8caa",

@@ -1,6 +1,6 @@
 -- KEYS: cursor convs, then the set of each duplicate
 -- ARGV: epoch after through, then for each duplicate: member seq position
--- Answers -2 without a cursor, the cursor's checked when it is below after, else -1.
+-- Returns -2 without a cursor, the cursor's checked when it is below after, else -1.
 local cursor = redis.call('HMGET', KEYS[1], 'epoch', 'last', 'checked')
 if cursor[1] ~= ARGV[1] then
   return '-2'
@@ -13,8 +13,8 @@ local last = tonumber(cursor[2])
 for i = 3, #KEYS do
   local a = 4 + (i - 3) * 3
   local member, ahead = ARGV[a], tonumber(ARGV[a + 1]) > last
-  -- A conversation that is gone is gone with its duplicates; one that is to come is noted, so
-  -- that its set is removed with it.
+  -- Skip a conversation that was trimmed away: its duplicates went with it. Register one whose event is
+  -- not written yet, so that its set is removed with the conversation.
   if ahead then
     redis.call('ZADD', KEYS[2], 'NX', 0, member)
   end

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- KEYS: cursor heads floors
 -- ARGV: epoch prefix-of-packs
--- Nothing below the first event of the oldest head is here. Floors that the partition's has
--- reached say nothing any more.
+-- The new floor is the first sequence of the conversation with the oldest event. Floors of
+-- conversations at or below it are removed, as they no longer matter.
 local cursor = redis.call('HMGET', KEYS[1], 'epoch', 'last', 'floor')
 if cursor[1] ~= ARGV[1] then
   return

@@ -1,5 +1,6 @@
 -- KEYS: cursor guard
 -- ARGV: epoch expected-last new-last floor
+-- Returns 1, or 0 when the cursor is not at expected-last.
 local cursor = redis.call('HMGET', KEYS[1], 'epoch', 'last')
 if cursor[1] ~= ARGV[1] or cursor[2] ~= ARGV[2] then
   return 0

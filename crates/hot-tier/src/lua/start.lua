@@ -1,6 +1,7 @@
 -- KEYS: cursor convs heads sizes floors guard
--- ARGV: epoch floor prefix-of-packs prefix-of-dropped
--- Answers 'MORE' while there is something to clear, 'NEWER' when a later epoch is there.
+-- ARGV: epoch floor prefix-of-packs prefix-of-duplicates
+-- Returns 'MORE' while data of an older epoch is left to clear (500 conversations a call), 'NEWER' when
+-- the tier holds a later epoch, else 'OK'.
 local epoch = redis.call('HGET', KEYS[1], 'epoch')
 if epoch == ARGV[1] then
   return 'OK'

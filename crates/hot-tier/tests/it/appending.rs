@@ -4,7 +4,7 @@ use hot_tier::{Appended, Bounds, Error, Order};
 use crate::world::{PARTITION, World, event, on_each_server, pack};
 
 #[tokio::test]
-async fn what_was_appended_is_read_back_whole_and_in_order() {
+async fn what_was_appended_is_read_back_complete_and_in_order() {
     on_each_server(async |world: World| {
         assert_eq!(world.writer.cursor(PARTITION).await.unwrap(), None);
         world.writer.start(PARTITION, 1).await.unwrap();
@@ -14,7 +14,7 @@ async fn what_was_appended_is_read_back_whole_and_in_order() {
 
         let read = world.read("a").await;
 
-        assert_eq!(world.places("a").await, [(1, 0), (2, 0), (3, 0), (6, 0)]);
+        assert_eq!(world.offsets("a").await, [(1, 0), (2, 0), (3, 0), (6, 0)]);
         assert_eq!(read.rows[3].event, event("a", (6, 0)));
         assert_eq!((read.floor, read.last, read.checked), (1, 6, 0));
         assert!(world.read("c").await.rows.is_empty());
@@ -34,9 +34,9 @@ async fn a_batch_that_does_not_begin_at_the_cursor_changes_nothing() {
 
         assert_eq!(world.append("a", 1..=3).await, Appended::Gap, "again");
         assert_eq!(world.append("a", 3..=5).await, Appended::Gap, "overlap");
-        assert_eq!(world.append("a", 6..=7).await, Appended::Gap, "hole");
+        assert_eq!(world.append("a", 6..=7).await, Appended::Gap, "gap");
 
-        assert_eq!(world.places("a").await, [(1, 0), (2, 0), (3, 0)]);
+        assert_eq!(world.offsets("a").await, [(1, 0), (2, 0), (3, 0)]);
     })
     .await;
 }
@@ -60,13 +60,13 @@ async fn writers_that_race_neither_lose_nor_repeat() {
         tokio::join!(race(1), race(3), race(7));
 
         let expected: Vec<_> = (1..=LAST).map(|seq| (seq, 0)).collect();
-        assert_eq!(world.places("a").await, expected);
+        assert_eq!(world.offsets("a").await, expected);
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_drain_without_events_still_moves_the_cursor() {
+async fn a_batch_without_events_still_moves_the_cursor() {
     on_each_server(async |world: World| {
         world.writer.start(PARTITION, 5).await.unwrap();
         let appended = world.writer.append(PARTITION, 4, 9, &[]).await;
@@ -78,7 +78,7 @@ async fn a_drain_without_events_still_moves_the_cursor() {
 }
 
 #[tokio::test]
-async fn an_older_epoch_is_cleared_and_a_later_one_left_alone() {
+async fn an_older_epoch_is_cleared_and_a_later_one_is_kept() {
     on_each_server(async |world: World| {
         world.writer.start(PARTITION, 1).await.unwrap();
         world.append("a", 1..=3).await;
@@ -103,7 +103,7 @@ async fn an_older_epoch_is_cleared_and_a_later_one_left_alone() {
 }
 
 #[tokio::test]
-async fn starting_twice_starts_once() {
+async fn a_second_start_keeps_the_cursor() {
     on_each_server(async |world: World| {
         world.writer.start(PARTITION, 1).await.unwrap();
         world.append("a", 1..=3).await;
@@ -116,7 +116,7 @@ async fn starting_twice_starts_once() {
 }
 
 #[tokio::test]
-async fn what_the_log_no_longer_has_is_passed_over_and_not_promised() {
+async fn what_the_log_no_longer_has_is_skipped_and_raises_the_floor() {
     on_each_server(async |world: World| {
         world.writer.start(PARTITION, 1).await.unwrap();
         world.append("a", 1..=3).await;
@@ -126,14 +126,14 @@ async fn what_the_log_no_longer_has_is_passed_over_and_not_promised() {
 
         assert_eq!((late, skipped), (Appended::Gap, Appended::Ok));
         assert_eq!(world.append("a", 9..=9).await, Appended::Ok);
-        assert_eq!(world.places("a").await, [(9, 0)]);
+        assert_eq!(world.offsets("a").await, [(9, 0)]);
         assert_eq!(world.read("a").await.floor, 9);
     })
     .await;
 }
 
 #[tokio::test]
-async fn there_is_nothing_before_the_first_place_of_all() {
+async fn there_is_nothing_before_the_lowest_offset() {
     on_each_server(async |world| {
         world.writer.start(PARTITION, 1).await.unwrap();
         world.append("a", 1..=3).await;
@@ -150,7 +150,7 @@ async fn there_is_nothing_before_the_first_place_of_all() {
 }
 
 #[tokio::test]
-async fn a_stream_that_refuses_its_pack_leaves_no_hole_that_the_cursor_hides() {
+async fn a_stream_that_refuses_its_pack_leaves_no_gap_below_the_cursor() {
     on_each_server(async |world: World| {
         world.writer.start(PARTITION, 1).await.unwrap();
         world.append("a", 1..=3).await;
@@ -166,7 +166,7 @@ async fn a_stream_that_refuses_its_pack_leaves_no_hole_that_the_cursor_hides() {
         world.writer.start(PARTITION, 4).await.unwrap();
         let again = world.writer.append(PARTITION, 3, 5, &packs).await;
         assert_eq!(again.unwrap(), Appended::Ok);
-        assert_eq!(world.places("b").await, [(5, 0)]);
+        assert_eq!(world.offsets("b").await, [(5, 0)]);
         assert_eq!(world.read("a").await.floor, 4);
     })
     .await;

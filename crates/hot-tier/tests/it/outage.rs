@@ -3,7 +3,7 @@ use hot_tier::{Bounds, Error, HotWriter, Limits, Order};
 use crate::world::{PARTITION, World, at, conversation, on_each_server, pack, tenant};
 
 #[tokio::test]
-async fn a_lost_partition_says_so() {
+async fn a_lost_partition_has_no_cursor_and_no_rows() {
     on_each_server(async |world: World| {
         world.writer.start(PARTITION, 1).await.unwrap();
         world.append("a", 1..=3).await;
@@ -21,7 +21,7 @@ async fn a_lost_partition_says_so() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_away_is_a_transient_error_and_comes_back() {
+async fn a_stopped_server_is_a_transient_error_until_it_restarts() {
     on_each_server(async |mut world: World| {
         world.writer.start(PARTITION, 1).await.unwrap();
         world.append("a", 1..=3).await;
@@ -29,22 +29,22 @@ async fn a_server_that_is_away_is_a_transient_error_and_comes_back() {
         world.server.stop().await;
         let error = world.writer.cursor(PARTITION).await.unwrap_err();
         assert!(error.is_transient(), "{error:?}");
-        let never_there = HotWriter::connect(&world.server.url).await.unwrap();
-        assert!(never_there.ping().await.unwrap_err().is_transient());
+        let never_connected = HotWriter::connect(&world.server.url).await.unwrap();
+        assert!(never_connected.ping().await.unwrap_err().is_transient());
 
         world.server.restart().await;
         testkit::eventually("it answers again", async || {
             world.writer.ping().await.is_ok() && world.reader.ping().await.is_ok()
         })
         .await;
-        assert_eq!(world.places("a").await.len(), 3);
-        never_there.ping().await.unwrap();
+        assert_eq!(world.offsets("a").await.len(), 3);
+        never_connected.ping().await.unwrap();
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_server_that_another_takes_the_place_of_is_a_transient_error() {
+async fn a_server_that_becomes_a_replica_is_a_transient_error() {
     on_each_server(async |world: World| {
         world.writer.start(PARTITION, 1).await.unwrap();
         world.append("a", 1..=3).await;
@@ -59,13 +59,13 @@ async fn a_server_that_another_takes_the_place_of_is_a_transient_error() {
         }
         world.server.command("REPLICAOF NO ONE").await;
         world.append("a", 4..=4).await;
-        assert_eq!(world.places("a").await.len(), 4);
+        assert_eq!(world.offsets("a").await.len(), 4);
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_full_server_takes_nothing_until_it_is_trimmed() {
+async fn a_full_server_refuses_appends_but_not_trims() {
     on_each_server(async |world: World| {
         world.writer.start(PARTITION, 1).await.unwrap();
         world.append("a", 1..=3).await;
@@ -85,13 +85,13 @@ async fn a_full_server_takes_nothing_until_it_is_trimmed() {
         assert_eq!(world.trim("a", limits).await.by_age, 3);
         world.server.command("CONFIG SET maxmemory 0").await;
         world.append("a", 4..=4).await;
-        assert_eq!(world.places("a").await, [(4, 0)]);
+        assert_eq!(world.offsets("a").await, [(4, 0)]);
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_damaged_entry_is_an_error_and_no_row() {
+async fn a_damaged_entry_is_an_error_and_not_a_row() {
     on_each_server(async |world: World| {
         world.writer.start(PARTITION, 1).await.unwrap();
         world.append("a", 1..=1).await;

@@ -2,7 +2,7 @@ use hot_tier::{Error, HotScan, Limits};
 
 use crate::world::{PARTITION, World, at, conversation, on_each_server, tenant};
 
-async fn written(world: &World) {
+async fn write_three_packs(world: &World) {
     world.writer.start(PARTITION, 1).await.unwrap();
     world.append("a", 1..=3).await;
     world.append("b", 4..=5).await;
@@ -14,9 +14,9 @@ fn seqs(scan: &HotScan) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn a_scan_gives_every_row_behind_a_position_in_the_order_of_the_log() {
+async fn a_scan_returns_every_row_behind_a_sequence_in_the_order_of_the_log() {
     on_each_server(async |world: World| {
-        written(&world).await;
+        write_three_packs(&world).await;
 
         let scan = world.reader.read_all(PARTITION, 0, 100_000).await;
         let behind = world.reader.read_all(PARTITION, 4, 100_000).await;
@@ -35,7 +35,7 @@ async fn a_scan_gives_every_row_behind_a_position_in_the_order_of_the_log() {
 #[tokio::test]
 async fn a_scan_names_the_conversations_with_a_higher_floor() {
     on_each_server(async |world: World| {
-        written(&world).await;
+        write_three_packs(&world).await;
         world.append("c", 9..=9).await;
         let limits = Limits {
             older_than: at(0),
@@ -56,7 +56,7 @@ async fn a_scan_names_the_conversations_with_a_higher_floor() {
 #[tokio::test]
 async fn a_scan_that_is_too_large_is_refused() {
     on_each_server(async |world: World| {
-        written(&world).await;
+        write_three_packs(&world).await;
         let error = world.reader.read_all(PARTITION, 0, 50).await.unwrap_err();
         assert!(matches!(error, Error::TooLarge(50)), "{error:?}");
     })

@@ -13,7 +13,7 @@ use hot_tier::{
 use testkit::Valkey;
 
 pub(crate) const PARTITION: PartitionId = PartitionId::first(3);
-pub(crate) type Place = (Seq, u16);
+pub(crate) type Offset = (Seq, u16);
 
 pub(crate) struct World {
     pub(crate) server: Valkey,
@@ -40,8 +40,8 @@ impl World {
 
     /// One event of `name` per sequence, all in one pack.
     pub(crate) async fn append(&self, name: &str, seqs: RangeInclusive<Seq>) -> Appended {
-        let places: Vec<_> = seqs.clone().map(|seq| (seq, 0)).collect();
-        let packs = [pack(name, &places)];
+        let offsets: Vec<_> = seqs.clone().map(|seq| (seq, 0)).collect();
+        let packs = [pack(name, &offsets)];
         let append = self
             .writer
             .append(PARTITION, seqs.start() - 1, *seqs.end(), &packs);
@@ -56,14 +56,14 @@ impl World {
         trimmed
     }
 
-    /// Everything of a conversation.
+    /// Reads all rows of a conversation.
     pub(crate) async fn read(&self, name: &str) -> HotRead {
         self.read_within(name, Bounds::default(), Order::Ascending, 10_000)
             .await
             .unwrap()
     }
 
-    /// A server whose disk is busy for seconds answers too late; then it is asked again.
+    /// Retries a few times: a server whose disk is busy for seconds answers too late.
     pub(crate) async fn read_within(
         &self,
         name: &str,
@@ -84,11 +84,11 @@ impl World {
         panic!("the server does not answer");
     }
 
-    pub(crate) async fn places(&self, name: &str) -> Vec<Place> {
-        places(&self.read(name).await)
+    pub(crate) async fn offsets(&self, name: &str) -> Vec<Offset> {
+        offsets(&self.read(name).await)
     }
 
-    /// The keys of the server, without the cursor.
+    /// The keys of the server, except for the cursor and the guard.
     pub(crate) async fn keys(&self) -> Vec<String> {
         let reply = self.server.command("KEYS *").await;
         let keys = reply.lines().filter(|line| line.starts_with('{'));
@@ -99,7 +99,7 @@ impl World {
     }
 }
 
-pub(crate) fn places(read: &HotRead) -> Vec<Place> {
+pub(crate) fn offsets(read: &HotRead) -> Vec<Offset> {
     read.rows.iter().map(|row| row.position.offset()).collect()
 }
 
@@ -111,12 +111,12 @@ pub(crate) fn conversation(name: &str) -> ConversationId {
     ConversationId::new(name).unwrap()
 }
 
-/// The log takes sequence `n` at second `n`.
+/// The `received_at` of sequence `seq`: second `seq`.
 pub(crate) fn at(seq: Seq) -> Timestamp {
     Timestamp::from_micros(i64::try_from(seq).unwrap() * 1_000_000)
 }
 
-pub(crate) fn event(name: &str, (seq, idx): Place) -> Event {
+pub(crate) fn event(name: &str, (seq, idx): Offset) -> Event {
     Event {
         event_id: EventId::from_u128(u128::from(seq) << 16 | u128::from(idx)),
         tenant: tenant(),
@@ -133,18 +133,18 @@ pub(crate) fn event(name: &str, (seq, idx): Place) -> Event {
     }
 }
 
-pub(crate) fn pack(name: &str, places: &[Place]) -> ConversationPack {
-    let packed = |place: &Place| PackedEvent {
-        seq: place.0,
-        idx: place.1,
-        received_at: at(place.0),
-        encoded: EncodedEvent::encode(&event(name, *place)),
+pub(crate) fn pack(name: &str, offsets: &[Offset]) -> ConversationPack {
+    let packed = |offset: &Offset| PackedEvent {
+        seq: offset.0,
+        idx: offset.1,
+        received_at: at(offset.0),
+        encoded: EncodedEvent::encode(&event(name, *offset)),
     };
     ConversationPack {
         tenant: tenant(),
         conversation: conversation(name),
         pack: Pack {
-            events: places.iter().map(packed).collect(),
+            events: offsets.iter().map(packed).collect(),
         },
     }
 }

@@ -1,4 +1,4 @@
-//! Prints the custom resource definition. `cargo xtask crdgen` keeps it in `crds/`.
+//! Prints the custom resource definition. `cargo xtask crdgen` writes it to `crds/`.
 
 use std::io::{self, Write as _};
 

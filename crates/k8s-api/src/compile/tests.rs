@@ -1,7 +1,7 @@
 use expect_test::expect;
 use retention::Subject;
 
-use crate::{Error, compile::compile, parse::parse};
+use crate::{compile::compile, error::Error, parse::parse};
 
 fn policy(name: &str, spec: &str) -> String {
     format!(
@@ -20,7 +20,7 @@ fn names(policies: &[String]) -> Vec<String> {
         .collect()
 }
 
-fn refusal(policies: &[String]) -> String {
+fn error_message(policies: &[String]) -> String {
     compile(&parse(&policies.concat()).unwrap())
         .unwrap_err()
         .to_string()
@@ -53,8 +53,8 @@ fn priority_then_specificity_then_age_then_name_decide_who_wins() {
         names(&policies),
         [
             "isotherm/high",
-            "isotherm/stream-a",
-            "isotherm/stream-b",
+            "isotherm/conversation-a",
+            "isotherm/conversation-b",
             "isotherm/tenant",
             "isotherm/types",
             "isotherm/old",
@@ -75,7 +75,7 @@ fn the_order_of_the_files_does_not_matter() {
 fn one_name_belongs_to_one_policy() {
     let twice = [policy("a", "priority: 1, "), policy("a", "priority: 2, ")];
     expect!["isotherm/a: is there twice: give each policy a name of its own"]
-        .assert_eq(&refusal(&twice));
+        .assert_eq(&error_message(&twice));
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn two_catch_alls_of_equal_priority_are_refused_unless_one_is_suspended() {
     expect![
         "isotherm/b: matches every event at priority 7, and so does isotherm/a: give one of them another priority or a selector"
     ]
-    .assert_eq(&refusal(&[policy("a", "priority: 7, "), policy("b", "priority: 7, ")]));
+    .assert_eq(&error_message(&[policy("a", "priority: 7, "), policy("b", "priority: 7, ")]));
     let rules = names(&[
         policy("a", "priority: 7, "),
         policy("b", "priority: 7, suspend: true, "),
@@ -102,7 +102,7 @@ fn problems_of_all_policies_are_listed() {
 }
 
 #[test]
-fn the_example_compiles_to_what_it_says() {
+fn the_examples_compile_to_the_ages_that_they_state() {
     let yaml = concat!(
         include_str!("../../../../crds/examples/default.yaml"),
         "\n---\n",

@@ -32,7 +32,7 @@ fn policy(name: &str, selector: Selector) -> Policy {
 }
 
 #[test]
-fn a_rule_set_survives_its_canonical_json_and_keeps_its_hash() {
+fn a_rule_set_round_trips_through_its_canonical_json_and_keeps_its_hash() {
     let rules = RuleSet::new(vec![policy("a/b", Selector::default())]);
     let again = RuleSet::from_json(rules.canonical_json().as_bytes()).unwrap();
     assert_eq!(again, rules);
@@ -56,7 +56,7 @@ fn a_tier_left_out_comes_from_the_next_match() {
 }
 
 #[test]
-fn a_policy_that_runs_dry_decides_nothing() {
+fn a_dry_run_policy_decides_nothing() {
     let dry = Policy {
         dry_run: true,
         ..policy("a/dry", Selector::default())
@@ -71,7 +71,7 @@ fn a_policy_that_runs_dry_decides_nothing() {
 }
 
 #[test]
-fn what_was_in_force_before_holds_where_it_keeps_more() {
+fn the_rules_before_a_change_hold_where_they_keep_more() {
     let mut now = policy("a/now", Selector::default());
     now.hot = Some(Hot {
         max_age_ms: 7_200_000,
@@ -84,7 +84,7 @@ fn what_was_in_force_before_holds_where_it_keeps_more() {
         Duration::from_secs(7 * 86_400)
     );
     assert_eq!(effective.warm.policy.name, "isotherm/built-in");
-    // The age grows at once, the number does not fall yet.
+    // The longer age holds at once, the lower number not yet.
     assert_eq!(effective.hot.rules.max_age(), Duration::from_secs(7200));
     assert_eq!(effective.hot.rules.max_events_per_stream, Some(100_000));
     let again = RuleSet::from_json(rules.canonical_json().as_bytes()).unwrap();

@@ -47,7 +47,7 @@ fn an_edit_shortens_when_the_age_falls_and_not_when_it_rises() {
 }
 
 #[test]
-fn a_new_winner_and_a_deleted_policy_shorten_what_they_took_or_leave() {
+fn a_new_winner_shortens_what_it_decides_and_a_deleted_policy_what_it_decided() {
     check(
         &[],
         &[policy("a", 60)],
@@ -64,7 +64,7 @@ fn a_new_winner_and_a_deleted_policy_shorten_what_they_took_or_leave() {
 }
 
 #[test]
-fn policies_that_never_meet_do_not_shorten_each_other() {
+fn policies_that_do_not_overlap_do_not_shorten_each_other() {
     let long = of_tenant("bank", policy("long", 30 * 86_400));
     let short = of_tenant("shop", policy("short", 60));
     check(
@@ -75,7 +75,7 @@ fn policies_that_never_meet_do_not_shorten_each_other() {
 }
 
 #[test]
-fn what_a_higher_policy_takes_is_not_shortened_by_a_lower_one() {
+fn what_a_higher_policy_decides_is_not_shortened_by_a_lower_one() {
     let long = of_tenant("bank", policy("long", 30 * 86_400));
     check(
         std::slice::from_ref(&long),
@@ -85,7 +85,7 @@ fn what_a_higher_policy_takes_is_not_shortened_by_a_lower_one() {
 }
 
 #[test]
-fn a_policy_that_runs_dry_shortens_nothing_and_enforcing_it_does() {
+fn a_dry_run_shortens_nothing_and_enforcing_it_does() {
     let dry = Policy {
         dry_run: true,
         ..policy("a", 60)
@@ -99,7 +99,7 @@ fn a_policy_that_runs_dry_shortens_nothing_and_enforcing_it_does() {
 }
 
 #[test]
-fn a_disabled_cold_tier_is_shorter_than_any_and_the_name_of_a_sampling_is_not() {
+fn a_disabled_cold_tier_is_a_shortening_and_another_salt_is_not() {
     let cold = |name: &str, disabled, sampling| Policy {
         cold: Some(Cold {
             max_age_ms: None,

@@ -1,4 +1,4 @@
-//! That the numbers are right is shown where DuckDB is: in the query service.
+//! The numbers themselves are tested in the query service, which has DuckDB.
 
 use crate::rules::{Policy, RuleSet, Selector, Warm};
 
@@ -25,13 +25,13 @@ fn rules() -> RuleSet {
 }
 
 #[test]
-fn what_a_person_wrote_is_quoted() {
+fn user_text_is_quoted() {
     let sql = selects_sql(&rules().policies, "default");
     assert!(sql.contains(r"LIKE 'it''s\_100\%%' ESCAPE '\'"), "{sql}");
 }
 
 #[test]
-fn a_policy_that_runs_dry_is_no_case() {
+fn a_dry_run_policy_is_left_out() {
     let mut dry = rules();
     dry.policies[0].dry_run = true;
     assert!(!tiers_sql(&dry, 7).contains("env"));

@@ -1,4 +1,4 @@
-//! Files that were written once stay readable for ever, and are still written alike.
+//! Files of every version stay readable, and the same events still give the same bytes.
 
 use bytes::Bytes;
 use segment::{
@@ -8,25 +8,25 @@ use segment::{
 
 use crate::rows::events;
 
-const V1: &[u8] = include_bytes!("../golden/v1.parquet");
-const ROWS: u64 = 100;
+const V1_FILE: &[u8] = include_bytes!("../golden/v1.parquet");
+const GOLDEN_ROWS: u64 = 100;
 
 #[test]
 fn a_file_of_version_1_is_read_as_it_was_written() {
-    let batches = parquet_io::read(Bytes::from_static(V1), Selection::default()).unwrap();
+    let batches = parquet_io::read(Bytes::from_static(V1_FILE), Selection::default()).unwrap();
     let read: Vec<_> = batches.iter().flat_map(|b| decode(b).unwrap()).collect();
-    assert_eq!(read, events(ROWS));
+    assert_eq!(read, events(GOLDEN_ROWS));
 }
 
-/// The bytes name the object: a library that writes others makes every re-run write anew. When
-/// this fails after an upgrade of Parquet, that is known and harmless; add a new golden file.
+/// An object is named by the hash of its bytes: if a library writes other bytes, a re-run writes other
+/// objects. A failure after an upgrade of Parquet is known and harmless; add a new golden file.
 #[test]
 fn a_file_is_still_written_byte_for_byte() {
-    let written = parquet_io::write(&[encode(&events(ROWS))]).unwrap();
+    let written = parquet_io::write(&[encode(&events(GOLDEN_ROWS))]).unwrap();
     assert!(
-        written == V1,
+        written == V1_FILE,
         "{} bytes, expected {}",
         written.len(),
-        V1.len()
+        V1_FILE.len()
     );
 }

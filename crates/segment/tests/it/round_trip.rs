@@ -1,4 +1,4 @@
-//! What goes in comes out, in whatever clothes; what was damaged does not.
+//! Events round-trip through batches and files of any equivalent form; damaged ones are refused.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ fn a_batch_is_read_in_any_column_order_and_any_equivalent_type() {
     let batch = encode(&events(30));
     let schema = batch.schema();
     let columns = schema.fields().iter().zip(batch.columns()).rev();
-    let dressed = columns.enumerate().map(|(n, (field, column))| {
+    let converted = columns.enumerate().map(|(n, (field, column))| {
         let other = match (field.data_type(), n % 3) {
             (DataType::Utf8, 0) => DataType::Utf8View,
             (DataType::Utf8, 1) => DataType::LargeUtf8,
@@ -47,10 +47,10 @@ fn a_batch_is_read_in_any_column_order_and_any_equivalent_type() {
         let column = cast(column, &other).unwrap();
         (Field::new(field.name(), other, true), column)
     });
-    let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = dressed.unzip();
-    let dressed = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
+    let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = converted.unzip();
+    let equivalent = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
 
-    assert_eq!(decode(&dressed).unwrap(), events(30));
+    assert_eq!(decode(&equivalent).unwrap(), events(30));
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn an_event_that_does_not_match_its_checksum_is_never_returned() {
 }
 
 #[test]
-fn a_batch_without_a_needed_column_says_which() {
+fn a_batch_without_a_required_column_names_it() {
     let batch = encode(&events(1));
     let keep: Vec<_> = (0..batch.num_columns() - 1).collect();
     let error = decode(&batch.project(&keep).unwrap()).unwrap_err();
@@ -79,7 +79,7 @@ fn a_batch_without_a_needed_column_says_which() {
 }
 
 #[test]
-fn equal_rows_make_equal_bytes_however_they_are_cut() {
+fn equal_rows_make_equal_bytes_in_any_division_into_batches() {
     let all = events(50_000);
     let whole = parquet_io::write(&[encode(&all)]).unwrap();
     let cut: Vec<_> = all.chunks(777).map(encode).collect();
@@ -119,7 +119,7 @@ fn chosen_columns_come_in_the_order_of_the_file() {
 
 proptest! {
     #[test]
-    fn every_event_survives(numbers in prop::collection::vec(0..100_000_u64, 0..40)) {
+    fn every_event_round_trips(numbers in prop::collection::vec(0..100_000_u64, 0..40)) {
         let all: Vec<_> = numbers.into_iter().map(event).collect();
         prop_assert_eq!(decode(&encode(&all)).unwrap(), all);
     }

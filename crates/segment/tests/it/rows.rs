@@ -4,7 +4,7 @@ use event::{
 };
 use event_proto::EncodedEvent;
 
-/// Event `n` of a small fixed world: every optional field is there in one row and not in another.
+/// Event `n` of a fixed series: every optional field is present in some events and absent in others.
 pub(crate) fn event(n: u64) -> StoredEvent {
     let some = |text: &str| (!n.is_multiple_of(3)).then(|| format!("{text}-{n}"));
     let event = Event {

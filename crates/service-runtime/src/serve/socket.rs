@@ -1,5 +1,5 @@
-//! A connection whose first request cannot be read still gets a problem: the HTTP library answers
-//! such a request by itself, without a body.
+//! Problem documents for requests that hyper cannot parse: it answers such a request by itself, without
+//! a body.
 
 use std::{
     io::{self, IoSlice},
@@ -19,37 +19,44 @@ use tokio::net::TcpStream;
 
 use crate::problem::problem;
 
-/// Passes everything on, but for the library's own answer before any request was understood.
+/// A connection that passes all bytes on, except that it replaces the response that hyper writes before
+/// any request was parsed.
 pub(super) struct Socket {
     inner: TokioIo<TcpStream>,
-    /// From the first request that was understood, what is written is ours.
-    understood: Arc<AtomicBool>,
-    /// What is written instead, and how much of it is.
-    instead: Option<(Vec<u8>, usize)>,
+    /// Set with the first parsed request; from then on responses come from our handlers.
+    head_parsed: Arc<AtomicBool>,
+    /// The replacement response, and how many of its bytes are written.
+    replacement: Option<(Vec<u8>, usize)>,
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream, understood: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(stream: TcpStream, head_parsed: Arc<AtomicBool>) -> Self {
         Self {
             inner: TokioIo::new(stream),
-            understood,
-            instead: None,
+            head_parsed,
+            replacement: None,
         }
     }
 
-    /// Writes the problem of the library's answer `theirs`.
-    fn explain(&mut self, context: &mut Context<'_>, theirs: &[u8]) -> Poll<io::Result<usize>> {
-        let (bytes, written) = self.instead.get_or_insert_with(|| (answer(theirs), 0));
+    /// Writes a problem in place of hyper's response `original`.
+    fn write_problem(
+        &mut self,
+        context: &mut Context<'_>,
+        original: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let replacement = || (problem_response(original), 0);
+        let (bytes, written) = self.replacement.get_or_insert_with(replacement);
         while *written < bytes.len() {
             let write = Pin::new(&mut self.inner).poll_write(context, &bytes[*written..]);
             *written += ready!(write)?;
         }
-        Poll::Ready(Ok(theirs.len()))
+        Poll::Ready(Ok(original.len()))
     }
 }
 
-fn answer(theirs: &[u8]) -> Vec<u8> {
-    let status = theirs
+/// A whole HTTP response: the problem for the status of hyper's response `original`.
+fn problem_response(original: &[u8]) -> Vec<u8> {
+    let status = original
         .get(9..12)
         .and_then(|text| StatusCode::from_bytes(text).ok());
     let status = status.unwrap_or(StatusCode::BAD_REQUEST);
@@ -93,10 +100,10 @@ impl Write for Socket {
         context: &mut Context<'_>,
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.understood.load(Ordering::Relaxed) || buffer.starts_with(b"HTTP/1.1 100") {
+        if self.head_parsed.load(Ordering::Relaxed) || buffer.starts_with(b"HTTP/1.1 100") {
             return Pin::new(&mut self.inner).poll_write(context, buffer);
         }
-        self.explain(context, buffer)
+        self.write_problem(context, buffer)
     }
 
     fn poll_write_vectored(
@@ -104,7 +111,7 @@ impl Write for Socket {
         context: &mut Context<'_>,
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.understood.load(Ordering::Relaxed) {
+        if self.head_parsed.load(Ordering::Relaxed) {
             return Pin::new(&mut self.inner).poll_write_vectored(context, buffers);
         }
         let first = buffers.iter().find(|buffer| !buffer.is_empty());

@@ -1,4 +1,4 @@
-//! Traces to a collector by OTLP, over gRPC or HTTP.
+//! Export of traces to a collector by OTLP, over gRPC or HTTP.
 
 use std::{
     sync::{
@@ -20,9 +20,9 @@ use tokio::runtime::Handle;
 
 use super::{OtlpProtocol, TelemetryArgs};
 
-/// A provider that sends to the endpoint, or one that only gives spans their ids.
+/// A provider that exports to the endpoint, or without one only gives spans their ids.
 ///
-/// Which traces are kept is decided by `OTEL_TRACES_SAMPLER`, by default by the parent.
+/// Sampling follows `OTEL_TRACES_SAMPLER`, by default the parent's decision.
 pub(super) fn provider(
     service: &'static str,
     args: &TelemetryArgs,
@@ -32,8 +32,8 @@ pub(super) fn provider(
         .as_deref()
         .filter(|endpoint| !endpoint.is_empty())
     else {
-        let follow = Sampler::ParentBased(Box::new(Sampler::AlwaysOff));
-        return Ok(SdkTracerProvider::builder().with_sampler(follow).build());
+        let sampler = Sampler::ParentBased(Box::new(Sampler::AlwaysOff));
+        return Ok(SdkTracerProvider::builder().with_sampler(sampler).build());
     };
     let exporter = exporter(endpoint, args.otlp_protocol)
         .with_context(|| format!("export traces to {endpoint}"))?;
@@ -43,7 +43,7 @@ pub(super) fn provider(
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
         .build();
     Ok(SdkTracerProvider::builder()
-        .with_batch_exporter(OnRuntime::new(exporter, endpoint))
+        .with_batch_exporter(RuntimeExporter::new(exporter, endpoint))
         .with_resource(resource)
         .build())
 }
@@ -71,17 +71,17 @@ fn traces_url(endpoint: &str) -> String {
     format!("{}/v1/traces", endpoint.trim_end_matches('/'))
 }
 
-/// Exports on our runtime. The SDK calls from a thread of its own that has none, and the HTTP
+/// An exporter that runs on our tokio runtime. The SDK calls it from a thread without one, and the HTTP
 /// client needs one.
 #[derive(Debug)]
-struct OnRuntime {
+struct RuntimeExporter {
     exporter: Arc<SpanExporter>,
     runtime: Handle,
     endpoint: String,
     failing: AtomicBool,
 }
 
-impl OnRuntime {
+impl RuntimeExporter {
     fn new(exporter: SpanExporter, endpoint: &str) -> Self {
         Self {
             exporter: Arc::new(exporter),
@@ -91,7 +91,7 @@ impl OnRuntime {
         }
     }
 
-    /// A line when the collector goes and one when it is back, not one per batch.
+    /// Logs when exports start to fail and when they succeed again, not once per batch.
     fn report(&self, result: &OTelSdkResult) {
         let failed = result.is_err();
         if self.failing.swap(failed, Ordering::Relaxed) == failed {
@@ -104,7 +104,7 @@ impl OnRuntime {
     }
 }
 
-impl ExportSpans for OnRuntime {
+impl ExportSpans for RuntimeExporter {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let exporter = Arc::clone(&self.exporter);
         let result = self

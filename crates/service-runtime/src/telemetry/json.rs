@@ -1,4 +1,4 @@
-//! One JSON object per log line, with the names that OpenTelemetry gives the fields.
+//! Log lines as one JSON object each, with OpenTelemetry's field names.
 
 use std::{
     error::Error,
@@ -24,8 +24,9 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-/// Where the ids of a span can be asked for: not to be had otherwise from within an event.
-type Tracing = Arc<OnceLock<WeakDispatch>>;
+/// The subscriber's dispatch, from which a formatter gets the OpenTelemetry ids of a span; an event does
+/// not give access to it.
+type SharedDispatch = Arc<OnceLock<WeakDispatch>>;
 
 /// A layer that writes the logs of `service` to `writer`.
 pub(super) fn layer<S, W>(service: &'static str, writer: W) -> impl Layer<S> + Send + Sync
@@ -33,31 +34,33 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let tracing = Tracing::default();
-    let format = Format {
+    let dispatch = SharedDispatch::default();
+    let format = JsonFormat {
         service,
-        tracing: Arc::clone(&tracing),
+        dispatch: Arc::clone(&dispatch),
     };
     tracing_subscriber::fmt::layer()
         .event_format(format)
         .with_writer(writer)
-        .and_then(Remember(tracing))
+        .and_then(CaptureDispatch(dispatch))
 }
 
-struct Remember(Tracing);
+/// A layer that stores the dispatch it is registered with.
+struct CaptureDispatch(SharedDispatch);
 
-impl<S: Subscriber> Layer<S> for Remember {
+impl<S: Subscriber> Layer<S> for CaptureDispatch {
     fn on_register_dispatch(&self, dispatch: &Dispatch) {
         let _ = self.0.set(dispatch.downgrade());
     }
 }
 
-struct Format {
+/// The JSON formatter of one service.
+struct JsonFormat {
     service: &'static str,
-    tracing: Tracing,
+    dispatch: SharedDispatch,
 }
 
-impl<S, N> FormatEvent<S, N> for Format
+impl<S, N> FormatEvent<S, N> for JsonFormat
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
@@ -85,10 +88,11 @@ where
     }
 }
 
-impl Format {
+impl JsonFormat {
+    /// Sets `trace_id` and `span_id` when the span has valid ones.
     fn set_ids(&self, line: &mut Line, span: &tracing::span::Id) {
         let context = self
-            .tracing
+            .dispatch
             .get()
             .and_then(WeakDispatch::upgrade)
             .and_then(|dispatch| tracing_opentelemetry::get_otel_context(span, &dispatch));
@@ -111,8 +115,8 @@ struct Line(Vec<(&'static str, Value)>);
 impl Line {
     fn set(&mut self, name: &'static str, value: impl Into<Value>) {
         let value = value.into();
-        match self.0.iter_mut().find(|(known, _)| *known == name) {
-            Some(known) => known.1 = value,
+        match self.0.iter_mut().find(|(existing, _)| *existing == name) {
+            Some(existing) => existing.1 = value,
             None => self.0.push((name, value)),
         }
     }
@@ -163,7 +167,7 @@ impl Visit for Line {
         self.insert(field, value);
     }
 
-    /// The whole chain: an error in a log is read far from its source.
+    /// Records the error with the whole chain of its causes.
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
         let mut text = value.to_string();
         let mut source = value.source();

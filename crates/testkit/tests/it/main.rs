@@ -1,4 +1,4 @@
-//! The kit against the real servers.
+//! Runs the kit against the real servers.
 
 use std::time::Duration;
 
@@ -35,17 +35,17 @@ async fn valkey_keeps_its_data_through_a_crash_and_loses_it_by_a_flush() {
 }
 
 #[tokio::test]
-async fn weed_has_an_empty_bucket_also_after_a_crash() {
-    let mut weed = SeaweedFs::start().await;
-    assert_eq!(weed.bucket, "isotherm");
+async fn seaweedfs_has_its_bucket_also_after_a_crash() {
+    let mut server = SeaweedFs::start().await;
+    assert_eq!(server.bucket, "isotherm");
 
-    weed.restart().await;
-    let address = weed.endpoint.trim_start_matches("http://").to_owned();
+    server.restart().await;
+    let address = server.endpoint.trim_start_matches("http://").to_owned();
     assert!(TcpStream::connect(&address).await.is_ok());
 }
 
 #[tokio::test]
-async fn a_service_is_stopped_politely_and_its_output_kept() {
+async fn a_service_is_stopped_by_sigterm_and_its_output_is_kept() {
     let script = "trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.02; done";
     let mut service = Service::start("/bin/sh", ["-c", script]);
     eventually("it is up", async || service.stdout() == "up\n").await;
@@ -60,21 +60,21 @@ async fn a_paused_service_does_nothing_until_it_is_resumed() {
     eventually("it ticks", async || !service.stdout().is_empty()).await;
 
     service.pause();
-    let mut seen = service.stdout().len();
-    eventually("it stands still", async || {
+    let mut length = service.stdout().len();
+    eventually("its output stops", async || {
         tokio::time::sleep(Duration::from_millis(50)).await;
-        let before = std::mem::replace(&mut seen, service.stdout().len());
-        before == seen
+        let before = std::mem::replace(&mut length, service.stdout().len());
+        before == length
     })
     .await;
 
     service.resume();
-    eventually("it ticks again", async || service.stdout().len() > seen).await;
+    eventually("it ticks again", async || service.stdout().len() > length).await;
     service.kill().await;
 }
 
 #[tokio::test]
 #[should_panic(expected = "not within 50ms: pigs fly")]
-async fn what_never_comes_is_named() {
+async fn a_condition_that_never_holds_is_named() {
     eventually_within(Duration::from_millis(50), "pigs fly", async || false).await;
 }

@@ -64,7 +64,7 @@ fn a_range_without_rows_of_the_class_does_not_matter() {
 }
 
 #[test]
-fn nothing_is_merged_over_what_was_dropped_or_lost() {
+fn no_merge_spans_a_dropped_or_lost_range() {
     let mut dropped = manifest(9, DAY);
     let middle = dropped.slices[4].clone();
     dropped.expire(&middle);
@@ -90,11 +90,11 @@ fn nothing_is_merged_over_what_was_dropped_or_lost() {
 }
 
 #[test]
-fn a_merged_slice_spans_little_of_its_age_and_stays_of_a_size_to_rewrite() {
+fn a_merged_slice_is_limited_in_time_span_and_in_size() {
     // Eight slices span eight minutes.
     assert_eq!(planned(&manifest(8, "w3600000-cforever")), None);
     assert_eq!(planned(&manifest(8, "w3900000-cforever")), Some((1, 80)));
     let mut large = manifest(8, DAY);
-    large.slices[0].bytes = MAX_BYTES;
+    large.slices[0].bytes = MAX_MERGED_BYTES;
     assert_eq!(planned(&large), None);
 }

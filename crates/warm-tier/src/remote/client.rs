@@ -1,4 +1,4 @@
-//! The reader's side.
+//! The client of a compactor, for readers and the archiver.
 
 use std::{pin::Pin, time::Duration};
 
@@ -15,23 +15,33 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use super::{COVERAGE_ACTION, Coverage, DUPLICATES_ACTION, Duplicates, DuplicatesRequest, Scan};
-use crate::error::{Error, Result};
+use super::{COVERAGE_ACTION, DUPLICATES_ACTION};
+use crate::{
+    coverage::Coverage,
+    duplicates::{Duplicates, DuplicatesRequest},
+    error::{Error, Result},
+    scan_request::Scan,
+};
 
-/// A scan's answer. Dropping it ends the scan.
+/// The batches of a scan. Dropping the stream ends the scan.
 pub type BatchStream = Pin<Box<dyn Stream<Item = Result<RecordBatch>> + Send>>;
 
+/// Time for a connection attempt. Compactors are in the same network: no reason but to fail soon.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Most bytes of one message: no reason but to bound memory.
 const MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
 
-/// One compactor. Cheap to clone; connects when it is first used, and again when it must.
+/// A client of one compactor. Cheap to clone; connects at the first call and reconnects by itself.
 #[derive(Clone, Debug)]
 pub struct Client {
     flight: FlightServiceClient<Channel>,
 }
 
 impl Client {
-    /// `url` is `http://host:port`.
+    /// Creates a client of the compactor at `url`, which is `http://host:port`. Does not connect yet.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when `url` is malformed.
     pub fn new(url: &str) -> Result<Self> {
         let endpoint = Endpoint::from_shared(url.to_owned())
             .map_err(|error| Error::Invalid(format!("{url}: {error}")))?
@@ -44,20 +54,29 @@ impl Client {
         Ok(Self { flight })
     }
 
-    /// What is there now.
+    /// Reads the coverage of every partition.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the compactor does not answer: retry. [`Error::Remote`] when its
+    /// answer is malformed.
     pub async fn coverage(&self) -> Result<Coverage> {
-        self.ask(COVERAGE_ACTION, Vec::new()).await
+        self.call_action(COVERAGE_ACTION, Vec::new()).await
     }
 
-    /// What its writer has found to repeat earlier events in `partition` behind `after`. It speaks
-    /// of what is not sealed and of the range sealed last, at least.
+    /// Reads the duplicates of `partition` after `after`. The range of the answer has at least what is
+    /// not sealed and the range sealed last, up to the last committed sequence.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the compactor does not answer or the partition is not open yet:
+    /// retry. [`Error::Remote`] when its answer is malformed.
     pub async fn duplicates(&self, partition: PartitionId, after: Seq) -> Result<Duplicates> {
-        let question = DuplicatesRequest { partition, after };
-        let question = serde_json::to_vec(&question).expect("a question always has a JSON form");
-        self.ask(DUPLICATES_ACTION, question).await
+        let request = DuplicatesRequest { partition, after };
+        let request = serde_json::to_vec(&request).expect("a request always has a JSON form");
+        self.call_action(DUPLICATES_ACTION, request).await
     }
 
-    async fn ask<T: DeserializeOwned>(&self, action: &str, body: Vec<u8>) -> Result<T> {
+    /// Calls a Flight action and parses the JSON of its answer.
+    async fn call_action<T: DeserializeOwned>(&self, action: &str, body: Vec<u8>) -> Result<T> {
         let action = Action::new(action, body);
         let mut answers = self.flight.clone().do_action(action).await?.into_inner();
         let answer = answers.message().await?;
@@ -65,7 +84,12 @@ impl Client {
         serde_json::from_slice(&answer.body).map_err(|error| Error::Remote(error.to_string()))
     }
 
-    /// The rows of `scan` as they come.
+    /// Starts `scan` and streams its batches.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the compactor does not answer, or when the slices have changed since
+    /// the coverage was read: read it and plan again. [`Error::Invalid`] when the scan can never be
+    /// run. The stream ends with the same errors.
     pub async fn scan(&self, scan: &Scan) -> Result<BatchStream> {
         let ticket =
             Ticket::new(serde_json::to_vec(scan).expect("a ticket always has a JSON form"));
@@ -75,7 +99,10 @@ impl Client {
         Ok(batches.map_err(Error::from).boxed())
     }
 
-    /// All rows of `scan`.
+    /// Runs `scan` and collects its batches.
+    ///
+    /// # Errors
+    /// Those of [`Client::scan`].
     pub async fn collect(&self, scan: &Scan) -> Result<Vec<RecordBatch>> {
         self.scan(scan).await?.try_collect().await
     }

@@ -1,4 +1,4 @@
-//! The compactor's side: Arrow Flight over what is sealed.
+//! The server in the compactor: Arrow Flight over sealed slices.
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
@@ -18,19 +18,21 @@ use tokio::{
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{COVERAGE_ACTION, DUPLICATES_ACTION, DuplicatesRequest, Scan};
+use super::{COVERAGE_ACTION, DUPLICATES_ACTION};
 use crate::{
+    duplicates::DuplicatesRequest,
     error::{Error, Result},
     scan::Scanner,
+    scan_request::Scan,
     scan_sql,
 };
 
-/// Scans at a time; further ones wait.
+/// Most scans at a time; further ones wait. No reason but to bound memory and threads.
 const MAX_SCANS: usize = 16;
-/// Batches (at most 2,048 rows each) that a scan may be ahead of its reader.
-const AHEAD: usize = 8;
+/// Most batches (of at most 2,048 rows each) that a scan buffers for its reader: bounds memory.
+const MAX_BUFFERED_BATCHES: usize = 8;
 
-/// Serves scans and the coverage.
+/// The Arrow Flight service with scans, coverage and duplicates.
 #[derive(Clone, Debug)]
 pub struct Server {
     scanner: Scanner,
@@ -38,6 +40,7 @@ pub struct Server {
 }
 
 impl Server {
+    /// Creates the service over `scanner`.
     #[must_use]
     pub fn new(scanner: Scanner) -> Self {
         Self {
@@ -46,7 +49,10 @@ impl Server {
         }
     }
 
-    /// Serves on `listener` until `shutdown` is done; scans under way are cut off.
+    /// Serves on `listener` until `shutdown` is done; running scans are cut off.
+    ///
+    /// # Errors
+    /// [`Error::Remote`] when the listener fails.
     pub async fn serve(
         self,
         listener: TcpListener,
@@ -62,18 +68,19 @@ impl Server {
         }
     }
 
-    fn start(&self, scan: Scan, permit: OwnedSemaphorePermit) -> ReceiverStream<ScanItem> {
-        let (to, from) = mpsc::channel(AHEAD);
+    /// Runs `scan` on a blocking thread, which holds `permit`, and streams its batches.
+    fn start_scan(&self, scan: Scan, permit: OwnedSemaphorePermit) -> ReceiverStream<ScanItem> {
+        let (batches, receiver) = mpsc::channel(MAX_BUFFERED_BATCHES);
         let scanner = self.scanner.clone();
         tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            let result = scanner.scan(&scan, |batch| to.blocking_send(Ok(batch)).is_ok());
+            let result = scanner.scan(&scan, |batch| batches.blocking_send(Ok(batch)).is_ok());
             if let Err(error) = result {
-                // A reader that has gone wants no error either.
-                let _ = to.blocking_send(Err(error));
+                // Fails when the reader has closed the stream, which needs no error then.
+                let _ = batches.blocking_send(Err(error));
             }
         });
-        ReceiverStream::new(from)
+        ReceiverStream::new(receiver)
     }
 
     async fn coverage(&self) -> Result<Vec<u8>, Status> {
@@ -83,17 +90,17 @@ impl Server {
         Ok(serde_json::to_vec(&coverage).expect("a coverage always has a JSON form"))
     }
 
-    fn duplicates(&self, question: &[u8]) -> Result<Vec<u8>, Status> {
-        let DuplicatesRequest { partition, after } = serde_json::from_slice(question)
-            .map_err(|error| Status::invalid_argument(format!("question: {error}")))?;
-        let word = self.scanner.duplicates(partition, after)?;
-        Ok(serde_json::to_vec(&word).expect("a word always has a JSON form"))
+    fn duplicates(&self, request: &[u8]) -> Result<Vec<u8>, Status> {
+        let DuplicatesRequest { partition, after } = serde_json::from_slice(request)
+            .map_err(|error| Status::invalid_argument(format!("request: {error}")))?;
+        let duplicates = self.scanner.duplicates(partition, after)?;
+        Ok(serde_json::to_vec(&duplicates).expect("duplicates always have a JSON form"))
     }
 }
 
 type ScanItem = Result<RecordBatch>;
-type Answer<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
-type Reply<T> = Result<Response<T>, Status>;
+type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+type RpcResult<T> = Result<Response<T>, Status>;
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
@@ -109,22 +116,22 @@ impl From<Error> for Status {
 
 #[tonic::async_trait]
 impl FlightService for Server {
-    type HandshakeStream = Answer<HandshakeResponse>;
-    type ListFlightsStream = Answer<FlightInfo>;
-    type DoGetStream = Answer<FlightData>;
-    type DoPutStream = Answer<PutResult>;
-    type DoActionStream = Answer<arrow_flight::Result>;
-    type ListActionsStream = Answer<ActionType>;
-    type DoExchangeStream = Answer<FlightData>;
+    type HandshakeStream = ResponseStream<HandshakeResponse>;
+    type ListFlightsStream = ResponseStream<FlightInfo>;
+    type DoGetStream = ResponseStream<FlightData>;
+    type DoPutStream = ResponseStream<PutResult>;
+    type DoActionStream = ResponseStream<arrow_flight::Result>;
+    type ListActionsStream = ResponseStream<ActionType>;
+    type DoExchangeStream = ResponseStream<FlightData>;
 
-    async fn do_get(&self, request: Request<Ticket>) -> Reply<Self::DoGetStream> {
+    async fn do_get(&self, request: Request<Ticket>) -> RpcResult<Self::DoGetStream> {
         let scan: Scan = serde_json::from_slice(&request.into_inner().ticket)
             .map_err(|error| Status::invalid_argument(format!("ticket: {error}")))?;
         let schema = scan_sql::schema(&scan)?;
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         let permit = permit.expect("the semaphore is never closed");
-        let mut batches = self.start(scan, permit).peekable();
-        // A scan that cannot start says so in its status, before any row.
+        let mut batches = self.start_scan(scan, permit).peekable();
+        // An error before the first batch becomes the status of the call.
         if let Some(Err(_)) = Pin::new(&mut batches).peek().await
             && let Some(Err(error)) = batches.next().await
         {
@@ -137,7 +144,7 @@ impl FlightService for Server {
         Ok(Response::new(data.map_err(Status::from).boxed()))
     }
 
-    async fn do_action(&self, request: Request<Action>) -> Reply<Self::DoActionStream> {
+    async fn do_action(&self, request: Request<Action>) -> RpcResult<Self::DoActionStream> {
         let Action { r#type, body } = request.into_inner();
         let json = match &*r#type {
             COVERAGE_ACTION => self.coverage().await?,
@@ -151,12 +158,15 @@ impl FlightService for Server {
         Ok(Response::new(futures::stream::iter([Ok(answer)]).boxed()))
     }
 
-    async fn list_actions(&self, _: Request<Empty>) -> Reply<Self::ListActionsStream> {
+    async fn list_actions(&self, _: Request<Empty>) -> RpcResult<Self::ListActionsStream> {
         let actions = [
-            (COVERAGE_ACTION, "what is sealed, per partition, as JSON"),
+            (
+                COVERAGE_ACTION,
+                "sealed ranges and gaps of every partition, as JSON",
+            ),
             (
                 DUPLICATES_ACTION,
-                "what is stored twice in the log, as JSON",
+                "duplicates in the log of one partition, as JSON",
             ),
         ];
         let actions = actions.map(|(name, description)| {
@@ -171,34 +181,34 @@ impl FlightService for Server {
     async fn handshake(
         &self,
         _: Request<Streaming<HandshakeRequest>>,
-    ) -> Reply<Self::HandshakeStream> {
+    ) -> RpcResult<Self::HandshakeStream> {
         Err(unsupported())
     }
 
-    async fn list_flights(&self, _: Request<Criteria>) -> Reply<Self::ListFlightsStream> {
+    async fn list_flights(&self, _: Request<Criteria>) -> RpcResult<Self::ListFlightsStream> {
         Err(unsupported())
     }
 
-    async fn get_flight_info(&self, _: Request<FlightDescriptor>) -> Reply<FlightInfo> {
+    async fn get_flight_info(&self, _: Request<FlightDescriptor>) -> RpcResult<FlightInfo> {
         Err(unsupported())
     }
 
-    async fn poll_flight_info(&self, _: Request<FlightDescriptor>) -> Reply<PollInfo> {
+    async fn poll_flight_info(&self, _: Request<FlightDescriptor>) -> RpcResult<PollInfo> {
         Err(unsupported())
     }
 
-    async fn get_schema(&self, _: Request<FlightDescriptor>) -> Reply<SchemaResult> {
+    async fn get_schema(&self, _: Request<FlightDescriptor>) -> RpcResult<SchemaResult> {
         Err(unsupported())
     }
 
-    async fn do_put(&self, _: Request<Streaming<FlightData>>) -> Reply<Self::DoPutStream> {
+    async fn do_put(&self, _: Request<Streaming<FlightData>>) -> RpcResult<Self::DoPutStream> {
         Err(unsupported())
     }
 
     async fn do_exchange(
         &self,
         _: Request<Streaming<FlightData>>,
-    ) -> Reply<Self::DoExchangeStream> {
+    ) -> RpcResult<Self::DoExchangeStream> {
         Err(unsupported())
     }
 }

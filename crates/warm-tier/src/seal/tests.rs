@@ -7,9 +7,11 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    partition::{Frames, Partition},
-    remote::{Order, Scan, Table},
-    tier::{Options, WarmTier},
+    frames::Frames,
+    options::Options,
+    partition::Partition,
+    scan_request::{Order, Scan, Table},
+    tier::WarmTier,
 };
 
 const PARTITION: PartitionId = PartitionId::first(0);
@@ -58,8 +60,8 @@ fn open(dir: &TempDir) -> (WarmTier, Partition) {
     (tier, partition)
 }
 
-/// Seals up to and without step `steps`, then dies.
-fn seal_and_die_before(steps: usize, dir: &TempDir) {
+/// Runs the first `steps` steps of a seal, then drops everything as a crash would.
+fn seal_and_crash_after(steps: usize, dir: &TempDir) {
     let (_tier, mut partition) = open(dir);
     partition.append(frames(1, 20)).unwrap();
     let (engine, sealed) = (partition.engine.clone(), partition.sealed());
@@ -83,10 +85,10 @@ fn seal_and_die_before(steps: usize, dir: &TempDir) {
 fn a_crash_between_any_two_steps_leaves_every_event_once() {
     for steps in 0..=4 {
         let dir = TempDir::new().unwrap();
-        seal_and_die_before(steps, &dir);
+        seal_and_crash_after(steps, &dir);
 
         let (tier, mut partition) = open(&dir);
-        assert_eq!(partition.next_seq(), 21, "before step {steps}");
+        assert_eq!(partition.next_seq(), 21, "after {steps} steps");
         let published = steps == 4;
         assert_eq!(
             partition.sealed().manifest().sealed,
@@ -98,7 +100,7 @@ fn a_crash_between_any_two_steps_leaves_every_event_once() {
             dead_letters: Vec::new(),
             encoded_bytes: 1,
         });
-        assert_eq!(again.unwrap().dropped.len(), 1, "before step {steps}");
+        assert_eq!(again.unwrap().dropped.len(), 1, "after {steps} steps");
         partition.seal(&RuleSet::default()).unwrap();
 
         let mut scan = Scan::new(Table::Events, PARTITION, vec![SeqRange { lo: 1, hi: 22 }]);
@@ -109,7 +111,7 @@ fn a_crash_between_any_two_steps_leaves_every_event_once() {
             .flat_map(|batch| segment::decode(batch).unwrap());
         let seqs: Vec<_> = rows.map(|row| row.position.seq).collect();
         let expected: Vec<_> = (1..=20).chain([22]).collect();
-        assert_eq!(seqs, expected, "before step {steps}");
+        assert_eq!(seqs, expected, "after {steps} steps");
         let staged = disk::files(&partition.sealed().dir).unwrap();
         assert!(
             staged.iter().all(|name| !name.contains(layout::STAGED)),
@@ -119,7 +121,7 @@ fn a_crash_between_any_two_steps_leaves_every_event_once() {
 }
 
 #[test]
-fn a_slice_that_is_not_what_was_written_is_never_published() {
+fn a_slice_that_differs_from_what_was_written_is_never_published() {
     let dir = TempDir::new().unwrap();
     let (_tier, mut partition) = open(&dir);
     partition.append(frames(1, 20)).unwrap();

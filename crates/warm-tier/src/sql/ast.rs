@@ -1,5 +1,5 @@
-//! What a parsed statement refers to, and whether it may run. Pure: works on the JSON form that
-//! DuckDB's own parser gives.
+//! Checks a parsed statement and collects the tables and columns that it references. Pure: works on
+//! the JSON form that DuckDB's own parser returns.
 
 use std::collections::BTreeSet;
 
@@ -7,10 +7,10 @@ use serde_json::{Map, Value};
 
 use super::{
     Columns, SqlError, Table,
-    functions::{self, Known},
+    functions::{self, FunctionAccess},
 };
 
-/// Table functions that make rows out of nothing but their arguments.
+/// Table functions that read nothing but their arguments.
 const TABLE_FUNCTIONS: &[&str] = &[
     "generate_series",
     "generate_subscripts",
@@ -21,23 +21,23 @@ const TABLE_FUNCTIONS: &[&str] = &[
     "unnest",
 ];
 
-/// What [`inspect`] finds.
+/// The tables and columns that a statement references.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Referenced {
+pub(super) struct References {
     pub(super) tables: BTreeSet<Table>,
     pub(super) columns: Columns,
 }
 
-/// Reads the answer of `json_serialize_sql`: exactly one statement, or the reason why not.
+/// Parses the result of `json_serialize_sql`, which must have exactly one statement.
 pub(super) fn only_statement(json: &str) -> Result<Value, SqlError> {
-    let deep = |_| SqlError::NotAllowed("the statement is nested too deeply".into());
-    let mut parsed: Value = serde_json::from_str(json).map_err(deep)?;
+    let too_deep = |_| SqlError::NotAllowed("the statement is nested too deeply".into());
+    let mut parsed: Value = serde_json::from_str(json).map_err(too_deep)?;
     if parsed["error"] == Value::Bool(true) {
         let message = parsed["error_message"].as_str().unwrap_or("not understood");
         if parsed["error_type"] == "not implemented" {
             return Err(refuse("only a single SELECT may be run here"));
         }
-        return Err(SqlError::Invalid(plain(message)));
+        return Err(SqlError::Invalid(without_advice(message)));
     }
     match parsed["statements"].as_array_mut().map(std::mem::take) {
         Some(mut statements) if statements.len() == 1 => Ok(statements.remove(0)["node"].take()),
@@ -50,10 +50,9 @@ pub(super) fn only_statement(json: &str) -> Result<Value, SqlError> {
     }
 }
 
-/// What DuckDB said, without what nobody can do here: no setting may be changed.
-pub(super) fn plain(message: &str) -> String {
-    let depth = "expression depth";
-    if message.contains(depth) {
+/// Removes from DuckDB's error message the advice to change a setting, which is not possible here.
+pub(super) fn without_advice(message: &str) -> String {
+    if message.contains("expression depth") {
         return "the statement is nested too deeply; make it of parts, by WITH".to_owned();
     }
     let advice = ["Use \"SET ", "Use 'SET ", "SET ", "PRAGMA "];
@@ -66,29 +65,26 @@ fn refuse(sentence: impl Into<String>) -> SqlError {
     SqlError::NotAllowed(sentence.into())
 }
 
-/// Checks every node of the statement.
-pub(super) fn inspect(statement: &Value) -> Result<Referenced, SqlError> {
-    let mut found = Found::default();
-    found.visit(statement)?;
+/// Checks every node of the statement and collects its references.
+pub(super) fn inspect(statement: &Value) -> Result<References, SqlError> {
+    let mut collected = ReferenceCollector::default();
+    collected.visit(statement)?;
     let mut tables = BTreeSet::new();
-    for name in &found.tables {
+    for name in &collected.tables {
         match Table::ALL.into_iter().find(|table| table.name() == name) {
             Some(table) => drop(tables.insert(table)),
-            None if found.ctes.contains(name) => {}
+            None if collected.ctes.contains(name) => {}
             None => return Err(unknown_table(name)),
         }
     }
-    let names = &found.names;
-    let whole_row = found
-        .column_refs
-        .iter()
-        .any(|name| found.tables.contains(name) || found.aliases.contains(name));
-    let columns = if found.all_columns || whole_row {
+    let is_row = |name| collected.tables.contains(name) || collected.aliases.contains(name);
+    let uses_whole_row = collected.column_refs.iter().any(is_row);
+    let columns = if collected.all_columns || uses_whole_row {
         Columns::All
     } else {
-        Columns::Named(names.clone())
+        Columns::Named(collected.names)
     };
-    Ok(Referenced { tables, columns })
+    Ok(References { tables, columns })
 }
 
 fn unknown_table(name: &str) -> SqlError {
@@ -98,27 +94,28 @@ fn unknown_table(name: &str) -> SqlError {
     ))
 }
 
+/// Visits the nodes of a statement.
 #[derive(Default)]
-struct Found {
+struct ReferenceCollector {
     tables: BTreeSet<String>,
     ctes: BTreeSet<String>,
     aliases: BTreeSet<String>,
     /// Last parts of column references.
     column_refs: BTreeSet<String>,
-    /// Every text in the statement: the column names it needs are among them.
+    /// Every string in the statement; the names of all needed columns are among them.
     names: BTreeSet<String>,
     all_columns: bool,
 }
 
-impl Found {
+impl ReferenceCollector {
     fn visit(&mut self, value: &Value) -> Result<(), SqlError> {
         match value {
             Value::Object(object) => {
                 self.node(object)?;
-                let rows = text(object, "type") == "TABLE_FUNCTION";
+                let is_table_function = text(object, "type") == "TABLE_FUNCTION";
                 object.iter().try_for_each(|(key, child)| match child {
-                    // Its name was checked as that of a table function, which has other rules.
-                    Value::Object(function) if rows && key == "function" => {
+                    // Its name was checked by the rules for table functions in `node`.
+                    Value::Object(function) if is_table_function && key == "function" => {
                         function.values().try_for_each(|child| self.visit(child))
                     }
                     child => self.visit(child),
@@ -141,12 +138,12 @@ impl Found {
             self.ctes.extend(names.map(|cte| lower(cte, "key")));
         }
         if node.contains_key("function_name") {
-            function(&lower(node, "function_name"))?;
+            check_function(&lower(node, "function_name"))?;
         }
         match text(node, "type") {
             "BASE_TABLE" => self.base_table(node),
-            "TABLE_FUNCTION" => table_function(node),
-            "SHOW_REF" => self.show(node),
+            "TABLE_FUNCTION" => check_table_function(node),
+            "SHOW_REF" => self.check_show(node),
             "STAR" | "PIVOT" => {
                 self.all_columns = true;
                 Ok(())
@@ -167,21 +164,21 @@ impl Found {
 
     fn base_table(&mut self, node: &Map<String, Value>) -> Result<(), SqlError> {
         let name = lower(node, "table_name");
-        let elsewhere = !text(node, "catalog_name").is_empty()
+        let is_qualified = !text(node, "catalog_name").is_empty()
             || !matches!(lower(node, "schema_name").as_str(), "" | "main");
-        if elsewhere {
+        if is_qualified {
             return Err(unknown_table(&name));
         }
         self.tables.insert(name);
         Ok(())
     }
 
-    /// DESCRIBE and SUMMARIZE of a query; not SHOW, which lists what is not there to be seen.
-    fn show(&mut self, node: &Map<String, Value>) -> Result<(), SqlError> {
+    /// Allows DESCRIBE and SUMMARIZE of a query, but not SHOW, which lists internal tables.
+    fn check_show(&mut self, node: &Map<String, Value>) -> Result<(), SqlError> {
         self.all_columns = true;
-        let of_a_query = node.get("query").is_some_and(Value::is_object);
+        let has_query = node.get("query").is_some_and(Value::is_object);
         match text(node, "show_type") {
-            "DESCRIBE" | "SUMMARY" if of_a_query => Ok(()),
+            "DESCRIBE" | "SUMMARY" if has_query => Ok(()),
             _ => Err(refuse(
                 "SHOW is not allowed; DESCRIBE and SUMMARIZE of a table are",
             )),
@@ -189,18 +186,18 @@ impl Found {
     }
 }
 
-fn function(name: &str) -> Result<(), SqlError> {
-    match functions::known(name) {
-        Known::Pure => Ok(()),
-        Known::Refused => Err(refuse(format!("the function {name} is not allowed here"))),
-        Known::Not => Err(SqlError::Invalid(format!(
+fn check_function(name: &str) -> Result<(), SqlError> {
+    match functions::access(name) {
+        FunctionAccess::Allowed => Ok(()),
+        FunctionAccess::Refused => Err(refuse(format!("the function {name} is not allowed here"))),
+        FunctionAccess::Unknown => Err(SqlError::Invalid(format!(
             "there is no function {name} here; there are those of DuckDB 1.5 that read nothing \
              but their arguments"
         ))),
     }
 }
 
-fn table_function(node: &Map<String, Value>) -> Result<(), SqlError> {
+fn check_table_function(node: &Map<String, Value>) -> Result<(), SqlError> {
     let function = node.get("function").and_then(Value::as_object);
     let name = function.map(|function| lower(function, "function_name"));
     let name = name.unwrap_or_default();

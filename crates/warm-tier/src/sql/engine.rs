@@ -1,4 +1,4 @@
-//! The in-memory DuckDB that one statement runs in.
+//! The in-memory DuckDB instance that one statement runs in.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use event::Timestamp;
 use serde_json::Value;
 
 use super::{
-    Answer, Columns, Limits, Select, SqlError, Table, ast,
-    guard::{Guard, Verdict},
-    pushdown,
+    Answer, Columns, Limits, Select, SqlError, Table, ast, pushdown,
+    watchdog::{Watchdog, WatchdogOutcome},
 };
 
-/// One statement's world. Blocking: never on an async thread.
+/// The in-memory DuckDB instance of one statement. Its methods block and must not be called on an
+/// async thread.
 #[derive(Debug)]
 pub struct Sandbox {
     connection: Connection,
@@ -24,7 +24,10 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// An empty world that is closed already: nothing can be configured or reached from it.
+    /// Opens an empty instance without external access and with a locked configuration.
+    ///
+    /// # Errors
+    /// [`SqlError::Engine`] when DuckDB cannot be started.
     pub fn open(limits: Limits) -> Result<Self, SqlError> {
         let config = Config::default()
             .enable_autoload_extension(false)
@@ -34,7 +37,7 @@ impl Sandbox {
             .and_then(|config| config.threads(limits.threads.into()))
             .map_err(engine)?;
         let connection = Connection::open_in_memory_with_flags(config).map_err(engine)?;
-        // Without ICU there are no time zones to choose from, and all is UTC already.
+        // Fails without ICU; then there are no time zones and everything is UTC anyway.
         let _ = connection.execute_batch("SET TimeZone = 'UTC'");
         connection
             .execute_batch("SET enable_external_access = false; SET lock_configuration = true")
@@ -42,17 +45,21 @@ impl Sandbox {
         Ok(Self { connection, limits })
     }
 
-    /// Reads a statement and refuses what is not one SELECT over the known tables.
+    /// Parses a statement and checks that it is one SELECT over the known tables and functions.
+    ///
+    /// # Errors
+    /// [`SqlError::Invalid`] when it cannot be parsed, [`SqlError::NotAllowed`] when it is not allowed:
+    /// both are the user's to correct.
     pub fn parse(&self, sql: &str) -> Result<Select, SqlError> {
         let json: Option<String> = self
             .connection
             .query_row("SELECT json_serialize_sql(?::VARCHAR)", [sql], |row| {
                 row.get(0)
             })
-            .map_err(|error| self.failed(&error, Verdict::InBounds))?;
+            .map_err(|error| self.failed(&error, WatchdogOutcome::WithinLimits))?;
         let statement = ast::only_statement(&json.unwrap_or_default())?;
         let referenced = ast::inspect(&statement)?;
-        let pushdown = pushdown::pushdown(&statement, &|bound| self.time(bound));
+        let pushdown = pushdown::pushdown(&statement, &|bound| self.evaluate_time(bound));
         Ok(Select {
             sql: sql.trim_end().trim_end_matches(';').to_owned(),
             tables: referenced.tables,
@@ -61,18 +68,18 @@ impl Sandbox {
         })
     }
 
-    /// The time that a constant expression stands for; `None` when it is none.
-    fn time(&self, bound: &Value) -> Option<Timestamp> {
-        let ask = |sql: &str, text: &str| -> Option<String> {
+    /// Evaluates a constant expression to a time; `None` when it is no time.
+    fn evaluate_time(&self, bound: &Value) -> Option<Timestamp> {
+        let query = |sql: &str, text: &str| -> Option<String> {
             self.connection
                 .query_row(sql, [text], |row| row.get::<_, Option<String>>(0))
                 .ok()?
         };
         let mut statement: Value =
-            serde_json::from_str(&ask("SELECT json_serialize_sql(?::VARCHAR)", "SELECT 0")?)
+            serde_json::from_str(&query("SELECT json_serialize_sql(?::VARCHAR)", "SELECT 0")?)
                 .ok()?;
         statement["statements"][0]["node"]["select_list"] = Value::Array(vec![bound.clone()]);
-        let sql = ask(
+        let sql = query(
             "SELECT json_deserialize_sql(?::VARCHAR)",
             &statement.to_string(),
         )?;
@@ -84,7 +91,11 @@ impl Sandbox {
         Some(Timestamp::from_micros(micros))
     }
 
-    /// Makes `table` of `batches`, which have the columns of `schema` (any part of the table's).
+    /// Creates `table` from `batches`, whose columns are those of `schema`: any subset of the table's.
+    ///
+    /// # Errors
+    /// [`SqlError::Memory`] when the rows do not fit the memory limit, [`SqlError::Engine`] when a
+    /// column has an unknown type or DuckDB fails.
     pub fn load(
         &self,
         table: Table,
@@ -111,13 +122,18 @@ impl Sandbox {
             }
             appender.flush()
         });
-        result.map_err(|error| self.failed(&error, Verdict::InBounds))?;
+        result.map_err(|error| self.failed(&error, WatchdogOutcome::WithinLimits))?;
         self.connection
             .execute_batch(&view(table, schema, &rows))
             .map_err(engine)
     }
 
-    /// Runs the statement on what was loaded. Tables that were not loaded do not exist.
+    /// Runs the statement on the loaded tables. Tables that were not loaded do not exist.
+    ///
+    /// # Errors
+    /// [`SqlError::Timeout`], [`SqlError::Memory`] or [`SqlError::ResultTooLarge`] when it exceeds a
+    /// limit, [`SqlError::Invalid`] or [`SqlError::NotAllowed`] when it fails: all of them are the
+    /// user's to correct. [`SqlError::Engine`] when DuckDB fails.
     pub fn run(self, select: &Select) -> Result<Answer, SqlError> {
         let Limits {
             timeout,
@@ -131,14 +147,15 @@ impl Sandbox {
             select.sql,
             max_rows.saturating_add(1)
         );
-        let guard = Guard::start(self.connection.interrupt_handle(), timeout, memory_bytes);
+        let watchdog = Watchdog::start(self.connection.interrupt_handle(), timeout, memory_bytes);
         let result = self.connection.execute_batch(&sql);
-        let verdict = guard.stop();
-        result.map_err(|error| self.failed(&error, verdict))?;
-        self.answer()
+        let outcome = watchdog.stop();
+        result.map_err(|error| self.failed(&error, outcome))?;
+        self.read_answer()
     }
 
-    fn answer(&self) -> Result<Answer, SqlError> {
+    /// Reads the table `answer`, up to the limits.
+    fn read_answer(&self) -> Result<Answer, SqlError> {
         let too_large = || SqlError::ResultTooLarge {
             rows: self.limits.max_rows,
             bytes: self.limits.max_bytes,
@@ -164,32 +181,35 @@ impl Sandbox {
         })
     }
 
-    fn failed(&self, error: &duckdb::Error, verdict: Verdict) -> SqlError {
+    /// Converts an error of DuckDB, which an interrupt by the watchdog may have caused.
+    fn failed(&self, error: &duckdb::Error, outcome: WatchdogOutcome) -> SqlError {
         let message = message(error);
-        match verdict {
-            Verdict::Late => SqlError::Timeout(self.limits.timeout),
-            Verdict::Fat => SqlError::Memory(self.limits.memory_bytes),
-            Verdict::InBounds if message.starts_with("Out of Memory") => {
+        match outcome {
+            WatchdogOutcome::TimedOut => SqlError::Timeout(self.limits.timeout),
+            WatchdogOutcome::MemoryExceeded => SqlError::Memory(self.limits.memory_bytes),
+            WatchdogOutcome::WithinLimits if message.starts_with("Out of Memory") => {
                 SqlError::Memory(self.limits.memory_bytes)
             }
-            Verdict::InBounds
+            WatchdogOutcome::WithinLimits
                 if message.starts_with("INTERNAL") || message.starts_with("FATAL") =>
             {
                 SqlError::Engine(message)
             }
-            Verdict::InBounds if message.starts_with("Permission") => SqlError::NotAllowed(message),
-            Verdict::InBounds => SqlError::Invalid(message),
+            WatchdogOutcome::WithinLimits if message.starts_with("Permission") => {
+                SqlError::NotAllowed(message)
+            }
+            WatchdogOutcome::WithinLimits => SqlError::Invalid(message),
         }
     }
 }
 
-/// What DuckDB said, without the picture of where in the statement.
+/// DuckDB's message without the lines that point into the statement.
 fn message(error: &duckdb::Error) -> String {
     let text = match error {
         duckdb::Error::DuckDBFailure(_, Some(text)) => text.clone(),
         other => other.to_string(),
     };
-    ast::plain(text.lines().next().unwrap_or_default())
+    ast::without_advice(text.lines().next().unwrap_or_default())
 }
 
 fn engine(error: duckdb::Error) -> SqlError {
@@ -211,13 +231,13 @@ fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// The view that the statement sees.
+/// The statement that creates the view that user SQL reads.
 fn view(table: Table, schema: &Schema, rows: &str) -> String {
     let name = table.name();
     match table {
         Table::Events => format!(
             "CREATE VIEW {name} AS SELECT {} FROM {rows}",
-            visible(schema)
+            visible_columns(schema)
         ),
         Table::HourlyStats => format!(
             "CREATE VIEW {name} AS SELECT hour, type, sum(events)::BIGINT AS events, \
@@ -234,8 +254,8 @@ fn view(table: Table, schema: &Schema, rows: &str) -> String {
     }
 }
 
-/// `position` as everywhere else, then the columns that are there.
-fn visible(schema: &Schema) -> String {
+/// The columns of the view: `position` in its usual text form, then the loaded columns.
+fn visible_columns(schema: &Schema) -> String {
     let names: Vec<&str> = schema
         .fields()
         .iter()

@@ -1,36 +1,40 @@
-//! Every function of DuckDB, and whether a statement may call it: a closed list, so that one that a
-//! newer DuckDB brings is refused until somebody has looked at it.
+//! Access to DuckDB's functions: a closed list of all of them, so that a function of a newer DuckDB
+//! is refused until it has been reviewed.
 
 use std::{collections::HashSet, sync::LazyLock};
 
-/// What is known of a name.
+/// The access that statements have to a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Known {
-    /// It reads its arguments, and nothing else.
-    Pure,
+pub(super) enum FunctionAccess {
+    /// It reads nothing but its arguments.
+    Allowed,
     Refused,
-    /// No function that we know of.
-    Not,
+    /// The lists do not have its name.
+    Unknown,
 }
 
-/// `name` in lower case.
-pub(super) fn known(name: &str) -> Known {
+/// Looks up the access to the function `name`, in lower case.
+pub(super) fn access(name: &str) -> FunctionAccess {
     static SETS: LazyLock<[HashSet<&str>; 2]> =
-        LazyLock::new(|| [PURE, REFUSED].map(|names| names.split_whitespace().collect()));
-    let [pure, refused] = &*SETS;
-    let is_internal = INTERNAL.iter().any(|prefix| name.starts_with(prefix));
-    if pure.contains(name) {
-        Known::Pure
+        LazyLock::new(|| [ALLOWED, REFUSED].map(|names| names.split_whitespace().collect()));
+    let [allowed, refused] = &*SETS;
+    let is_internal = INTERNAL_PREFIXES
+        .iter()
+        .any(|prefix| name.starts_with(prefix));
+    if allowed.contains(name) {
+        FunctionAccess::Allowed
     } else if is_internal || refused.contains(name) {
-        Known::Refused
+        FunctionAccess::Refused
     } else {
-        Known::Not
+        FunctionAccess::Unknown
     }
 }
 
-const INTERNAL: [&str; 2] = ["__internal_", "icu_"];
+/// Prefixes of functions that DuckDB calls itself.
+const INTERNAL_PREFIXES: [&str; 2] = ["__internal_", "icu_"];
 
-const PURE: &str = r"
+/// Functions that read nothing but their arguments.
+const ALLOWED: &str = r"
     !__postfix !~~ !~~* % & && * ** + - ->> / // <-> << <=> <@ >> @ @> ^ ^@ abs acos acosh add
     age aggregate ago alias any_value apply approx_count_distinct approx_quantile approx_top_k
     arbitrary arg_max arg_max_null arg_max_nulls_last arg_min arg_min_null arg_min_nulls_last
@@ -106,8 +110,8 @@ const PURE: &str = r"
     yearweek | || ~ ~~ ~~* ~~~
 ";
 
-/// In this order: what looks at the instance, its catalog or its settings; what changes, writes or
-/// waits; what reads statements; and DuckDB's own tools.
+/// In this order: functions that read the instance, its catalog or its settings; that change, write
+/// or wait; that parse statements; and DuckDB's internal tools.
 const REFUSED: &str = r"
     col_description current_catalog current_connection_id current_database current_query
     current_query_id current_role current_schema current_schemas current_setting

@@ -1,6 +1,6 @@
-//! Which conditions of a statement a scan may apply already. Pure.
+//! Extracts the conditions of a statement that a scan may apply. Pure.
 //!
-//! Only where `events` occurs once, without alias columns or sampling: then the AND-ed conditions
+//! Only when `events` occurs once, without alias columns or sampling: then the AND-ed conditions
 //! of the SELECT around it hold for every row that can reach the answer.
 
 use std::collections::BTreeSet;
@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::Pushdown;
 
-/// Functions that may stand in a bound of a time. All cheap, none reads a row.
+/// Functions that a time bound may call. All are cheap, and none reads a row.
 const TIME_FUNCTIONS: &[&str] = &[
     "-",
     "+",
@@ -30,34 +30,34 @@ const TIME_FUNCTIONS: &[&str] = &[
     "trunc",
 ];
 
-/// Their value grows while the statement waits, so they bound from below only.
-const CLOCKS: &[&str] = &["current_date", "get_current_timestamp", "now", "today"];
+/// Functions whose value grows while the statement waits: they are used for lower bounds only.
+const CLOCK_FUNCTIONS: &[&str] = &["current_date", "get_current_timestamp", "now", "today"];
 
-/// `evaluate` gives the time that a constant expression stands for.
+/// Extracts the conditions; `evaluate` computes the time of a constant expression.
 pub(super) fn pushdown(
     statement: &Value,
     evaluate: &dyn Fn(&Value) -> Option<Timestamp>,
 ) -> Pushdown {
-    let mut found = Pushdown::default();
+    let mut pushdown = Pushdown::default();
     let mut tables = Vec::new();
     collect_tables(statement, &mut tables);
     let [events] = tables[..] else {
-        return found;
+        return pushdown;
     };
-    let plain = text(events, "table_name").eq_ignore_ascii_case("events")
+    let is_plain = text(events, "table_name").eq_ignore_ascii_case("events")
         && is_empty(events.get("sample"))
         && is_empty(events.get("column_name_alias"));
-    let Some(select) = plain.then(|| select_from(statement, events)).flatten() else {
-        return found;
+    let Some(select) = is_plain.then(|| select_from(statement, events)).flatten() else {
+        return pushdown;
     };
-    let reader = Reader {
+    let extractor = ConditionExtractor {
         names: [text(events, "table_name"), text(events, "alias")],
         evaluate,
     };
     if let Some(condition) = select.get("where_clause").and_then(Value::as_object) {
-        reader.conjunct(condition, &mut found);
+        extractor.conjunct(condition, &mut pushdown);
     }
-    found
+    pushdown
 }
 
 fn collect_tables<'a>(value: &'a Value, out: &mut Vec<&'a Map<String, Value>>) {
@@ -73,7 +73,7 @@ fn collect_tables<'a>(value: &'a Value, out: &mut Vec<&'a Map<String, Value>>) {
     }
 }
 
-/// The SELECT that reads from this very table and from nothing else.
+/// Finds the SELECT whose FROM clause is exactly the node `table`.
 fn select_from<'a>(value: &'a Value, table: &Map<String, Value>) -> Option<&'a Map<String, Value>> {
     match value {
         Value::Object(object) => {
@@ -88,13 +88,15 @@ fn select_from<'a>(value: &'a Value, table: &Map<String, Value>) -> Option<&'a M
     }
 }
 
-struct Reader<'a> {
+/// Adds the conditions of a WHERE clause to a [`Pushdown`].
+struct ConditionExtractor<'a> {
+    /// The table's name and its alias.
     names: [&'a str; 2],
     evaluate: &'a dyn Fn(&Value) -> Option<Timestamp>,
 }
 
-impl Reader<'_> {
-    fn conjunct(&self, node: &Map<String, Value>, found: &mut Pushdown) {
+impl ConditionExtractor<'_> {
+    fn conjunct(&self, node: &Map<String, Value>, pushdown: &mut Pushdown) {
         let objects = |key: &str| {
             node.get(key)
                 .and_then(Value::as_array)
@@ -104,25 +106,25 @@ impl Reader<'_> {
         match text(node, "type") {
             "CONJUNCTION_AND" => objects("children")
                 .filter_map(Value::as_object)
-                .for_each(|child| self.conjunct(child, found)),
+                .for_each(|child| self.conjunct(child, pushdown)),
             "COMPARE_IN" => {
                 let mut items = objects("children");
                 if let Some(column) = items.next().and_then(|first| self.column(first)) {
                     let texts: Option<BTreeSet<_>> = items.map(constant_text).collect();
-                    set(found, &column, texts);
+                    narrow(pushdown, &column, texts);
                 }
             }
             "COMPARE_BETWEEN" => {
                 if self.is_timestamp(node.get("input")) {
-                    self.from(node.get("lower"), found);
-                    self.to(node.get("upper"), found);
+                    self.lower_bound(node.get("lower"), pushdown);
+                    self.upper_bound(node.get("upper"), pushdown);
                 }
             }
-            kind => self.comparison(kind, node, found),
+            kind => self.comparison(kind, node, pushdown),
         }
     }
 
-    fn comparison(&self, kind: &str, node: &Map<String, Value>, found: &mut Pushdown) {
+    fn comparison(&self, kind: &str, node: &Map<String, Value>, pushdown: &mut Pushdown) {
         let (mut left, mut right) = (node.get("left"), node.get("right"));
         let swapped = left.and_then(|left| self.column(left)).is_none();
         if swapped {
@@ -131,33 +133,33 @@ impl Reader<'_> {
         let Some(column) = left.and_then(|left| self.column(left)) else {
             return;
         };
-        let timestamp = column == "timestamp";
+        let is_timestamp = column == "timestamp";
         match (kind, swapped) {
-            ("COMPARE_EQUAL", _) if timestamp => {
-                self.from(right, found);
-                self.to(right, found);
+            ("COMPARE_EQUAL", _) if is_timestamp => {
+                self.lower_bound(right, pushdown);
+                self.upper_bound(right, pushdown);
             }
             ("COMPARE_EQUAL", _) => {
                 let only = right.and_then(constant_text).map(|text| [text].into());
-                set(found, &column, only);
+                narrow(pushdown, &column, only);
             }
             ("COMPARE_GREATERTHAN" | "COMPARE_GREATERTHANOREQUALTO", false)
             | ("COMPARE_LESSTHAN" | "COMPARE_LESSTHANOREQUALTO", true)
-                if timestamp =>
+                if is_timestamp =>
             {
-                self.from(right, found);
+                self.lower_bound(right, pushdown);
             }
             ("COMPARE_LESSTHAN" | "COMPARE_LESSTHANOREQUALTO", false)
             | ("COMPARE_GREATERTHAN" | "COMPARE_GREATERTHANOREQUALTO", true)
-                if timestamp =>
+                if is_timestamp =>
             {
-                self.to(right, found);
+                self.upper_bound(right, pushdown);
             }
             _ => {}
         }
     }
 
-    /// The column that is meant, when it is a bare reference to one of the table's.
+    /// The name of the column that `value` is a plain reference to, in lower case.
     fn column(&self, value: &Value) -> Option<String> {
         let node = value.as_object()?;
         if text(node, "type") != "COLUMN_REF" {
@@ -177,27 +179,27 @@ impl Reader<'_> {
         value.and_then(|value| self.column(value)).as_deref() == Some("timestamp")
     }
 
-    fn from(&self, bound: Option<&Value>, found: &mut Pushdown) {
+    fn lower_bound(&self, bound: Option<&Value>, pushdown: &mut Pushdown) {
         let time = bound.filter(|bound| is_constant_time(bound, true));
         if let Some(time) = time.and_then(|time| (self.evaluate)(time)) {
-            found.timestamp_from = found.timestamp_from.max(Some(time));
+            pushdown.timestamp_from = pushdown.timestamp_from.max(Some(time));
         }
     }
 
-    fn to(&self, bound: Option<&Value>, found: &mut Pushdown) {
+    fn upper_bound(&self, bound: Option<&Value>, pushdown: &mut Pushdown) {
         let time = bound.filter(|bound| is_constant_time(bound, false));
         if let Some(time) = time.and_then(|time| (self.evaluate)(time)) {
-            let sooner = found.timestamp_to.map_or(time, |old| old.min(time));
-            found.timestamp_to = Some(sooner);
+            let earlier = pushdown.timestamp_to.map_or(time, |old| old.min(time));
+            pushdown.timestamp_to = Some(earlier);
         }
     }
 }
 
-/// Narrows the set of a column to `texts`.
-fn set(found: &mut Pushdown, column: &str, texts: Option<BTreeSet<String>>) {
+/// Narrows the allowed values of `column` to `texts`.
+fn narrow(pushdown: &mut Pushdown, column: &str, texts: Option<BTreeSet<String>>) {
     let target = match column {
-        "conversation_id" => &mut found.conversations,
-        "type" => &mut found.types,
+        "conversation_id" => &mut pushdown.conversations,
+        "type" => &mut pushdown.types,
         _ => return,
     };
     let Some(texts) = texts else { return };
@@ -216,8 +218,8 @@ fn constant_text(value: &Value) -> Option<String> {
     is_text.then(|| constant["value"].as_str().map(str::to_owned))?
 }
 
-/// Built of constants, casts and known functions only.
-fn is_constant_time(value: &Value, clocks: bool) -> bool {
+/// Returns whether `value` has only constants, casts and [`TIME_FUNCTIONS`]; clocks only if allowed.
+fn is_constant_time(value: &Value, clocks_allowed: bool) -> bool {
     let Some(node) = value.as_object() else {
         return false;
     };
@@ -225,14 +227,15 @@ fn is_constant_time(value: &Value, clocks: bool) -> bool {
         "CONSTANT" => true,
         "CAST" => node
             .get("child")
-            .is_some_and(|child| is_constant_time(child, clocks)),
+            .is_some_and(|child| is_constant_time(child, clocks_allowed)),
         "FUNCTION" => {
             let name = text(node, "function_name").to_ascii_lowercase();
             let children = node.get("children").and_then(Value::as_array);
             TIME_FUNCTIONS.contains(&name.as_str())
-                && (clocks || !CLOCKS.contains(&name.as_str()))
+                && (clocks_allowed || !CLOCK_FUNCTIONS.contains(&name.as_str()))
                 && is_empty(node.get("filter"))
-                && children.is_none_or(|all| all.iter().all(|one| is_constant_time(one, clocks)))
+                && children
+                    .is_none_or(|all| all.iter().all(|one| is_constant_time(one, clocks_allowed)))
         }
         _ => false,
     }

@@ -123,7 +123,7 @@ fn an_answer_without_rows_still_has_its_columns() {
 }
 
 #[test]
-fn what_is_no_single_select_over_the_tables_is_refused() {
+fn every_statement_but_a_single_select_over_the_tables_is_refused() {
     for sql in [
         "SELECT 1; SELECT 2",
         "SELECT 1; DROP TABLE events_rows",
@@ -202,7 +202,7 @@ fn writes_and_files_are_refused_as_not_allowed() {
     }
 }
 
-/// The second fence, by itself: what would hold if the parser's check had a gap.
+/// The second barrier by itself: it must hold when the check of the parsed statement has a gap.
 #[test]
 fn the_instance_itself_reaches_no_file_and_takes_no_setting() {
     for sql in [
@@ -258,7 +258,7 @@ fn statements_that_make_no_sense_are_invalid() {
 }
 
 #[test]
-fn a_statement_without_end_is_ended() {
+fn an_endless_statement_is_interrupted() {
     let short = Limits {
         timeout: Duration::from_millis(300),
         ..limits()
@@ -367,7 +367,7 @@ fn conditions_on_one_table_are_pushed_down() {
 }
 
 #[test]
-fn what_not_every_row_must_fulfil_is_not_pushed_down() {
+fn conditions_that_not_every_row_must_fulfil_are_not_pushed_down() {
     for sql in [
         "SELECT * FROM events",
         "SELECT * FROM events WHERE type = 'x' OR seq = 1",
@@ -391,7 +391,7 @@ fn what_not_every_row_must_fulfil_is_not_pushed_down() {
 }
 
 #[test]
-fn rollup_rows_of_many_ranges_are_one_row_to_the_reader() {
+fn rollup_rows_of_many_ranges_are_one_row_of_the_view() {
     let schema = Schema::new(vec![
         Field::new(
             "hour",

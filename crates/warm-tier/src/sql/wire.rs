@@ -1,5 +1,6 @@
-//! One statement between two processes: what to run and its rows on the way there, what came of it
-//! on the way back. Rows travel as Arrow IPC streams.
+//! The protocol between the process that serves SQL and the one that runs a statement: the request
+//! is a JSON header and the rows of each table, the answer a JSON outcome and its rows. JSON has a
+//! length prefix (u32, little-endian); rows are Arrow IPC streams.
 
 use std::{
     io::{self, BufReader, BufWriter, Read, Write},
@@ -15,40 +16,43 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{Answer, Limits, Sandbox, SqlError, Table};
 
-/// No head is longer: a statement and a few numbers.
-const MAX_HEAD_BYTES: u32 = 16 << 20;
+/// Most bytes of a JSON part: a statement and a few numbers. No reason but to bound memory.
+const MAX_JSON_BYTES: u32 = 16 << 20;
 
 /// The rows of one table.
 #[derive(Debug)]
-pub struct Rows {
+pub struct TableRows {
     pub table: Table,
-    /// Any part of the table's columns.
+    /// Any subset of the table's columns.
     pub schema: SchemaRef,
     pub batches: Vec<RecordBatch>,
 }
 
-/// A statement to run, with everything that it reads.
+/// A statement to run in another process, with its limits and the tables that it reads.
 #[derive(Debug)]
 pub struct Job {
     pub sql: String,
     pub limits: Limits,
-    pub tables: Vec<Rows>,
+    pub tables: Vec<TableRows>,
 }
 
+/// The first JSON part of a job.
 #[derive(Debug, Serialize, Deserialize)]
-struct Head {
+struct JobHeader {
     sql: String,
     memory_bytes: u64,
     threads: u16,
     timeout_micros: u64,
     max_rows: usize,
     max_bytes: usize,
+    /// Number of tables that follow.
     tables: usize,
 }
 
+/// The first JSON part of the answer. After `Answer` the rows follow.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "is", content = "said", rename_all = "snake_case")]
-enum Outcome {
+enum JobOutcome {
     Answer,
     NotAllowed(String),
     Invalid(String),
@@ -59,18 +63,19 @@ enum Outcome {
 }
 
 impl Job {
-    /// Hands the job over and waits for what comes of it. Blocking; ends when the other side does.
+    /// Sends the job and waits for its answer. Blocks until the other process answers or ends.
     ///
     /// # Errors
-    /// [`SqlError::Died`] when the other side ends without a word.
+    /// The error of the statement, or [`SqlError::Died`] when the other process ends without an answer.
     pub fn ask(self, to: impl Write, from: impl Read) -> Result<Answer, SqlError> {
         let limits = self.limits;
-        // Who refuses the statement reads no rows: what it said still counts.
+        // A process that refuses the statement reads no rows, so an error here is no failure: its
+        // answer decides.
         let _ = self.send(BufWriter::new(to));
         let mut from = BufReader::new(from);
         let outcome = read_json(&mut from).map_err(|_| SqlError::Died)?;
         match outcome {
-            Outcome::Answer => {
+            JobOutcome::Answer => {
                 let (schema, batches) = read_rows(&mut from).map_err(|_| SqlError::Died)?;
                 Ok(Answer { schema, batches })
             }
@@ -86,7 +91,7 @@ impl Job {
             max_rows,
             max_bytes,
         } = self.limits;
-        let head = Head {
+        let header = JobHeader {
             sql: self.sql,
             memory_bytes,
             threads,
@@ -95,8 +100,8 @@ impl Job {
             max_bytes,
             tables: self.tables.len(),
         };
-        write_json(&mut to, &head)?;
-        for Rows {
+        write_json(&mut to, &header)?;
+        for TableRows {
             table,
             schema,
             batches,
@@ -109,93 +114,102 @@ impl Job {
     }
 }
 
-/// A job that has arrived; its rows are still on their way.
+/// A job whose header has been received; its rows are read when it is run.
 #[derive(Debug)]
 pub struct Received<R> {
-    head: Head,
+    header: JobHeader,
     from: BufReader<R>,
 }
 
 impl<R: Read> Received<R> {
+    /// Reads the header of a job.
+    ///
+    /// # Errors
+    /// An IO error when the stream ends early or the header is malformed: end the process.
     pub fn read(from: R) -> io::Result<Self> {
         let mut from = BufReader::new(from);
-        let head = read_json(&mut from)?;
-        Ok(Self { head, from })
+        let header = read_json(&mut from)?;
+        Ok(Self { header, from })
     }
 
+    /// The limits of the statement.
     #[must_use]
     pub fn limits(&self) -> Limits {
         Limits {
-            memory_bytes: self.head.memory_bytes,
-            threads: self.head.threads,
-            timeout: Duration::from_micros(self.head.timeout_micros),
-            max_rows: self.head.max_rows,
-            max_bytes: self.head.max_bytes,
+            memory_bytes: self.header.memory_bytes,
+            threads: self.header.threads,
+            timeout: Duration::from_micros(self.header.timeout_micros),
+            max_rows: self.header.max_rows,
+            max_bytes: self.header.max_bytes,
         }
     }
 
-    /// Runs it and says what came of it.
+    /// Runs the statement and writes its answer, or its error, to `to`.
+    ///
+    /// # Errors
+    /// An IO error when the answer cannot be written: end the process.
     pub fn run(mut self, to: impl Write) -> io::Result<()> {
         let mut to = BufWriter::new(to);
         match self.answer() {
             Ok(answer) => {
-                write_json(&mut to, &Outcome::Answer)?;
+                write_json(&mut to, &JobOutcome::Answer)?;
                 write_rows(&mut to, &answer.schema, answer.batches)?;
             }
-            Err(error) => write_json(&mut to, &Outcome::from(error))?,
+            Err(error) => write_json(&mut to, &JobOutcome::from(error))?,
         }
         to.flush()
     }
 
     fn answer(&mut self) -> Result<Answer, SqlError> {
-        let unread = |error: io::Error| SqlError::Engine(format!("the rows ended: {error}"));
+        let ended = |error: io::Error| SqlError::Engine(format!("the rows ended: {error}"));
         let sandbox = Sandbox::open(self.limits())?;
-        let select = sandbox.parse(&self.head.sql)?;
-        for _ in 0..self.head.tables {
-            let name: String = read_json(&mut self.from).map_err(unread)?;
+        let select = sandbox.parse(&self.header.sql)?;
+        for _ in 0..self.header.tables {
+            let name: String = read_json(&mut self.from).map_err(ended)?;
             let table = Table::ALL.into_iter().find(|table| table.name() == name);
             let table = table.ok_or_else(|| SqlError::Engine(format!("no table {name}")))?;
-            let rows = StreamReader::try_new(&mut self.from, None).map_err(broken)?;
+            let rows = StreamReader::try_new(&mut self.from, None).map_err(incomplete)?;
             let schema = rows.schema();
             let rows: Result<Vec<_>, _> = rows.collect();
-            sandbox.load(table, &schema, rows.map_err(broken)?)?;
+            sandbox.load(table, &schema, rows.map_err(incomplete)?)?;
         }
         sandbox.run(&select)
     }
 }
 
-impl Outcome {
+impl JobOutcome {
+    /// The error of the statement; the limits are not part of the protocol.
     fn error(self, limits: Limits) -> SqlError {
         match self {
-            Self::NotAllowed(said) => SqlError::NotAllowed(said),
-            Self::Invalid(said) => SqlError::Invalid(said),
+            Self::NotAllowed(message) => SqlError::NotAllowed(message),
+            Self::Invalid(message) => SqlError::Invalid(message),
             Self::Timeout => SqlError::Timeout(limits.timeout),
             Self::Memory => SqlError::Memory(limits.memory_bytes),
             Self::ResultTooLarge => SqlError::ResultTooLarge {
                 rows: limits.max_rows,
                 bytes: limits.max_bytes,
             },
-            Self::Engine(said) => SqlError::Engine(said),
+            Self::Engine(message) => SqlError::Engine(message),
             Self::Answer => SqlError::Died,
         }
     }
 }
 
-impl From<SqlError> for Outcome {
+impl From<SqlError> for JobOutcome {
     fn from(error: SqlError) -> Self {
         match error {
-            SqlError::NotAllowed(said) => Self::NotAllowed(said),
-            SqlError::Invalid(said) => Self::Invalid(said),
+            SqlError::NotAllowed(message) => Self::NotAllowed(message),
+            SqlError::Invalid(message) => Self::Invalid(message),
             SqlError::Timeout(_) => Self::Timeout,
             SqlError::Memory(_) => Self::Memory,
             SqlError::ResultTooLarge { .. } => Self::ResultTooLarge,
-            SqlError::Engine(said) => Self::Engine(said),
+            SqlError::Engine(message) => Self::Engine(message),
             SqlError::Died => Self::Engine("it died".to_owned()),
         }
     }
 }
 
-fn broken(error: arrow::error::ArrowError) -> SqlError {
+fn incomplete(error: arrow::error::ArrowError) -> SqlError {
     SqlError::Engine(format!("the rows do not arrive whole: {error}"))
 }
 
@@ -210,8 +224,8 @@ fn read_json<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<T> {
     let mut length = [0; 4];
     from.read_exact(&mut length)?;
     let length = u32::from_le_bytes(length);
-    if length > MAX_HEAD_BYTES {
-        return Err(io::Error::other("the head is too long"));
+    if length > MAX_JSON_BYTES {
+        return Err(io::Error::other("the JSON part is too long"));
     }
     let mut json = vec![0; length as usize];
     from.read_exact(&mut json)?;

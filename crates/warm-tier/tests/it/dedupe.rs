@@ -3,14 +3,14 @@ use retention::RuleSet;
 
 use crate::{
     seal::read,
-    world::{START, World, event, events, frames, holding, sealed_ranges},
+    world::{START, World, event, events, frames, frames_of, sealed_ranges},
 };
 
 #[test]
-fn a_repeat_inside_a_batch_keeps_the_least_position() {
+fn of_duplicates_in_a_batch_the_first_position_stays() {
     let world = World::new();
     let mut partition = world.partition();
-    let batch = holding(1, 2, vec![event(1, 1, 0), event(2, 1, 1), event(1, 2, 0)]);
+    let batch = frames_of(1, 2, vec![event(1, 1, 0), event(2, 1, 1), event(1, 2, 0)]);
 
     let appended = partition.append(batch).unwrap();
 
@@ -23,14 +23,14 @@ fn a_repeat_inside_a_batch_keeps_the_least_position() {
 }
 
 #[test]
-fn a_repeat_of_a_sealed_event_is_dropped() {
+fn a_duplicate_of_a_sealed_event_is_dropped() {
     let world = World::new();
     let mut partition = world.partition();
     sealed_ranges(&mut partition, 3, &RuleSet::default());
     // Event 55 lies in frame 5, 305 in frame 30; 999 is new.
     let again = vec![event(55, 31, 0), event(999, 31, 1), event(305, 31, 2)];
 
-    let appended = partition.append(holding(31, 31, again)).unwrap();
+    let appended = partition.append(frames_of(31, 31, again)).unwrap();
 
     assert_eq!(appended.stored, 1);
     let dropped: Vec<_> = appended.dropped.iter().map(|d| (d.seq, d.idx)).collect();
@@ -38,7 +38,7 @@ fn a_repeat_of_a_sealed_event_is_dropped() {
 }
 
 #[test]
-fn ids_are_known_after_a_restart_open_and_sealed() {
+fn open_and_sealed_ids_are_known_after_a_restart() {
     let world = World::new();
     let mut partition = world.partition();
     sealed_ranges(&mut partition, 1, &RuleSet::default());
@@ -48,13 +48,13 @@ fn ids_are_known_after_a_restart_open_and_sealed() {
     let world = world.restarted();
     let mut partition = world.partition();
     let again = vec![event(55, 13, 0), event(115, 13, 1), event(999, 13, 2)];
-    let appended = partition.append(holding(13, 13, again)).unwrap();
+    let appended = partition.append(frames_of(13, 13, again)).unwrap();
 
     assert_eq!((appended.stored, appended.dropped.len()), (1, 2));
 }
 
 #[test]
-fn without_memory_for_filters_repeats_are_found_all_the_same() {
+fn without_memory_for_filters_duplicates_are_still_found() {
     let world = World::new();
     let options = warm_tier::Options {
         dedupe_memory: 0,
@@ -66,7 +66,7 @@ fn without_memory_for_filters_repeats_are_found_all_the_same() {
     sealed_ranges(&mut partition, 2, &RuleSet::default());
 
     let appended = partition
-        .append(holding(21, 21, vec![event(55, 21, 0), event(999, 21, 1)]))
+        .append(frames_of(21, 21, vec![event(55, 21, 0), event(999, 21, 1)]))
         .unwrap();
 
     assert_eq!((appended.stored, appended.dropped.len()), (1, 1));
@@ -81,13 +81,13 @@ fn the_same_id_in_another_conversation_is_another_event() {
     other.event.conversation_id = event::ConversationId::new("other").unwrap();
     other.crc32c = event_proto::EncodedEvent::encode(&other.event).crc32c;
 
-    let appended = partition.append(holding(11, 11, vec![other])).unwrap();
+    let appended = partition.append(frames_of(11, 11, vec![other])).unwrap();
 
     assert_eq!((appended.stored, appended.dropped.len()), (1, 0));
 }
 
 #[test]
-fn ids_are_forgotten_after_a_day_and_their_files_with_them() {
+fn ids_and_their_files_are_removed_after_a_day() {
     let world = World::new();
     let mut partition = world.partition();
     sealed_ranges(&mut partition, 2, &RuleSet::default());
@@ -109,7 +109,7 @@ fn ids_are_forgotten_after_a_day_and_their_files_with_them() {
     let again = vec![event(55, 21, 0), event(155, 21, 1)];
     assert_eq!(
         partition
-            .append(holding(21, 21, again))
+            .append(frames_of(21, 21, again))
             .unwrap()
             .dropped
             .len(),

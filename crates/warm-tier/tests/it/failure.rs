@@ -14,15 +14,15 @@ use warm_tier::{
 
 use crate::{
     seal::{read, two_classes},
-    world::{PARTITION, World, event, events, frames, holding, sealed_ranges},
+    world::{PARTITION, World, event, events, frames, frames_of, sealed_ranges},
 };
 
 /// Overwrites the middle of a file, behind its headers.
 fn damage(path: &Path) {
     let file = OpenOptions::new().write(true).open(path).unwrap();
     let len = file.metadata().unwrap().len();
-    let junk = vec![0xA5; usize::try_from(len - 12_288).unwrap()];
-    file.write_all_at(&junk, 12_288).unwrap();
+    let garbage = vec![0xA5; usize::try_from(len - 12_288).unwrap()];
+    file.write_all_at(&garbage, 12_288).unwrap();
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn a_second_process_is_refused_with_one_sentence() {
 }
 
 #[test]
-fn a_damaged_slice_goes_into_quarantine_and_is_a_hole_until_it_is_refilled() {
+fn a_damaged_slice_goes_into_quarantine_and_is_a_gap_until_it_is_refilled() {
     for damaged in ["damaged", "missing"] {
         let world = World::new();
         let mut partition = world.partition();
@@ -86,7 +86,7 @@ fn a_damaged_slice_goes_into_quarantine_and_is_a_hole_until_it_is_refilled() {
 }
 
 #[test]
-fn damage_that_a_scan_meets_is_a_hole_from_then_on() {
+fn a_slice_that_a_scan_finds_damaged_becomes_a_gap() {
     let world = World::new();
     let mut partition = world.partition();
     sealed_ranges(&mut partition, 2, &RuleSet::default());
@@ -102,7 +102,7 @@ fn damage_that_a_scan_meets_is_a_hole_from_then_on() {
 }
 
 #[test]
-fn a_damaged_open_segment_is_set_aside_and_read_again_from_the_log() {
+fn a_damaged_open_segment_goes_into_quarantine_and_is_read_again_from_the_log() {
     let world = World::new();
     let mut partition = world.partition();
     sealed_ranges(&mut partition, 1, &RuleSet::default());
@@ -129,7 +129,7 @@ fn a_damaged_open_segment_is_set_aside_and_read_again_from_the_log() {
 }
 
 #[test]
-fn lost_ids_are_found_again_in_the_slices() {
+fn a_lost_id_file_is_rebuilt_from_the_slices() {
     for damaged in [true, false] {
         let world = World::new();
         let mut partition = world.partition();
@@ -145,13 +145,13 @@ fn lost_ids_are_found_again_in_the_slices() {
         let world = world.restarted();
         let mut partition = world.partition();
 
-        let again = holding(21, 21, vec![event(55, 21, 0), event(999, 21, 1)]);
+        let again = frames_of(21, 21, vec![event(55, 21, 0), event(999, 21, 1)]);
         assert_eq!(partition.append(again).unwrap().dropped.len(), 1);
     }
 }
 
 #[test]
-fn what_the_log_no_longer_has_becomes_a_hole() {
+fn a_range_that_the_log_no_longer_has_becomes_a_gap() {
     let world = World::new();
     let mut partition = world.partition();
     sealed_ranges(&mut partition, 1, &RuleSet::default());
@@ -166,7 +166,7 @@ fn what_the_log_no_longer_has_becomes_a_hole() {
 }
 
 #[test]
-fn a_frame_that_cannot_be_read_is_kept_as_it_came() {
+fn the_payload_of_a_frame_that_cannot_be_decoded_is_stored() {
     let world = World::new();
     let mut partition = world.partition();
     let mut batch = frames(1, 3);
@@ -176,7 +176,7 @@ fn a_frame_that_cannot_be_read_is_kept_as_it_came() {
     partition.append(batch).unwrap();
     partition.seal(&RuleSet::default()).unwrap();
 
-    let kept = fs::read(world.partition_dir().join("dead/2.frame")).unwrap();
-    assert_eq!(kept, b"garbage");
+    let stored = fs::read(world.partition_dir().join("dead/2.frame")).unwrap();
+    assert_eq!(stored, b"garbage");
     assert_eq!(partition.sealed().manifest().dead_letters, 1);
 }

@@ -18,7 +18,7 @@ use crate::{
 
 type Stats = BTreeMap<(i64, String), (i64, i64)>;
 
-/// What `hourly_stats` of `lo..=hi` says, summed over its rows.
+/// The `hourly_stats` of `lo..=hi`, summed over their rows.
 fn hourly(scanner: &Scanner, lo: u64, hi: u64) -> Stats {
     let scan = Scan::new(Table::HourlyStats, PARTITION, vec![SeqRange { lo, hi }]);
     let mut stats = Stats::new();
@@ -160,7 +160,7 @@ fn rollups_equal_a_full_scan_at_every_stage() {
 }
 
 #[test]
-fn a_slice_goes_when_it_is_old_and_cold_has_it_and_not_before() {
+fn a_slice_is_dropped_only_when_it_is_past_its_age_and_in_cold() {
     let world = World::new();
     let mut partition = world.partition();
     let rules = two_classes();
@@ -208,7 +208,7 @@ fn the_current_policy_decides_the_age_not_the_class() {
 }
 
 #[test]
-fn the_log_keeps_what_is_young_or_not_yet_in_cold() {
+fn the_log_keeps_events_that_are_young_or_not_yet_in_cold() {
     let world = World::new();
     let mut partition = world.partition();
     sealed_ranges(&mut partition, 3, &RuleSet::default());

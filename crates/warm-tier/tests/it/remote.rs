@@ -11,7 +11,7 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_elsewhere_gets_the_same_rows_and_the_coverage() {
+async fn a_remote_reader_gets_the_same_rows_and_the_coverage() {
     let world = World::new();
     let mut partition = world.partition();
     sealed_ranges(&mut partition, 3, &two_classes());
@@ -43,7 +43,7 @@ async fn a_reader_elsewhere_gets_the_same_rows_and_the_coverage() {
 }
 
 #[tokio::test]
-async fn a_compactor_that_is_away_is_a_transient_error() {
+async fn an_unreachable_compactor_is_a_transient_error() {
     let url = format!("http://127.0.0.1:{}", testkit::free_port());
     let error = Client::new(&url).unwrap().coverage().await.unwrap_err();
     assert!(error.is_transient(), "{error}");

@@ -40,7 +40,7 @@ fn check(change: impl FnOnce(&mut Scan), keep: impl Fn(&StoredEvent) -> bool) {
     assert_eq!(rows(&scanner, &scan), expected);
 }
 
-fn of(event: &StoredEvent, conversation: &str) -> bool {
+fn is_of(event: &StoredEvent, conversation: &str) -> bool {
     event.event.conversation_id.as_str() == conversation
 }
 
@@ -51,7 +51,7 @@ fn one_conversation() {
             scan.filter.tenant = Some("default".to_owned());
             scan.filter.conversation_id = Some("conversation-4".to_owned());
         },
-        |event| of(event, "conversation-4"),
+        |event| is_of(event, "conversation-4"),
     );
 }
 
@@ -64,7 +64,7 @@ fn one_conversation_between_two_positions() {
             scan.filter.after = Some((5, 4));
             scan.filter.before = Some((20, 5));
         },
-        |event| of(event, "conversation-4") && (6..=20).contains(&event.position.seq),
+        |event| is_of(event, "conversation-4") && (6..=20).contains(&event.position.seq),
     );
 }
 
@@ -158,7 +158,7 @@ fn some_columns_in_the_order_asked_for() {
 }
 
 #[test]
-fn what_is_not_sealed_is_an_error_and_not_an_empty_answer() {
+fn a_range_that_is_not_sealed_is_an_error_and_not_an_empty_answer() {
     let (_world, _partition, scanner) = world();
     let mut scan = all();
     scan.ranges = vec![SeqRange { lo: 20, hi: 31 }];

@@ -39,7 +39,7 @@ pub(crate) fn read(scanner: &Scanner, lo: u64, hi: u64) -> Vec<StoredEvent> {
 }
 
 #[test]
-fn a_sealed_segment_gives_back_every_event_as_it_came() {
+fn a_sealed_segment_returns_every_event_unchanged() {
     let world = World::new();
     let mut partition = world.partition();
     partition.append(frames(1, 3)).unwrap();
@@ -75,7 +75,7 @@ fn rows_that_are_kept_equally_long_share_a_slice() {
 }
 
 #[test]
-fn classes_may_hang_on_labels() {
+fn classes_may_depend_on_labels() {
     let mut rules = two_classes();
     rules.policies[0].selector = Selector {
         match_labels: [("n".to_owned(), "11".to_owned())].into(),

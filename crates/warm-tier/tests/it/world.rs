@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use warm_tier::{Frames, Options, Partition, WarmTier};
 
 pub(crate) const PARTITION: PartitionId = PartitionId::first(3);
-/// Of the first event.
+/// Time of the first event in microseconds.
 pub(crate) const START: i64 = 1_795_000_000_000_000;
 
 pub(crate) struct World {
@@ -99,10 +99,10 @@ pub(crate) fn events(lo: u64, hi: u64) -> Vec<StoredEvent> {
 }
 
 pub(crate) fn frames(lo: u64, hi: u64) -> Frames {
-    holding(lo, hi, events(lo, hi))
+    frames_of(lo, hi, events(lo, hi))
 }
 
-pub(crate) fn holding(lo: u64, hi: u64, events: Vec<StoredEvent>) -> Frames {
+pub(crate) fn frames_of(lo: u64, hi: u64, events: Vec<StoredEvent>) -> Frames {
     Frames {
         range: SeqRange { lo, hi },
         encoded_bytes: events.len() as u64 * 300,

@@ -6,8 +6,8 @@ use retention::{Class, Cold, Policy, RuleSet, Warm};
 use warm_tier::remote::{Gap, PartitionCoverage, SliceCoverage};
 
 use super::{
-    Committed, Due, JOIN_FILES, MAX_COMMIT_BYTES, Next, due, expected_rows, joined_ranges, joins,
-    next_range,
+    ArchiveStep, Committed, DueRewrites, MAX_COMMIT_BYTES, MIN_FILES_TO_MERGE, due_rewrites,
+    expected_rows, merged_ranges, merges, next_step,
 };
 
 const P: PartitionId = PartitionId::first(3);
@@ -53,19 +53,19 @@ fn events(events: u64) -> Committed {
     }
 }
 
-fn archive(lo: u64, hi: u64) -> Next {
-    Next::Archive(SeqRange { lo, hi })
+fn archive(lo: u64, hi: u64) -> ArchiveStep {
+    ArchiveStep::Archive(SeqRange { lo, hi })
 }
 
 #[test]
 fn ranges_follow_what_is_committed() {
     let full = MAX_COMMIT_BYTES;
     for (committed, warm, expected) in [
-        (0, warm(1, 0, vec![]), Next::Nothing),
+        (0, warm(1, 0, vec![]), ArchiveStep::UpToDate),
         (0, warm(1, 9, vec![slice(1, 9, 10)]), archive(1, 9)),
-        (9, warm(1, 9, vec![slice(1, 9, 10)]), Next::Nothing),
+        (9, warm(1, 9, vec![slice(1, 9, 10)]), ArchiveStep::UpToDate),
         (0, warm(5, 9, vec![slice(5, 9, 10)]), archive(5, 9)),
-        // Many small slices at once, as many as fit.
+        // As many small slices as fit into one commit.
         (
             0,
             warm(
@@ -75,60 +75,63 @@ fn ranges_follow_what_is_committed() {
             ),
             archive(1, 6),
         ),
-        // One that does not fit goes alone.
+        // A slice that does not fit is committed alone.
         (
             3,
             warm(1, 9, vec![slice(4, 6, full * 2), slice(7, 9, 1)]),
             archive(4, 6),
         ),
-        // A merged slice that straddles what is committed.
+        // A merged slice of which the first half is committed.
         (5, warm(1, 9, vec![slice(1, 9, 1)]), archive(6, 9)),
-        // Sealed, and nothing in it.
+        // Sealed without a slice.
         (5, warm(1, 9, vec![]), archive(6, 9)),
     ] {
-        assert_eq!(next_range(events(committed), &warm), expected, "{warm:?}");
+        assert_eq!(next_step(events(committed), &warm), expected, "{warm:?}");
     }
 }
 
 #[test]
-fn a_range_that_was_begun_is_finished_as_it_was_begun() {
+fn a_range_that_was_begun_is_completed_unchanged() {
     let coverage = warm(1, 20, vec![slice(1, 10, 1), slice(11, 20, 1)]);
     let begun = Committed {
         hourly_stats: 10,
         conversation_summary: 0,
         events: 0,
     };
-    assert_eq!(next_range(begun, &coverage), archive(1, 10));
+    assert_eq!(next_step(begun, &coverage), archive(1, 10));
     let ahead = Committed {
         hourly_stats: 30,
         conversation_summary: 30,
         events: 10,
     };
-    assert!(matches!(next_range(ahead, &coverage), Next::Blocked(_)));
+    assert!(matches!(
+        next_step(ahead, &coverage),
+        ArchiveStep::Blocked(_)
+    ));
 }
 
 #[test]
-fn nothing_is_archived_over_a_hole() {
+fn nothing_is_archived_across_a_gap() {
     let mut coverage = warm(1, 20, vec![slice(1, 10, 1), slice(16, 20, 1)]);
     coverage.gaps.push(Gap {
         lo: 11,
         hi: 15,
         class: None,
     });
-    assert_eq!(next_range(events(0), &coverage), archive(1, 10));
+    assert_eq!(next_step(events(0), &coverage), archive(1, 10));
     assert!(matches!(
-        next_range(events(10), &coverage),
-        Next::Blocked(_)
+        next_step(events(10), &coverage),
+        ArchiveStep::Blocked(_)
     ));
     let behind = warm(12, 20, vec![slice(12, 20, 1)]);
-    let Next::Blocked(why) = next_range(events(5), &behind) else {
-        panic!("6-11 are nowhere");
+    let ArchiveStep::Blocked(reason) = next_step(events(5), &behind) else {
+        panic!("6-11 are in no tier");
     };
-    assert!(why.contains("6-11"), "{why}");
+    assert!(reason.contains("6-11"), "{reason}");
 }
 
 #[test]
-fn whole_slices_say_how_many_rows_there_must_be() {
+fn whole_slices_have_a_known_number_of_rows() {
     let coverage = warm(1, 20, vec![slice(1, 10, 1), slice(11, 20, 1)]);
     let class = class("w1000-cforever");
     let expected = |lo, hi| expected_rows(&coverage, class, SeqRange { lo, hi });
@@ -176,46 +179,49 @@ fn rules(warm_ms: u64, cold_ms: Option<u64>) -> RuleSet {
 }
 
 #[test]
-fn files_are_looked_at_when_their_class_or_the_shortest_age_is_past() {
+fn files_are_due_when_the_age_of_their_class_or_the_shortest_age_is_past() {
     let at = |ms: u64| Timestamp::from_micros(0).plus(Duration::from_millis(ms));
     let due = |class: &str, rules: &RuleSet, ms| {
-        let Due { expiry, sampling } = due(&file(1, 1, class), rules, at(ms));
+        let DueRewrites { expiry, sampling } = due_rewrites(&file(1, 1, class), rules, at(ms));
         (expiry, sampling)
     };
     let keep_a_minute = rules(1000, Some(60_000));
     assert_eq!(due("w1000-c60000", &keep_a_minute, 1000), (false, false));
     assert_eq!(due("w1000-c60000", &keep_a_minute, 1001), (false, true));
     assert_eq!(due("w1000-c60000", &keep_a_minute, 60_001), (true, true));
-    // A class that no rule makes any more: the shortest age there is.
+    // A class that no rule produces any more: the shortest age of any rule counts.
     assert_eq!(due("w5-c7", &keep_a_minute, 60_000), (false, true));
     assert_eq!(due("w5-c7", &keep_a_minute, 60_001), (true, true));
-    // Kept for ever by the class and by every rule that makes it.
+    // Kept for ever by the class and by every rule that produces it.
     let forever = rules(1000, None);
     assert_eq!(due("w1000-cforever", &forever, 1 << 40), (false, true));
 }
 
 #[test]
-fn small_files_are_joined_when_there_are_many_alike() {
+fn small_files_are_merged_when_there_are_many_of_one_kind() {
     let many: Vec<_> = (0..8).map(|n| file(n, 10, "w1-cforever")).collect();
-    assert_eq!(many.len(), JOIN_FILES);
-    assert_eq!(joins(&many), std::slice::from_ref(&many));
-    assert_eq!(joins(&many[..7]), Vec::<Vec<ColdFile>>::new());
-    let mut apart = many.clone();
-    apart[3].dt = Some("2026-11-21".to_owned());
-    assert!(joins(&apart).is_empty());
-    let mut grown = many.clone();
-    grown[3].bytes = 2 << 20;
-    assert!(joins(&grown).is_empty());
+    assert_eq!(many.len(), MIN_FILES_TO_MERGE);
+    assert_eq!(merges(&many), std::slice::from_ref(&many));
+    assert_eq!(merges(&many[..7]), Vec::<Vec<ColdFile>>::new());
+    let mut other_day = many.clone();
+    other_day[3].dt = Some("2026-11-21".to_owned());
+    assert!(merges(&other_day).is_empty());
+    let mut larger = many.clone();
+    larger[3].bytes = 2 << 20;
+    assert!(merges(&larger).is_empty());
     let large: Vec<_> = (0..20).map(|n| file(n, 15 << 20, "w1-cforever")).collect();
-    let joined = joins(&large);
-    assert_eq!(joined.iter().map(Vec::len).collect::<Vec<_>>(), [8, 8]);
-    assert_eq!(joined_ranges(&joined[0]), [(P, SeqRange { lo: 0, hi: 7 })]);
+    let merged = merges(&large);
+    assert_eq!(merged.iter().map(Vec::len).collect::<Vec<_>>(), [8, 8]);
+    assert_eq!(merged_ranges(&merged[0]), [(P, SeqRange { lo: 0, hi: 7 })]);
 }
 
 #[test]
 fn a_cold_tier_that_is_not_the_compactors_is_not_filled() {
     let mut other = warm(1, 9, vec![slice(6, 9, 10)]);
     other.dropped.push(SeqRange { lo: 1, hi: 5 });
-    assert!(matches!(next_range(events(0), &other), Next::Blocked(_)));
-    assert_eq!(next_range(events(5), &other), archive(6, 9));
+    assert!(matches!(
+        next_step(events(0), &other),
+        ArchiveStep::Blocked(_)
+    ));
+    assert_eq!(next_step(events(5), &other), archive(6, 9));
 }

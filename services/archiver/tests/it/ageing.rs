@@ -1,4 +1,4 @@
-//! What happens to events in cold as they age.
+//! Sampling, expiry and merging of events in cold.
 
 use std::collections::HashMap;
 
@@ -24,7 +24,7 @@ fn sampled(hash_key: HashKey) -> Policy {
     )
 }
 
-/// Runs until files were sampled: they must have left warm first.
+/// Runs the archiver until every file is sampled, for which the events must have left warm.
 async fn archive_and_sample(world: &World, cold: &str) {
     eventually("every file is sampled", async || {
         world.archive_to(cold).await;
@@ -40,7 +40,7 @@ async fn archive_and_sample(world: &World, cold: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sampling_keeps_exactly_what_the_rules_say_and_twice_the_same_bytes() {
+async fn sampling_keeps_exactly_the_declared_events_and_is_deterministic() {
     let policy = sampled(HashKey::Event);
     let world = World::start(Some(policy.clone())).await;
     world.publish(0..EVENTS).await;
@@ -94,7 +94,7 @@ async fn sampling_keeps_exactly_what_the_rules_say_and_twice_the_same_bytes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_past_its_age_goes_and_the_rollups_stay() {
+async fn expired_events_are_removed_and_the_rollups_stay() {
     let forever = Cold {
         max_age_ms: None,
         disabled: false,
@@ -129,7 +129,7 @@ async fn what_is_past_its_age_goes_and_the_rollups_stay() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_class_without_a_cold_tier_leaves_rollups_and_progress_only() {
+async fn a_class_without_a_cold_tier_adds_only_rollups_and_progress() {
     let disabled = Cold {
         max_age_ms: None,
         disabled: true,
@@ -153,7 +153,7 @@ async fn a_class_without_a_cold_tier_leaves_rollups_and_progress_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn small_files_of_a_day_become_one() {
+async fn small_files_of_a_day_are_merged() {
     let world = World::start(None).await;
     for round in 0..9 {
         world.publish(round * 20..(round + 1) * 20).await;

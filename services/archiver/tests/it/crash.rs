@@ -1,4 +1,4 @@
-//! Archivers that die, and archivers that overlap.
+//! Archivers that are killed, and archivers that run at the same time.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ const ROUNDS: u64 = 10;
 const EVENTS: u64 = 140;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_archiver_killed_again_and_again_moves_every_event_once() {
+async fn an_archiver_killed_again_and_again_archives_every_event_once() {
     let world = World::start(None).await;
     for round in 0..ROUNDS {
         world.publish(round * EVENTS..(round + 1) * EVENTS).await;
         world.until_sealed().await;
         let archiver = world.archiver();
-        // Somewhere in its run: a whole one takes about half a second.
+        // At another point of each run: a whole run takes about half a second.
         tokio::time::sleep(Duration::from_millis(20 + 53 * round)).await;
         archiver.kill().await;
     }
@@ -25,7 +25,7 @@ async fn an_archiver_killed_again_and_again_moves_every_event_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_archivers_at_once_move_every_event_once() {
+async fn three_concurrent_archivers_archive_every_event_once() {
     let world = World::start(None).await;
     for round in 0..3 {
         world.publish(round * EVENTS..(round + 1) * EVENTS).await;

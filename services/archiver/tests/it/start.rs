@@ -1,4 +1,4 @@
-//! ConversationStarts that cannot work say why, and end with 1.
+//! Runs that cannot succeed, and the summary of one that does.
 
 use std::time::Duration;
 
@@ -7,19 +7,22 @@ use event_log::Watermark;
 use crate::world::World;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_compactor_a_run_fails_and_says_so() {
+async fn a_run_without_a_compactor_fails_and_names_the_reason() {
     let world = World::start(None).await;
     let mut archiver = world.archiver_of("cold", "http://127.0.0.1:9");
 
     let status = archiver.wait(Duration::from_secs(30)).await;
 
     assert_eq!(status.code(), Some(1));
-    let said = archiver.stderr();
-    assert!(said.contains("ask the compactor what is sealed"), "{said}");
+    let stderr = archiver.stderr();
+    assert!(
+        stderr.contains("ask the compactor what is sealed"),
+        "{stderr}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_says_what_it_did_and_how_far_cold_is() {
+async fn a_run_prints_its_summary_and_publishes_watermarks() {
     let world = World::start(None).await;
     world.publish(0..70).await;
     world.until_sealed().await;

@@ -1,4 +1,4 @@
-//! A log, a compactor that seals soon, a cold tier on the disk, and archivers that come and go.
+//! A log, a compactor that seals soon, a cold tier on the disk, and archivers on demand.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,7 +30,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// `policy` holds from the start, so that what is sealed has its classes.
+    /// `policy` is in force from the start, so that slices are sealed with its classes.
     pub(crate) async fn start(policy: Option<Policy>) -> Self {
         let nats = Nats::start().await;
         let log = EventLog::connect(&nats.url, "test").await.unwrap();
@@ -98,12 +98,15 @@ impl World {
 
     pub(crate) async fn publish(&self, numbers: std::ops::Range<u64>) {
         let count = PartitionCount::new(PARTITIONS).unwrap();
-        let mut of: BTreeMap<PartitionId, Vec<Event>> = BTreeMap::new();
+        let mut events_by_partition: BTreeMap<PartitionId, Vec<Event>> = BTreeMap::new();
         for event in numbers.map(event) {
             let partition = count.partition_of(&event.tenant, &event.conversation_id);
-            of.entry(partition).or_default().push(event);
+            events_by_partition
+                .entry(partition)
+                .or_default()
+                .push(event);
         }
-        for (partition, events) in of {
+        for (partition, events) in events_by_partition {
             for chunk in events.chunks(7) {
                 let mut frame = FrameBuilder::new(TenantId::default_tenant(), partition, 0);
                 for event in chunk {
@@ -186,7 +189,8 @@ impl World {
         counted
     }
 
-    /// Asserts that cold has the events `0..count` once and unchanged, and says so everywhere.
+    /// Asserts that cold has the events `0..count` once and unchanged, and that rollups and
+    /// progress agree.
     pub(crate) async fn assert_whole(&self, count: u64) {
         let stored = self.in_cold("cold").await;
         let mut numbers: Vec<u64> = stored.iter().map(number).collect();
@@ -204,7 +208,7 @@ impl World {
     }
 }
 
-/// Event `number`: one of seven conversations, an hour between two of its events.
+/// Event `number`, of one of seven conversations; about an hour apart within a conversation.
 pub(crate) fn event(number: u64) -> Event {
     let types = ["output.chunk", "tool.call", "output.chunk", "error"];
     let micros = 1_795_000_000_000_000 + i64::try_from(number).unwrap() * 500_000_000;
@@ -231,7 +235,7 @@ pub(crate) fn number(stored: &StoredEvent) -> u64 {
     text.parse().unwrap()
 }
 
-/// For every event: so long in warm, and then `cold`.
+/// A policy for every event: `warm_ms` in warm, and the rule `cold`.
 pub(crate) fn policy(warm_ms: u64, cold: Cold) -> Policy {
     Policy {
         name: "test/all".to_owned(),

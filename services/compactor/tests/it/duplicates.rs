@@ -29,7 +29,7 @@ async fn events_sent_again_in_other_frames_are_dropped_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_hot_tier_is_told_now_and_after_it_lost_its_memory() {
+async fn duplicates_are_published_to_the_hot_tier_and_again_after_it_lost_its_data() {
     let world = World::start().await;
     let valkey = Valkey::start().await;
     let hot = HotWriter::connect(&valkey.url).await.unwrap();
@@ -41,7 +41,7 @@ async fn the_hot_tier_is_told_now_and_after_it_lost_its_memory() {
     world.publish(0..300, 10).await;
     world.publish(100..300, 7).await;
     let last = world.last().await;
-    let told = async || {
+    let published = async || {
         for partition in all() {
             let cursor = hot.cursor(partition).await.unwrap();
             if cursor.is_none_or(|cursor| cursor.checked != last[&partition]) {
@@ -50,14 +50,14 @@ async fn the_hot_tier_is_told_now_and_after_it_lost_its_memory() {
         }
         true
     };
-    eventually("the hot tier knows", told).await;
+    eventually("the hot tier knows", published).await;
 
     valkey.flush().await;
     for partition in all() {
         hot.start(partition, 1).await.unwrap();
     }
 
-    eventually("the hot tier knows again", told).await;
+    eventually("the hot tier knows again", published).await;
     assert!(valkey.command("KEYS *:d:*").await.contains("conversation"));
     assert!(compactor.stop().await.success());
 }

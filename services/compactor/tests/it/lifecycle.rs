@@ -32,7 +32,7 @@ async fn a_second_compactor_on_the_same_folder_is_refused_with_one_sentence() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stopped_compactor_goes_on_where_it_was() {
+async fn a_restarted_compactor_continues_where_it_stopped() {
     let world = World::start().await;
     let compactor = world.compactor(&[]);
     world.publish(0..500, 10).await;
@@ -60,7 +60,7 @@ async fn a_stopped_compactor_goes_on_where_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_says_how_far_it_is_where_it_serves_and_which_rules_it_follows() {
+async fn it_publishes_its_watermark_its_url_and_the_rules_it_follows() {
     let world = World::start().await;
     let compactor = world.compactor(&["--seal-after", "200ms"]);
     world.publish(0..100, 10).await;
@@ -89,7 +89,7 @@ async fn it_says_how_far_it_is_where_it_serves_and_which_rules_it_follows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_waits_for_a_stream_that_ingest_has_not_made_yet() {
+async fn it_waits_for_a_stream_that_ingest_has_not_created_yet() {
     let world = World::start().await;
     let stream = event_log::stream_name(event::PartitionId::first(1));
     let mut nats = world.nats.url.trim_start_matches("nats://").to_owned();
@@ -120,7 +120,7 @@ async fn it_waits_for_a_stream_that_ingest_has_not_made_yet() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_outlives_a_restart_of_the_log() {
+async fn it_survives_a_restart_of_the_log() {
     let mut world = World::start().await;
     let compactor = world.compactor(&["--seal-after", "200ms"]);
     world.publish(0..200, 10).await;

@@ -1,4 +1,4 @@
-//! The log was restored, or was another one all along, and the warm volume is empty.
+//! Starts with a log that was restored or is another one, with and without an empty warm volume.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ impl Cold {
         Self { url, tier }
     }
 
-    /// Takes `rows`, which are all that the partition's log has up to `hi`.
+    /// Archives `rows`, which are all that the partition's log has up to `hi`.
     async fn archive(&self, rows: &[StoredEvent], hi: u64) {
         let range = (PARTITION, SeqRange { lo: 1, hi });
         let mut change = Change {
@@ -44,12 +44,12 @@ impl Cold {
             change.adds.push(self.tier.stage(draft).await.unwrap());
         }
         let now = Timestamp::from_micros(1);
-        let landed = self.tier.commit(Table::Events, &change, now).await;
-        assert!(matches!(landed.unwrap(), CommitOutcome::Committed(_)));
+        let committed = self.tier.commit(Table::Events, &change, now).await;
+        assert!(matches!(committed.unwrap(), CommitOutcome::Committed(_)));
     }
 }
 
-/// What a compactor says that ends by itself.
+/// The error message of a compactor that refuses to start.
 async fn refusal(world: &World, args: &[&str]) -> String {
     let mut compactor = world.compactor(args);
     let status = compactor.wait(Duration::from_secs(20)).await;
@@ -57,22 +57,22 @@ async fn refusal(world: &World, args: &[&str]) -> String {
     compactor.stderr()
 }
 
-/// What it says beside a cold tier, having begun nothing.
-async fn refusal_beside(cold: &Cold, world: &World) -> String {
+/// The error message of a compactor that refuses to start with a cold tier and has created nothing.
+async fn refusal_with_cold(cold: &Cold, world: &World) -> String {
     let refusal = refusal(world, &["--cold-url", &cold.url]).await;
     assert!(!world.data().join("g1/p00/e1/manifest.json").exists());
     refusal
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_folder_is_begun_when_the_log_ends_before_the_cold_tier() {
+async fn no_folder_is_created_when_the_log_ends_before_the_cold_tier() {
     let world = World::start().await;
     world.publish(0..100, 10).await;
     let last = world.last().await[&PARTITION];
     let cold = Cold::start(&world).await;
     cold.archive(&[], last + 3).await;
 
-    let refusal = refusal_beside(&cold, &world).await;
+    let refusal = refusal_with_cold(&cold, &world).await;
 
     let ends = format!(
         "partition g1p00e1 ends at {last}, but the cold tier has it up to {}",
@@ -87,7 +87,7 @@ async fn no_folder_is_begun_when_the_log_ends_before_the_cold_tier() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_folder_is_begun_only_with_the_log_that_the_cold_tier_comes_from() {
+async fn a_new_folder_is_created_only_with_the_log_of_the_cold_tier() {
     let world = World::start().await;
     let compactor = world.compactor(&["--seal-after", "200ms"]);
     world.publish(0..300, 10).await;
@@ -112,14 +112,14 @@ async fn a_new_folder_is_begun_only_with_the_log_that_the_cold_tier_comes_from()
     let other = World::start().await;
     other.publish(300..700, 10).await;
     assert!(other.last().await[&PARTITION] >= last);
-    let refusal = refusal_beside(&cold, &other).await;
+    let refusal = refusal_with_cold(&cold, &other).await;
     let newest = archived.iter().map(|row| row.position).max().unwrap();
     let place = format!("another event at {newest} than the cold tier");
     assert!(refusal.contains(&place), "{refusal}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_folder_goes_on_only_with_the_log_that_it_comes_from() {
+async fn a_folder_is_opened_only_with_its_own_log() {
     let world = World::start().await;
     let compactor = world.compactor(&["--seal-after", "200ms"]);
     world.publish(0..300, 10).await;
@@ -128,7 +128,7 @@ async fn a_folder_goes_on_only_with_the_log_that_it_comes_from() {
     let last = world.last().await[&PARTITION];
 
     // One that is shorter, then one that is as long.
-    for (first, said) in [
+    for (first, message) in [
         (0, format!("g1p00e1 ends at {}", last - 1)),
         (300, "another event at".into()),
     ] {
@@ -139,7 +139,7 @@ async fn a_folder_goes_on_only_with_the_log_that_it_comes_from() {
 
         let refusal = refusal(&other, &[]).await;
 
-        assert!(refusal.contains(&said), "{said}: {refusal}");
+        assert!(refusal.contains(&message), "{message}: {refusal}");
         assert!(refusal.contains("than the warm tier") || refusal.contains("but the warm tier"));
         std::fs::rename(other.data(), world.data()).unwrap();
     }

@@ -1,4 +1,4 @@
-//! Letting others go first, on a machine that is as busy as the test says.
+//! Throttling, with a pressure file that the test writes.
 
 use std::{
     fs,
@@ -16,10 +16,11 @@ use testkit::eventually;
 
 use crate::world::{World, assert_once};
 
-/// Frames that nobody is behind by accident: one is published in 20 ms or more.
-const FAR_BEHIND: u64 = 20;
+/// A lag in frames that only a throttled compactor has: one is published in 20 ms or more.
+const THROTTLED_LAG: u64 = 20;
 
-/// The kernel's file, of a machine on which somebody always waits for a processor, or nobody ever.
+/// The kernel's pressure file of a machine on which some task always waits for a processor, or none
+/// ever.
 struct Pressure {
     dir: TempDir,
     busy: Arc<AtomicBool>,
@@ -71,7 +72,7 @@ impl Drop for Pressure {
     }
 }
 
-/// As a whole: a reader never sees half of it.
+/// Replaces the file atomically.
 fn write(file: &PathBuf, total: Duration) {
     let new = file.with_extension("new");
     let micros = total.as_micros();
@@ -80,28 +81,27 @@ fn write(file: &PathBuf, total: Duration) {
     fs::rename(&new, file).unwrap();
 }
 
-/// How many frames are not committed yet.
-async fn behind(world: &World) -> u64 {
+/// The number of frames that are not committed yet.
+async fn lag(world: &World) -> u64 {
     let last: u64 = world.last().await.values().sum();
     let coverage = world.client().coverage().await.unwrap();
     last - coverage.partitions.iter().map(|p| p.committed).sum::<u64>()
 }
 
-/// Publishes event after event from `next` on until the compactor lets them lie; returns how many
-/// there are now.
-async fn until_it_gives_way(world: &World, next: u64) -> u64 {
+/// Publishes event after event from `next` on until the compactor lags; returns their number.
+async fn until_throttled(world: &World, next: u64) -> u64 {
     let mut count = next;
-    eventually("it lets others go first", async || {
+    eventually("it is throttled", async || {
         world.publish(count..count + 1, 1).await;
         count += 1;
-        behind(world).await >= FAR_BEHIND
+        lag(world).await >= THROTTLED_LAG
     })
     .await;
     count
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_a_busy_machine_it_lets_others_go_first_until_a_reader_asks() {
+async fn on_a_busy_machine_it_is_throttled_until_a_reader_asks() {
     let (world, pressure) = (World::start().await, Pressure::start());
     let flags = [
         "--throttle-under-pressure",
@@ -112,11 +112,11 @@ async fn on_a_busy_machine_it_lets_others_go_first_until_a_reader_asks() {
     let compactor = world.compactor(&[&flags[..], &["--seal-after", "200ms"]].concat());
     world.publish(0..70, 10).await;
     eventually("all is committed", async || {
-        world.is_ready().await && behind(&world).await == 0
+        world.is_ready().await && lag(&world).await == 0
     })
     .await;
     pressure.set_busy(true);
-    let count = until_it_gives_way(&world, 70).await;
+    let count = until_throttled(&world, 70).await;
 
     let last = world.last().await;
     eventually("the reader has its answer", async || {
@@ -143,7 +143,7 @@ async fn on_a_busy_machine_it_lets_others_go_first_until_a_reader_asks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_goes_on_when_the_machine_has_time_again() {
+async fn it_continues_when_the_machine_is_idle_again() {
     let (world, pressure) = (World::start().await, Pressure::start());
     let flags = [
         "--throttle-under-pressure",
@@ -155,16 +155,16 @@ async fn it_goes_on_when_the_machine_has_time_again() {
     world.publish(0..70, 10).await;
     world.until_committed(1).await;
     pressure.set_busy(true);
-    until_it_gives_way(&world, 70).await;
+    until_throttled(&world, 70).await;
 
     pressure.set_busy(false);
 
-    eventually("all is committed", async || behind(&world).await == 0).await;
+    eventually("all is committed", async || lag(&world).await == 0).await;
     assert!(compactor.stop().await.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_lets_others_go_first_for_no_longer_than_it_is_told() {
+async fn it_is_throttled_for_no_longer_than_the_configured_lag() {
     let (world, pressure) = (World::start().await, Pressure::start());
     pressure.set_busy(true);
     let flags = [
@@ -178,7 +178,7 @@ async fn it_lets_others_go_first_for_no_longer_than_it_is_told() {
     world.until_committed(1).await;
     world.publish(70..140, 10).await;
 
-    eventually("all is committed", async || behind(&world).await == 0).await;
+    eventually("all is committed", async || lag(&world).await == 0).await;
 
     assert!(compactor.stop().await.success());
 }

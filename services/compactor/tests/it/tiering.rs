@@ -22,7 +22,7 @@ fn short() -> RuleSet {
     }])
 }
 
-/// Says that the cold tier has everything that is sealed.
+/// Commits to the cold tier, without files, that it has everything that is sealed.
 async fn archive(cold: &ColdTier, coverage: &Coverage) {
     for partition in &coverage.partitions {
         let range = SeqRange {
@@ -33,15 +33,15 @@ async fn archive(cold: &ColdTier, coverage: &Coverage) {
             range: Some((partition.partition, range)),
             ..Change::default()
         };
-        let landed = cold
+        let committed = cold
             .commit(Table::Events, &change, Timestamp::from_micros(1))
             .await;
-        assert!(matches!(landed.unwrap(), CommitOutcome::Committed(_)));
+        assert!(matches!(committed.unwrap(), CommitOutcome::Committed(_)));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_old_goes_when_the_cold_tier_has_it_and_then_from_the_log() {
+async fn slices_expire_when_the_cold_tier_has_them_and_then_the_log_is_purged() {
     let world = World::start().await;
     world.log.publish_policy(&short()).await.unwrap();
     let url = world.dir.path().join("cold").display().to_string();
@@ -83,14 +83,14 @@ async fn what_is_old_goes_when_the_cold_tier_has_it_and_then_from_the_log() {
     })
     .await;
     for partition in &coverage.partitions {
-        eventually("the log has forgotten all but the last", async || {
+        eventually("the log is purged of all but the last", async || {
             world.log.first_seq(partition.partition).await.unwrap() == partition.sealed
         })
         .await;
     }
     let expired = "isotherm_tier_removed_events_total{reason=\"expired\",tier=\"warm\"}";
     assert_eq!(world.metric(expired).await, 300.0);
-    // It goes on behind what is gone.
+    // It continues after the dropped slices.
     assert!(compactor.stop().await.success());
     let compactor = world.compactor(&["--seal-after", "200ms"]);
     world.publish(300..400, 10).await;
@@ -100,7 +100,7 @@ async fn what_is_old_goes_when_the_cold_tier_has_it_and_then_from_the_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_more_than_a_policy_may_have_goes_once_the_cold_tier_has_it() {
+async fn slices_over_quota_are_dropped_once_the_cold_tier_has_them() {
     let world = World::start().await;
     let mut rules = short();
     rules.policies[0].warm = Some(Warm {
@@ -131,7 +131,7 @@ async fn what_is_more_than_a_policy_may_have_goes_once_the_cold_tier_has_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_slice_is_read_again_from_the_log() {
+async fn a_lost_slice_is_refilled_from_the_log() {
     let world = World::start().await;
     let compactor = world.compactor(&["--seal-after", "200ms"]);
     world.publish(0..300, 10).await;

@@ -46,9 +46,9 @@ fn message(seq: Seq, tenant: &str, conversations: &[&str], content: &str) -> Log
 }
 
 /// `tenant/conversation: seq-idx ...` per pack.
-fn shown(batch: &Batch) -> Vec<String> {
+fn summary(batch: &Batch) -> Vec<String> {
     let pack = |pack: &hot_tier::ConversationPack| {
-        let places: Vec<_> = pack
+        let offsets: Vec<_> = pack
             .pack
             .events
             .iter()
@@ -58,7 +58,7 @@ fn shown(batch: &Batch) -> Vec<String> {
             "{}/{}: {}",
             pack.tenant,
             pack.conversation,
-            places.join(" ")
+            offsets.join(" ")
         )
     };
     batch.packs.iter().map(pack).collect()
@@ -76,7 +76,7 @@ fn events_are_grouped_by_conversation_in_the_order_of_the_log() {
 
     assert_eq!((batch.first, batch.last, batch.events), (4, 6, 6));
     let expected = ["t/a: 4-0 4-2 6-1", "t/b: 4-1 6-0", "u/a: 5-0"];
-    assert_eq!(shown(&batch), expected);
+    assert_eq!(summary(&batch), expected);
     let copied = &batch.packs[0].pack.events[0];
     assert_eq!(copied.encoded, EncodedEvent::encode(&event("t", "a", "x")));
     assert_eq!(copied.received_at, Timestamp::from_micros(4));
@@ -93,11 +93,11 @@ fn a_pack_that_is_large_enough_is_closed_between_frames() {
 
     let batch = batch_of(&messages).unwrap().unwrap();
 
-    assert_eq!(shown(&batch), ["t/a: 1-0 1-1 2-0 2-1", "t/a: 3-0"]);
+    assert_eq!(summary(&batch), ["t/a: 1-0 1-1 2-0 2-1", "t/a: 3-0"]);
 }
 
 #[test]
-fn nothing_gives_nothing_and_damage_is_named() {
+fn no_messages_are_no_batch_and_a_damaged_one_is_named() {
     assert!(batch_of(&[]).unwrap().is_none());
     let good = message(1, "t", &["a"], "x");
     let mut bad = message(2, "t", &["a"], "payload");

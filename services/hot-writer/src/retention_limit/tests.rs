@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use retention::{Hot, Policy, RuleSet, Selector};
 
-use super::{RetentionLimit, least, limit_for};
+use super::{RetentionLimit, limit_for, strictest_limit};
 
 fn policy(conversations: &[&str], types: &[&str], minutes: u64, max: Option<u64>) -> Policy {
     let texts = |list: &[&str]| list.iter().map(ToString::to_string).collect();
@@ -28,21 +28,21 @@ fn limit(minutes: u64, max_events: Option<u64>) -> RetentionLimit {
 }
 
 #[test]
-fn without_policies_the_built_in_one_holds() {
+fn without_policies_the_built_in_one_applies() {
     let built_in = limit(60, Some(100_000));
     assert_eq!(limit_for(&RuleSet::default(), "t", "a"), built_in);
-    assert_eq!(least(&RuleSet::default()), built_in);
+    assert_eq!(strictest_limit(&RuleSet::default()), built_in);
 }
 
 #[test]
-fn the_first_policy_that_catches_every_event_decides() {
+fn the_first_policy_that_matches_every_event_decides() {
     let rules = RuleSet::new(vec![
         policy(&["short-*"], &[], 5, Some(10)),
         policy(&[], &[], 30, None),
     ]);
     assert_eq!(limit_for(&rules, "t", "short-1"), limit(5, Some(10)));
     assert_eq!(limit_for(&rules, "t", "other"), limit(30, None));
-    assert_eq!(least(&rules), limit(5, Some(10)));
+    assert_eq!(strictest_limit(&rules), limit(5, Some(10)));
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn a_policy_without_a_hot_tier_decides_nothing() {
 }
 
 #[test]
-fn what_was_in_force_before_holds_on_where_it_is_longer_and_a_dry_run_never() {
+fn a_longer_limit_of_the_rules_before_still_applies_and_a_dry_run_never_does() {
     let now = RuleSet::new(vec![policy(&["a"], &[], 1, Some(7))]);
     let rules = now.not_shorter_than(RuleSet::default());
     assert_eq!(limit_for(&rules, "t", "a"), limit(60, Some(100_000)));

@@ -38,21 +38,21 @@ async fn two_writers_at_once_neither_lose_nor_repeat() {
 }
 
 #[tokio::test]
-async fn a_writer_that_hung_does_no_harm_when_it_wakes() {
+async fn a_writer_that_was_paused_neither_loses_nor_repeats() {
     let world = World::start().await;
-    let zombie = world.start_writer();
+    let paused = world.start_writer();
     world.publish(1..=50).await;
     world.until_last(50).await;
-    zombie.pause();
+    paused.pause();
 
     let writer = world.start_writer_at(free_port());
     world.publish(51..=200).await;
     world.until_last(200).await;
-    zombie.resume();
+    paused.resume();
     world.publish(201..=300).await;
     world.until_last(300).await;
 
     world.assert_holds(1, 300).await;
-    assert!(zombie.stop().await.success());
+    assert!(paused.stop().await.success());
     assert!(writer.stop().await.success());
 }

@@ -1,7 +1,7 @@
 use crate::world::{PARTITION, World};
 
 #[tokio::test]
-async fn a_flushed_hot_tier_is_filled_again_from_behind_what_is_sealed() {
+async fn a_flushed_hot_tier_is_filled_again_behind_what_is_sealed() {
     let world = World::start().await;
     let _writer = world.start_writer();
     world.publish(1..=30).await;
@@ -25,7 +25,7 @@ async fn without_a_warm_tier_a_flushed_hot_tier_is_filled_from_the_first_message
     world.publish(1..=30).await;
     world.until_last(30).await;
 
-    // At once, so that the next append finds out, and not the next look.
+    // At once, so that the next append detects it, and not the next report.
     world.valkey.flush().await;
     world.publish(31..=40).await;
 
@@ -66,7 +66,7 @@ async fn crashes_of_the_log_lose_and_repeat_nothing() {
 }
 
 #[tokio::test]
-async fn what_was_purged_before_it_was_copied_is_not_promised() {
+async fn a_purge_of_uncopied_messages_raises_the_floor() {
     let world = World::start().await;
     let writer = world.start_writer();
     world.publish(1..=10).await;

@@ -5,10 +5,10 @@ use testkit::eventually;
 use crate::world::World;
 
 #[tokio::test]
-async fn it_waits_for_the_log_and_says_so() {
+async fn it_waits_for_the_log_and_reports_it_as_not_ready() {
     let world = World::without_log().await;
     let writer = world.start_writer();
-    eventually("it says what it waits for", async || {
+    eventually("it reports what it waits for", async || {
         let ready = world.admin("/readyz?verbose").await;
         ready.contains("503") && ready.contains("waiting for ingest to create the log")
     })
@@ -26,7 +26,7 @@ async fn it_waits_for_the_log_and_says_so() {
 }
 
 #[tokio::test]
-async fn it_stops_while_it_waits() {
+async fn it_stops_while_it_waits_for_a_dependency() {
     let mut world = World::without_log().await;
     let writer = world.start_writer();
     eventually("it is up", async || !world.admin("/livez").await.is_empty()).await;
@@ -35,7 +35,7 @@ async fn it_stops_while_it_waits() {
     world.create_log().await;
     world.valkey.stop().await;
     let writer = world.start_writer();
-    eventually("it misses the hot tier", async || {
+    eventually("it reports the missing hot tier", async || {
         world.admin("/readyz?verbose").await.contains("[-]redis")
     })
     .await;
@@ -43,7 +43,7 @@ async fn it_stops_while_it_waits() {
 }
 
 #[tokio::test]
-async fn a_damaged_message_stops_it_loudly_and_is_never_passed_over() {
+async fn a_damaged_message_stops_it_with_an_error_and_is_never_skipped() {
     let world = World::start().await;
     world.publish(1..=3).await;
     world.publish_damaged().await;
@@ -64,7 +64,7 @@ async fn a_damaged_message_stops_it_loudly_and_is_never_passed_over() {
 }
 
 #[tokio::test]
-async fn a_server_that_throws_events_away_is_refused() {
+async fn a_server_that_evicts_is_refused() {
     let world = World::start().await;
     let set = "CONFIG SET maxmemory-policy allkeys-lru";
     world.valkey.command(set).await;
@@ -77,7 +77,7 @@ async fn a_server_that_throws_events_away_is_refused() {
 }
 
 #[tokio::test]
-async fn its_metrics_say_what_it_did() {
+async fn its_metrics_count_events_and_lag() {
     let world = World::start().await;
     let _writer = world.start_writer();
     world.publish(1..=5).await;

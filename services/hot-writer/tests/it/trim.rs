@@ -3,8 +3,8 @@ use testkit::eventually_within;
 
 use crate::world::World;
 
-/// Rules are followed within this.
-const FOLLOW: std::time::Duration = std::time::Duration::from_secs(6);
+/// The longest that a change of the rules takes to be applied.
+const FOLLOW_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(6);
 
 fn rules(max_age_ms: u64, max_events_per_stream: Option<u64>) -> RuleSet {
     let hot = Hot {
@@ -31,19 +31,19 @@ async fn a_change_of_the_rules_is_followed_and_acknowledged() {
     let short = rules(1, None);
     world.log.publish_policy(&short).await.unwrap();
 
-    eventually_within(FOLLOW, "everything is trimmed", async || {
+    eventually_within(FOLLOW_TIMEOUT, "everything is trimmed", async || {
         world
             .read("a")
             .await
             .is_some_and(|read| read.rows.is_empty() && read.floor == 21)
     })
     .await;
-    eventually_within(FOLLOW, "it says that it follows", async || {
+    eventually_within(FOLLOW_TIMEOUT, "it acknowledges the rules", async || {
         let acks = world.log.policy_acks().await.unwrap();
         acks == [("hot-writer".to_owned(), short.hash())]
     })
     .await;
-    eventually_within(FOLLOW, "the watermark says so", async || {
+    eventually_within(FOLLOW_TIMEOUT, "the watermark follows", async || {
         world.hot_watermark().await == Some((21, 20, 0))
     })
     .await;

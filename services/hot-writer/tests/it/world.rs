@@ -1,4 +1,4 @@
-//! What a hot-writer needs around it.
+//! The servers that a hot-writer needs, and clients to write and read events.
 
 use std::ops::RangeInclusive;
 
@@ -91,7 +91,7 @@ impl World {
         append.await.unwrap();
     }
 
-    /// Says that the warm tier has sealed everything up to `sealed`.
+    /// Publishes the watermark of a warm tier that has sealed everything up to `sealed`.
     pub(crate) async fn seal(&self, sealed: Seq) {
         let watermark = Watermark::Warm {
             partition: PARTITION,
@@ -105,7 +105,7 @@ impl World {
         self.log.publish_watermark(&watermark).await.unwrap();
     }
 
-    /// Everything of a conversation; `None` when the tier cannot say.
+    /// All rows of a conversation; `None` when the tier has no cursor or does not answer.
     pub(crate) async fn read(&self, name: &str) -> Option<HotRead> {
         let conversation = ConversationId::new(name).unwrap();
         let (tenant, bounds) = (TenantId::default_tenant(), Bounds::default());
@@ -130,7 +130,7 @@ impl World {
         .await;
     }
 
-    /// Asserts that both conversations are whole from `floor` to `last`, and nothing else.
+    /// Asserts that both conversations are complete from `floor` to `last`, and have no other events.
     pub(crate) async fn assert_holds(&self, floor: Seq, last: Seq) {
         for name in ["a", "b"] {
             let read = self.read(name).await.unwrap();
@@ -161,7 +161,7 @@ impl World {
             })
     }
 
-    /// What the writer's admin server answers; empty when it does not.
+    /// The response of the writer's admin server; empty when it does not answer.
     pub(crate) async fn admin(&self, path: &str) -> String {
         let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.admin_port)).await else {
             return String::new();

@@ -1,9 +1,9 @@
-//! The conversations that a request names.
+//! The conversations of a request, each with a number.
 
 use ahash::HashMap;
 use event::{ConversationId, IdError};
 
-/// Each is checked and made once, however many events name it, and then known by its number.
+/// An interner: each conversation id is validated and allocated once, and then known by its number.
 #[derive(Debug, Default)]
 pub(super) struct Conversations {
     numbers: HashMap<ConversationId, usize>,
@@ -11,6 +11,7 @@ pub(super) struct Conversations {
 }
 
 impl Conversations {
+    /// The number of the conversation `text`, which is added when it is new; an error when it is no valid id.
     pub(super) fn number(&mut self, text: &str) -> Result<usize, IdError> {
         if let Some(number) = self.numbers.get(text) {
             return Ok(*number);
@@ -21,6 +22,7 @@ impl Conversations {
         Ok(number)
     }
 
+    /// The id of the conversation `number`.
     pub(super) fn id(&self, number: usize) -> &ConversationId {
         &self.ids[number]
     }

@@ -1,43 +1,45 @@
-//! The events of a request become frames: per partition, in order, each event once.
+//! Packs the events of a request into frames: per partition, in order, each event once.
 
 use ahash::{HashMap, RandomState};
 use event::{ConversationId, EventId, PartitionCount, PartitionId, TenantId};
 use event_proto::{Encoded, FrameBuilder, Identity};
 
-use super::{Frame, MAX_ITEMS, Placed};
+use super::{Frame, ItemPlacement, MAX_ITEMS};
 
-/// Of an event as it is sent: only to make room ahead.
-const USUAL_BYTES: usize = 512;
+/// The typical size of an event in a body, only used to preallocate.
+const TYPICAL_EVENT_BYTES: usize = 512;
 
+/// Packs the events of one request.
 pub(super) struct Packer {
-    frames: Frames,
-    /// By the numbers of the conversations; none for one whose events were all refused so far.
-    conversations: Vec<Option<Conversation>>,
-    seen: HashMap<(EventId, usize), usize>,
-    placed: Vec<Placed>,
+    frames: PartitionFrames,
+    /// Indexed by conversation number; `None` while all events of a conversation were rejected.
+    conversations: Vec<Option<ConversationFrame>>,
+    /// The index into `placements` of the first event with an id and a conversation number.
+    first_placement: HashMap<(EventId, usize), usize>,
+    placements: Vec<ItemPlacement>,
 }
 
-/// Where the events of a conversation go.
-struct Conversation {
+/// The partition of a conversation, and the frame that has its last event.
+struct ConversationFrame {
     partition: PartitionId,
-    /// The frame that took its last event, and its number there.
-    named: Option<(usize, u32)>,
+    /// The frame of its last event, and the conversation's number within that frame.
+    last_frame: Option<(usize, u32)>,
 }
 
 impl Packer {
-    /// For a body of `bytes`.
+    /// A packer for a body of `bytes`.
     pub(super) fn new(tenant: TenantId, partitions: PartitionCount, bytes: usize) -> Self {
-        let events = (bytes / USUAL_BYTES).min(MAX_ITEMS);
+        let events = (bytes / TYPICAL_EVENT_BYTES).min(MAX_ITEMS);
         Self {
-            frames: Frames::new(tenant, partitions, bytes),
+            frames: PartitionFrames::new(tenant, partitions, bytes),
             conversations: Vec::new(),
-            seen: HashMap::with_capacity_and_hasher(events, RandomState::new()),
-            placed: Vec::with_capacity(events),
+            first_placement: HashMap::with_capacity_and_hasher(events, RandomState::new()),
+            placements: Vec::with_capacity(events),
         }
     }
 
-    /// Takes the item `index`, an event of conversation number `conversation`, which is `id`. An event
-    /// that the request had already stays where it is.
+    /// Adds item `index`, an event of conversation number `conversation`, whose id is `id`. A repeated event
+    /// gets the placement of the first.
     pub(super) fn push(
         &mut self,
         index: usize,
@@ -47,12 +49,12 @@ impl Packer {
     ) {
         let event_id = identity.id;
         let first = *self
-            .seen
+            .first_placement
             .entry((event_id, conversation))
-            .or_insert(self.placed.len());
-        if let Some(first) = self.placed.get(first) {
+            .or_insert(self.placements.len());
+        if let Some(first) = self.placements.get(first) {
             let (repeated, first) = (true, *first);
-            self.placed.push(Placed {
+            self.placements.push(ItemPlacement {
                 index,
                 repeated,
                 ..first
@@ -63,20 +65,20 @@ impl Packer {
             self.conversations.resize_with(conversation + 1, || None);
         }
         let conversation = &mut self.conversations[conversation];
-        let conversation = conversation.get_or_insert_with(|| Conversation {
+        let conversation = conversation.get_or_insert_with(|| ConversationFrame {
             partition: self.frames.partition_of(id),
-            named: None,
+            last_frame: None,
         });
         let (frame, builder) = self
             .frames
             .open(conversation.partition, encoded.bytes.len());
-        let number = match conversation.named {
-            Some((named, number)) if named == frame => number,
+        let number = match conversation.last_frame {
+            Some((last, number)) if last == frame => number,
             _ => builder.conversation(id),
         };
-        conversation.named = Some((frame, number));
+        conversation.last_frame = Some((frame, number));
         let idx = builder.push(identity, number, encoded);
-        self.placed.push(Placed {
+        self.placements.push(ItemPlacement {
             index,
             event_id,
             frame,
@@ -85,23 +87,25 @@ impl Packer {
         });
     }
 
-    pub(super) fn finish(self) -> (Vec<Frame>, Vec<Placed>) {
-        (self.frames.finish(), self.placed)
+    /// All frames, and the placement of each item.
+    pub(super) fn finish(self) -> (Vec<Frame>, Vec<ItemPlacement>) {
+        (self.frames.finish(), self.placements)
     }
 }
 
-/// The frames: of each partition the last one takes events, the others are closed.
-struct Frames {
+/// The frames of all partitions: each partition's last frame is open, the others are closed.
+struct PartitionFrames {
     tenant: TenantId,
     partitions: PartitionCount,
-    /// What each partition gets of the body when all get the same.
+    /// The bytes of the body per partition, only used to preallocate.
     share: usize,
-    /// By partition: the number of the frame, and what it has so far.
+    /// Indexed by partition: the number of the open frame, and its builder.
     open: Vec<Option<(usize, FrameBuilder)>>,
+    /// Indexed by frame number; `None` while the frame is open.
     closed: Vec<Option<Frame>>,
 }
 
-impl Frames {
+impl PartitionFrames {
     fn new(tenant: TenantId, partitions: PartitionCount, bytes: usize) -> Self {
         let count = usize::from(partitions.get());
         Self {
@@ -117,7 +121,8 @@ impl Frames {
         self.partitions.partition_of(&self.tenant, id)
     }
 
-    /// The frame of `partition` that has room for an event of `bytes`, and its number.
+    /// The number and builder of the frame of `partition` with room for an event of `bytes`; closes the open
+    /// frame and opens a new one when it has none.
     fn open(&mut self, partition: PartitionId, bytes: usize) -> (usize, &mut FrameBuilder) {
         let open = &mut self.open[usize::from(partition.partition)];
         if let Some((number, full)) = open.take_if(|(_, frame)| !frame.has_room_for(bytes)) {

@@ -1,5 +1,5 @@
-//! One item as it came: parsed without judging, so that every bad item of a request can be named.
-//! Borrows from the body whatever it can.
+//! One item of a body: parsed without validation, so that every bad item of a request can be listed.
+//! Borrows from the body where possible.
 
 use std::{borrow::Cow, fmt};
 
@@ -9,9 +9,9 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-/// The fields of the event that are strings.
+/// The string fields of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Name {
+pub(crate) enum FieldName {
     EventId,
     ConversationId,
     TaskId,
@@ -24,7 +24,7 @@ pub(crate) enum Name {
     SpanId,
 }
 
-impl Name {
+impl FieldName {
     pub(crate) const ALL: [(Self, &'static str); 10] = [
         (Self::EventId, "event_id"),
         (Self::ConversationId, "conversation_id"),
@@ -46,63 +46,71 @@ impl Name {
 /// The value of a string field.
 #[derive(Debug, Default)]
 pub(crate) enum Value<'a> {
-    /// Not there, or null.
+    /// Missing, or null.
     #[default]
     Absent,
     Text(Cow<'a, str>),
-    /// Something else; the word says what.
+    /// Not a string; the text names the type, for example "a number".
     Other(&'static str),
 }
 
+/// One JSON value of a body.
 #[derive(Debug)]
 pub(crate) enum Item<'a> {
     Object(Box<Fields<'a>>),
+    /// Not an object; the text names the type.
     Other(&'static str),
 }
 
+/// The fields of an object, not validated yet.
 #[derive(Debug, Default)]
 pub(crate) struct Fields<'a> {
     texts: [Value<'a>; 10],
     pub(crate) metadata: Option<&'a RawValue>,
+    /// There is a `tenant` that is not null.
     pub(crate) tenant: bool,
-    /// In the order they came.
+    /// In the order of the body.
     pub(crate) unknown: Vec<(Cow<'a, str>, &'a RawValue)>,
-    /// A field of ours that is there twice.
+    /// A known field that occurs twice.
     pub(crate) repeated: Option<&'static str>,
+    /// A bit for each known field that has occurred.
     seen: u16,
 }
 
 impl<'a> Fields<'a> {
-    pub(crate) fn take(&mut self, name: Name) -> Value<'a> {
+    /// Moves the value of a string field out.
+    pub(crate) fn take(&mut self, name: FieldName) -> Value<'a> {
         std::mem::take(&mut self.texts[name as usize])
     }
 
-    /// The first string with the character U+0000 in it. Only an escape can bring one, and only
-    /// a string with an escape is not borrowed from the body.
+    /// The name of the first string field that contains U+0000. JSON needs an escape for it, and only strings
+    /// with escapes are owned, so borrowed ones are not searched.
     pub(crate) fn with_nul(&self) -> Option<&'static str> {
-        let mut named = Name::ALL.iter().zip(&self.texts);
-        let found = named.find(|(_, value)| match value {
+        let mut fields = FieldName::ALL.iter().zip(&self.texts);
+        let found = fields.find(|(_, value)| match value {
             Value::Text(Cow::Owned(text)) => memchr::memchr(0, text.as_bytes()).is_some(),
             _ => false,
         });
         found.map(|((_, name), _)| *name)
     }
 
-    fn see(&mut self, bit: usize, name: &'static str) {
+    /// Records that the field `name` with this bit occurs; detects a repetition.
+    fn mark_seen(&mut self, bit: usize, name: &'static str) {
         if self.seen & (1 << bit) != 0 {
             self.repeated = Some(name);
         }
         self.seen |= 1 << bit;
     }
 
+    /// Reads the value of `key`.
     fn read<A: MapAccess<'a>>(&mut self, key: Key<'a>, map: &mut A) -> Result<(), A::Error> {
         match key {
             Key::Text(name) => {
-                self.see(name as usize, name.as_str());
+                self.mark_seen(name as usize, name.as_str());
                 self.texts[name as usize] = map.next_value()?;
             }
             Key::Metadata => {
-                self.see(14, "metadata");
+                self.mark_seen(14, "metadata");
                 let value: &RawValue = map.next_value()?;
                 self.metadata = (value.get() != "null").then_some(value);
             }
@@ -116,8 +124,9 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// The key of an object member.
 enum Key<'a> {
-    Text(Name),
+    Text(FieldName),
     Metadata,
     Tenant,
     Unknown(Cow<'a, str>),
@@ -126,16 +135,16 @@ enum Key<'a> {
 impl<'a> Key<'a> {
     fn new(text: Cow<'a, str>) -> Self {
         let name = match text.as_ref() {
-            "event_id" => Name::EventId,
-            "conversation_id" => Name::ConversationId,
-            "task_id" => Name::TaskId,
-            "type" => Name::Type,
-            "timestamp" => Name::Timestamp,
-            "content" => Name::Content,
-            "content_encoding" => Name::ContentEncoding,
-            "correlation_id" => Name::CorrelationId,
-            "trace_id" => Name::TraceId,
-            "span_id" => Name::SpanId,
+            "event_id" => FieldName::EventId,
+            "conversation_id" => FieldName::ConversationId,
+            "task_id" => FieldName::TaskId,
+            "type" => FieldName::Type,
+            "timestamp" => FieldName::Timestamp,
+            "content" => FieldName::Content,
+            "content_encoding" => FieldName::ContentEncoding,
+            "correlation_id" => FieldName::CorrelationId,
+            "trace_id" => FieldName::TraceId,
+            "span_id" => FieldName::SpanId,
             "metadata" => return Self::Metadata,
             "tenant" => return Self::Tenant,
             _ => return Self::Unknown(text),
@@ -166,7 +175,7 @@ impl<'de> Deserialize<'de> for Key<'de> {
     }
 }
 
-/// What both visitors say of values that are neither null nor what they want.
+/// Visitor methods of both visitors for values of other types, which become `$other(<type>)`.
 macro_rules! other_values {
     ($other:expr) => {
         fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {

@@ -1,5 +1,5 @@
-//! The metadata of an event: the producer's object byte for byte, with the fields that have no
-//! place of their own behind its members.
+//! The metadata of an event: the producer's object byte for byte, with the event's unknown fields appended
+//! to its members.
 
 use std::{borrow::Cow, collections::HashSet, fmt};
 
@@ -9,35 +9,38 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::Bad;
+use super::ItemError;
 
-/// The deepest nesting that every reader of ours and of others can follow.
+/// The deepest nesting of metadata: low enough for our readers and for common JSON parsers.
 const MAX_DEPTH: usize = 64;
 
-/// `metadata` with `more` behind its members. Empty when there is neither.
+/// Appends the fields `extra`, and `event_id`, to the members of `metadata`. Empty when there are none.
 pub(super) fn merge<'a>(
     metadata: Option<&'a RawValue>,
-    more: &[(Cow<'_, str>, &RawValue)],
+    extra: &[(Cow<'_, str>, &RawValue)],
     event_id: Option<&str>,
-) -> Result<Cow<'a, str>, Bad> {
+) -> Result<Cow<'a, str>, ItemError> {
     let own = metadata.map(RawValue::get);
     if own.is_some_and(|own| !own.starts_with('{')) {
-        return Err(Bad::new("invalid_metadata", "metadata must be an object"));
+        return Err(ItemError::new(
+            "invalid_metadata",
+            "metadata must be an object",
+        ));
     }
-    let merged = match (own, more.is_empty() && event_id.is_none()) {
+    let merged = match (own, extra.is_empty() && event_id.is_none()) {
         (None, true) => return Ok(Cow::Borrowed("")),
         (Some(own), true) => Cow::Borrowed(own),
         (own, false) => {
             let own = own.unwrap_or("{}");
-            refuse_repeated(own, more, event_id)?;
-            Cow::Owned(append(own, more, event_id))
+            refuse_repeated(own, extra, event_id)?;
+            Cow::Owned(append(own, extra, event_id))
         }
     };
-    scan(&merged)?;
+    check_depth_and_nul(&merged)?;
     Ok(merged)
 }
 
-fn append(own: &str, more: &[(Cow<'_, str>, &RawValue)], event_id: Option<&str>) -> String {
+fn append(own: &str, extra: &[(Cow<'_, str>, &RawValue)], event_id: Option<&str>) -> String {
     let members = own.strip_suffix('}').unwrap_or(own);
     let mut merged = members.to_owned();
     let mut first = members[1..].trim_ascii().is_empty();
@@ -50,7 +53,7 @@ fn append(own: &str, more: &[(Cow<'_, str>, &RawValue)], event_id: Option<&str>)
         merged.push(':');
         merged.push_str(value);
     };
-    for (name, value) in more {
+    for (name, value) in extra {
         add(name, value.get());
     }
     if let Some(event_id) = event_id {
@@ -64,15 +67,16 @@ fn quoted(text: &str) -> String {
     serde_json::to_string(text).expect("a string always has a JSON form")
 }
 
+/// Refuses an extra field that `own` has already, or that occurs twice.
 fn refuse_repeated(
     own: &str,
-    more: &[(Cow<'_, str>, &RawValue)],
+    extra: &[(Cow<'_, str>, &RawValue)],
     event_id: Option<&str>,
-) -> Result<(), Bad> {
+) -> Result<(), ItemError> {
     let Names(mut names) = serde_json::from_str(own)
-        .map_err(|error| Bad::new("invalid_metadata", format!("metadata: {error}")))?;
+        .map_err(|error| ItemError::new("invalid_metadata", format!("metadata: {error}")))?;
     let event_id = event_id.map(|_| "event_id");
-    for name in more.iter().map(|(name, _)| name.as_ref()).chain(event_id) {
+    for name in extra.iter().map(|(name, _)| name.as_ref()).chain(event_id) {
         if !names.insert(Cow::Owned(name.to_owned())) {
             return Err(repeated(name));
         }
@@ -80,9 +84,10 @@ fn refuse_repeated(
     Ok(())
 }
 
-pub(super) fn repeated(name: &str) -> Bad {
+/// The error for a field that occurs twice.
+pub(super) fn repeated(name: &str) -> ItemError {
     let name: String = name.chars().take(64).collect();
-    Bad::new(
+    ItemError::new(
         "duplicate_field",
         format!("{name:?} is there twice, and only one of them could be kept"),
     )
@@ -90,10 +95,10 @@ pub(super) fn repeated(name: &str) -> Bad {
 
 /// Refuses nesting beyond [`MAX_DEPTH`] and the character U+0000, in one pass without recursion.
 /// The text is known to be valid JSON.
-fn scan(json: &str) -> Result<(), Bad> {
+fn check_depth_and_nul(json: &str) -> Result<(), ItemError> {
     let bytes = json.as_bytes();
     if bytes.len() <= 2 * MAX_DEPTH && memchr::memchr(b'\\', bytes).is_none() {
-        // Too short for so many brackets and those that close them.
+        // Too short for that many pairs of brackets, and without escapes.
         return Ok(());
     }
     let (mut at, mut depth, mut in_string) = (0, 0_usize, false);
@@ -101,14 +106,14 @@ fn scan(json: &str) -> Result<(), Bad> {
         match bytes[at] {
             b'"' => in_string = !in_string,
             b'\\' if bytes[at..].starts_with(b"\\u0000") => return Err(nul("metadata")),
-            // The escaped character, which may be a quote.
+            // Skip the escaped character, which may be a quote.
             b'\\' => at += 1,
             b'{' | b'[' if !in_string => depth += 1,
             b'}' | b']' if !in_string => depth -= 1,
             _ => {}
         }
         if depth > MAX_DEPTH {
-            return Err(Bad::new(
+            return Err(ItemError::new(
                 "too_deep",
                 format!("metadata is nested deeper than {MAX_DEPTH} levels"),
             ));
@@ -118,8 +123,9 @@ fn scan(json: &str) -> Result<(), Bad> {
     Ok(())
 }
 
-pub(super) fn nul(field: &str) -> Bad {
-    Bad::new(
+/// The error for U+0000 in `field`.
+pub(super) fn nul(field: &str) -> ItemError {
+    ItemError::new(
         "nul_character",
         format!(
             "{field} contains the character U+0000; send bytes as content with \

@@ -1,4 +1,4 @@
-//! A body becomes items.
+//! Splits a body into items.
 
 use std::fmt;
 
@@ -10,23 +10,24 @@ use serde_json::Deserializer;
 
 use crate::problem::Problem;
 
-use super::{Bad, item::Item};
+use super::{ItemError, item::Item};
 
-/// How the items lie in the body.
+/// The format of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     /// One object, or an array of objects.
     Json,
     /// One object per line.
     Lines,
-    /// Nobody said: an array, or objects one behind the other.
+    /// No content type: an array, or concatenated objects.
     Unknown,
 }
 
-type Sink<'s, 'a> = dyn FnMut(Result<Item<'a>, Bad>) -> Result<(), Problem> + 's;
+/// The consumer of items; its error ends the request.
+type Sink<'s, 'a> = dyn FnMut(Result<Item<'a>, ItemError>) -> Result<(), Problem> + 's;
 
-/// Hands each item of `text` to `sink`, in order. With `lenient`, a line that is no JSON is a bad
-/// item; without, and in every other format, it is the end of the request.
+/// Passes each item of `text` to `sink`, in order. With `lenient`, a line that is not JSON is a bad item;
+/// without, and in every other format, it is an error of the whole request.
 pub(super) fn each_item<'a>(
     format: Format,
     lenient: bool,
@@ -45,13 +46,14 @@ pub(super) fn each_item<'a>(
     }
 }
 
+/// Passes the item of each line on.
 fn each_line<'a>(lenient: bool, text: &'a str, sink: &mut Sink<'_, 'a>) -> Result<(), Problem> {
-    let taken = each_alone(text, sink)?;
-    let (before, rest) = text.split_at(taken);
+    let consumed = each_on_its_own_line(text, sink)?;
+    let (before, rest) = text.split_at(consumed);
     if rest.is_empty() {
         return Ok(());
     }
-    let before = before.matches('\n').count();
+    let lines_before = before.matches('\n').count();
     for (nth, line) in rest.split('\n').enumerate() {
         if line.trim_ascii().is_empty() {
             continue;
@@ -59,37 +61,38 @@ fn each_line<'a>(lenient: bool, text: &'a str, sink: &mut Sink<'_, 'a>) -> Resul
         match serde_json::from_str(line) {
             Ok(item) => sink(Ok(item))?,
             Err(error) => {
-                let problem = malformed(&error, before + nth);
+                let problem = malformed(&error, lines_before + nth);
                 if !lenient {
                     return Err(problem);
                 }
-                sink(Err(Bad::new(problem.code, problem.detail)))?;
+                sink(Err(ItemError::new(problem.code, problem.detail)))?;
             }
         }
     }
     Ok(())
 }
 
-/// Hands on the items that `text` begins with as long as each is alone on its line; returns where
-/// the rest begins. One parser reads them all: it has a buffer for texts with escapes, which
-/// would else be made anew for each line.
-fn each_alone<'a>(text: &'a str, sink: &mut Sink<'_, 'a>) -> Result<usize, Problem> {
+/// Passes the leading items of `text` on as long as each is alone on its line; returns the offset of the
+/// rest. One parser reads them all, so that its buffer for strings with escapes is allocated once and not
+/// per line.
+fn each_on_its_own_line<'a>(text: &'a str, sink: &mut Sink<'_, 'a>) -> Result<usize, Problem> {
     let mut items = Deserializer::from_str(text).into_iter();
-    let mut taken = 0;
+    let mut consumed = 0;
     while let Some(Ok(item)) = items.next() {
         let end = items.byte_offset();
-        let start = end - text[taken..end].trim_ascii_start().len();
+        let start = end - text[consumed..end].trim_ascii_start().len();
         let newline = memchr::memchr(b'\n', &text.as_bytes()[start..]);
         let newline = newline.map_or(text.len(), |at| start + at);
         if newline < end || !text[end..newline].trim_ascii().is_empty() {
             break;
         }
         sink(Ok(item))?;
-        taken = text.len().min(newline + 1);
+        consumed = text.len().min(newline + 1);
     }
-    Ok(taken)
+    Ok(consumed)
 }
 
+/// Passes concatenated items on.
 fn each_value<'a>(text: &'a str, sink: &mut Sink<'_, 'a>) -> Result<(), Problem> {
     for item in Deserializer::from_str(text).into_iter() {
         match item {
@@ -100,6 +103,7 @@ fn each_value<'a>(text: &'a str, sink: &mut Sink<'_, 'a>) -> Result<(), Problem>
     Ok(())
 }
 
+/// Passes the elements of an array on.
 fn each_element<'a>(text: &'a str, sink: &mut Sink<'_, 'a>) -> Result<(), Problem> {
     let mut problem = None;
     let mut json = Deserializer::from_str(text);
@@ -115,6 +119,7 @@ fn each_element<'a>(text: &'a str, sink: &mut Sink<'_, 'a>) -> Result<(), Proble
     }
 }
 
+/// A visitor that passes array elements to the sink; `problem` gets the sink's error.
 struct Elements<'s, 't, 'a> {
     sink: &'s mut Sink<'t, 'a>,
     problem: &'s mut Option<Problem>,
@@ -138,9 +143,9 @@ impl<'de> Visitor<'de> for Elements<'_, '_, 'de> {
     }
 }
 
-/// `before` is how many lines came before the text that was parsed.
-fn malformed(error: &serde_json::Error, before: usize) -> Problem {
+/// The problem for a syntax error in a text that begins after `lines_before` lines of the body.
+fn malformed(error: &serde_json::Error, lines_before: usize) -> Problem {
     let text = error.to_string();
     let what = text.split(" at line ").next().unwrap_or("wrong");
-    Problem::malformed(what, before + error.line(), error.column())
+    Problem::malformed(what, lines_before + error.line(), error.column())
 }

@@ -26,8 +26,8 @@ fn context() -> Context {
 fn stored(context: &Context, body: &str) -> Vec<Event> {
     let accepted = accept(context, body.as_bytes()).unwrap();
     let frames: Vec<_> = accepted.frames.iter().map(decode).collect();
-    let placed = accepted.placed.iter().filter(|place| !place.repeated);
-    placed
+    let placements = accepted.placements.iter().filter(|place| !place.repeated);
+    placements
         .map(|place| frames[place.frame][usize::from(place.idx)].clone())
         .collect()
 }

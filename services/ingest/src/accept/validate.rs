@@ -1,4 +1,4 @@
-//! An item becomes an event, or the first thing that is wrong with it.
+//! Validates an item: an event, or its first error.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -7,21 +7,21 @@ use event::{ContentEncoding, ConversationId, EventId, EventType, IdError, Timest
 use event_proto::EventRef;
 
 use super::{
-    Bad, Context,
+    Context, ItemError,
     conversations::Conversations,
-    item::{Fields, Item, Name, Value},
+    item::{FieldName, Fields, Item, Value},
     metadata,
 };
 
-/// How far a producer's clock may be ahead.
-const MAX_AHEAD: Duration = Duration::from_secs(5 * 60);
+/// The most that a producer's clock may be ahead. No reason for the number but to tolerate unsynced clocks.
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
 const MAX_CORRELATION_BYTES: usize = 128;
 const MAX_TASK_BYTES: usize = 256;
 
-/// An event as its producer sent it, every field checked.
-pub(super) struct Valid<'a> {
+/// A validated event as its producer sent it.
+pub(super) struct ValidEvent<'a> {
     pub(super) event_id: EventId,
-    /// Its number in the request.
+    /// The number of its conversation in the request.
     pub(super) conversation: usize,
     conversation_id: Cow<'a, str>,
     task_id: Option<Cow<'a, str>>,
@@ -35,8 +35,8 @@ pub(super) struct Valid<'a> {
     span_id: Option<Cow<'a, str>>,
 }
 
-impl Valid<'_> {
-    /// The event as it was sent: every try sends the same.
+impl ValidEvent<'_> {
+    /// The event as it was sent, which is the same for every retry. A missing timestamp is 0.
     pub(super) fn as_sent(&self) -> EventRef<'_> {
         EventRef {
             event_id: self.event_id,
@@ -53,11 +53,11 @@ impl Valid<'_> {
         }
     }
 
-    /// The event as it is stored, when that is not as it was sent: with the time and the trace of
-    /// the request, which differ from try to try, where the producer gave none.
-    pub(super) fn filled_in<'c>(&'c self, context: &'c Context) -> Option<EventRef<'c>> {
-        let traced = self.trace_id.is_some() || self.span_id.is_some();
-        let trace = context.trace.as_ref().filter(|_| !traced);
+    /// The event with the time and the trace of the request where the producer gave none; `None` when it gave
+    /// both. These defaults differ between retries.
+    pub(super) fn with_defaults<'c>(&'c self, context: &'c Context) -> Option<EventRef<'c>> {
+        let has_trace = self.trace_id.is_some() || self.span_id.is_some();
+        let trace = context.trace.as_ref().filter(|_| !has_trace);
         if self.timestamp.is_some() && trace.is_none() {
             return None;
         }
@@ -71,49 +71,50 @@ impl Valid<'_> {
     }
 }
 
+/// Validates `item`, adding its conversation to `conversations`.
 pub(super) fn event<'a>(
     context: &'a Context,
-    known: &mut Conversations,
+    conversations: &mut Conversations,
     item: Item<'a>,
-) -> Result<Valid<'a>, Bad> {
+) -> Result<ValidEvent<'a>, ItemError> {
     let mut fields = match item {
         Item::Object(fields) => fields,
         Item::Other(what) => {
             let detail = format!("an event is a JSON object, this is {what}");
-            return Err(Bad::new("not_an_object", detail));
+            return Err(ItemError::new("not_an_object", detail));
         }
     };
-    check_whole(&fields)?;
-    let conversation_id = conversation(context, fields.take(Name::ConversationId))?;
-    let conversation = known.number(&conversation_id);
-    let conversation = conversation.map_err(not_an_id(Name::ConversationId))?;
-    let id = known.id(conversation);
-    let (event_id, original) = event_id(context, id, fields.take(Name::EventId))?;
-    let event_type = event_type(fields.take(Name::Type))?;
-    let timestamp = timestamp(context.now, fields.take(Name::Timestamp))?;
+    check_object(&fields)?;
+    let conversation_id = conversation(context, fields.take(FieldName::ConversationId))?;
+    let conversation = conversations.number(&conversation_id);
+    let conversation = conversation.map_err(not_an_id(FieldName::ConversationId))?;
+    let id = conversations.id(conversation);
+    let (event_id, original) = event_id(context, id, fields.take(FieldName::EventId))?;
+    let event_type = event_type(fields.take(FieldName::Type))?;
+    let timestamp = timestamp(context.now, fields.take(FieldName::Timestamp))?;
     let (content, content_encoding) = content(&mut fields)?;
     let metadata = metadata::merge(fields.metadata, &fields.unknown, original.as_deref())?;
     let mut optional = |name, max| optional(&mut fields, name, max);
-    Ok(Valid {
+    Ok(ValidEvent {
         event_id,
         conversation,
         conversation_id,
-        trace_id: optional(Name::TraceId, MAX_CORRELATION_BYTES)?,
-        span_id: optional(Name::SpanId, MAX_CORRELATION_BYTES)?,
-        task_id: optional(Name::TaskId, MAX_TASK_BYTES)?,
+        trace_id: optional(FieldName::TraceId, MAX_CORRELATION_BYTES)?,
+        span_id: optional(FieldName::SpanId, MAX_CORRELATION_BYTES)?,
+        task_id: optional(FieldName::TaskId, MAX_TASK_BYTES)?,
         event_type,
         timestamp,
         content,
         content_encoding,
         metadata,
-        correlation_id: optional(Name::CorrelationId, MAX_CORRELATION_BYTES)?,
+        correlation_id: optional(FieldName::CorrelationId, MAX_CORRELATION_BYTES)?,
     })
 }
 
-/// What can be wrong without looking at a single field.
-fn check_whole(fields: &Fields<'_>) -> Result<(), Bad> {
+/// Checks the rules that concern the whole object: no tenant, no repeated field, no U+0000.
+fn check_object(fields: &Fields<'_>) -> Result<(), ItemError> {
     if fields.tenant {
-        return Err(Bad::new(
+        return Err(ItemError::new(
             "tenant_not_allowed",
             "the tenant comes from the credential, never from the body; leave it out",
         ));
@@ -127,7 +128,8 @@ fn check_whole(fields: &Fields<'_>) -> Result<(), Bad> {
     Ok(())
 }
 
-fn text<'a>(name: Name, value: Value<'a>) -> Result<Option<Cow<'a, str>>, Bad> {
+/// The text of a string field; an error when it has another type.
+fn text<'a>(name: FieldName, value: Value<'a>) -> Result<Option<Cow<'a, str>>, ItemError> {
     match value {
         Value::Absent => Ok(None),
         Value::Text(text) => Ok(Some(text)),
@@ -138,37 +140,39 @@ fn text<'a>(name: Name, value: Value<'a>) -> Result<Option<Cow<'a, str>>, Bad> {
     }
 }
 
-fn invalid(name: Name, detail: impl Into<String>) -> Bad {
+/// The error for an invalid value of the field `name`.
+fn invalid(name: FieldName, detail: impl Into<String>) -> ItemError {
     let code = match name {
-        Name::EventId => "invalid_event_id",
-        Name::ConversationId => "invalid_conversation_id",
-        Name::TaskId => "invalid_task_id",
-        Name::Type => "invalid_type",
-        Name::Timestamp => "invalid_timestamp",
-        Name::Content => "invalid_content",
-        Name::ContentEncoding => "invalid_content_encoding",
-        Name::CorrelationId => "invalid_correlation_id",
-        Name::TraceId => "invalid_trace_id",
-        Name::SpanId => "invalid_span_id",
+        FieldName::EventId => "invalid_event_id",
+        FieldName::ConversationId => "invalid_conversation_id",
+        FieldName::TaskId => "invalid_task_id",
+        FieldName::Type => "invalid_type",
+        FieldName::Timestamp => "invalid_timestamp",
+        FieldName::Content => "invalid_content",
+        FieldName::ContentEncoding => "invalid_content_encoding",
+        FieldName::CorrelationId => "invalid_correlation_id",
+        FieldName::TraceId => "invalid_trace_id",
+        FieldName::SpanId => "invalid_span_id",
     };
-    Bad::new(code, detail)
+    ItemError::new(code, detail)
 }
 
-fn not_an_id(name: Name) -> impl Fn(IdError) -> Bad {
+/// Maps an id error to that of the field `name`.
+fn not_an_id(name: FieldName) -> impl Fn(IdError) -> ItemError {
     move |error| invalid(name, error.to_string())
 }
 
-/// Which conversation the event names, or the path for it. That of the path is an identifier.
-fn conversation<'a>(context: &'a Context, value: Value<'a>) -> Result<Cow<'a, str>, Bad> {
-    const NAME: Name = Name::ConversationId;
+/// The conversation that the event or the path names. That of the path is already validated.
+fn conversation<'a>(context: &'a Context, value: Value<'a>) -> Result<Cow<'a, str>, ItemError> {
+    const NAME: FieldName = FieldName::ConversationId;
     let path = context.conversation.as_ref().map(ConversationId::as_str);
     match (text(NAME, value)?, path) {
-        (None, None) => Err(Bad::new(
+        (None, None) => Err(ItemError::new(
             "missing_conversation",
             "conversation_id is required; name the conversation in each event or in the path",
         )),
         (None, Some(path)) => Ok(Cow::Borrowed(path)),
-        (Some(own), Some(path)) if own != path => Err(Bad::new(
+        (Some(own), Some(path)) if own != path => Err(ItemError::new(
             "conversation_mismatch",
             format!("conversation_id is not that of the path, {path}; leave it out of the event"),
         )),
@@ -176,40 +180,40 @@ fn conversation<'a>(context: &'a Context, value: Value<'a>) -> Result<Cow<'a, st
     }
 }
 
-/// The id, and the producer's text when it is more than the id can hold.
+/// The id, and the producer's text when that is not a UUID and the id is a hash of it.
 fn event_id<'a>(
     context: &Context,
     conversation: &ConversationId,
     value: Value<'a>,
-) -> Result<(EventId, Option<Cow<'a, str>>), Bad> {
-    let Some(text) = text(Name::EventId, value)? else {
+) -> Result<(EventId, Option<Cow<'a, str>>), ItemError> {
+    let Some(text) = text(FieldName::EventId, value)? else {
         return Ok(((context.new_id)(), None));
     };
     let (id, hashed) = EventId::from_text(&context.tenant, conversation, &text)
-        .map_err(not_an_id(Name::EventId))?;
+        .map_err(not_an_id(FieldName::EventId))?;
     Ok((id, hashed.then_some(text)))
 }
 
-fn event_type(value: Value<'_>) -> Result<Cow<'_, str>, Bad> {
-    let Some(text) = text(Name::Type, value)? else {
-        return Err(Bad::new(
+fn event_type(value: Value<'_>) -> Result<Cow<'_, str>, ItemError> {
+    let Some(text) = text(FieldName::Type, value)? else {
+        return Err(ItemError::new(
             "missing_type",
             "type is required; name what it is, for example output.chunk",
         ));
     };
-    EventType::check(&text).map_err(not_an_id(Name::Type))?;
+    EventType::check(&text).map_err(not_an_id(FieldName::Type))?;
     Ok(text)
 }
 
-fn timestamp(now: Timestamp, value: Value<'_>) -> Result<Option<Timestamp>, Bad> {
-    let Some(text) = text(Name::Timestamp, value)? else {
+fn timestamp(now: Timestamp, value: Value<'_>) -> Result<Option<Timestamp>, ItemError> {
+    let Some(text) = text(FieldName::Timestamp, value)? else {
         return Ok(None);
     };
     let time: Timestamp = text
         .parse()
-        .map_err(|error| invalid(Name::Timestamp, format!("timestamp is {error}")))?;
-    if time > now.plus(MAX_AHEAD) {
-        return Err(Bad::new(
+        .map_err(|error| invalid(FieldName::Timestamp, format!("timestamp is {error}")))?;
+    if time > now.plus(MAX_CLOCK_SKEW) {
+        return Err(ItemError::new(
             "timestamp_in_future",
             format!("timestamp {time} is more than 5 minutes ahead of this server, {now}"),
         ));
@@ -217,31 +221,35 @@ fn timestamp(now: Timestamp, value: Value<'_>) -> Result<Option<Timestamp>, Bad>
     Ok(Some(time))
 }
 
-fn content<'a>(fields: &mut Fields<'a>) -> Result<(Cow<'a, str>, ContentEncoding), Bad> {
-    let content = text(Name::Content, fields.take(Name::Content))?.unwrap_or_default();
-    let encoding = text(Name::ContentEncoding, fields.take(Name::ContentEncoding))?;
+fn content<'a>(fields: &mut Fields<'a>) -> Result<(Cow<'a, str>, ContentEncoding), ItemError> {
+    let content = text(FieldName::Content, fields.take(FieldName::Content))?.unwrap_or_default();
+    let encoding = text(
+        FieldName::ContentEncoding,
+        fields.take(FieldName::ContentEncoding),
+    )?;
     let encoding = match encoding.as_deref() {
         None | Some("utf-8") => ContentEncoding::Utf8,
         Some("base64") => ContentEncoding::Base64,
         Some(_) => {
             let detail = "content_encoding must be \"base64\" or \"utf-8\"";
-            return Err(invalid(Name::ContentEncoding, detail));
+            return Err(invalid(FieldName::ContentEncoding, detail));
         }
     };
     if encoding == ContentEncoding::Base64
         && let Err(error) = STANDARD.decode(content.as_bytes())
     {
         let detail = format!("content is not standard base64: {error}");
-        return Err(invalid(Name::Content, detail));
+        return Err(invalid(FieldName::Content, detail));
     }
     Ok((content, encoding))
 }
 
+/// The text of an optional field of at most `max` bytes.
 fn optional<'a>(
     fields: &mut Fields<'a>,
-    name: Name,
+    name: FieldName,
     max: usize,
-) -> Result<Option<Cow<'a, str>>, Bad> {
+) -> Result<Option<Cow<'a, str>>, ItemError> {
     let Some(text) = text(name, fields.take(name))? else {
         return Ok(None);
     };

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::world::{World, lines, numbers, ok};
 
 #[tokio::test]
-async fn what_is_acknowledged_is_in_the_log_once_however_often_it_is_sent() {
+async fn an_acknowledged_event_is_in_the_log_once_however_often_it_is_sent() {
     let (world, _ingest) = World::start().await;
 
     let first = world.append(lines(0..1200)).await;
@@ -31,7 +31,7 @@ async fn what_is_acknowledged_is_in_the_log_once_however_often_it_is_sent() {
 }
 
 #[tokio::test]
-async fn receipts_name_the_place_of_each_event() {
+async fn receipts_have_the_position_of_each_event() {
     let (world, _ingest) = World::start().await;
     let body = lines((0..40).chain([3]));
 
@@ -46,7 +46,7 @@ async fn receipts_name_the_place_of_each_event() {
         (&json!(41), &json!(1))
     );
     assert_eq!(again["duplicates"], 41);
-    let places: HashMap<_, _> = world
+    let by_position: HashMap<_, _> = world
         .stored()
         .await
         .into_iter()
@@ -54,7 +54,7 @@ async fn receipts_name_the_place_of_each_event() {
         .collect();
     let receipts = first["receipts"].as_array().unwrap();
     for (index, receipt) in receipts.iter().enumerate() {
-        let event = &places[receipt["position"].as_str().unwrap()];
+        let event = &by_position[receipt["position"].as_str().unwrap()];
         let number = if index == 40 { 3 } else { index };
         assert_eq!(event.content, number.to_string());
         assert_eq!(receipt["event_id"], event.event_id.to_string());
@@ -66,7 +66,7 @@ async fn receipts_name_the_place_of_each_event() {
 }
 
 #[tokio::test]
-async fn compressed_and_plain_bodies_of_every_format_are_taken() {
+async fn compressed_and_plain_bodies_of_every_format_are_accepted() {
     let (world, _ingest) = World::start().await;
     let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
     gzip.write_all(lines(0..300).as_bytes()).unwrap();
@@ -101,7 +101,7 @@ async fn the_path_names_the_conversation() {
 }
 
 #[tokio::test]
-async fn a_part_is_stored_when_a_part_is_wanted() {
+async fn a_partial_request_stores_its_valid_items() {
     let (world, _ingest) = World::start().await;
     let body = format!("{}{{\"type\":\"t\"}}\nnonsense\n", lines(0..2));
     let request = world.post("/v1/events?partial=true&receipts=all");
@@ -121,7 +121,7 @@ async fn a_part_is_stored_when_a_part_is_wanted() {
 }
 
 #[tokio::test]
-async fn a_large_request_and_the_largest_event_go_through() {
+async fn a_large_request_and_the_largest_event_are_accepted() {
     let (world, _ingest) = World::start().await;
     let content = "x".repeat(255 * 1024);
     let large = format!(r#"{{"conversation_id":"c","type":"t","content":"{content}"}}"#);
@@ -133,7 +133,7 @@ async fn a_large_request_and_the_largest_event_go_through() {
 }
 
 #[tokio::test]
-async fn the_trace_goes_on_in_the_log() {
+async fn the_trace_is_propagated_into_the_log() {
     let (world, _ingest) = World::start().await;
     let trace = "0af7651916cd43dd8448eb211c80319c";
     let request = world.post("/v1/events").body(lines(0..1));
@@ -145,7 +145,7 @@ async fn the_trace_goes_on_in_the_log() {
 }
 
 #[tokio::test]
-async fn what_was_done_is_counted() {
+async fn events_are_counted_by_result() {
     let (world, ingest) = World::start().await;
     world.append(lines(0..10)).await;
     world.append(lines(0..10)).await;
@@ -171,15 +171,15 @@ async fn what_was_done_is_counted() {
 }
 
 #[tokio::test]
-async fn the_store_has_the_same_name_whenever_it_is_asked() {
+async fn the_store_id_is_the_same_after_a_restart() {
     let (world, ingest) = World::start().await;
-    let ask = async || {
+    let store_id = async || {
         let url = format!("http://127.0.0.1:{}/v1/store", world.port);
         ok(world.client.get(url).send().await.unwrap()).await
     };
-    let name = ask().await;
-    assert!(name["store"].is_string(), "{name}");
+    let first = store_id().await;
+    assert!(first["store"].is_string(), "{first}");
     ingest.kill().await;
     let _ingest = world.ingest(&[]).await;
-    assert_eq!(ask().await, name);
+    assert_eq!(store_id().await, first);
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::world::{World, lines, ok, problem};
 
-/// Appends the event `id` to `conversation`, behind `last` when that is given.
+/// Appends the event `id` to `conversation`, with `If-Match: last` when that is given.
 async fn append(world: &World, conversation: &str, id: &str, last: Option<&str>) -> Response {
     let path = format!("/v1/conversations/{conversation}/events?receipts=all");
     let mut request = world.post(&path);
@@ -24,10 +24,10 @@ fn position(receipt: &Value) -> String {
 }
 
 #[tokio::test]
-async fn who_knows_the_end_of_a_conversation_appends_and_others_are_told_it() {
+async fn an_append_at_the_end_of_a_conversation_succeeds_and_others_get_the_current_end() {
     let (world, _ingest) = World::start().await;
     let first = position(&ok(append(&world, "c", "a", None).await).await);
-    // Others write to the same partition meanwhile.
+    // Other writers append to the same partition meanwhile.
     world.append(lines(0..50)).await;
     let second = ok(append(&world, "c", "b", Some(&first)).await).await;
     assert_eq!(
@@ -46,12 +46,12 @@ async fn who_knows_the_end_of_a_conversation_appends_and_others_are_told_it() {
     ok(append(&world, "c", "c", Some(&second)).await).await;
 
     let contents = world.stored().await.into_iter();
-    let of_it = contents.filter(|(_, event)| event.conversation_id.as_str() == "c");
-    assert_eq!(of_it.count(), 3);
+    let in_conversation = contents.filter(|(_, event)| event.conversation_id.as_str() == "c");
+    assert_eq!(in_conversation.count(), 3);
 }
 
 #[tokio::test]
-async fn of_many_writers_with_one_position_one_wins_while_others_write_elsewhere() {
+async fn of_many_writers_with_one_position_one_succeeds_while_others_write_elsewhere() {
     let (world, _ingest) = World::start().await;
     let mut last = position(&ok(append(&world, "c", "start", None).await).await);
     for round in 0..10 {
@@ -70,12 +70,12 @@ async fn of_many_writers_with_one_position_one_wins_while_others_write_elsewhere
         last = won.remove(0);
     }
     let stored = world.stored().await.into_iter();
-    let of_it = stored.filter(|(_, event)| event.conversation_id.as_str() == "c");
-    assert_eq!(of_it.count(), 11);
+    let in_conversation = stored.filter(|(_, event)| event.conversation_id.as_str() == "c");
+    assert_eq!(in_conversation.count(), 11);
 }
 
 #[tokio::test]
-async fn a_retry_of_what_was_stored_is_success_whatever_came_behind() {
+async fn a_retry_of_a_stored_append_succeeds_whatever_was_appended_since() {
     let (world, _ingest) = World::start().await;
     let first = position(&ok(append(&world, "c", "a", None).await).await);
     let second = position(&ok(append(&world, "c", "b", Some(&first)).await).await);
@@ -86,7 +86,7 @@ async fn a_retry_of_what_was_stored_is_success_whatever_came_behind() {
 }
 
 #[tokio::test]
-async fn conditions_that_cannot_be_checked_are_refused_and_not_passed_over() {
+async fn conditions_that_cannot_be_checked_are_refused_and_not_ignored() {
     let (world, _ingest) = World::start().await;
     let first = position(&ok(append(&world, "c", "a", None).await).await);
     let send = async |path: &str, last: &str, body: String| {
@@ -125,8 +125,10 @@ async fn conditions_that_cannot_be_checked_are_refused_and_not_passed_over() {
         .await
         .unwrap();
     ok(append(&world, "c", "b", None).await).await;
-    let place: event::Position = first.parse().unwrap();
-    log.purge_through(place.partition, place.seq).await.unwrap();
+    let position: event::Position = first.parse().unwrap();
+    log.purge_through(position.partition, position.seq)
+        .await
+        .unwrap();
     assert_eq!(
         send(path, &first, event()).await,
         refused(409, "position_out_of_reach")

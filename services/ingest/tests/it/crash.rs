@@ -14,7 +14,7 @@ const CRASHES: u64 = 10;
 const CLIENTS: u64 = 4;
 const BATCH: u64 = 20;
 
-/// Sends batch after batch, each again until it is acknowledged; returns how many it got through.
+/// Sends batch after batch, retrying each until it is acknowledged; returns the number of batches.
 async fn client(
     world: Arc<World>,
     number: u64,
@@ -31,7 +31,7 @@ async fn client(
                 batches += 1;
                 acked.fetch_add(1, Ordering::AcqRel);
             }
-            // Refused, cut off or nobody there: the same again.
+            // Refused, disconnected or not listening: retry the same batch.
             _ => tokio::task::yield_now().await,
         }
     }
@@ -90,7 +90,7 @@ async fn an_ingest_killed_again_and_again_loses_and_repeats_nothing() {
 }
 
 #[tokio::test]
-async fn a_log_that_dies_under_a_request_leaves_it_unknown_and_a_retry_stores_it_once() {
+async fn a_log_that_crashes_during_a_request_is_an_unknown_outcome_and_a_retry_stores_it_once() {
     let (mut world, _ingest) = World::start().await;
     world.append(lines(0..10)).await;
     world.nats.kill().await;
@@ -122,7 +122,7 @@ async fn a_log_that_dies_under_a_request_leaves_it_unknown_and_a_retry_stores_it
 }
 
 #[tokio::test]
-async fn a_request_under_way_is_finished_before_the_end() {
+async fn a_request_under_way_is_finished_before_the_process_stops() {
     let (world, mut ingest) = World::start().await;
     let world = Arc::new(world);
     world.nats.pause();

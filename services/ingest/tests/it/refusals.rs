@@ -75,7 +75,7 @@ async fn bad_input_is_refused_with_a_code_and_nothing_is_stored() {
 }
 
 #[tokio::test]
-async fn a_bomb_is_refused() {
+async fn a_decompression_bomb_is_refused() {
     let (world, _ingest) = World::start().await;
     let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
     let chunk = vec![b'\n'; 1 << 20];
@@ -95,7 +95,7 @@ async fn a_bomb_is_refused() {
 }
 
 #[tokio::test]
-async fn what_nobody_can_read_is_unsupported() {
+async fn unsupported_types_and_encodings_are_refused() {
     let (world, _ingest) = World::start().await;
     for (name, value, status, code) in [
         ("content-type", "text/csv", 415, "unsupported_media_type"),
@@ -164,7 +164,7 @@ async fn another_path_method_or_option_is_a_problem_too() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_half_way_stores_nothing() {
+async fn a_client_that_disconnects_within_its_body_stores_nothing() {
     let (world, _ingest) = World::start().await;
     let mut stream = TcpStream::connect(("127.0.0.1", world.port)).await.unwrap();
     let body = lines(0..2);
@@ -182,7 +182,7 @@ async fn a_client_that_leaves_half_way_stores_nothing() {
 }
 
 #[tokio::test]
-async fn a_full_log_asks_to_come_back_later() {
+async fn a_full_log_asks_for_a_later_retry() {
     let (world, _ingest) = World::start_with(&["--log-max-bytes=64KiB"]).await;
     let mut next = 0;
     let response = loop {
@@ -204,7 +204,7 @@ async fn a_full_log_asks_to_come_back_later() {
 }
 
 #[tokio::test]
-async fn a_head_that_nobody_understands_is_a_problem_too() {
+async fn a_malformed_head_is_a_problem_too() {
     let (world, _ingest) = World::start().await;
     let many: String = (0..300).map(|n| format!("x-{n}: 1\r\n")).collect();
     for (head, status, code) in [

@@ -1,4 +1,4 @@
-//! Clients that take their time.
+//! Slow and silent clients.
 
 use std::time::{Duration, Instant};
 
@@ -11,51 +11,51 @@ use testkit::eventually;
 
 use crate::world::{World, lines};
 
-/// A connection that has said `head` and nothing since.
-async fn silent(world: &World, head: &str) -> TcpStream {
+/// Opens a connection that sends `head` and nothing more.
+async fn send_head(world: &World, head: &str) -> TcpStream {
     let mut stream = TcpStream::connect(("127.0.0.1", world.port)).await.unwrap();
     stream.write_all(head.as_bytes()).await.unwrap();
     stream
 }
 
-/// What is said until the other side hangs up.
-async fn rest(mut stream: TcpStream, limit: Duration) -> String {
-    let mut said = Vec::new();
-    let read = stream.read_to_end(&mut said);
+/// Reads until the server closes the connection, within `limit`.
+async fn read_to_close(mut stream: TcpStream, limit: Duration) -> String {
+    let mut response = Vec::new();
+    let read = stream.read_to_end(&mut response);
     let read = tokio::time::timeout(limit, read).await;
-    let _ = read.expect("the other side hangs up");
-    String::from_utf8(said).unwrap()
+    let _ = read.expect("the server closes the connection");
+    String::from_utf8(response).unwrap()
 }
 
-/// How many ends of the connection from `port` have bytes waiting.
-fn unread(port: u16) -> usize {
+/// The number of ends of the connection from `port` with unread or unsent bytes.
+fn ends_with_queued_bytes(port: u16) -> usize {
     let connections = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    let of_it = format!(":{port:04X} ");
-    let both = connections.lines().filter(|line| line.contains(&of_it));
-    both.filter(|line| !line.contains(" 00000000:00000000 "))
+    let port_text = format!(":{port:04X} ");
+    let ends = connections.lines().filter(|line| line.contains(&port_text));
+    ends.filter(|line| !line.contains(" 00000000:00000000 "))
         .count()
 }
 
 #[tokio::test]
-async fn a_client_is_told_how_long_its_connection_waits_for_another_request() {
+async fn the_keep_alive_header_is_shorter_than_the_wait_for_another_request() {
     let (world, _ingest) = World::start().await;
     let began = Instant::now();
-    let stream = silent(&world, "GET /v1/store HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let stream = send_head(&world, "GET /v1/store HTTP/1.1\r\nhost: x\r\n\r\n").await;
 
-    let said = rest(stream, Duration::from_secs(30)).await;
+    let response = read_to_close(stream, Duration::from_secs(30)).await;
 
-    let told = said.split("keep-alive: timeout=").nth(1).unwrap();
-    let told = told.split("\r\n").next().unwrap().parse().unwrap();
-    assert!(began.elapsed() > Duration::from_secs(told), "{said}");
+    let timeout = response.split("keep-alive: timeout=").nth(1).unwrap();
+    let timeout = timeout.split("\r\n").next().unwrap().parse().unwrap();
+    assert!(began.elapsed() > Duration::from_secs(timeout), "{response}");
 }
 
 #[tokio::test]
-async fn clients_that_send_no_body_keep_nobody_out_and_are_sent_away() {
+async fn clients_that_send_no_body_block_no_others_and_time_out() {
     let (world, _ingest) = World::start_with(&["--max-requests=4"]).await;
     let head = "POST /v1/events HTTP/1.1\r\nhost: x\r\ncontent-length: 16000000\r\n\r\n{";
     let mut idle = Vec::new();
     for _ in 0..200 {
-        idle.push(silent(&world, head).await);
+        idle.push(send_head(&world, head).await);
     }
     for request in 0..20 {
         let began = Instant::now();
@@ -63,25 +63,28 @@ async fn clients_that_send_no_body_keep_nobody_out_and_are_sent_away() {
         assert!(began.elapsed() < Duration::from_secs(2), "{began:?}");
     }
     for stream in idle {
-        let said = rest(stream, Duration::from_secs(20)).await;
-        assert!(said.starts_with("HTTP/1.1 408"), "{said}");
-        assert!(said.contains("application/problem+json"), "{said}");
-        assert!(said.contains("request_timeout"), "{said}");
+        let response = read_to_close(stream, Duration::from_secs(20)).await;
+        assert!(response.starts_with("HTTP/1.1 408"), "{response}");
+        assert!(response.contains("application/problem+json"), "{response}");
+        assert!(response.contains("request_timeout"), "{response}");
     }
 }
 
 #[tokio::test]
-async fn bodies_that_stop_half_way_hold_their_bytes_no_longer_than_a_pause() {
+async fn a_stalled_body_keeps_its_memory_no_longer_than_the_idle_timeout() {
     let (world, _ingest) = World::start_with(&["--max-requests=1"]).await;
     let bytes = 15 << 20;
     let head = format!(
         "POST /v1/events HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n",
         bytes + 1
     );
-    let mut stalled = silent(&world, &head).await;
+    let mut stalled = send_head(&world, &head).await;
     stalled.write_all(&vec![b' '; bytes]).await.unwrap();
     let port = stalled.local_addr().unwrap().port();
-    eventually("ingest has read it", async || unread(port) == 0).await;
+    eventually("ingest has read it", async || {
+        ends_with_queued_bytes(port) == 0
+    })
+    .await;
     let large = format!("{}{}", lines(0..1), " ".repeat(3 << 20));
     let full = world.post("/v1/events").body(large.clone());
     let full = full.send().await.unwrap();
@@ -92,34 +95,34 @@ async fn bodies_that_stop_half_way_hold_their_bytes_no_longer_than_a_pause() {
         1,
         "a small one fits"
     );
-    let said = rest(stalled, Duration::from_secs(20)).await;
-    assert!(said.starts_with("HTTP/1.1 408"), "{said}");
+    let response = read_to_close(stalled, Duration::from_secs(20)).await;
+    assert!(response.starts_with("HTTP/1.1 408"), "{response}");
     assert_eq!(world.append(large).await["acked"], 1);
 }
 
 #[tokio::test]
-async fn heads_that_never_end_are_sent_away() {
+async fn connections_with_an_incomplete_head_time_out() {
     let (world, _ingest) = World::start().await;
-    let mut halves = Vec::new();
+    let mut incomplete = Vec::new();
     for _ in 0..600 {
-        halves.push(silent(&world, "POST /v1/events HTTP/1.1\r\nhost: x\r\nx-").await);
+        incomplete.push(send_head(&world, "POST /v1/events HTTP/1.1\r\nhost: x\r\nx-").await);
     }
     assert_eq!(world.append(lines(0..1)).await["acked"], 1);
-    for stream in halves {
-        rest(stream, Duration::from_secs(40)).await;
+    for stream in incomplete {
+        read_to_close(stream, Duration::from_secs(40)).await;
     }
 }
 
 #[tokio::test]
-async fn heads_that_never_end_do_not_hold_up_the_stop() {
+async fn connections_with_an_incomplete_head_do_not_delay_the_stop() {
     let (world, ingest) = World::start().await;
-    let mut halves = Vec::new();
+    let mut incomplete = Vec::new();
     for head in [
         "",
         "POST /v1/ev",
         "POST /v1/events HTTP/1.1\r\nhost: x\r\nx-",
     ] {
-        halves.push(silent(&world, head).await);
+        incomplete.push(send_head(&world, head).await);
     }
     assert_eq!(world.append(lines(0..1)).await["acked"], 1);
     let began = Instant::now();

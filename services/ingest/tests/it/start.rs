@@ -4,11 +4,11 @@ use testkit::{Nats, Service, eventually, free_port};
 
 use crate::world::{World, lines};
 
-const SOON: Duration = Duration::from_secs(30);
+const EXIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 async fn ends_with_an_error(args: &[String]) -> String {
     let mut ingest = Service::start(env!("CARGO_BIN_EXE_ingest"), args);
-    assert!(!ingest.wait(SOON).await.success());
+    assert!(!ingest.wait(EXIT_TIMEOUT).await.success());
     ingest.stderr()
 }
 
@@ -29,7 +29,7 @@ async fn another_partition_count_is_refused_with_the_right_one() {
 }
 
 #[tokio::test]
-async fn a_log_that_may_forget_is_refused() {
+async fn a_log_that_may_lose_events_is_refused() {
     let nats = Nats::start().await;
     let args = |more: &str| {
         vec![
@@ -42,8 +42,8 @@ async fn a_log_that_may_forget_is_refused() {
     };
     let stderr = ends_with_an_error(&args("--max-requests=1")).await;
     assert!(stderr.contains("--nats-monitor-url"), "{stderr}");
-    let nobody = format!("--nats-monitor-url=http://127.0.0.1:{}", free_port());
-    let stderr = ends_with_an_error(&args(&nobody)).await;
+    let unreachable = format!("--nats-monitor-url=http://127.0.0.1:{}", free_port());
+    let stderr = ends_with_an_error(&args(&unreachable)).await;
     assert!(stderr.contains("ask nats-server"), "{stderr}");
 
     let unsafe_log = Service::start(env!("CARGO_BIN_EXE_ingest"), args("--allow-unsafe-log"));
@@ -67,7 +67,7 @@ async fn three_replicas_on_one_server_are_refused_with_the_reason() {
 }
 
 #[tokio::test]
-async fn a_taken_port_is_one_clear_sentence() {
+async fn a_taken_port_is_a_clear_error() {
     let (world, _ingest) = World::start().await;
     let mut args = world.args(&[]);
     args.retain(|arg| !arg.starts_with("--admin"));

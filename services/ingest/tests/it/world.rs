@@ -100,7 +100,7 @@ impl World {
     }
 }
 
-/// The answer of a request that succeeded.
+/// The response body of a request that succeeded.
 pub(crate) async fn ok(response: Response) -> Value {
     let status = response.status();
     let text = response.text().await.unwrap();
@@ -108,7 +108,7 @@ pub(crate) async fn ok(response: Response) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-/// The problem of a request that was refused; its form is checked.
+/// The status and problem of a refused request; checks the form of the problem.
 pub(crate) async fn problem(response: Response) -> (u16, Value) {
     let status = response.status().as_u16();
     let content_type = response.headers()["content-type"].clone();

@@ -19,29 +19,30 @@ use tracing::warn;
 
 use super::{
     Error, archive, describe, events,
-    grace::State,
+    grace::GraceState,
     read::{STATE, Template},
 };
-use crate::{config::Config, lease::Leading};
+use crate::{config::Config, lease::Leadership};
 
 const MANAGER: &str = "isotherm-operator";
 const STATUS_MANAGER: &str = "isotherm-operator-status";
-/// What somebody changed by hand is as it should be again after so long.
-const REAPPLY: Duration = Duration::from_secs(60);
+/// Interval at which an unchanged CronJob is applied again, which reverts edits by hand.
+const REAPPLY_INTERVAL: Duration = Duration::from_secs(60);
 
+/// Writer of the objects that the operator owns, and of the statuses.
 pub(crate) struct Applier {
     client: Client,
     namespace: String,
     config_map: String,
     archiver_template: String,
     recorder: Recorder,
-    leading: Leading,
-    /// The CronJob that was applied last.
+    leadership: Leadership,
+    /// The CronJob that was applied last, and when.
     cron_job: Option<(Value, Instant)>,
 }
 
 impl Applier {
-    pub(crate) fn new(client: Client, config: &Config, leading: Leading) -> Self {
+    pub(crate) fn new(client: Client, config: &Config, leadership: Leadership) -> Self {
         let reporter = Reporter {
             controller: MANAGER.to_owned(),
             instance: Some(config.identity.clone()),
@@ -52,18 +53,18 @@ impl Applier {
             namespace: config.namespace.clone(),
             config_map: config.config_map.clone(),
             archiver_template: config.archiver_template.clone(),
-            leading,
+            leadership,
             cron_job: None,
         }
     }
 
-    /// The state, and the rules in a form to look at.
-    pub(crate) async fn state(&self, state: &State) -> Result<(), Error> {
-        if !self.leading.now() {
+    /// Writes the state to the ConfigMap, with the rules in a readable form beside it.
+    pub(crate) async fn state(&self, state: &GraceState) -> Result<(), Error> {
+        if !self.leadership.is_leader() {
             return Err(Error::NotLeading);
         }
         let rules = state.rules();
-        let waits = state.pending().into_iter().map(|own| {
+        let pending = state.pending().into_iter().map(|own| {
             let (tier, until) = (own.what.tier, own.until);
             let from = describe::tier(&rules, &own.what.from, tier, true);
             let to = describe::tier(&rules, &own.what.to, tier, false);
@@ -78,7 +79,7 @@ impl Applier {
             },
             "data": {
                 "hash": rules.hash(),
-                "pending": waits.collect::<String>(),
+                "pending": pending.collect::<String>(),
                 "rules.json": rules.canonical_json(),
                 STATE: serde_json::to_string(state).expect("a state always has a JSON form"),
             },
@@ -88,11 +89,12 @@ impl Applier {
         let applied = api
             .patch(&self.config_map, &params, &Patch::Apply(map))
             .await;
-        applied.map_err(writing("the ConfigMap of the rules"))?;
+        applied.map_err(write_error("the ConfigMap of the rules"))?;
         Ok(())
     }
 
-    /// Applies the archiver's CronJob; inside is why the template is no CronJob.
+    /// Applies the archiver's CronJob. The inner error says why the template, or what was made of it,
+    /// is no valid CronJob: only an edit repairs that.
     pub(crate) async fn cron_job(
         &mut self,
         template: &Template,
@@ -106,7 +108,7 @@ impl Applier {
         if self
             .cron_job
             .as_ref()
-            .is_some_and(|(old, at)| *old == job && at.elapsed() < REAPPLY)
+            .is_some_and(|(old, at)| *old == job && at.elapsed() < REAPPLY_INTERVAL)
         {
             return Ok(Ok(()));
         }
@@ -121,24 +123,24 @@ impl Applier {
                 self.cron_job = Some((job, Instant::now()));
                 Ok(Ok(()))
             }
-            // A schedule that no clock ever shows, for example: only an edit can repair it.
+            // For example a schedule such as February 30th.
             Err(kube::Error::Api(refusal)) if refusal.code == 422 => {
                 Ok(Err(refusal.message.clone()))
             }
-            Err(error) => Err(writing("the archiver's CronJob")(error)),
+            Err(error) => Err(write_error("the archiver's CronJob")(error)),
         }
     }
 
-    /// Writes the status when it is another one, and tells of what changed.
+    /// Writes the status when it has changed, and publishes an event for each transition.
     pub(crate) async fn status(
         &self,
         metadata: &ObjectMeta,
         old: Option<&Status>,
         new: &Status,
     ) -> Result<(), Error> {
-        let form =
+        let json =
             |status: &Status| serde_json::to_value(status).expect("a status has a JSON form");
-        if old.is_some_and(|old| form(old) == form(new)) {
+        if old.is_some_and(|old| json(old) == json(new)) {
             return Ok(());
         }
         let name = metadata.name.clone().unwrap_or_default();
@@ -152,21 +154,21 @@ impl Applier {
             "apiVersion": RetentionPolicy::api_version(&()),
             "kind": RetentionPolicy::kind(&()),
             "metadata": {"name": name, "namespace": namespace},
-            "status": form(new),
+            "status": json(new),
         });
         let params = PatchParams::apply(STATUS_MANAGER).force();
         match api.patch_status(&name, &params, &Patch::Apply(patch)).await {
             Ok(_) => {}
-            // Deleted meanwhile.
+            // The policy was deleted meanwhile.
             Err(kube::Error::Api(refusal)) if refusal.code == 404 => return Ok(()),
-            Err(error) => return Err(writing("a status")(error)),
+            Err(error) => return Err(write_error("a status")(error)),
         }
-        self.tell(metadata, &namespace, old, new).await;
+        self.publish_events(metadata, &namespace, old, new).await;
         Ok(())
     }
 
-    /// Events are for people; losing one stops nothing.
-    async fn tell(
+    /// Publishes best-effort: a failure is logged and does not fail the pass.
+    async fn publish_events(
         &self,
         metadata: &ObjectMeta,
         namespace: &str,
@@ -181,15 +183,18 @@ impl Applier {
             uid: metadata.uid.clone(),
             ..ObjectReference::default()
         };
-        for event in events::of(old, new) {
+        for event in events::between(old, new) {
             if let Err(error) = self.recorder.publish(&event, &reference).await {
-                warn!(error = &error as &dyn std::error::Error, "an event is lost");
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    "event not published"
+                );
             }
         }
     }
 }
 
-fn writing(what: &'static str) -> impl FnOnce(kube::Error) -> Error {
+fn write_error(what: &'static str) -> impl FnOnce(kube::Error) -> Error {
     move |source| Error::Write {
         what,
         source: Box::new(source),

@@ -1,15 +1,16 @@
-//! The archiver's CronJob: the chart says what runs, the policies say when.
+//! The archiver's CronJob: the pod comes from the chart's template, the schedule from the policies.
 
 use k8s_api::{Archive, ArchiveStatus, Enforcement, RetentionPolicy};
 use serde_json::{Value, json};
 
-/// What the highest ranked policy that speaks of it says; one that runs dry has no say.
+/// Returns the archive settings of the highest ranked policy that has any, or the defaults. Policies
+/// in dry run are skipped.
 pub(crate) fn decide(ranked: &[&RetentionPolicy]) -> ArchiveStatus {
-    let says = ranked
+    let decisive = ranked
         .iter()
         .filter(|policy| policy.spec.enforcement == Enforcement::Enforce)
         .find_map(|policy| Some((policy, policy.spec.archive.clone()?)));
-    let (decided_by, archive) = match says {
+    let (decided_by, archive) = match decisive {
         Some((policy, archive)) => (Some(policy.full_name()), archive),
         None => (None, Archive::default()),
     };
@@ -20,7 +21,7 @@ pub(crate) fn decide(ranked: &[&RetentionPolicy]) -> ArchiveStatus {
     }
 }
 
-/// The CronJob of `template` in `namespace`, owned by the ConfigMap that the template comes from.
+/// Builds the CronJob of `template` in `namespace`, owned by the ConfigMap that the template comes from.
 pub(crate) fn cron_job(
     template: &str,
     namespace: &str,
@@ -52,7 +53,7 @@ mod tests {
     use crate::controller::tests::policy;
 
     #[test]
-    fn the_highest_ranked_policy_that_speaks_of_the_archiver_decides() {
+    fn the_highest_ranked_policy_with_archive_settings_decides() {
         let policies = [
             policy(
                 "low",

@@ -1,27 +1,27 @@
-//! The four conditions, each with a reason and a sentence. Pure.
+//! The four conditions of a policy, each with a reason and a message. Pure.
 
 use jiff::Timestamp;
 use k8s_api::{Conflict, Enforcement, RetentionPolicy, Status, condition as c};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::status::Seen;
+use super::observations::Observations;
 
-/// Who must follow before the rules count as programmed. The archiver reads them anew at the
-/// start of every run, so that there is nothing to wait for.
+/// The services that must follow the rules before `Programmed` is true. The archiver is not among
+/// them: it reads the rules at the start of every run.
 const FOLLOWERS: [&str; 3] = ["compactor", "hot-writer", "query"];
 
-/// The conditions of a policy that takes part, or is suspended.
-pub(crate) fn of(
+/// Returns the conditions of a valid policy, suspended or not.
+pub(crate) fn for_policy(
     policy: &RetentionPolicy,
     conflicts: &[Conflict],
     status: &Status,
-    seen: &Seen,
+    observed: &Observations,
 ) -> Vec<Condition> {
     let old = policy.status.as_ref().map(|old| old.conditions.as_slice());
-    let mut list = List::new(
+    let mut list = ConditionList::new(
         policy.metadata.generation,
         old.unwrap_or_default(),
-        seen.now,
+        observed.now,
     );
     list.add(c::ACCEPTED, "True", c::VALID, String::new());
     match conflicts.first() {
@@ -31,7 +31,7 @@ pub(crate) fn of(
         }
         None => list.add(c::CONFLICTED, "False", c::NO_OVERLAP, String::new()),
     }
-    let (programmed, reason, message) = programmed(seen);
+    let (programmed, reason, message) = programmed(observed);
     list.add(c::PROGRAMMED, programmed, reason, message);
     let (ready, reason) = match (programmed, policy.spec.suspend, policy.spec.enforcement) {
         ("True", true, _) => ("True", c::SUSPENDED),
@@ -39,7 +39,12 @@ pub(crate) fn of(
         ("True", false, Enforcement::Enforce) => ("True", c::ENFORCING),
         _ => ("False", c::NOT_PROGRAMMED),
     };
-    list.add(c::READY, ready, reason, ready_message(policy, status, seen));
+    list.add(
+        c::READY,
+        ready,
+        reason,
+        ready_message(policy, status, observed),
+    );
     list.conditions
 }
 
@@ -57,21 +62,21 @@ fn conflict_message(policy: &RetentionPolicy, other: &Conflict) -> String {
     )
 }
 
-fn programmed(seen: &Seen) -> (&'static str, &'static str, String) {
-    let acks = match &seen.acks {
+fn programmed(observed: &Observations) -> (&'static str, &'static str, String) {
+    let acks = match &observed.acks {
         Ok(acks) => acks,
         Err(why) => return ("Unknown", c::LOG_UNREACHABLE, why.clone()),
     };
     let follows = |name: &&&str| {
         acks.iter()
-            .any(|(own, hash)| own == *name && *hash == seen.hash)
+            .any(|(own, hash)| own == *name && *hash == observed.hash)
     };
     let behind: Vec<&str> = FOLLOWERS
         .iter()
         .filter(|name| !follows(name))
         .copied()
         .collect();
-    let (all, hash) = (FOLLOWERS.len(), short(&seen.hash));
+    let (all, hash) = (FOLLOWERS.len(), short(&observed.hash));
     if behind.is_empty() {
         return (
             "True",
@@ -87,7 +92,7 @@ fn programmed(seen: &Seen) -> (&'static str, &'static str, String) {
     ("False", c::WAITING, message)
 }
 
-fn ready_message(policy: &RetentionPolicy, status: &Status, seen: &Seen) -> String {
+fn ready_message(policy: &RetentionPolicy, status: &Status, observed: &Observations) -> String {
     let mut parts = Vec::new();
     if policy.spec.suspend {
         parts.push("suspended: takes no part".to_owned());
@@ -106,26 +111,26 @@ fn ready_message(policy: &RetentionPolicy, status: &Status, seen: &Seen) -> Stri
             first.tier, first.from, first.to
         ));
     }
-    if let Some(Err(why)) = &seen.figures {
+    if let Some(Err(why)) = &observed.figures {
         parts.push(format!("the figures are old or missing: {why}"));
     }
     parts.join("; ")
 }
 
-/// Enough of `sha256:…` to tell two apart.
+/// A prefix of `sha256:…` that is long enough to distinguish two hashes.
 fn short(hash: &str) -> &str {
     hash.get(..19).unwrap_or(hash)
 }
 
-/// Conditions in the making.
-pub(crate) struct List<'a> {
+/// Collects the new conditions of a policy.
+pub(crate) struct ConditionList<'a> {
     generation: Option<i64>,
     old: &'a [Condition],
     now: Timestamp,
     pub(crate) conditions: Vec<Condition>,
 }
 
-impl<'a> List<'a> {
+impl<'a> ConditionList<'a> {
     pub(crate) fn new(generation: Option<i64>, old: &'a [Condition], now: Timestamp) -> Self {
         Self {
             generation,
@@ -135,7 +140,7 @@ impl<'a> List<'a> {
         }
     }
 
-    /// The transition time moves only when the status does.
+    /// Adds a condition; its transition time changes only when its status does.
     pub(crate) fn add(&mut self, type_: &str, status: &str, reason: &str, message: String) {
         let mut old = self.old.iter();
         let since = old.find(|old| old.type_ == type_ && old.status == status);

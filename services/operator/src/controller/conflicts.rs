@@ -1,17 +1,17 @@
-//! Policies of one priority that may match the same events and say otherwise. Nothing is refused:
-//! one of them wins, always the same, and both say so.
+//! Policies of the same priority that may match the same events and set different rules. Neither is
+//! refused: the order is deterministic, so one always wins, and the status of both reports it.
 
 use k8s_api::{Conflict, Enforcement, RetentionPolicy, Tiers};
 
-/// The conflicts of each of `ranked`, the winner first.
+/// Returns the conflicts of each of `ranked`, which is in order of precedence.
 pub(crate) fn conflicts(ranked: &[&RetentionPolicy]) -> Vec<Vec<Conflict>> {
     let of_one = |(index, policy): (usize, &&RetentionPolicy)| {
         let others = ranked
             .iter()
             .enumerate()
             .filter(|(other, _)| *other != index);
-        let found = others.filter_map(|(other, rival)| {
-            let field = clash(policy, rival)?;
+        let conflicts = others.filter_map(|(other, rival)| {
+            let field = conflicting_field(policy, rival)?;
             Some(Conflict {
                 name: rival.name().to_owned(),
                 namespace: rival.namespace().to_owned(),
@@ -19,41 +19,42 @@ pub(crate) fn conflicts(ranked: &[&RetentionPolicy]) -> Vec<Vec<Conflict>> {
                 field: field.to_owned(),
             })
         });
-        found.collect()
+        conflicts.collect()
     };
     ranked.iter().enumerate().map(of_one).collect()
 }
 
-fn clash(one: &RetentionPolicy, other: &RetentionPolicy) -> Option<&'static str> {
+/// The first field in which the two conflict.
+fn conflicting_field(one: &RetentionPolicy, other: &RetentionPolicy) -> Option<&'static str> {
     let enforced = |policy: &RetentionPolicy| policy.spec.enforcement == Enforcement::Enforce;
-    let apart = one.spec.priority != other.spec.priority
+    let cannot_conflict = one.spec.priority != other.spec.priority
         || !enforced(one)
         || !enforced(other)
         || !k8s_api::selector_of(one).may_overlap(&k8s_api::selector_of(other));
-    if apart {
+    if cannot_conflict {
         None
     } else {
-        differs(&one.spec.tiers, &other.spec.tiers)
+        differing_tier(&one.spec.tiers, &other.spec.tiers)
     }
 }
 
-/// The first tier that both set, and not alike.
-fn differs(one: &Tiers, other: &Tiers) -> Option<&'static str> {
-    fn otherwise<T: PartialEq>(one: Option<&T>, other: Option<&T>) -> bool {
+/// The first tier that both set to different values.
+fn differing_tier(one: &Tiers, other: &Tiers) -> Option<&'static str> {
+    fn both_set_and_differ<T: PartialEq>(one: Option<&T>, other: Option<&T>) -> bool {
         one.zip(other).is_some_and(|(one, other)| one != other)
     }
     [
         (
             "spec.tiers.hot",
-            otherwise(one.hot.as_ref(), other.hot.as_ref()),
+            both_set_and_differ(one.hot.as_ref(), other.hot.as_ref()),
         ),
         (
             "spec.tiers.warm",
-            otherwise(one.warm.as_ref(), other.warm.as_ref()),
+            both_set_and_differ(one.warm.as_ref(), other.warm.as_ref()),
         ),
         (
             "spec.tiers.cold",
-            otherwise(one.cold.as_ref(), other.cold.as_ref()),
+            both_set_and_differ(one.cold.as_ref(), other.cold.as_ref()),
         ),
     ]
     .into_iter()

@@ -1,4 +1,4 @@
-//! A tier's rule in the words of a policy: `7d by isotherm/default`.
+//! A tier's rule as text for statuses: `7d by isotherm/default`.
 
 use retention::{Policy, RuleSet};
 
@@ -9,7 +9,8 @@ const UNITS: [(u64, &str); 4] = [
     (1000, "s"),
 ];
 
-/// What the policy `name` says of `tier`, now or, where that still holds, before its change.
+/// Describes the rule of the policy `name` for `tier`: as it is now, or with `before` as it was before
+/// a change that waits for its grace period.
 pub(crate) fn tier(rules: &RuleSet, name: &str, tier: &str, before: bool) -> String {
     let list = if before {
         &rules.before

@@ -1,26 +1,26 @@
-//! What a person may want to hear of: transitions, and nothing that was so before. Pure; the last
-//! status is the memory, so that a restart repeats nothing.
+//! Kubernetes events for status transitions. Pure: computed by comparing the old status with the new
+//! one, so that a restart does not repeat events.
 
 use k8s_api::{Shortening, Status, condition as c};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::events::{Event, EventType};
 
-/// The events of going from `old` to `new`.
-pub(crate) fn of(old: Option<&Status>, new: &Status) -> Vec<Event> {
+/// Returns the events of the transition from `old` to `new`.
+pub(crate) fn between(old: Option<&Status>, new: &Status) -> Vec<Event> {
     let mut events = Vec::new();
     for condition in &new.conditions {
         let before = find(old, &condition.type_);
-        let turned = before.is_none_or(|before| {
+        let changed = before.is_none_or(|before| {
             before.status != condition.status || before.reason != condition.reason
         });
-        if turned {
-            events.extend(of_condition(condition, before));
+        if changed {
+            events.extend(condition_event(condition, before));
         }
     }
-    let waited: Vec<_> = old.iter().flat_map(|old| &old.pending_shortening).collect();
+    let scheduled_before: Vec<_> = old.iter().flat_map(|old| &old.pending_shortening).collect();
     let new = new.pending_shortening.iter();
     let scheduled: Vec<String> = new
-        .filter(|own| !waited.contains(own))
+        .filter(|own| !scheduled_before.contains(own))
         .map(sentence)
         .collect();
     if !scheduled.is_empty() {
@@ -39,7 +39,7 @@ fn sentence(shortening: &Shortening) -> String {
     )
 }
 
-fn of_condition(condition: &Condition, before: Option<&Condition>) -> Option<Event> {
+fn condition_event(condition: &Condition, before: Option<&Condition>) -> Option<Event> {
     let note = condition.message.clone();
     let is = |type_: &str, status: &str| condition.type_ == type_ && condition.status == status;
     if is(c::ACCEPTED, "True") {
@@ -68,7 +68,7 @@ fn event(type_: EventType, reason: &str, note: String) -> Event {
     Event {
         type_,
         reason: reason.to_owned(),
-        // An event takes at most 1 kB.
+        // The API server accepts notes of at most 1 kB; 250 characters are at most 1000 bytes of UTF-8.
         note: Some(note.chars().take(250).collect()),
         action: "Reconcile".to_owned(),
         secondary: None,
@@ -81,7 +81,7 @@ mod tests {
     use k8s_api::{Shortening, Status};
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-    use super::of;
+    use super::between;
 
     fn status(ready: (&str, &str), waits: bool) -> Status {
         let condition = |type_: &str, (status, reason): (&str, &str)| Condition {
@@ -104,18 +104,21 @@ mod tests {
     }
 
     fn reasons(old: Option<&Status>, new: &Status) -> Vec<String> {
-        of(old, new).into_iter().map(|event| event.reason).collect()
+        between(old, new)
+            .into_iter()
+            .map(|event| event.reason)
+            .collect()
     }
 
     #[test]
-    fn only_transitions_are_told() {
+    fn only_transitions_become_events() {
         let waiting = status(("False", "NotProgrammed"), false);
         let dry = status(("True", "DryRun"), false);
         let enforcing = status(("True", "Enforcing"), true);
         assert_eq!(reasons(None, &waiting), ["Accepted"]);
         assert_eq!(reasons(Some(&waiting), &dry), [""; 0]);
-        let told = ["EnforcementStarted", "ShorteningScheduled"];
-        assert_eq!(reasons(Some(&dry), &enforcing), told);
+        let expected = ["EnforcementStarted", "ShorteningScheduled"];
+        assert_eq!(reasons(Some(&dry), &enforcing), expected);
         assert_eq!(reasons(Some(&enforcing), &enforcing), [""; 0]);
     }
 }

@@ -1,5 +1,5 @@
-//! What the query service counts: how many conversations and events fall to each policy, and what
-//! a policy that runs dry would do.
+//! Figures counted by the query service: the conversations and events of each policy, and what a
+//! policy in dry run would remove from each tier.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,32 +9,34 @@ use reqwest::{Url, header};
 use retention::RuleSet;
 use serde_json::Value;
 
-/// A count over everything is not made while somebody waits.
-const TIMEOUT: Duration = Duration::from_secs(60);
-/// Whom the query service takes a caller without a credential for.
+/// Timeout of one counting query. It reads all tiers, and no client waits for it.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(60);
+/// The tenant that the query service assumes for requests without a credential.
 const TENANT: &str = "default";
 const TIERS: [&str; 3] = ["hot", "warm", "cold"];
 
-/// Everything by the full name of the policy.
+/// Counts by policy; the keys are full names, `namespace/name`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Figures {
     pub(crate) at: Timestamp,
-    /// The hash of the rules that were counted by.
+    /// Hash of the rules by which the events were assigned to policies.
     pub(crate) rules: String,
     pub(crate) conversations: BTreeMap<String, i64>,
-    /// hot, warm, cold; of cold, what has left warm.
-    pub(crate) held: BTreeMap<String, [Sum; 3]>,
-    /// hot, warm, cold: what would leave them.
-    pub(crate) previews: BTreeMap<String, [Sum; 3]>,
+    /// hot, warm, cold: what each tier has; for cold, only events that have left warm.
+    pub(crate) stored: BTreeMap<String, [TierTotals; 3]>,
+    /// hot, warm, cold: what would leave each if the policy were enforced.
+    pub(crate) previews: BTreeMap<String, [TierTotals; 3]>,
 }
 
+/// Events, bytes and the oldest event (microseconds since the epoch) of one policy in one tier.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Sum {
+pub(crate) struct TierTotals {
     pub(crate) events: i64,
     pub(crate) bytes: i64,
     pub(crate) oldest_us: Option<i64>,
 }
 
+/// Client of the SQL endpoint of the query service.
 #[derive(Clone, Debug)]
 pub(crate) struct Query {
     http: reqwest::Client,
@@ -43,17 +45,18 @@ pub(crate) struct Query {
 
 impl Query {
     pub(crate) fn new(url: Url) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder().timeout(TIMEOUT).build();
+        let http = reqwest::Client::builder().timeout(QUERY_TIMEOUT).build();
         let http = http.context("start the HTTP client")?;
         Ok(Self { http, url })
     }
 
+    /// Counts by `rules`, with ages as of `now`.
     pub(crate) async fn figures(&self, rules: &RuleSet, now: Timestamp) -> anyhow::Result<Figures> {
         let now_us = u64::try_from(now.as_microsecond()).unwrap_or_default();
         let conversations = self
             .rows(retention::selects_sql(&rules.policies, TENANT))
             .await?;
-        let held = self.rows(retention::tiers_sql(rules, now_us)).await?;
+        let rows_by_tier = self.rows(retention::tiers_sql(rules, now_us)).await?;
         let mut previews = BTreeMap::new();
         for policy in rules.policies.iter().filter(|policy| policy.dry_run) {
             let after = rules.clone().enforcing(&policy.name);
@@ -68,7 +71,7 @@ impl Query {
             at: now,
             rules: rules.hash(),
             conversations: names.zip(counts.map(Option::unwrap_or_default)).collect(),
-            held: held_by(rules, &held),
+            stored: totals_by_policy(rules, &rows_by_tier),
             previews,
         })
     }
@@ -98,8 +101,8 @@ impl Query {
     }
 }
 
-fn preview(row: Option<&Value>) -> [Sum; 3] {
-    let sum = |tier: usize| Sum {
+fn preview(row: Option<&Value>) -> [TierTotals; 3] {
+    let sum = |tier: usize| TierTotals {
         events: row
             .and_then(|row| number(row, 2 * tier))
             .unwrap_or_default(),
@@ -111,31 +114,32 @@ fn preview(row: Option<&Value>) -> [Sum; 3] {
     [sum(0), sum(1), sum(2)]
 }
 
-/// Rows of hot, warm, cold, in_hot, in_warm, events, bytes, oldest.
-fn held_by(rules: &RuleSet, rows: &[Value]) -> BTreeMap<String, [Sum; 3]> {
-    let mut held: BTreeMap<String, [Sum; 3]> = BTreeMap::new();
+/// Sums rows of (hot, warm, cold, in_hot, in_warm, events, bytes, oldest); the first three are the
+/// indexes of the policies that decide in that tier.
+fn totals_by_policy(rules: &RuleSet, rows: &[Value]) -> BTreeMap<String, [TierTotals; 3]> {
+    let mut totals: BTreeMap<String, [TierTotals; 3]> = BTreeMap::new();
     for policy in &rules.policies {
-        held.insert(policy.name.clone(), [Sum::default(); 3]);
+        totals.insert(policy.name.clone(), [TierTotals::default(); 3]);
     }
     for row in rows {
         let (in_hot, in_warm) = (row[3] == true, row[4] == true);
-        let lies = [in_hot, in_warm, !in_warm];
-        let sum = Sum {
+        let is_in_tier = [in_hot, in_warm, !in_warm];
+        let sum = TierTotals {
             events: number(row, 5).unwrap_or_default(),
             bytes: number(row, 6).unwrap_or_default(),
             oldest_us: number(row, 7),
         };
-        for tier in (0..TIERS.len()).filter(|tier| lies[*tier]) {
+        for tier in (0..TIERS.len()).filter(|tier| is_in_tier[*tier]) {
             let winner = number(row, tier).and_then(|index| usize::try_from(index).ok());
             let winner = winner.and_then(|index| rules.policies.get(index));
-            let own = winner.and_then(|policy| held.get_mut(&policy.name));
+            let own = winner.and_then(|policy| totals.get_mut(&policy.name));
             own.into_iter().for_each(|own| own[tier].add(sum));
         }
     }
-    held
+    totals
 }
 
-impl Sum {
+impl TierTotals {
     fn add(&mut self, other: Self) {
         self.events += other.events;
         self.bytes += other.bytes;
@@ -146,7 +150,7 @@ impl Sum {
     }
 }
 
-/// Large numbers may come as texts.
+/// The query service may write large integers as strings.
 fn number(row: &Value, column: usize) -> Option<i64> {
     let value = row.get(column)?;
     value.as_i64().or_else(|| value.as_str()?.parse().ok())

@@ -1,5 +1,6 @@
-//! When a change may take effect: what would be kept less long waits for the grace period of the
-//! policy that changed, all else holds at once. Pure, and the state is all it remembers.
+//! Grace periods: a change under which something is kept less long waits for the grace period of the
+//! policy that changed; every other change takes effect at once. Pure; all memory is in
+//! [`GraceState`].
 
 use std::collections::BTreeSet;
 
@@ -8,107 +9,117 @@ use k8s_api::RetentionPolicy;
 use retention::{RuleSet, Shortening, shortenings};
 use serde::{Deserialize, Serialize};
 
-/// What the services were told last, and what of it waits. Kept in the ConfigMap, so that an
-/// operator that was down goes on where another one stopped.
+/// The policies published last, and the changes among them that wait. Stored in the ConfigMap, so that
+/// a restarted operator, or another replica, continues from it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub(crate) struct State {
-    /// The policies as they were when they were last told, without their status.
+pub(crate) struct GraceState {
+    /// The policies as they were when they were published last, without their status.
     pub(crate) applied: Vec<RetentionPolicy>,
-    pub(crate) held: Vec<Held>,
+    #[serde(rename = "held")]
+    pub(crate) delayed: Vec<DelayedChange>,
 }
 
-/// A policy that changed and whose former self holds on where it keeps more.
+/// A change of a policy in its grace period: where the former version keeps longer, it still applies.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Held {
+pub(crate) struct DelayedChange {
     /// `namespace/name`.
     pub(crate) policy: String,
-    /// `None` when there was no such policy.
+    /// The former version; `None` when the policy is new.
     pub(crate) before: Option<RetentionPolicy>,
     pub(crate) until: Timestamp,
 }
 
-/// A shortening that waits.
+/// A shortening that waits for its grace period.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Pending {
+pub(crate) struct PendingShortening {
     pub(crate) what: Shortening,
     pub(crate) until: Timestamp,
 }
 
-impl State {
-    /// What the services are told.
+impl GraceState {
+    /// Returns the rules to publish: those of the policies, but nothing shorter than before where a
+    /// change waits.
     pub(crate) fn rules(&self) -> RuleSet {
         let rules = k8s_api::rules(&self.applied);
-        match self.held.is_empty() {
+        match self.delayed.is_empty() {
             true => rules,
             false => rules.not_shorter_than(self.before()),
         }
     }
 
     fn before(&self) -> RuleSet {
-        k8s_api::rules(&undone(&self.applied, &self.held))
+        k8s_api::rules(&undone(&self.applied, &self.delayed))
     }
 
-    /// What will be shorter, and when.
-    pub(crate) fn pending(&self) -> Vec<Pending> {
-        let found = shortenings(&self.before(), &k8s_api::rules(&self.applied));
+    /// Returns the shortenings that wait, and until when.
+    pub(crate) fn pending(&self) -> Vec<PendingShortening> {
+        let shortenings = shortenings(&self.before(), &k8s_api::rules(&self.applied));
         let due = |what: &Shortening| {
-            let touches = |held: &&Held| held.policy == what.from || held.policy == what.to;
+            let concerns =
+                |change: &&DelayedChange| change.policy == what.from || change.policy == what.to;
             let own = self
-                .held
+                .delayed
                 .iter()
-                .filter(touches)
-                .map(|held| held.until)
+                .filter(concerns)
+                .map(|change| change.until)
                 .max();
-            own.or_else(|| self.held.iter().map(|held| held.until).max())
+            own.or_else(|| self.delayed.iter().map(|change| change.until).max())
         };
-        let pending = found.into_iter().filter_map(|what| {
+        let pending = shortenings.into_iter().filter_map(|what| {
             let until = due(&what)?;
-            Some(Pending { what, until })
+            Some(PendingShortening { what, until })
         });
         pending.collect()
     }
 
-    /// When something that waits is due next.
+    /// Returns when the next grace period ends.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
-        self.held.iter().map(|held| held.until).min()
+        self.delayed.iter().map(|change| change.until).min()
     }
 
-    /// The state after `policies`, all valid, have become what is wanted.
+    /// Returns the state after `policies`, all valid, replace those of this state at `now`.
     pub(crate) fn next(&self, policies: &[RetentionPolicy], now: Timestamp) -> Self {
         let applied: Vec<RetentionPolicy> = policies.iter().map(trimmed).collect();
-        let mut held: Vec<Held> = self.held.clone();
-        held.retain(|held| held.until > now);
+        let mut delayed: Vec<DelayedChange> = self.delayed.clone();
+        delayed.retain(|change| change.until > now);
         for name in changed(&self.applied, &applied) {
-            self.hold(&mut held, &applied, &name, now);
+            self.delay(&mut delayed, &applied, &name, now);
         }
-        held.retain(|held| find(&applied, &held.policy) != held.before.as_ref());
+        // A change that was reverted needs no grace period.
+        delayed.retain(|change| find(&applied, &change.policy) != change.before.as_ref());
         let after = k8s_api::rules(&applied);
-        let before = k8s_api::rules(&undone(&applied, &held));
+        let before = k8s_api::rules(&undone(&applied, &delayed));
         if shortenings(&before, &after).is_empty() {
-            held.clear();
+            delayed.clear();
         }
-        Self { applied, held }
+        Self { applied, delayed }
     }
 
-    /// Takes note that the policy `name` has changed.
-    fn hold(&self, held: &mut Vec<Held>, applied: &[RetentionPolicy], name: &str, now: Timestamp) {
+    /// Adds the change of the policy `name` to `delayed`, or extends the one that waits already.
+    fn delay(
+        &self,
+        delayed: &mut Vec<DelayedChange>,
+        applied: &[RetentionPolicy],
+        name: &str,
+        now: Timestamp,
+    ) {
         let (was, is) = (find(&self.applied, name), find(applied, name));
         let grace = is.or(was).map(k8s_api::grace_period).unwrap_or_default();
         if grace.is_zero() {
-            held.retain(|held| held.policy != name);
+            delayed.retain(|change| change.policy != name);
             return;
         }
-        // A grace of centuries is as good as one that a timestamp has no form for.
+        // A grace period past the range of timestamps ends at the last one.
         let grace = SignedDuration::try_from(grace).unwrap_or(SignedDuration::MAX);
         let until = now.checked_add(grace).unwrap_or(Timestamp::MAX);
-        let change = Held {
+        let change = DelayedChange {
             policy: name.to_owned(),
             before: was.cloned(),
             until,
         };
-        let Some(earlier) = held.iter_mut().find(|held| held.policy == name) else {
-            held.push(change);
+        let Some(earlier) = delayed.iter_mut().find(|other| other.policy == name) else {
+            delayed.push(change);
             return;
         };
         let without = undone(applied, std::slice::from_ref(&change));
@@ -119,14 +130,17 @@ impl State {
     }
 }
 
-/// `policies` with those that are held as they were before.
-fn undone(policies: &[RetentionPolicy], held: &[Held]) -> Vec<RetentionPolicy> {
-    let is_held = |policy: &&RetentionPolicy| {
+/// Returns `policies` without the delayed changes.
+fn undone(policies: &[RetentionPolicy], delayed: &[DelayedChange]) -> Vec<RetentionPolicy> {
+    let is_delayed = |policy: &&RetentionPolicy| {
         let name = policy.full_name();
-        held.iter().any(|held| held.policy == name)
+        delayed.iter().any(|change| change.policy == name)
     };
-    let rest = policies.iter().filter(|policy| !is_held(policy)).cloned();
-    rest.chain(held.iter().filter_map(|held| held.before.clone()))
+    let rest = policies
+        .iter()
+        .filter(|policy| !is_delayed(policy))
+        .cloned();
+    rest.chain(delayed.iter().filter_map(|change| change.before.clone()))
         .collect()
 }
 
@@ -141,7 +155,8 @@ fn find<'a>(policies: &'a [RetentionPolicy], name: &str) -> Option<&'a Retention
     policies.iter().find(|policy| policy.full_name() == name)
 }
 
-/// What decides: the name, the age, and the spec.
+/// Returns the parts of a policy that decide: its name, its creation time (which ranks equal
+/// policies), and its spec.
 fn trimmed(policy: &RetentionPolicy) -> RetentionPolicy {
     let mut trimmed = RetentionPolicy::new(policy.name(), policy.spec.clone());
     trimmed.metadata.namespace = Some(policy.namespace().to_owned());

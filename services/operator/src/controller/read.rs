@@ -1,4 +1,4 @@
-//! What is in the API server.
+//! Reads from the API server: policies, the stored state, the archiver template.
 
 use k8s_api::{RetentionPolicy, Status, condition as c};
 use k8s_openapi::{
@@ -12,12 +12,15 @@ use kube::{
 };
 use tracing::warn;
 
-use super::{Error, grace::State};
+use super::{Error, grace::GraceState};
 use crate::config::Config;
 
+/// Key of the state in the ConfigMap of the rules.
 pub(super) const STATE: &str = "state.json";
+/// Key of the CronJob in the archiver's ConfigMap.
 const TEMPLATE: &str = "cronjob.yaml";
 
+/// Reader of the objects that a pass starts from.
 pub(crate) struct Reader {
     client: Client,
     policies: Api<DeserializeGuard<RetentionPolicy>>,
@@ -26,22 +29,23 @@ pub(crate) struct Reader {
     archiver_template: String,
 }
 
+/// All policies except those being deleted, valid and refused.
 #[derive(Debug, Default)]
 pub(crate) struct Policies {
     pub(crate) valid: Vec<RetentionPolicy>,
-    pub(crate) refused: Vec<Refused>,
+    pub(crate) refused: Vec<RefusedPolicy>,
 }
 
-/// A policy that takes no part.
+/// A policy that is ignored because it is invalid or cannot be parsed.
 #[derive(Debug)]
-pub(crate) struct Refused {
+pub(crate) struct RefusedPolicy {
     pub(crate) metadata: ObjectMeta,
     pub(crate) status: Option<Status>,
     pub(crate) reason: &'static str,
     pub(crate) message: String,
 }
 
-impl Refused {
+impl RefusedPolicy {
     pub(crate) fn conditions(&self) -> &[Condition] {
         let status = self.status.as_ref();
         status.map_or(&[], |status| &status.conditions)
@@ -66,29 +70,30 @@ impl Reader {
         }
     }
 
+    /// Lists and validates the policies.
     pub(crate) async fn policies(&self) -> Result<Policies, Error> {
         let list = self.policies.list(&ListParams::default()).await;
-        let mut found = Policies::default();
-        for guarded in list.map_err(reading("policies"))?.items {
+        let mut policies = Policies::default();
+        for guarded in list.map_err(read_error("policies"))?.items {
             match guarded.0 {
                 Ok(policy) if policy.metadata.deletion_timestamp.is_some() => {}
-                Ok(policy) => found.take(policy),
-                Err(invalid) => found.refused.push(self.unreadable(invalid).await?),
+                Ok(policy) => policies.add(policy),
+                Err(invalid) => policies.refused.push(self.unreadable(invalid).await?),
             }
         }
-        Ok(found)
+        Ok(policies)
     }
 
-    /// The status may be readable where the spec is not.
-    async fn unreadable(&self, invalid: InvalidObject) -> Result<Refused, Error> {
+    /// Describes a policy whose spec cannot be parsed; its status may still be.
+    async fn unreadable(&self, invalid: InvalidObject) -> Result<RefusedPolicy, Error> {
         let InvalidObject { error, metadata } = invalid;
         let name = metadata.name.as_deref().unwrap_or_default();
         let resource = ApiResource::erase::<RetentionPolicy>(&());
         let namespace = metadata.namespace.as_deref().unwrap_or_default();
         let api = Api::<DynamicObject>::namespaced_with(self.client.clone(), namespace, &resource);
-        let object = api.get_opt(name).await.map_err(reading("a policy"))?;
+        let object = api.get_opt(name).await.map_err(read_error("a policy"))?;
         let status = object.and_then(|object| object.data.get("status").cloned());
-        Ok(Refused {
+        Ok(RefusedPolicy {
             status: status.and_then(|status| serde_json::from_value(status).ok()),
             metadata,
             reason: c::UNREADABLE,
@@ -96,10 +101,10 @@ impl Reader {
         })
     }
 
-    /// `None` when nothing was ever decided.
-    pub(crate) async fn state(&self) -> Result<Option<State>, Error> {
+    /// Reads the state of the last pass. `None` when there is none, or when it cannot be parsed.
+    pub(crate) async fn state(&self) -> Result<Option<GraceState>, Error> {
         let map = self.maps.get_opt(&self.config_map).await;
-        let map = map.map_err(reading("the ConfigMap of the rules"))?;
+        let map = map.map_err(read_error("the ConfigMap of the rules"))?;
         let json = map.and_then(|map| map.data?.remove(STATE));
         let Some(json) = json else {
             return Ok(None);
@@ -109,17 +114,17 @@ impl Reader {
             Err(error) => {
                 warn!(
                     error = &error as &dyn std::error::Error,
-                    "what was decided is damaged"
+                    "stored state cannot be parsed, starting without it"
                 );
                 Ok(None)
             }
         }
     }
 
-    /// `None` when the chart brings no archiver.
+    /// Reads the archiver's template. `None` when the chart installs no archiver.
     pub(crate) async fn template(&self) -> Result<Option<Template>, Error> {
         let map = self.maps.get_opt(&self.archiver_template).await;
-        let map = map.map_err(reading("the ConfigMap of the archiver"))?;
+        let map = map.map_err(read_error("the ConfigMap of the archiver"))?;
         Ok(map.and_then(|map| {
             let yaml = map.data?.remove(TEMPLATE)?;
             let uid = map.metadata.uid?;
@@ -128,6 +133,7 @@ impl Reader {
     }
 }
 
+/// The API that lists and watches the policies, in one namespace or in all.
 pub(crate) fn policies(client: Client, config: &Config) -> Api<DeserializeGuard<RetentionPolicy>> {
     match config.all_namespaces {
         true => Api::all(client),
@@ -136,13 +142,13 @@ pub(crate) fn policies(client: Client, config: &Config) -> Api<DeserializeGuard<
 }
 
 impl Policies {
-    fn take(&mut self, policy: RetentionPolicy) {
+    fn add(&mut self, policy: RetentionPolicy) {
         let violations = k8s_api::validate(&policy);
         if violations.is_empty() {
             return self.valid.push(policy);
         }
         let lines: Vec<String> = violations.iter().map(ToString::to_string).collect();
-        self.refused.push(Refused {
+        self.refused.push(RefusedPolicy {
             metadata: policy.metadata,
             status: policy.status,
             reason: c::INVALID_SPEC,
@@ -151,7 +157,7 @@ impl Policies {
     }
 }
 
-fn reading(what: &'static str) -> impl FnOnce(kube::Error) -> Error {
+fn read_error(what: &'static str) -> impl FnOnce(kube::Error) -> Error {
     move |source| Error::Read {
         what,
         source: Box::new(source),

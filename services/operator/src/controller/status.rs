@@ -1,54 +1,43 @@
-//! What is said about a policy. Pure: from what was decided and seen to a status.
+//! Computes the status of a policy from what was decided and observed in a pass. Pure.
 
 use jiff::Timestamp;
 use k8s_api::{
-    ArchiveStatus, Component, Conflict, EffectiveAges, Enforcement, Preview, RetentionPolicy,
-    Shortening, Status, TierPreview, TierStatus, condition as c,
+    Component, Conflict, EffectiveAges, Enforcement, Preview, RetentionPolicy, Shortening, Status,
+    TierPreview, TierStatus, condition as c,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use retention::RuleSet;
 
 use super::{
-    conditions::{self, List},
+    conditions::{self, ConditionList},
     describe,
-    figures::{Figures, Sum},
-    grace::Pending,
+    figures::{Figures, TierTotals},
+    observations::Observations,
 };
 
 const TIERS: [&str; 3] = ["hot", "warm", "cold"];
 
-/// What was seen besides the policies.
-#[derive(Clone, Debug)]
-pub(crate) struct Seen {
-    /// What the services were told, and its hash as they know it.
-    pub(crate) rules: RuleSet,
-    pub(crate) hash: String,
-    /// Which service follows which rules; or why nobody knows.
-    pub(crate) acks: Result<Vec<(String, String)>, String>,
-    /// How old the oldest event of hot, warm and cold is.
-    pub(crate) oldest: [Option<Timestamp>; 3],
-    pub(crate) figures: Option<Result<Figures, String>>,
-    pub(crate) pending: Vec<Pending>,
-    pub(crate) archive: ArchiveStatus,
-    pub(crate) now: Timestamp,
-}
-
-/// The status of a policy that takes part, or is suspended.
-pub(crate) fn accepted(policy: &RetentionPolicy, conflicts: Vec<Conflict>, seen: &Seen) -> Status {
+/// Returns the status of a valid policy, suspended or not.
+pub(crate) fn accepted(
+    policy: &RetentionPolicy,
+    conflicts: Vec<Conflict>,
+    observed: &Observations,
+) -> Status {
     let name = policy.full_name();
-    let figures = seen
+    let figures = observed
         .figures
         .as_ref()
         .and_then(|figures| figures.as_ref().ok());
     let old = policy.status.as_ref();
     let mut status = Status {
         observed_generation: policy.metadata.generation,
-        config_hash: Some(seen.hash.clone()),
-        effective: Some(effective(policy, &seen.rules)),
-        components: components(seen),
-        pending_shortening: pending(&name, seen),
-        archive: (seen.archive.decided_by.as_ref() == Some(&name)).then(|| seen.archive.clone()),
-        // What was counted last stays until it is counted again.
+        config_hash: Some(observed.hash.clone()),
+        effective: Some(effective(policy, &observed.rules)),
+        components: components(observed),
+        pending_shortening: pending(&name, observed),
+        archive: (observed.archive.decided_by.as_ref() == Some(&name))
+            .then(|| observed.archive.clone()),
+        // The last figures stay until they are counted again.
         matched_conversations: old.and_then(|old| old.matched_conversations),
         tiers: old.map(|old| old.tiers.clone()).unwrap_or_default(),
         preview: old.and_then(|old| old.preview.clone()),
@@ -56,7 +45,7 @@ pub(crate) fn accepted(policy: &RetentionPolicy, conflicts: Vec<Conflict>, seen:
     };
     if let Some(figures) = figures {
         status.matched_conversations = figures.conversations.get(&name).copied();
-        status.tiers = tiers(&name, figures, seen);
+        status.tiers = tiers(&name, figures, observed);
         status.preview = figures
             .previews
             .get(&name)
@@ -65,20 +54,20 @@ pub(crate) fn accepted(policy: &RetentionPolicy, conflicts: Vec<Conflict>, seen:
     if policy.spec.enforcement == Enforcement::Enforce {
         status.preview = None;
     }
-    status.conditions = conditions::of(policy, &conflicts, &status, seen);
+    status.conditions = conditions::for_policy(policy, &conflicts, &status, observed);
     status.conflicts_with = conflicts;
-    status.last_enforced_time = last_enforced(policy, &status, seen.now);
+    status.last_enforced_time = last_enforced(policy, &status, observed.now);
     status
 }
 
-/// The status of a policy that takes no part until somebody edits it.
+/// Returns the status of a policy that is ignored until its spec is corrected.
 pub(crate) fn refused(
     generation: Option<i64>,
     old: &[Condition],
     (reason, message): (&str, String),
     now: Timestamp,
 ) -> Status {
-    let mut list = List::new(generation, old, now);
+    let mut list = ConditionList::new(generation, old, now);
     list.add(c::ACCEPTED, "False", reason, message);
     list.add(
         c::READY,
@@ -99,7 +88,8 @@ fn effective(policy: &RetentionPolicy, rules: &RuleSet) -> EffectiveAges {
     let rest = &rules.policies[from.unwrap_or(0)..];
     let mut ages = EffectiveAges::default();
     let seconds = |ms: u64| i64::try_from(ms / 1000).unwrap_or(i64::MAX);
-    // What the events of this policy inherit: the next that may match them.
+    // For a tier that this policy leaves out, its events inherit from the next policy that may match
+    // them.
     let selector = k8s_api::selector_of(policy);
     for (index, tier) in TIERS.iter().enumerate() {
         let has = |other: &&retention::Policy| match index {
@@ -107,11 +97,11 @@ fn effective(policy: &RetentionPolicy, rules: &RuleSet) -> EffectiveAges {
             1 => other.warm.is_some(),
             _ => other.cold.is_some(),
         };
-        let takes = |other: &&retention::Policy| {
-            let part = !other.dry_run || other.name == own;
-            has(other) && part && other.selector.may_overlap(&selector)
+        let applies = |other: &&retention::Policy| {
+            let is_enforced = !other.dry_run || other.name == own;
+            has(other) && is_enforced && other.selector.may_overlap(&selector)
         };
-        let Some(decides) = rest.iter().find(takes) else {
+        let Some(decides) = rest.iter().find(applies) else {
             continue;
         };
         match index {
@@ -130,9 +120,9 @@ fn effective(policy: &RetentionPolicy, rules: &RuleSet) -> EffectiveAges {
     ages
 }
 
-fn components(seen: &Seen) -> Vec<Component> {
+fn components(observed: &Observations) -> Vec<Component> {
     let known = ["archiver", "compactor", "hot-writer", "query"];
-    let acks = seen.acks.iter().flatten();
+    let acks = observed.acks.iter().flatten();
     let known = acks.filter(|(name, _)| known.contains(&name.as_str()));
     let component = |(name, hash): &(String, String)| Component {
         name: name.clone(),
@@ -142,26 +132,26 @@ fn components(seen: &Seen) -> Vec<Component> {
     known.map(component).collect()
 }
 
-/// What waits because of this policy, or for what it has.
-fn pending(name: &str, seen: &Seen) -> Vec<Shortening> {
-    let own = seen
+/// The pending shortenings from or to the rules of the policy `name`.
+fn pending(name: &str, observed: &Observations) -> Vec<Shortening> {
+    let own = observed
         .pending
         .iter()
         .filter(|own| own.what.to == name || own.what.from == name);
-    let shown = own.map(|own| Shortening {
+    let shortenings = own.map(|own| Shortening {
         tier: own.what.tier.to_owned(),
-        from: describe::tier(&seen.rules, &own.what.from, own.what.tier, true),
-        to: describe::tier(&seen.rules, &own.what.to, own.what.tier, false),
+        from: describe::tier(&observed.rules, &own.what.from, own.what.tier, true),
+        to: describe::tier(&observed.rules, &own.what.to, own.what.tier, false),
         until: Some(Time(own.until)),
     });
-    shown.collect()
+    shortenings.collect()
 }
 
-fn tiers(name: &str, figures: &Figures, seen: &Seen) -> Vec<TierStatus> {
-    let Some(sums) = figures.held.get(name) else {
+fn tiers(name: &str, figures: &Figures, observed: &Observations) -> Vec<TierStatus> {
+    let Some(totals) = figures.stored.get(name) else {
         return Vec::new();
     };
-    let one = |(index, sum): (usize, &Sum)| TierStatus {
+    let status = |(index, sum): (usize, &TierTotals)| TierStatus {
         name: TIERS[index].to_owned(),
         events: Some(sum.events),
         bytes: Some(sum.bytes),
@@ -169,26 +159,27 @@ fn tiers(name: &str, figures: &Figures, seen: &Seen) -> Vec<TierStatus> {
             .oldest_us
             .and_then(|us| Timestamp::from_microsecond(us).ok())
             .map(Time),
-        overdue_seconds: Some(overdue(index, seen)),
+        overdue_seconds: Some(overdue(index, observed)),
     };
-    sums.iter().enumerate().map(one).collect()
+    totals.iter().enumerate().map(status).collect()
 }
 
-/// By how much the tier's oldest event is older than any rule lets it be.
-fn overdue(tier: usize, seen: &Seen) -> i64 {
-    let ages = seen.rules.in_force().filter_map(|policy| match tier {
+/// Seconds by which the tier's oldest event exceeds the longest age of any rule in force; 0 when it
+/// does not, or when either is unknown.
+fn overdue(tier: usize, observed: &Observations) -> i64 {
+    let ages = observed.rules.in_force().filter_map(|policy| match tier {
         0 => policy.hot.as_ref().map(|hot| Some(hot.max_age_ms)),
         1 => policy.warm.as_ref().map(|warm| Some(warm.max_age_ms)),
         _ => policy.cold.as_ref().map(|cold| cold.max_age_ms),
     });
     let longest = ages.reduce(|one, other| Some(one?.max(other?))).flatten();
     let longest = longest.and_then(|ms| i64::try_from(ms / 1000).ok());
-    let age = seen.oldest[tier].map(|oldest| seen.now.as_second() - oldest.as_second());
+    let age = observed.oldest[tier].map(|oldest| observed.now.as_second() - oldest.as_second());
     age.zip(longest)
         .map_or(0, |(age, longest)| (age - longest).max(0))
 }
 
-fn preview(sums: &[Sum; 3], at: Timestamp) -> Preview {
+fn preview(sums: &[TierTotals; 3], at: Timestamp) -> Preview {
     let tiers = sums.iter().zip(TIERS).map(|(sum, name)| TierPreview {
         name: name.to_owned(),
         events: sum.events,
@@ -196,7 +187,7 @@ fn preview(sums: &[Sum; 3], at: Timestamp) -> Preview {
         files: None,
     });
     Preview {
-        // What leaves hot and warm is in cold; what leaves cold is gone.
+        // Events that leave hot or warm remain in cold; only those that leave cold are deleted.
         events_to_delete: sums[2].events,
         bytes_to_delete: sums[2].bytes,
         computed_at: Some(Time(at)),

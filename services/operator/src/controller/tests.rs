@@ -1,5 +1,5 @@
-//! Whole passes against a mocked API server: which requests, in which order, saying what. There is
-//! no event log at the address that is given, and nothing may wait for it.
+//! Whole passes against a mocked API server: the requests, their order and their content. No event
+//! log listens at the given address, and no pass may wait for one.
 
 use std::fmt::Write as _;
 
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::Controller;
-use crate::{config::Config, lease::Leading, metrics::Metrics};
+use crate::{config::Config, lease::Leadership, metrics::Metrics};
 
 const TEMPLATE: &str =
     "apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: archiver}\nspec: {jobTemplate: {}}\n";
@@ -27,7 +27,7 @@ pub(crate) fn policy(name: &str, spec: &str) -> RetentionPolicy {
 }
 
 #[tokio::test]
-async fn a_policy_is_recorded_first_and_its_status_says_that_nobody_could_be_told() {
+async fn a_policy_is_stored_first_and_its_status_says_that_the_log_is_unreachable() {
     let policies = [policy("a", "tiers: {warm: {maxAge: 30d}}")];
     let policies = policies.map(|own| json!(own));
     check(
@@ -53,7 +53,7 @@ async fn a_policy_is_recorded_first_and_its_status_says_that_nobody_could_be_tol
 }
 
 #[tokio::test]
-async fn broken_objects_are_told_so_and_the_others_hold() {
+async fn broken_objects_get_a_status_and_the_others_are_in_force() {
     let invalid = policy("invalid", "tiers: {warm: {maxAge: 1w}}");
     let good = policy(
         "good",
@@ -100,7 +100,7 @@ async fn broken_objects_are_told_so_and_the_others_hold() {
 async fn a_second_pass_writes_nothing_that_is_there_already() {
     let own = policy("a", "tiers: {warm: {maxAge: 30d}}");
     let state =
-        super::grace::State::default().next(std::slice::from_ref(&own), Timestamp::UNIX_EPOCH);
+        super::grace::GraceState::default().next(std::slice::from_ref(&own), Timestamp::UNIX_EPOCH);
     let first = pass(&[json!(own)], Some(&state)).await;
     let status = first
         .iter()
@@ -132,22 +132,25 @@ fn unreadable() -> Value {
     })
 }
 
-async fn check(policies: &[Value], state: Option<&super::grace::State>, expected: Expect) {
+async fn check(policies: &[Value], state: Option<&super::grace::GraceState>, expected: Expect) {
     let mut text = String::new();
     for (line, body) in pass(policies, state).await {
         let _ = writeln!(text, "{line}");
-        text += &said(&line, &body);
+        text += &summary(&line, &body);
     }
     expected.assert_eq(&text);
 }
 
 /// The requests of one pass.
-async fn pass(policies: &[Value], state: Option<&super::grace::State>) -> Vec<(String, Value)> {
+async fn pass(
+    policies: &[Value],
+    state: Option<&super::grace::GraceState>,
+) -> Vec<(String, Value)> {
     let (service, mut apiserver) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
     let list = json!({"apiVersion": "isotherm.dev/v1alpha1", "kind": "RetentionPolicyList", "metadata": {}, "items": policies});
     let state = state.map(|state| serde_json::to_string(state).unwrap());
     let server = tokio::spawn(async move {
-        let mut seen = Vec::new();
+        let mut requests = Vec::new();
         while let Some((request, reply)) = apiserver.next_request().await {
             let (head, body) = request.into_parts();
             let body: Value =
@@ -175,9 +178,9 @@ async fn pass(policies: &[Value], state: Option<&super::grace::State>) -> Vec<(S
                     .body(Body::from(answer))
                     .unwrap(),
             );
-            seen.push((format!("{} {}", head.method, head.uri), body));
+            requests.push((format!("{} {}", head.method, head.uri), body));
         }
-        seen
+        requests
     });
     let mut controller = controller(Client::new(service, "isotherm"));
     Box::pin(controller.reconcile(Timestamp::UNIX_EPOCH))
@@ -202,7 +205,7 @@ fn controller(client: Client) -> Controller {
     Controller::new(
         client,
         &config,
-        Leading::always(),
+        Leadership::always(),
         metrics,
         watch::channel(None).0,
     )
@@ -212,24 +215,29 @@ fn map(name: &str, key: &str, value: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "uid": "u-1"}, "data": {key: value}})
 }
 
-/// What matters in a body.
-fn said(line: &str, body: &Value) -> String {
+/// The parts of a body that the tests compare.
+fn summary(line: &str, body: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let mut said = String::new();
+    let mut summary = String::new();
     if line.contains("cronjobs") {
         let spec = &body["spec"];
         let _ = writeln!(
-            said,
+            summary,
             "  {} suspend={}",
             text(&spec["schedule"]),
             spec["suspend"]
         );
     } else if line.contains("/configmaps/") && line.starts_with("PATCH") {
         for line in text(&body["data"]["pending"]).lines() {
-            let _ = writeln!(said, "  {line}");
+            let _ = writeln!(summary, "  {line}");
         }
     } else if line.contains("/events") {
-        let _ = writeln!(said, "  {}: {}", text(&body["reason"]), text(&body["note"]));
+        let _ = writeln!(
+            summary,
+            "  {}: {}",
+            text(&body["reason"]),
+            text(&body["note"])
+        );
     }
     for condition in body["status"]["conditions"]
         .as_array()
@@ -238,7 +246,7 @@ fn said(line: &str, body: &Value) -> String {
     {
         let own = |name: &str| text(&condition[name]);
         let _ = write!(
-            said,
+            summary,
             "  {}={} {}",
             own("type"),
             own("status"),
@@ -246,7 +254,7 @@ fn said(line: &str, body: &Value) -> String {
         );
         let message = own("message");
         let colon = if message.is_empty() { "" } else { ": " };
-        let _ = writeln!(said, "{colon}{message}");
+        let _ = writeln!(summary, "{colon}{message}");
     }
-    said
+    summary
 }

@@ -1,8 +1,8 @@
 //! `GET /v1/conversations/{id}/events`.
 //!
-//! A conversation that nobody has ever written to is an empty list, not an error: whether it is
-//! unknown, not written yet or gone by policy cannot be told apart, and a reader that polls for
-//! its first event should not have to.
+//! A conversation without events is an empty list, not an error: an unknown one, one that is not
+//! written yet and one that has expired look the same, and a client that polls for the first event
+//! need not distinguish them.
 
 use std::sync::Arc;
 
@@ -21,11 +21,11 @@ use serde_json::json;
 
 use super::reply::{NEXT, member, missing, reply};
 use crate::{
-    error::{Problem, Result},
+    error::{QueryError, Result},
     format::{self, Format},
     params::{Params, offset_in},
     read::Page,
-    rows::Wanted,
+    rows::ReadRequest,
     service::Shared,
 };
 
@@ -38,10 +38,12 @@ pub(super) async fn read(
     let format = Format::accepted(&headers)?;
     let mut params = Params::parse(query.as_deref());
     let limit = params.limit()?;
-    let wanted = wanted(&service, &id, &mut params)?;
+    let request = read_request(&service, &id, &mut params)?;
     params.end()?;
-    let partition = wanted.partition;
-    let page = service.bounded(service.sources.read(wanted, limit)).await?;
+    let partition = request.partition;
+    let page = service
+        .bounded(service.sources.read(request, limit))
+        .await?;
     let gaps = page.gaps();
     let body = match format {
         Format::Json => to_json(
@@ -62,19 +64,19 @@ pub(super) async fn read(
     Ok(response)
 }
 
-/// Everything but the limit.
-pub(super) fn wanted(service: &Shared, id: &str, params: &mut Params) -> Result<Wanted> {
+/// Parses everything but the limit.
+pub(super) fn read_request(service: &Shared, id: &str, params: &mut Params) -> Result<ReadRequest> {
     let conversation = ConversationId::new(id)?;
     let tenant = TenantId::default_tenant();
     let partition = service.partitions.partition_of(&tenant, &conversation);
-    let place = |position: Option<Position>| {
+    let offset = |position: Option<Position>| {
         position
             .map(|position| offset_in(partition, position))
             .transpose()
     };
-    Ok(Wanted {
-        after: place(params.value("after")?)?,
-        before: place(params.value("before")?)?,
+    Ok(ReadRequest {
+        after: offset(params.value("after")?)?,
+        before: offset(params.value("before")?)?,
         order: params.order()?,
         types: params.types(),
         tenant,
@@ -106,7 +108,7 @@ fn to_json(
     member(
         &mut out,
         "watermark",
-        &page.last.map_or(json!({}), watermark),
+        &page.log_last.map_or(json!({}), watermark),
     );
     out.push(b'}');
     out
@@ -117,13 +119,13 @@ fn to_lines(rows: &[StoredEvent]) -> Vec<u8> {
     for row in rows {
         let start = out.len();
         json::write(row, &mut out);
-        format::on_one_line(&mut out[start..]);
+        format::join_lines(&mut out[start..]);
         out.push(b'\n');
     }
     out
 }
 
-/// The columns of SQL: `position` first, then as everywhere.
+/// Writes the rows as the columns of SQL: `position`, then those of the events table.
 fn to_columns(rows: &[StoredEvent], format: Format) -> Result<Vec<u8>> {
     let batch = with_position(rows).map_err(anyhow::Error::from)?;
     let (schema, batches) = (batch.schema(), [batch]);
@@ -131,7 +133,7 @@ fn to_columns(rows: &[StoredEvent], format: Format) -> Result<Vec<u8>> {
         Format::Csv => format::to_csv(&schema, &batches),
         _ => format::to_arrow(&schema, &batches),
     };
-    written.map_err(|error| Problem::Internal(error.into()))
+    written.map_err(|error| QueryError::Internal(error.into()))
 }
 
 fn with_position(
@@ -140,9 +142,9 @@ fn with_position(
     let batch = segment::encode(rows);
     let positions = rows.iter().map(|row| row.position.to_string());
     let positions: ArrayRef = Arc::new(StringArray::from_iter_values(positions));
-    let own = batch.schema();
+    let schema_without = batch.schema();
     let position = Arc::new(Field::new("position", DataType::Utf8, false));
-    let fields = std::iter::once(position).chain(own.fields().iter().cloned());
+    let fields = std::iter::once(position).chain(schema_without.fields().iter().cloned());
     let schema: SchemaRef = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
     let columns = std::iter::once(positions).chain(batch.columns().iter().cloned());
     RecordBatch::try_new(schema, columns.collect())

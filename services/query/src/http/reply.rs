@@ -1,4 +1,4 @@
-//! What all answers have in common: which tiers gave rows, whether anything is missing.
+//! The common parts of all answers: the tiers that the rows come from, and whether any are missing.
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
@@ -11,18 +11,21 @@ use event::PartitionId;
 use serde_json::{Value, json};
 
 use crate::{
-    error::{Problem, Result},
+    error::{QueryError, Result},
     format::Format,
     plan::Source,
     read::Missing,
-    scan::Scanned,
+    scan::ScanResult,
 };
 
+/// Header with the tiers that the rows come from.
 pub(super) const TIERS: HeaderName = HeaderName::from_static("isotherm-tiers");
+/// Header that says whether nothing is missing.
 pub(super) const COMPLETE: HeaderName = HeaderName::from_static("isotherm-complete");
+/// Header with the cursor of the next page.
 pub(super) const NEXT: HeaderName = HeaderName::from_static("isotherm-next");
 
-/// A body in `format`, and the headers that tell the truth about it.
+/// Returns a response with a body in `format`, and the headers that describe it.
 pub(super) fn reply(
     format: Format,
     body: Vec<u8>,
@@ -43,20 +46,20 @@ pub(super) fn reply(
     response
 }
 
-/// The tiers among `sources`, which gave rows, hot to cold; the log, which is none, comes last.
+/// Returns the names of the tiers among `sources`, hot to cold; the log, which is no tier, comes last.
 pub(super) fn tiers(sources: &BTreeSet<Source>) -> Vec<&'static str> {
     let has = |tier: &str| sources.iter().any(|source| source.tier() == tier);
     let tiers = ["hot", "warm", "cold", "log"].into_iter();
     tiers.filter(|tier| has(tier)).collect()
 }
 
-/// `[{"partition":"g1p07e1","from":3,"to":9}]`; `to` is null when nobody knows how far.
+/// Returns the gaps as `{"partition":"g1p07e1","from":3,"to":9}`; `to` is null for a gap without end.
 pub(super) fn missing(partition: PartitionId, missing: &Missing) -> Vec<Value> {
     let partition = partition.to_string();
     let ranges = missing.ranges.ranges().iter();
     let ranges = ranges.map(|range| (range.lo, Some(range.hi)));
     ranges
-        .chain(missing.from.map(|from| (from, None)))
+        .chain(missing.open_from.map(|from| (from, None)))
         .map(|(from, to)| json!({"partition": partition, "from": from, "to": to}))
         .collect()
 }
@@ -68,19 +71,20 @@ pub(super) fn member(out: &mut Vec<u8>, name: &str, value: &Value) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// Objects as `{"<name>":[…],"next":…,"complete":…}`, or one per line.
+/// Returns `rows` as `{"<name>":[…],"next":…,"complete":…}`, or one per line.
 pub(super) fn rows_reply(
     format: Format,
     name: &str,
     rows: &[Value],
     next: Option<Option<String>>,
-    scanned: &Scanned,
+    scanned: &ScanResult,
 ) -> Result<Response> {
     let lines = matches!(format, Format::Ndjson);
     if !lines && format != Format::Json {
-        let detail = "there are application/json and application/x-ndjson here; SQL has the others";
+        let detail =
+            "this path supports application/json and application/x-ndjson; SQL supports others";
         let status = StatusCode::NOT_ACCEPTABLE;
-        return Err(Problem::refused(status, "not_acceptable", detail));
+        return Err(QueryError::refused(status, "not_acceptable", detail));
     }
     let mut out = Vec::new();
     if lines {

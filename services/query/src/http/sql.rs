@@ -14,15 +14,15 @@ use warm_tier::sql::Answer;
 
 use super::reply::{member, missing, reply, tiers};
 use crate::{
-    error::{Problem, Result},
+    error::{QueryError, Result},
     format::{self, Format},
     params::Params,
     service::Shared,
-    sql::{MAX_STATEMENT_BYTES, Ran},
+    sql::{MAX_STATEMENT_BYTES, SqlAnswer},
 };
 
-/// How long a statement may take to arrive.
-const BODY: Duration = Duration::from_secs(10);
+/// Longest time for the statement to arrive.
+const BODY_READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(
     State(service): State<Shared>,
@@ -32,40 +32,46 @@ pub(super) async fn run(
 ) -> Result<Response> {
     let format = Format::accepted(&headers)?;
     let mut params = Params::parse(query.as_deref());
-    let own = &service.sql;
-    let max_bytes = params.number("max_bytes", own.max_scan_bytes)?;
-    let timeout = timeout(&mut params, own.limits.timeout)?;
+    let config = &service.sql;
+    let max_bytes = params.number("max_bytes", config.max_scan_bytes)?;
+    let timeout = timeout(&mut params, config.limits.timeout)?;
     params.end()?;
-    let body = tokio::time::timeout(BODY, Bytes::from_request(request, &()));
+    let body = tokio::time::timeout(BODY_READ_TIMEOUT, Bytes::from_request(request, &()));
     let sql = statement(body.await.map_err(|_| {
-        let detail = format!("the statement did not arrive within {BODY:?}; send it again");
-        Problem::refused(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail)
+        let detail =
+            format!("the statement did not arrive within {BODY_READ_TIMEOUT:?}; send it again");
+        QueryError::refused(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail)
     })?)?;
-    let ran = service.run_sql(
+    let answer = service.run_sql(
         TenantId::default_tenant(),
         sql,
-        max_bytes.unwrap_or(own.max_scan_bytes),
+        max_bytes.unwrap_or(config.max_scan_bytes),
         timeout,
     );
-    let ran = ran.await?;
+    let answer = answer.await?;
     let body = match format {
-        Format::Json => to_json(&ran)?,
-        Format::Ndjson => format::to_ndjson(&ran.answer.batches).map_err(no_form)?,
-        Format::Csv => format::to_csv(&ran.answer.schema, &ran.answer.batches).map_err(no_form)?,
-        Format::Arrow => {
-            format::to_arrow(&ran.answer.schema, &ran.answer.batches).map_err(no_form)?
-        }
+        Format::Json => to_json(&answer)?,
+        Format::Ndjson => format::to_ndjson(&answer.result.batches).map_err(unsupported_type)?,
+        Format::Csv => format::to_csv(&answer.result.schema, &answer.result.batches)
+            .map_err(unsupported_type)?,
+        Format::Arrow => format::to_arrow(&answer.result.schema, &answer.result.batches)
+            .map_err(unsupported_type)?,
     };
-    Ok(reply(format, body, &ran.sources, ran.missing.is_empty()))
+    Ok(reply(
+        format,
+        body,
+        &answer.sources,
+        answer.missing.is_empty(),
+    ))
 }
 
 fn statement(body: std::result::Result<Bytes, BytesRejection>) -> Result<String> {
     let body = body.map_err(|_| {
         let detail =
             format!("a statement has at most {MAX_STATEMENT_BYTES} bytes; make it shorter");
-        Problem::refused(StatusCode::PAYLOAD_TOO_LARGE, "statement_too_large", detail)
+        QueryError::refused(StatusCode::PAYLOAD_TOO_LARGE, "statement_too_large", detail)
     })?;
-    let invalid = |detail| Problem::bad_request("sql_invalid", detail);
+    let invalid = |detail| QueryError::bad_request("sql_invalid", detail);
     let sql = String::from_utf8(body.into())
         .map_err(|_| invalid("the body must be the statement as UTF-8 text"))?;
     if sql.trim_ascii_start().starts_with('{') {
@@ -76,7 +82,7 @@ fn statement(body: std::result::Result<Bytes, BytesRejection>) -> Result<String>
     Ok(sql)
 }
 
-/// `timeout=5s`; a bare number is seconds.
+/// Parses `timeout=5s`; a bare number is seconds.
 fn timeout(params: &mut Params, max: Duration) -> Result<Duration> {
     let Some(text) = params.text("timeout")? else {
         return Ok(max);
@@ -88,18 +94,18 @@ fn timeout(params: &mut Params, max: Duration) -> Result<Duration> {
         .ok_or_else(|| {
             let max = humantime::format_duration(max);
             let detail = format!("timeout is {text:?}; it must be a duration up to {max}");
-            Problem::bad_request("invalid_parameter", detail)
+            QueryError::bad_request("invalid_parameter", detail)
         })
 }
 
-/// A type that has no text form, such as an interval in JSON.
-fn no_form(error: arrow::error::ArrowError) -> Problem {
-    let detail = format!("a column has no form in this format, cast it to VARCHAR: {error}");
-    Problem::bad_request("sql_invalid", detail)
+/// Refuses a type that the format cannot represent, such as an interval in JSON.
+fn unsupported_type(error: arrow::error::ArrowError) -> QueryError {
+    let detail = format!("this format cannot represent a column; cast it to VARCHAR: {error}");
+    QueryError::bad_request("sql_invalid", detail)
 }
 
-fn to_json(ran: &Ran) -> Result<Vec<u8>> {
-    let Answer { schema, batches } = &ran.answer;
+fn to_json(answer: &SqlAnswer) -> Result<Vec<u8>> {
+    let Answer { schema, batches } = &answer.result;
     let columns = schema
         .fields()
         .iter()
@@ -108,7 +114,7 @@ fn to_json(ran: &Ran) -> Result<Vec<u8>> {
     let mut out = Vec::new();
     out.extend_from_slice(format!("{{\"columns\":{}", json!(columns)).as_bytes());
     out.extend_from_slice(b",\"rows\":[");
-    let rows = format::to_rows(batches).map_err(no_form)?;
+    let rows = format::to_rows(batches).map_err(unsupported_type)?;
     for (index, row) in rows
         .split(|byte| *byte == b'\n')
         .filter(|row| !row.is_empty())
@@ -120,14 +126,14 @@ fn to_json(ran: &Ran) -> Result<Vec<u8>> {
         out.extend_from_slice(row);
     }
     out.push(b']');
-    member(&mut out, "complete", &json!(ran.missing.is_empty()));
-    let missing: Vec<Value> = ran
+    member(&mut out, "complete", &json!(answer.missing.is_empty()));
+    let missing: Vec<Value> = answer
         .missing
         .iter()
         .flat_map(|(id, part)| missing(*id, part))
         .collect();
     member(&mut out, "missing", &json!(missing));
-    member(&mut out, "tiers", &json!(tiers(&ran.sources)));
+    member(&mut out, "tiers", &json!(tiers(&answer.sources)));
     out.push(b'}');
     Ok(out)
 }

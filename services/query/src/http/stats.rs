@@ -13,7 +13,7 @@ use warm_tier::sql::Table;
 
 use super::reply::rows_reply;
 use crate::{
-    error::Result, format::Format, params::Params, rollup, scan::Request, service::Shared,
+    error::Result, format::Format, params::Params, rollup, scan::ScanRequest, service::Shared,
 };
 
 pub(super) async fn hourly(
@@ -27,9 +27,9 @@ pub(super) async fn hourly(
     let to: Option<Timestamp> = params.value("to")?;
     let types = params.types();
     params.end()?;
-    let request = Request::rollup(TenantId::default_tenant(), Table::HourlyStats);
+    let request = ScanRequest::rollup(TenantId::default_tenant(), Table::HourlyStats);
     let scanned = service.bounded(service.scan(&request)).await?;
-    let rows: Vec<Value> = rollup::hours(&scanned.batches)
+    let rows: Vec<Value> = rollup::hourly_stats(&scanned.batches)
         .into_iter()
         .filter(|((hour, kind), _)| {
             from.is_none_or(|from| *hour >= from.hour())

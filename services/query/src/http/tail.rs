@@ -10,10 +10,10 @@ use axum::{
 };
 use event::{Position, TenantId};
 
-use super::events::wanted;
+use super::events::read_request;
 use crate::{
-    error::{Problem, Result},
-    merge::Order,
+    error::{QueryError, Result},
+    merge::ReadOrder,
     params::{Params, offset_in},
     service::Shared,
     tail,
@@ -28,19 +28,19 @@ pub(super) async fn conversation(
     headers: HeaderMap,
 ) -> Result<Response> {
     let mut params = Params::parse(query.as_deref());
-    let mut wanted = wanted(&service, &id, &mut params)?;
+    let mut request = read_request(&service, &id, &mut params)?;
     params.end()?;
-    if wanted.before.is_some() || query.is_some_and(|query| query.contains("order=")) {
+    if request.before.is_some() || query.is_some_and(|query| query.contains("order=")) {
         let detail = "a tail has no before and no order: it goes on for ever, oldest first";
-        return Err(Problem::bad_request("invalid_parameter", detail));
+        return Err(QueryError::bad_request("invalid_parameter", detail));
     }
-    wanted.order = Order::Asc;
+    request.order = ReadOrder::Asc;
     if let Some(last) = last_event_id(&headers)? {
         let position = last.parse::<Position>()?;
-        wanted.after = Some(offset_in(wanted.partition, position)?);
+        request.after = Some(offset_in(request.partition, position)?);
     }
     let slot = slot(&service)?;
-    Ok(stream(tail::conversation(service, wanted, slot)))
+    Ok(stream(tail::conversation(service, request, slot)))
 }
 
 pub(super) async fn tenant(
@@ -59,7 +59,7 @@ pub(super) async fn tenant(
     Ok(stream(tail::tenant(service, tenant, types, from, slot)))
 }
 
-/// What a client sends when it comes back; it knows better than the URL that it began with.
+/// Returns what a client sends when it reconnects; it takes precedence over the URL's `after`.
 fn last_event_id(headers: &HeaderMap) -> Result<Option<String>> {
     let Some(value) = headers.get(LAST_EVENT_ID) else {
         return Ok(None);
@@ -68,15 +68,15 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<String>> {
     Ok(Some(text.to_owned()).filter(|text| !text.is_empty()))
 }
 
-fn slot(service: &Shared) -> Result<tail::Slot> {
+fn slot(service: &Shared) -> Result<tail::TailSlot> {
     let permit = Arc::clone(&service.tail_slots).try_acquire_owned();
     let permit = permit.map_err(|_| {
-        Problem::unavailable(
+        QueryError::unavailable(
             "too_many_tails",
-            "too many clients follow already; come back later",
+            "too many clients follow already; retry later",
         )
     })?;
-    Ok(tail::Slot::new(
+    Ok(tail::TailSlot::new(
         permit,
         service.sources.metrics.tail_clients.clone(),
     ))

@@ -1,4 +1,4 @@
-//! `GET /v1/tiers` and `GET /v1/watermarks`: what lies where, and how far each tier is.
+//! `GET /v1/tiers` and `GET /v1/watermarks`: the size of each tier, and how far each is.
 
 use std::collections::BTreeMap;
 
@@ -9,39 +9,41 @@ use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
 use crate::{
-    error::{Problem, Result},
-    service::{Service, Shared},
+    error::{QueryError, Result},
+    service::{QueryService, Shared},
 };
 
-const AT_ONCE: usize = 16;
+/// States of the log read at once; no reason but to bound the load on the log.
+const MAX_CONCURRENT_STATE_READS: usize = 16;
 
+/// The content of one tier, over all partitions.
 #[derive(Default)]
-struct Held {
+struct TierSize {
     events: u64,
     bytes: u64,
     oldest_at: Option<Timestamp>,
 }
 
 pub(super) async fn tiers(State(service): State<Shared>) -> Result<Json<Value>> {
-    let (watermarks, states) = service.bounded(known(&service)).await?;
-    let mut held: BTreeMap<Tier, Held> = BTreeMap::new();
+    let (watermarks, states) = service.bounded(read_progress(&service)).await?;
+    let mut by_tier: BTreeMap<Tier, TierSize> = BTreeMap::new();
     for watermark in &watermarks {
         let (events, bytes, oldest) = sizes(watermark);
-        let own = held.entry(watermark.tier()).or_default();
-        own.events += events;
-        own.bytes += bytes;
-        own.oldest_at = [own.oldest_at, oldest].into_iter().flatten().min();
+        let size = by_tier.entry(watermark.tier()).or_default();
+        size.events += events;
+        size.bytes += bytes;
+        size.oldest_at = [size.oldest_at, oldest].into_iter().flatten().min();
     }
     let tiers: Vec<Value> = [Tier::Hot, Tier::Warm, Tier::Cold]
         .into_iter()
-        .map(|tier| (tier, held.remove(&tier).unwrap_or_default()))
-        .map(|(tier, own)| {
+        .map(|tier| (tier, by_tier.remove(&tier).unwrap_or_default()))
+        .map(|(tier, size)| {
             json!({
                 "tier": tier.as_str(),
-                "events": own.events,
-                "bytes": own.bytes,
-                "bytes_per_event": per_event(own.bytes, own.events),
-                "oldest_at": own.oldest_at.map(|time| time.to_string()),
+                "events": size.events,
+                "bytes": size.bytes,
+                "bytes_per_event": per_event(size.bytes, size.events),
+                "oldest_at": size.oldest_at.map(|time| time.to_string()),
             })
         })
         .collect();
@@ -55,30 +57,43 @@ pub(super) async fn tiers(State(service): State<Shared>) -> Result<Json<Value>> 
 }
 
 pub(super) async fn watermarks(State(service): State<Shared>) -> Result<Json<Value>> {
-    let (watermarks, states) = service.bounded(known(&service)).await?;
-    let store = service.sources.log.store_id().await.map_err(down)?;
+    let (watermarks, states) = service.bounded(read_progress(&service)).await?;
+    let store = service
+        .sources
+        .log
+        .store_id()
+        .await
+        .map_err(log_unavailable)?;
     Ok(Json(json!({
         "store": store.map(|id| id.to_string()),
         "partitions": partitions(&watermarks, &states),
     })))
 }
 
-async fn known(service: &Service) -> Result<(Vec<Watermark>, BTreeMap<PartitionId, LogState>)> {
+/// Reads the watermarks of all tiers and the state of every partition's log.
+async fn read_progress(
+    service: &QueryService,
+) -> Result<(Vec<Watermark>, BTreeMap<PartitionId, LogState>)> {
     let log = &service.sources.log;
-    let watermarks = log.watermarks().await.map_err(down)?;
+    let watermarks = log.watermarks().await.map_err(log_unavailable)?;
     let states = stream::iter(service.partitions.all())
-        .map(async |partition| Ok((partition, log.state(partition).await.map_err(down)?)))
-        .buffer_unordered(AT_ONCE)
+        .map(async |partition| {
+            Ok((
+                partition,
+                log.state(partition).await.map_err(log_unavailable)?,
+            ))
+        })
+        .buffer_unordered(MAX_CONCURRENT_STATE_READS)
         .collect::<Vec<Result<_>>>()
         .await;
     let states = states.into_iter().collect::<Result<_>>()?;
     Ok((watermarks, states))
 }
 
-fn down(_: event_log::Error) -> Problem {
-    Problem::unavailable(
+fn log_unavailable(_: event_log::Error) -> QueryError {
+    QueryError::unavailable(
         "log_unavailable",
-        "the event log does not answer now; ask again",
+        "the event log does not answer now; retry",
     )
 }
 
@@ -90,7 +105,7 @@ fn partitions(watermarks: &[Watermark], states: &BTreeMap<PartitionId, LogState>
         });
         for watermark in watermarks
             .iter()
-            .filter(|own| own.partition() == *partition)
+            .filter(|watermark| watermark.partition() == *partition)
         {
             value[watermark.tier().as_str()] = progress(watermark);
         }

@@ -17,11 +17,12 @@ fn any_set() -> impl Strategy<Value = RangeSet> {
     prop::collection::vec(one, 0..4).prop_map(|ranges| ranges.into_iter().collect())
 }
 
-fn any_known() -> impl Strategy<Value = Known> {
-    let warm = (any_range(), any_set()).prop_map(|(sealed, gone)| Warm { sealed, gone });
+fn any_available() -> impl Strategy<Value = AvailableRanges> {
+    let warm =
+        (any_range(), any_set()).prop_map(|(sealed, incomplete)| WarmRanges { sealed, incomplete });
     let cold = prop::option::of(0..60_u64);
     (any_range(), any_range(), prop::option::of(warm), cold).prop_map(|(hot, log, warm, cold)| {
-        Known {
+        AvailableRanges {
             hot,
             log,
             warm,
@@ -30,27 +31,27 @@ fn any_known() -> impl Strategy<Value = Known> {
     })
 }
 
-/// The rule by one sequence, said in another way than the code says it.
-fn is_coverable(known: &Known, seq: Seq) -> bool {
+/// The rule for one sequence, written differently from the code under test.
+fn has_any(available: &AvailableRanges, seq: Seq) -> bool {
     let within = |range: Option<SeqRange>| range.is_some_and(|range| range.contains(seq));
-    let cold = known.cold.is_some_and(|hi| seq <= hi);
-    let warm = known
+    let cold = available.cold.is_some_and(|hi| seq <= hi);
+    let warm = available
         .warm
         .as_ref()
-        .is_some_and(|warm| within(warm.sealed) && (!warm.gone.contains(seq) || cold));
-    within(known.hot) || within(known.log) || warm || cold
+        .is_some_and(|warm| within(warm.sealed) && (!warm.incomplete.contains(seq) || cold));
+    within(available.hot) || within(available.log) || warm || cold
 }
 
 proptest! {
     #[test]
-    fn pieces_are_disjoint_and_cover_whatever_anybody_has(
+    fn pieces_are_disjoint_and_cover_everything_that_any_source_has(
         wanted in any_range(),
-        known in any_known(),
+        available in any_available(),
         hot_first in any::<bool>(),
     ) {
         let Some(wanted) = wanted else { return Ok(()) };
         let prefer = if hot_first { Prefer::Hot } else { Prefer::Columns };
-        let plan = plan(wanted, &known, prefer);
+        let plan = plan(wanted, &available, prefer);
         let mut times: BTreeMap<Seq, usize> = BTreeMap::new();
         for piece in &plan.pieces {
             for range in piece.ranges.ranges() {
@@ -58,7 +59,7 @@ proptest! {
             }
         }
         for seq in 0..=100 {
-            let expected = wanted.contains(seq) && is_coverable(&known, seq);
+            let expected = wanted.contains(seq) && has_any(&available, seq);
             prop_assert_eq!(times.get(&seq).copied(), expected.then_some(1), "{}", seq);
             let gap = wanted.contains(seq) && !expected;
             prop_assert_eq!(plan.gaps.contains(seq), gap, "{}", seq);
@@ -66,31 +67,35 @@ proptest! {
     }
 
     #[test]
-    fn every_piece_lies_where_its_source_has_rows(wanted in any_range(), known in any_known()) {
+    fn every_piece_lies_where_its_source_has_rows(wanted in any_range(), available in any_available()) {
         let Some(wanted) = wanted else { return Ok(()) };
         for prefer in [Prefer::Hot, Prefer::Columns] {
-            for piece in plan(wanted, &known, prefer).pieces {
-                let offer = known.offer(piece.source);
+            for piece in plan(wanted, &available, prefer).pieces {
+                let offer = available.ranges_of(piece.source);
                 prop_assert!(piece.ranges.subtract(&offer).is_empty());
             }
         }
     }
 }
 
-fn known() -> Known {
-    Known {
+fn available() -> AvailableRanges {
+    AvailableRanges {
         hot: Some(range(80, 100)),
         log: Some(range(60, 110)),
-        warm: Some(Warm {
+        warm: Some(WarmRanges {
             sealed: Some(range(21, 90)),
-            gone: [range(21, 40), range(51, 55)].into_iter().collect(),
+            incomplete: [range(21, 40), range(51, 55)].into_iter().collect(),
         }),
         cold: Some(50),
     }
 }
 
-fn pieces(wanted: SeqRange, known: &Known, prefer: Prefer) -> Vec<(Source, Vec<SeqRange>)> {
-    let plan = plan(wanted, known, prefer);
+fn pieces(
+    wanted: SeqRange,
+    available: &AvailableRanges,
+    prefer: Prefer,
+) -> Vec<(Source, Vec<SeqRange>)> {
+    let plan = plan(wanted, available, prefer);
     let pieces = plan.pieces.iter();
     pieces
         .map(|piece| (piece.source, piece.ranges.ranges().to_vec()))
@@ -98,9 +103,9 @@ fn pieces(wanted: SeqRange, known: &Known, prefer: Prefer) -> Vec<(Source, Vec<S
 }
 
 #[test]
-fn a_conversation_is_read_from_memory_first() {
+fn a_conversation_is_read_from_the_hot_tier_first() {
     assert_eq!(
-        pieces(range(1, 110), &known(), Prefer::Hot),
+        pieces(range(1, 110), &available(), Prefer::Hot),
         [
             (Source::Hot, vec![range(80, 100)]),
             (Source::Warm, vec![range(41, 50), range(56, 79)]),
@@ -109,14 +114,14 @@ fn a_conversation_is_read_from_memory_first() {
             (Source::Log, vec![range(101, 110)]),
         ]
     );
-    let gaps = plan(range(1, 110), &known(), Prefer::Hot).gaps;
+    let gaps = plan(range(1, 110), &available(), Prefer::Hot).gaps;
     assert_eq!(gaps.ranges(), [range(51, 55)]);
 }
 
 #[test]
 fn a_partition_is_read_from_columns_first() {
     assert_eq!(
-        pieces(range(56, 110), &known(), Prefer::Columns),
+        pieces(range(56, 110), &available(), Prefer::Columns),
         [
             (Source::Warm, vec![range(56, 90)]),
             (Source::Hot, vec![range(91, 100)]),
@@ -127,12 +132,12 @@ fn a_partition_is_read_from_columns_first() {
 
 #[test]
 fn without_redis_the_log_answers_what_is_not_sealed() {
-    let known = Known {
+    let available = AvailableRanges {
         hot: None,
-        ..known()
+        ..available()
     };
     assert_eq!(
-        pieces(range(85, 110), &known, Prefer::Hot),
+        pieces(range(85, 110), &available, Prefer::Hot),
         [
             (Source::Warm, vec![range(85, 90)]),
             (Source::Log, vec![range(91, 110)])
@@ -141,12 +146,12 @@ fn without_redis_the_log_answers_what_is_not_sealed() {
 }
 
 #[test]
-fn without_the_compactor_what_only_it_had_is_a_hole() {
-    let known = Known {
+fn without_the_compactor_ranges_that_only_it_has_are_gaps() {
+    let available = AvailableRanges {
         warm: None,
-        ..known()
+        ..available()
     };
-    let plan = plan(range(1, 110), &known, Prefer::Hot);
+    let plan = plan(range(1, 110), &available, Prefer::Hot);
     assert_eq!(plan.gaps.ranges(), [range(51, 59)]);
-    assert_eq!(plan.of(Source::Cold).ranges(), [range(1, 50)]);
+    assert_eq!(plan.ranges_of(Source::Cold).ranges(), [range(1, 50)]);
 }

@@ -8,14 +8,14 @@ fn sequences(page: &Page) -> Vec<Seq> {
 }
 
 #[test]
-fn what_was_unchecked_when_it_was_read_is_compared_with_what_is_read_later() {
+fn rows_that_were_unchecked_when_read_are_compared_with_rows_read_later() {
     let mut page = Page {
         checked: Seq::MAX,
         ..Page::default()
     };
-    // The newest rows, of which the last repeats an older one; then, when all is checked, that one.
-    page.take(vec![row(9, 0, 1), row(8, 0, 8)], 7, Order::Desc);
-    page.take(vec![row(7, 0, 7), row(6, 0, 1)], 9, Order::Desc);
+    // The newest rows, of which the last is a duplicate; then, when all is checked, its original.
+    page.add_rows(vec![row(9, 0, 1), row(8, 0, 8)], 7, ReadOrder::Desc);
+    page.add_rows(vec![row(7, 0, 7), row(6, 0, 1)], 9, ReadOrder::Desc);
     assert_eq!(sequences(&page), [8, 7, 6]);
     assert_eq!(page.checked, 7);
 }

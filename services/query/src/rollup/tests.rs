@@ -45,22 +45,22 @@ fn all() -> Vec<StoredEvent> {
 #[test]
 fn rollups_of_disjoint_ranges_are_the_rollup_of_all() {
     let rows = all();
-    let whole_hours = hours(&[live_rows::hourly_stats(&rows).unwrap()]);
-    let whole = conversations(&[live_rows::conversation_summary(&rows).unwrap()]);
+    let whole_hours = hourly_stats(&[live_rows::hourly_stats(&rows).unwrap()]);
+    let whole = conversation_summaries(&[live_rows::conversation_summary(&rows).unwrap()]);
     for cut in 0..=rows.len() {
         let (left, right) = rows.split_at(cut);
         // The later range first: the order of the answers must not matter.
         let parts = [right, left].map(|part| live_rows::hourly_stats(part).unwrap());
-        assert_eq!(hours(&parts), whole_hours, "cut at {cut}");
+        assert_eq!(hourly_stats(&parts), whole_hours, "cut at {cut}");
         let parts = [right, left].map(|part| live_rows::conversation_summary(part).unwrap());
-        assert_eq!(conversations(&parts), whole, "cut at {cut}");
+        assert_eq!(conversation_summaries(&parts), whole, "cut at {cut}");
     }
 }
 
 #[test]
-fn a_summary_says_what_the_rows_say() {
+fn a_summary_has_the_totals_of_its_rows() {
     let rows = all();
-    let whole = conversations(&[live_rows::conversation_summary(&rows).unwrap()]);
+    let whole = conversation_summaries(&[live_rows::conversation_summary(&rows).unwrap()]);
     let a = &whole["a"];
     assert_eq!((a.events, a.bytes, a.errors, a.last_seq), (3, 10, 1, 4));
     // The start is the first by position, not the earliest.

@@ -1,4 +1,4 @@
-//! The rows of `events` of one partition, with what can be left out left out where they lie.
+//! The rows of `events` of one partition. Filters and columns are pushed down to the tiers.
 
 use arrow::{
     array::{Array as _, AsArray as _, BooleanArray, RecordBatch},
@@ -13,16 +13,16 @@ use warm_tier::{
     sql::Pushdown,
 };
 
-use super::Job;
+use super::PartitionScan;
 use crate::{
-    error::Problem,
+    error::QueryError,
     plan::{Plan, Source},
     retention_filter,
     retry::ReadError,
 };
 
-/// What the rules look at.
-const JUDGED: [&str; 5] = [
+/// The columns that retention rules are evaluated on; `metadata`, the last, only for labels.
+const RETENTION_COLUMNS: [&str; 5] = [
     "tenant",
     "conversation_id",
     "type",
@@ -30,40 +30,42 @@ const JUDGED: [&str; 5] = [
     "metadata",
 ];
 
-impl Job<'_> {
-    pub(super) async fn events(&mut self, plan: &Plan) -> Result<(), ReadError> {
+impl PartitionScan<'_> {
+    /// Reads the planned rows into the output, without those that are past their retention.
+    pub(super) async fn read_events(&mut self, plan: &Plan) -> Result<(), ReadError> {
         let rules = self.sources.rules();
-        let hides = retention_filter::anything_ends(&rules);
+        let can_expire = retention_filter::can_expire(&rules);
         let rows = self
-            .unsealed(&plan.of(Source::Hot), &plan.of(Source::Log))
+            .read_unsealed(&plan.ranges_of(Source::Hot), &plan.ranges_of(Source::Log))
             .await?;
-        let wanted = |row: &StoredEvent| matches(&self.request.pushdown, row);
-        let rows: Vec<_> = rows.into_iter().filter(wanted).collect();
+        let is_requested = |row: &StoredEvent| matches(&self.request.pushdown, row);
+        let rows: Vec<_> = rows.into_iter().filter(is_requested).collect();
         if !rows.is_empty() {
             let batch = segment::encode(&rows);
-            self.request.budget.take(&batch)?;
+            self.request.budget.charge(&batch)?;
             let batch = segment::conform(&batch, &self.request.schema);
-            let batch = batch.map_err(|error| Problem::Internal(error.into()))?;
+            let batch = batch.map_err(|error| QueryError::Internal(error.into()))?;
             self.out.batches.push(batch);
         }
-        let (mut warm, mut cold) = (plan.of(Source::Warm), plan.of(Source::Cold));
-        for range in plan.of(Source::WarmAndCold).ranges() {
+        let (mut warm, mut cold) = (plan.ranges_of(Source::Warm), plan.ranges_of(Source::Cold));
+        for range in plan.ranges_of(Source::WarmAndCold).ranges() {
             warm.insert(*range);
             cold.insert(*range);
         }
         if !cold.is_empty() {
-            let scan = self.cold_events(cold, &warm);
-            self.cold(cold_tier::Table::Events, &scan).await?;
+            let scan = self.cold_scan(cold, &warm);
+            self.read_cold(cold_tier::Table::Events, &scan).await?;
         }
         if !warm.is_empty() {
-            self.warm(self.warm_events(warm.ranges().to_vec())).await?;
+            self.read_warm(self.warm_scan(warm.ranges().to_vec()))
+                .await?;
         }
-        if hides {
+        if can_expire {
             let now = Timestamp::now();
             for batch in &mut self.out.batches {
-                let shown = visible(batch, &rules, now);
-                let shown = filter_record_batch(batch, &shown);
-                *batch = shown.map_err(|error| Problem::Internal(error.into()))?;
+                let visible = visible_rows(batch, &rules, now);
+                let filtered = filter_record_batch(batch, &visible);
+                *batch = filtered.map_err(|error| QueryError::Internal(error.into()))?;
             }
         }
         Ok(())
@@ -74,13 +76,13 @@ impl Job<'_> {
         fields.map(|field| field.name().clone()).collect()
     }
 
-    fn warm_events(&self, ranges: Vec<SeqRange>) -> Scan {
+    fn warm_scan(&self, ranges: Vec<SeqRange>) -> Scan {
         let pushdown = &self.request.pushdown;
         Scan {
             columns: Some(self.columns()),
             filter: Filter {
                 tenant: Some(self.request.tenant.to_string()),
-                conversation_id: only(pushdown).map(|id| id.to_string()),
+                conversation_id: only_conversation(pushdown).map(|id| id.to_string()),
                 types: types(pushdown),
                 timestamp_from: pushdown.timestamp_from,
                 timestamp_to: exclusive(pushdown.timestamp_to),
@@ -90,14 +92,14 @@ impl Job<'_> {
         }
     }
 
-    fn cold_events(&self, ranges: RangeSet, warm: &RangeSet) -> ColdScan {
+    fn cold_scan(&self, ranges: RangeSet, warm: &RangeSet) -> ColdScan {
         let pushdown = &self.request.pushdown;
         ColdScan {
             partition: Some(self.partition),
-            except: self.held_by_warm(warm),
+            except: self.ranges_in_warm(warm),
             ranges: Some(ranges),
             tenant: Some(self.request.tenant.clone()),
-            conversation: only(pushdown),
+            conversation: only_conversation(pushdown),
             types: types(pushdown),
             timestamp_from: pushdown.timestamp_from,
             timestamp_to: exclusive(pushdown.timestamp_to),
@@ -107,16 +109,17 @@ impl Job<'_> {
     }
 }
 
-/// The names of the columns that a scan must read so that rows can be hidden.
-pub(crate) fn judged(rules: &RuleSet) -> &'static [&'static str] {
-    match (retention_filter::anything_ends(rules), rules.uses_labels()) {
+/// Returns the columns that a scan must read for the retention filter.
+pub(crate) fn retention_columns(rules: &RuleSet) -> &'static [&'static str] {
+    match (retention_filter::can_expire(rules), rules.uses_labels()) {
         (false, _) => &[],
-        (true, false) => &JUDGED[..4],
-        (true, true) => &JUDGED,
+        (true, false) => &RETENTION_COLUMNS[..4],
+        (true, true) => &RETENTION_COLUMNS,
     }
 }
 
-fn only(pushdown: &Pushdown) -> Option<ConversationId> {
+/// Returns the conversation when the statement is about exactly one.
+fn only_conversation(pushdown: &Pushdown) -> Option<ConversationId> {
     let conversations = pushdown.conversations.as_ref()?;
     let first = conversations.first().filter(|_| conversations.len() == 1)?;
     ConversationId::new(first).ok()
@@ -126,11 +129,12 @@ fn types(pushdown: &Pushdown) -> Vec<String> {
     pushdown.types.iter().flatten().cloned().collect()
 }
 
-/// The statement's bound is inclusive, a scan's is not.
+/// Turns the statement's inclusive upper bound into a scan's exclusive one.
 fn exclusive(to: Option<Timestamp>) -> Option<Timestamp> {
     to.map(|to| Timestamp::from_micros(to.as_micros().saturating_add(1)))
 }
 
+/// Whether `row` satisfies the conditions that are pushed down.
 fn matches(pushdown: &Pushdown, row: &StoredEvent) -> bool {
     let event = &row.event;
     let among = |set: &Option<std::collections::BTreeSet<String>>, text: &str| {
@@ -144,8 +148,8 @@ fn matches(pushdown: &Pushdown, row: &StoredEvent) -> bool {
         && pushdown.timestamp_to.is_none_or(|to| event.timestamp <= to)
 }
 
-/// Which rows the rules now in force still show.
-fn visible(batch: &RecordBatch, rules: &RuleSet, now: Timestamp) -> BooleanArray {
+/// Returns for each row of `batch` whether it is still retained; all are if a column is not there.
+fn visible_rows(batch: &RecordBatch, rules: &RuleSet, now: Timestamp) -> BooleanArray {
     let text = |name: &str| {
         batch
             .column_by_name(name)
@@ -166,7 +170,12 @@ fn visible(batch: &RecordBatch, rules: &RuleSet, now: Timestamp) -> BooleanArray
             labels: &labels,
         };
         let received_at = Timestamp::from_micros(received?.value(index));
-        Some(retention_filter::is_live(rules, &subject, received_at, now))
+        Some(retention_filter::is_retained(
+            rules,
+            &subject,
+            received_at,
+            now,
+        ))
     };
     (0..batch.num_rows())
         .map(|index| Some(row(index).unwrap_or(true)))

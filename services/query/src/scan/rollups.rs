@@ -1,7 +1,7 @@
-//! Rollup rows of one partition that together speak of every position once.
+//! Rollup rows of one partition that together count every event once.
 //!
-//! A rollup row of the cold tier speaks of a whole archived range, so cold's ranges are taken
-//! whole first; warm answers for any range that is left, and what is not sealed is summed here.
+//! A rollup row of the cold tier summarizes a whole archived range, so cold's ranges are read whole
+//! first. Warm answers for any range that remains, and what is not sealed is summed here.
 
 use cold_tier::ColdScan;
 use event::RangeSet;
@@ -10,22 +10,23 @@ use warm_tier::{
     sql::Table,
 };
 
-use super::Job;
+use super::PartitionScan;
 use crate::{
-    error::Problem,
+    error::QueryError,
     live_rows,
     plan::{Plan, Source},
     retry::ReadError,
 };
 
-impl Job<'_> {
-    /// Returns what only cold should have and has no rollups of.
-    pub(super) async fn rollups(&mut self, plan: &Plan) -> Result<RangeSet, ReadError> {
-        let mut wanted = plan.of(Source::Cold);
-        for range in plan.of(Source::WarmAndCold).ranges() {
-            wanted.insert(*range);
+impl PartitionScan<'_> {
+    /// Reads the rollup rows into the output. Returns the ranges that are planned for cold but have no
+    /// rollups there.
+    pub(super) async fn read_rollups(&mut self, plan: &Plan) -> Result<RangeSet, ReadError> {
+        let mut from_cold = plan.ranges_of(Source::Cold);
+        for range in plan.ranges_of(Source::WarmAndCold).ranges() {
+            from_cold.insert(*range);
         }
-        let cold = self.cold_ranges(&wanted);
+        let cold = self.archived_ranges(&from_cold);
         if !cold.is_empty() {
             let scan = ColdScan {
                 partition: Some(self.partition),
@@ -33,9 +34,9 @@ impl Job<'_> {
                 tenant: Some(self.request.tenant.clone()),
                 ..ColdScan::default()
             };
-            self.cold(self.cold_table(), &scan).await?;
+            self.read_cold(self.cold_table(), &scan).await?;
         }
-        let warm = plan.of(Source::Warm).subtract(&cold);
+        let warm = plan.ranges_of(Source::Warm).subtract(&cold);
         if !warm.is_empty() {
             let filter = Filter {
                 tenant: Some(self.request.tenant.to_string()),
@@ -43,11 +44,11 @@ impl Job<'_> {
             };
             let ranges = warm.ranges().to_vec();
             let scan = Scan::new(self.warm_table(), self.partition, ranges);
-            self.warm(Scan { filter, ..scan }).await?;
+            self.read_warm(Scan { filter, ..scan }).await?;
         }
-        let (hot, log) = (plan.of(Source::Hot), plan.of(Source::Log));
+        let (hot, log) = (plan.ranges_of(Source::Hot), plan.ranges_of(Source::Log));
         let rows = self
-            .unsealed(&hot.subtract(&cold), &log.subtract(&cold))
+            .read_unsealed(&hot.subtract(&cold), &log.subtract(&cold))
             .await?;
         if !rows.is_empty() {
             let batch = match self.request.table {
@@ -56,22 +57,22 @@ impl Job<'_> {
             };
             self.out
                 .batches
-                .push(batch.map_err(|error| Problem::Internal(error.into()))?);
+                .push(batch.map_err(|error| QueryError::Internal(error.into()))?);
         }
-        Ok(wanted.subtract(&cold))
+        Ok(from_cold.subtract(&cold))
     }
 
-    /// The archived ranges that meet `wanted`, whole.
-    fn cold_ranges(&self, wanted: &RangeSet) -> RangeSet {
+    /// Returns the whole archived ranges that overlap `ranges`.
+    fn archived_ranges(&self, ranges: &RangeSet) -> RangeSet {
         let Some(snapshot) = &self.snapshot else {
             return RangeSet::new();
         };
         let files = snapshot.table(self.cold_table()).files();
-        let ranges = files.filter_map(|file| file.provenance.as_ref());
-        let ranges = ranges.flat_map(|provenance| &provenance.ranges);
-        ranges
+        let provenances = files.filter_map(|file| file.provenance.as_ref());
+        let archived = provenances.flat_map(|provenance| &provenance.ranges);
+        archived
             .filter(|(partition, range)| {
-                *partition == self.partition && !wanted.intersect(*range).is_empty()
+                *partition == self.partition && !ranges.intersect(*range).is_empty()
             })
             .map(|(_, range)| *range)
             .collect()

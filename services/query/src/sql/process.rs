@@ -1,5 +1,5 @@
-//! A process of its own for each statement: it can be ended whatever it is doing, what it takes is
-//! its own, and nobody goes with it.
+//! A process for each statement: it can be killed whatever it is doing, its memory is limited by
+//! itself, and its end does not affect the service.
 
 use std::{
     env, io, mem,
@@ -18,24 +18,27 @@ use nix::{
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use warm_tier::sql::{Answer, Job, Received, SqlError};
 
-/// What this program is called with when it is to run one statement, before the service's id.
-const ARGUMENT: &str = "__statement";
-/// Also by its first argument: the image has all programs in one file.
-const NAME: &str = "query";
-/// This program, also when its file was replaced meanwhile.
-const ITSELF: &str = "/proc/self/exe";
-/// What a statement's process may take beside twice what DuckDB counts.
+/// First argument of this program when it is to run one statement; the service's process id follows.
+const STATEMENT_ARGUMENT: &str = "__statement";
+/// `argv[0]` of the process: the image has all programs in one file and chooses by it.
+const PROGRAM_NAME: &str = "query";
+/// Path of this program, valid also when its file was replaced meanwhile.
+const OWN_EXECUTABLE: &str = "/proc/self/exe";
+/// Bytes that a statement's process may use beside twice what DuckDB counts; DuckDB does not count
+/// everything that it allocates.
 const UNCOUNTED_BYTES: u64 = 1 << 30;
-/// After its time is over, how long it may wait to be killed before it does so itself.
-const GRACE: Duration = Duration::from_secs(1);
+/// Time after a statement's timeout at which its process kills itself, if the service has not.
+const SELF_KILL_GRACE: Duration = Duration::from_secs(1);
 
 /// Whether this process was started to run one statement.
-pub(crate) fn is_one() -> bool {
-    env::args_os().nth(1).is_some_and(|first| first == ARGUMENT)
+pub(crate) fn is_statement_process() -> bool {
+    env::args_os()
+        .nth(1)
+        .is_some_and(|first| first == STATEMENT_ARGUMENT)
 }
 
-/// Reads a job from stdin, runs it, answers on stdout.
-pub(crate) fn serve() -> ExitCode {
+/// Reads a job from stdin, runs it, and writes its answer to stdout.
+pub(crate) fn serve_statement() -> ExitCode {
     let serve = || -> anyhow::Result<()> {
         let service = env::args().nth(2).context("the service's id is missing")?;
         service_runtime::die_with(service.parse().context("the service's id")?)?;
@@ -43,10 +46,10 @@ pub(crate) fn serve() -> ExitCode {
         let limits = received.limits();
         let bytes = limits.memory_bytes.saturating_mul(2) + UNCOUNTED_BYTES;
         service_runtime::bound_memory(bytes)?;
-        // Of all processes this is the one to go when the machine runs out of memory.
+        // The kernel kills this process first when the machine runs out of memory.
         let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
         thread::spawn(move || {
-            thread::sleep(limits.timeout + GRACE);
+            thread::sleep(limits.timeout + SELF_KILL_GRACE);
             kill(getpid(), Signal::SIGKILL)
         });
         Ok(received.run(io::stdout().lock())?)
@@ -57,66 +60,72 @@ pub(crate) fn serve() -> ExitCode {
     }
 }
 
-/// Where the process of a job is.
+/// State of the process of a statement.
 #[derive(Debug)]
-enum State {
-    NotYet,
+enum ProcessState {
+    NotStarted,
     Running(Child),
-    /// Or nobody wants it any more.
-    Gone,
+    /// Ended, or not to be started any more.
+    Ended,
 }
 
-/// Ends the process when nobody waits for its answer any more.
-struct KillOnDrop(Arc<Mutex<State>>);
+/// Kills the process when its answer is no longer awaited.
+struct KillOnDrop(Arc<Mutex<ProcessState>>);
 
 impl Drop for KillOnDrop {
     fn drop(&mut self) {
         match &mut *lock(&self.0) {
-            // Who asks it finds its end, and buries it.
-            State::Running(child) => drop(child.kill()),
-            state => *state = State::Gone,
+            // The thread that talks to it sees its end and reaps it.
+            ProcessState::Running(child) => drop(child.kill()),
+            state => *state = ProcessState::Ended,
         }
     }
 }
 
-/// Runs `job` until `deadline`. `slot` is given back when the process is gone and not before, also
-/// when nobody waits for the answer any more.
+/// Runs `job` in a process until `deadline`. `slot` is released when the process has ended and not
+/// before, also when the returned future is dropped.
+///
+/// # Errors
+///
+/// [`SqlError::Timeout`] at the deadline, [`SqlError::Died`] when the process ended without an answer,
+/// or its own answer.
 pub(crate) async fn run(
     job: Job,
     slot: OwnedSemaphorePermit,
     deadline: Instant,
 ) -> Result<Answer, SqlError> {
     let timeout = job.limits.timeout;
-    let state = Arc::new(Mutex::new(State::NotYet));
-    let _leash = KillOnDrop(Arc::clone(&state));
-    let asked = tokio::task::spawn_blocking(move || {
-        let answer = ask(job, &state);
+    let state = Arc::new(Mutex::new(ProcessState::NotStarted));
+    let _kill_on_drop = KillOnDrop(Arc::clone(&state));
+    let running = tokio::task::spawn_blocking(move || {
+        let answer = run_process(job, &state);
         drop(slot);
         answer
     });
-    match tokio::time::timeout_at(deadline, asked).await {
+    match tokio::time::timeout_at(deadline, running).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(_)) => Err(SqlError::Died),
         Err(_) => Err(SqlError::Timeout(timeout)),
     }
 }
 
-fn ask(job: Job, state: &Mutex<State>) -> Result<Answer, SqlError> {
-    let failed = |error: io::Error| SqlError::Engine(format!("start its process: {error}"));
+/// Starts the process, hands it `job`, and reaps it.
+fn run_process(job: Job, state: &Mutex<ProcessState>) -> Result<Answer, SqlError> {
+    let start_error = |error: io::Error| SqlError::Engine(format!("start its process: {error}"));
     let (stdin, stdout) = {
         let mut state = lock(state);
-        if matches!(*state, State::Gone) {
+        if matches!(*state, ProcessState::Ended) {
             return Err(SqlError::Died);
         }
-        let mut child = start().map_err(failed)?;
+        let mut child = start().map_err(start_error)?;
         let pipes = child.stdin.take().zip(child.stdout.take());
-        *state = State::Running(child);
+        *state = ProcessState::Running(child);
         pipes.expect("both are pipes")
     };
     let answer = job.ask(stdin, stdout);
-    let state = mem::replace(&mut *lock(state), State::Gone);
-    if let State::Running(mut child) = state {
-        // It has said what it had to say, or never will. Both fail only when it is gone already.
+    let state = mem::replace(&mut *lock(state), ProcessState::Ended);
+    if let ProcessState::Running(mut child) = state {
+        // Its answer is complete or will never come. Both calls fail only if it has ended already.
         let _ = child.kill();
         let _ = child.wait();
     }
@@ -124,10 +133,13 @@ fn ask(job: Job, state: &Mutex<State>) -> Result<Answer, SqlError> {
 }
 
 fn start() -> io::Result<Child> {
-    let mut command = Command::new(ITSELF);
-    // Whatever the statement finds, there are no keys in it.
-    command.arg0(NAME).arg(ARGUMENT).env_clear();
-    // It may start after the service has ended, and must then not run.
+    let mut command = Command::new(OWN_EXECUTABLE);
+    // The environment has credentials, which the statement must not be able to read.
+    command
+        .arg0(PROGRAM_NAME)
+        .arg(STATEMENT_ARGUMENT)
+        .env_clear();
+    // If the service has ended before the process starts, the process ends at once.
     command.arg(process::id().to_string());
     if let Some(path) = env::var_os("LD_LIBRARY_PATH") {
         command.env("LD_LIBRARY_PATH", path);
@@ -136,6 +148,6 @@ fn start() -> io::Result<Child> {
     command.stderr(Stdio::null()).spawn()
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+fn lock(state: &Mutex<ProcessState>) -> MutexGuard<'_, ProcessState> {
     state.lock().expect("nothing panics while it holds this")
 }

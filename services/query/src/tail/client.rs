@@ -1,5 +1,4 @@
-//! What a following client is: a place among those that follow, a memory of what it got, and the
-//! form of what it gets.
+//! The client of a tail: its slot, the events that it got lately, and the text format of an event.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -10,17 +9,17 @@ use event::{ConversationId, EventId, StoredEvent};
 use prometheus::IntGauge;
 use tokio::sync::OwnedSemaphorePermit;
 
-/// Events remembered, so that one that was sent twice by its producer is not shown twice.
-const REMEMBERED: usize = 8192;
+/// Events that are remembered per client, so that a duplicate of one of them is not sent again.
+const MAX_RECENT_EVENTS: usize = 8192;
 
-/// One of the clients that may follow at the same time.
+/// Permit of one client to follow; counts the client in the metrics while it exists.
 #[derive(Debug)]
-pub(crate) struct Slot {
+pub(crate) struct TailSlot {
     _permit: OwnedSemaphorePermit,
     clients: IntGauge,
 }
 
-impl Slot {
+impl TailSlot {
     pub(crate) fn new(permit: OwnedSemaphorePermit, clients: IntGauge) -> Self {
         clients.inc();
         Self {
@@ -30,27 +29,28 @@ impl Slot {
     }
 }
 
-impl Drop for Slot {
+impl Drop for TailSlot {
     fn drop(&mut self) {
         self.clients.dec();
     }
 }
 
-/// The last events that a client got.
+/// The last `MAX_RECENT_EVENTS` events that a client got.
 #[derive(Debug, Default)]
-pub(super) struct Recent {
+pub(super) struct RecentEvents {
     known: HashSet<(ConversationId, EventId)>,
     order: VecDeque<(ConversationId, EventId)>,
 }
 
-impl Recent {
-    pub(super) fn is_new(&mut self, row: &StoredEvent) -> bool {
+impl RecentEvents {
+    /// Adds the event of `row`; `false` when it is there already.
+    pub(super) fn add(&mut self, row: &StoredEvent) -> bool {
         let key = (row.event.conversation_id.clone(), row.event.event_id);
         if !self.known.insert(key.clone()) {
             return false;
         }
         self.order.push_back(key);
-        if self.order.len() > REMEMBERED
+        if self.order.len() > MAX_RECENT_EVENTS
             && let Some(oldest) = self.order.pop_front()
         {
             self.known.remove(&oldest);

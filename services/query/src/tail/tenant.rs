@@ -1,4 +1,5 @@
-//! Everything of a tenant, as it comes: read from the log itself, partition by partition.
+//! The tail of a tenant: all its events in the order of the log, read from the log itself, partition
+//! by partition.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -11,25 +12,29 @@ use futures::{Stream, future, stream};
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::{HEARTBEAT, HELLO, PAUSE, Recent, Slot, event_text, row_text};
+use super::{
+    HEARTBEAT_INTERVAL, RecentEvents, STREAM_START, TAIL_RETRY_PAUSE, TailSlot, event_text,
+    row_text,
+};
 use crate::{
-    error::{Problem, Result},
-    params::Types,
-    rows::{Failed, frame_rows},
-    service::{Service, Shared},
+    error::{QueryError, Result},
+    params::TypeFilter,
+    rows::{SourceError, frame_rows},
+    service::{QueryService, Shared},
 };
 
-/// Messages of the log in one text.
-const MESSAGES: Seq = 16;
-const CURSOR: &str = "t1:";
+/// Messages of the log that are read for one text; bounds the text's size.
+const MESSAGES_PER_READ: Seq = 16;
+/// Prefix of a cursor: its kind and version.
+const CURSOR_PREFIX: &str = "t1:";
 
-/// How far a tenant's tail is in each partition, in order: `t1:42-3,17-65535`.
+/// Cursor of a tenant's tail: the `(seq, idx)` of the last event by partition, as `t1:42-3,17-65535`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Places(Vec<(Seq, u16)>);
+pub(crate) struct TenantCursor(Vec<(Seq, u16)>);
 
-impl fmt::Display for Places {
+impl fmt::Display for TenantCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(CURSOR)?;
+        f.write_str(CURSOR_PREFIX)?;
         for (index, (seq, idx)) in self.0.iter().enumerate() {
             let comma = if index > 0 { "," } else { "" };
             write!(f, "{comma}{seq}-{idx}")?;
@@ -38,95 +43,104 @@ impl fmt::Display for Places {
     }
 }
 
-impl Places {
+impl TenantCursor {
     fn parse(text: &str, count: usize) -> Option<Self> {
-        let place = |text: &str| {
+        let offset = |text: &str| {
             let (seq, idx) = text.split_once('-')?;
             Some((seq.parse().ok()?, idx.parse().ok()?))
         };
-        let places: Option<Vec<_>> = text.strip_prefix(CURSOR)?.split(',').map(place).collect();
-        places.filter(|places| places.len() == count).map(Self)
+        let offsets = text.strip_prefix(CURSOR_PREFIX)?.split(',').map(offset);
+        let offsets: Option<Vec<_>> = offsets.collect();
+        offsets.filter(|offsets| offsets.len() == count).map(Self)
     }
 }
 
-/// Where to begin: now; or where an earlier tail was; or behind positions, and now elsewhere.
-pub(crate) async fn start(service: &Service, after: Option<&str>) -> Result<Places> {
+/// Returns the cursor to begin at: the one in `after`; or the end of the log, in the partitions of the
+/// positions in `after` behind these.
+///
+/// # Errors
+///
+/// `after` is neither a cursor nor a list of positions, or the log does not answer.
+pub(crate) async fn start(service: &QueryService, after: Option<&str>) -> Result<TenantCursor> {
     let count = usize::from(service.partitions.get());
-    if let Some(places) = after.and_then(|after| Places::parse(after, count)) {
-        return Ok(places);
+    if let Some(cursor) = after.and_then(|after| TenantCursor::parse(after, count)) {
+        return Ok(cursor);
     }
-    let asked = service
+    let ends = service
         .partitions
         .all()
-        .map(|partition| service.log_last(partition));
-    let mut places = future::try_join_all(asked).await?;
+        .map(|partition| service.log_end(partition));
+    let mut offsets = future::try_join_all(ends).await?;
     for text in after.iter().flat_map(|after| after.split(',')) {
         let position: Position = text.parse()?;
         let partition = position.partition;
-        let place = places.get_mut(usize::from(partition.partition));
-        let place = place.filter(|_| partition == PartitionId::first(partition.partition));
-        *place.ok_or(event::ParsePositionError)? = position.offset();
+        let offset = offsets.get_mut(usize::from(partition.partition));
+        let offset = offset.filter(|_| partition == PartitionId::first(partition.partition));
+        *offset.ok_or(event::ParsePositionError)? = position.offset();
     }
-    Ok(Places(places))
+    Ok(TenantCursor(offsets))
 }
 
-impl Service {
-    async fn log_last(&self, partition: PartitionId) -> Result<(Seq, u16)> {
+impl QueryService {
+    /// Returns the offset behind which only later events are.
+    async fn log_end(&self, partition: PartitionId) -> Result<(Seq, u16)> {
         let last = self.sources.log.last_seq(partition).await.map_err(|_| {
-            Problem::unavailable("log_unavailable", "the event log does not answer now")
+            QueryError::unavailable("log_unavailable", "the event log does not answer now")
         })?;
         Ok((last, u16::MAX))
     }
 }
 
-/// Server-sent events of a whole tenant behind `places`.
+/// Returns the server-sent events of a whole tenant behind `cursor`.
 pub(crate) fn tenant(
     service: Shared,
     tenant: TenantId,
-    types: Types,
-    places: Places,
-    slot: Slot,
+    types: TypeFilter,
+    cursor: TenantCursor,
+    slot: TailSlot,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
     let signals = service
         .partitions
         .all()
         .map(|partition| service.live.follow(partition, None));
-    let follow = Follow {
+    let tail = TenantTail {
         signals: signals.collect(),
         ready: Vec::new(),
         service,
         tenant,
         types,
-        places,
-        recent: Recent::default(),
-        greeted: false,
+        cursor,
+        recent: RecentEvents::default(),
+        has_started: false,
         _slot: slot,
     };
-    stream::unfold(follow, async |mut follow| {
-        let chunk = follow.next().await?;
-        Some((Ok(chunk), follow))
+    stream::unfold(tail, async |mut tail| {
+        let chunk = tail.next().await?;
+        Some((Ok(chunk), tail))
     })
 }
 
-struct Follow {
+/// The tail of one client, which reads behind `cursor`.
+struct TenantTail {
     service: Shared,
     tenant: TenantId,
-    types: Types,
-    places: Places,
+    types: TypeFilter,
+    cursor: TenantCursor,
     /// By partition.
     signals: Vec<watch::Receiver<Seq>>,
-    /// Partitions to look at.
+    /// Indexes of the partitions that may have new events.
     ready: Vec<usize>,
-    recent: Recent,
-    greeted: bool,
-    _slot: Slot,
+    recent: RecentEvents,
+    has_started: bool,
+    _slot: TailSlot,
 }
 
-impl Follow {
+impl TenantTail {
+    /// Returns the next text for the client; `None` ends the connection.
     async fn next(&mut self) -> Option<Bytes> {
-        if !std::mem::replace(&mut self.greeted, true) {
+        if !std::mem::replace(&mut self.has_started, true) {
             self.ready = (0..self.signals.len()).rev().collect();
-            return Some(Bytes::from_static(HELLO.as_bytes()));
+            return Some(Bytes::from_static(STREAM_START.as_bytes()));
         }
         loop {
             if self.service.shutdown.is_cancelled() {
@@ -142,16 +156,17 @@ impl Follow {
             match self.read(index).await {
                 Ok(text) if text.is_empty() => {}
                 Ok(text) => return Some(text.into()),
-                Err(Failed::Stale) => self.ready.push(index),
-                Err(Failed::Down(error)) => {
-                    tracing::debug!(error = format!("{error:#}"), "will read again");
+                Err(SourceError::Stale) => self.ready.push(index),
+                Err(SourceError::Unavailable(error)) => {
+                    tracing::debug!(error = format!("{error:#}"), "log not read, will retry");
                     self.ready.push(index);
-                    tokio::time::sleep(PAUSE).await;
+                    tokio::time::sleep(TAIL_RETRY_PAUSE).await;
                 }
             }
         }
     }
 
+    /// Waits until a partition may have new events; `false` when it is time for a heartbeat.
     async fn wait(&mut self) -> bool {
         let shutdown = self.service.shutdown.clone();
         let changed = self
@@ -162,43 +177,45 @@ impl Follow {
             () = shutdown.cancelled() => true,
             (result, index, _) = future::select_all(changed) => {
                 if result.is_err() {
-                    tokio::time::sleep(PAUSE).await;
+                    tokio::time::sleep(TAIL_RETRY_PAUSE).await;
                 }
                 self.ready.push(index);
                 true
             }
-            () = tokio::time::sleep(HEARTBEAT) => false,
+            () = tokio::time::sleep(HEARTBEAT_INTERVAL) => false,
         }
     }
 
-    /// The next messages of one partition as text; it is looked at again when there are more.
-    async fn read(&mut self, index: usize) -> Result<String, Failed> {
+    /// Returns the events of the next messages of one partition as text. The partition stays `ready`
+    /// when there are more.
+    async fn read(&mut self, index: usize) -> Result<String, SourceError> {
         self.signals[index].borrow_and_update();
         let partition = PartitionId::first(u16::try_from(index).expect("at most 1024"));
         let state = self.service.sources.log_state(partition, false).await;
-        let down = || Failed::Down(anyhow::anyhow!("the event log does not answer"));
-        let (first, last) = state.ok_or_else(down)?;
-        let (seq, idx) = self.places.0[index];
+        let unavailable =
+            || SourceError::Unavailable(anyhow::anyhow!("the event log does not answer"));
+        let (first, last) = state.ok_or_else(unavailable)?;
+        let (seq, idx) = self.cursor.0[index];
         let mut out = String::new();
-        // The frame of the place itself may go on behind it.
+        // The frame of the cursor itself may have more events behind it.
         let mut lo = if idx == u16::MAX { seq + 1 } else { seq };
         if lo < first && first <= last {
             let data = json!({"partition": partition.to_string(), "from": lo, "to": first - 1});
             out.push_str(&format!("event: missing\ndata: {data}\n\n"));
             lo = first;
         }
-        let hi = last.min(lo.saturating_add(MESSAGES - 1));
+        let hi = last.min(lo.saturating_add(MESSAGES_PER_READ - 1));
         let Some(range) = SeqRange::new(lo, hi) else {
             return Ok(out);
         };
         let mut rows = Vec::new();
-        let take = |message| {
+        let add = |message| {
             rows.extend(frame_rows(&message, None)?);
             Ok(())
         };
         self.service
             .sources
-            .log_messages(partition, range, take)
+            .log_messages(partition, range, add)
             .await?;
         rows.retain(|row| {
             row.event.tenant == self.tenant
@@ -210,38 +227,45 @@ impl Follow {
             .sources
             .wait_for_dedup(partition, lo - 1, hi)
             .await;
-        let told_all = (dedup.of_log()).is_some_and(|told| told.lo <= lo && hi <= told.hi);
-        let mut duplicates = match told_all {
+        let checked = dedup.log_range();
+        let all_checked = checked.is_some_and(|checked| checked.lo <= lo && hi <= checked.hi);
+        let mut duplicates = match all_checked {
             true => HashSet::new(),
-            false => self.duplicates(partition, &rows).await,
+            false => self.duplicates_in_hot(partition, &rows).await,
         };
-        let told = rows.iter().map(|row| row.position);
-        duplicates.extend(told.filter(|position| dedup.is_duplicate(position)));
+        let positions = rows.iter().map(|row| row.position);
+        duplicates.extend(positions.filter(|position| dedup.is_duplicate(position)));
         for row in rows {
-            if !duplicates.contains(&row.position) && self.recent.is_new(&row) {
-                self.places.0[index] = row.position.offset();
-                event_text(&self.places.to_string(), &row_text(&row), &mut out);
+            if !duplicates.contains(&row.position) && self.recent.add(&row) {
+                self.cursor.0[index] = row.position.offset();
+                event_text(&self.cursor.to_string(), &row_text(&row), &mut out);
             }
         }
-        self.places.0[index] = (hi, u16::MAX);
+        self.cursor.0[index] = (hi, u16::MAX);
         if hi < last {
             self.ready.push(index);
         }
         Ok(out)
     }
 
-    /// The rows that the hot tier knows to repeat others; without it only the memory of this
-    /// client remains.
-    async fn duplicates(&self, partition: PartitionId, rows: &[StoredEvent]) -> HashSet<Position> {
-        let mut of: BTreeMap<&ConversationId, Vec<(Seq, u16)>> = BTreeMap::new();
+    /// Returns the positions of `rows` that the hot tier knows as duplicates. If it does not answer,
+    /// only `recent` prevents duplicates.
+    async fn duplicates_in_hot(
+        &self,
+        partition: PartitionId,
+        rows: &[StoredEvent],
+    ) -> HashSet<Position> {
+        let mut by_conversation: BTreeMap<&ConversationId, Vec<(Seq, u16)>> = BTreeMap::new();
         for row in rows {
-            let places = of.entry(&row.event.conversation_id).or_default();
-            places.push(row.position.offset());
+            let offsets = by_conversation
+                .entry(&row.event.conversation_id)
+                .or_default();
+            offsets.push(row.position.offset());
         }
         let hot = &self.service.sources.hot;
         let mut duplicates = HashSet::new();
-        for (conversation, places) in of {
-            let known = hot.duplicates(partition, &self.tenant, conversation, &places);
+        for (conversation, offsets) in by_conversation {
+            let known = hot.duplicates(partition, &self.tenant, conversation, &offsets);
             let known = known.await.unwrap_or_default();
             duplicates.extend(
                 known
@@ -255,13 +279,13 @@ impl Follow {
 
 #[cfg(test)]
 mod tests {
-    use super::Places;
+    use super::TenantCursor;
 
     #[test]
-    fn places_survive_their_text() {
-        let places = Places(vec![(42, 3), (0, u16::MAX)]);
-        assert_eq!(places.to_string(), "t1:42-3,0-65535");
-        assert_eq!(Places::parse("t1:42-3,0-65535", 2), Some(places));
+    fn a_cursor_survives_its_text() {
+        let cursor = TenantCursor(vec![(42, 3), (0, u16::MAX)]);
+        assert_eq!(cursor.to_string(), "t1:42-3,0-65535");
+        assert_eq!(TenantCursor::parse("t1:42-3,0-65535", 2), Some(cursor));
         for text in [
             "",
             "t1:",
@@ -270,7 +294,7 @@ mod tests {
             "t1:1-1,2",
             "t1:1-1,2-99999",
         ] {
-            assert_eq!(Places::parse(text, 2), None, "{text}");
+            assert_eq!(TenantCursor::parse(text, 2), None, "{text}");
         }
     }
 }

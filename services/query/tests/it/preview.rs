@@ -58,7 +58,7 @@ async fn a_preview_counts_what_goes_when_the_policy_is_enforced() {
     let streams = row(&world, selects_sql(&rules.policies, "default")).await;
     let total = count(&world).await;
     world.log.publish_policy(&rules).await.unwrap();
-    assert_eq!(count(&world).await, total, "a dry run hides nothing");
+    assert_eq!(count(&world).await, total, "a dry run filters nothing");
     world.log.publish_policy(&after).await.unwrap();
 
     let goes = preview[4].as_i64().unwrap();

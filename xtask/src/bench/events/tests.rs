@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::{Generator, LIVE, Time};
+use super::{Generator, LIVE_CONVERSATIONS, Time};
 
 const EVENTS: usize = 20_000;
 
@@ -33,7 +33,7 @@ fn the_events_have_the_shape_that_is_claimed() {
         values.collect::<BTreeSet<_>>().len()
     };
     assert_eq!(distinct("event_id"), EVENTS);
-    assert!((LIVE..LIVE * 2).contains(&distinct("conversation_id")));
+    assert!((LIVE_CONVERSATIONS..LIVE_CONVERSATIONS * 2).contains(&distinct("conversation_id")));
 
     let mut types: BTreeMap<&str, usize> = BTreeMap::new();
     for event in &events {

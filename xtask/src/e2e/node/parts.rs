@@ -1,17 +1,17 @@
-//! The parts of a node, and how each is told what to do.
+//! The parts of a node, each with its program and flags.
 
 use std::path::Path;
 
-use super::{ADDRESS, AUDIT_LOG, PODS, SERVICES};
+use super::{AUDIT_LOG, NODE_ADDRESS, POD_RANGE, SERVICE_RANGE};
 
-const ETCD: &str = "http://127.0.0.1:2379";
-const LOCAL: &str = "127.0.0.1";
+const ETCD_URL: &str = "http://127.0.0.1:2379";
+const LOOPBACK: &str = "127.0.0.1";
 
 /// A program and its flags.
 #[derive(Debug)]
 pub(super) struct Part {
     pub(super) name: &'static str,
-    /// What its file is called; of those without one the PATH knows more.
+    /// Name of its file in the folder of programs; `None` for a program on the PATH.
     pub(super) program: Option<&'static str>,
     pub(super) flags: Vec<String>,
 }
@@ -30,10 +30,10 @@ impl Part {
 pub(super) fn etcd(dir: &Path) -> Part {
     let flags = [
         ("data-dir", &*path(dir, "etcd")),
-        ("listen-client-urls", ETCD),
-        ("advertise-client-urls", ETCD),
+        ("listen-client-urls", ETCD_URL),
+        ("advertise-client-urls", ETCD_URL),
         ("listen-peer-urls", "http://127.0.0.1:2380"),
-        // What is in it does not outlive the run.
+        // The data is not needed after the run.
         ("unsafe-no-fsync", "true"),
     ];
     Part::new("etcd", "server", &flags)
@@ -42,10 +42,10 @@ pub(super) fn etcd(dir: &Path) -> Part {
 pub(super) fn api_server(dir: &Path) -> Part {
     let key = path(dir, "pki/accounts.key");
     let flags = [
-        ("etcd-servers", ETCD),
-        ("bind-address", ADDRESS),
-        ("advertise-address", ADDRESS),
-        // It makes itself a certificate there.
+        ("etcd-servers", ETCD_URL),
+        ("bind-address", NODE_ADDRESS),
+        ("advertise-address", NODE_ADDRESS),
+        // It writes a self-signed certificate there.
         ("cert-dir", &*path(dir, "pki")),
         ("token-auth-file", &*path(dir, "tokens.csv")),
         ("authorization-mode", "Node,RBAC"),
@@ -53,7 +53,7 @@ pub(super) fn api_server(dir: &Path) -> Part {
         ("service-account-key-file", &key),
         ("service-account-signing-key-file", &key),
         ("service-account-issuer", "https://kubernetes.default.svc"),
-        ("service-cluster-ip-range", SERVICES),
+        ("service-cluster-ip-range", SERVICE_RANGE),
         ("kubelet-preferred-address-types", "InternalIP"),
         ("audit-policy-file", &*path(dir, "audit.yaml")),
         ("audit-log-path", &*path(dir, AUDIT_LOG)),
@@ -83,10 +83,10 @@ pub(super) fn controllers(dir: &Path) -> Part {
         ("root-ca-file", &*path(dir, "pki/apiserver.crt")),
         ("use-service-account-credentials", "true"),
         ("allocate-node-cidrs", "true"),
-        ("cluster-cidr", PODS),
-        ("service-cluster-ip-range", SERVICES),
+        ("cluster-cidr", POD_RANGE),
+        ("service-cluster-ip-range", SERVICE_RANGE),
         ("leader-elect", "false"),
-        ("bind-address", LOCAL),
+        ("bind-address", LOOPBACK),
     ];
     Part::new("controllers", "kube-controller-manager", &flags)
 }
@@ -95,7 +95,7 @@ pub(super) fn scheduler(dir: &Path) -> Part {
     let flags = [
         ("kubeconfig", &*path(dir, "scheduler.kubeconfig")),
         ("leader-elect", "false"),
-        ("bind-address", LOCAL),
+        ("bind-address", LOOPBACK),
     ];
     Part::new("scheduler", "kube-scheduler", &flags)
 }
@@ -106,7 +106,7 @@ pub(super) fn kubelet(dir: &Path) -> Part {
         ("kubeconfig", &*path(dir, "node.kubeconfig")),
         ("root-dir", &*path(dir, "kubelet")),
         ("hostname-override", "node"),
-        ("node-ip", ADDRESS),
+        ("node-ip", NODE_ADDRESS),
     ];
     Part::new("kubelet", "kubelet", &flags)
 }

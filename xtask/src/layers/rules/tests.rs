@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn arrows_that_point_down_are_fine() {
+fn dependencies_that_point_down_are_allowed() {
     let found = check(&[
         (
             "crates",
@@ -41,7 +41,7 @@ fn a_foreign_system_has_one_crate() {
 }
 
 #[test]
-fn tiers_and_services_do_not_know_each_other() {
+fn a_tier_or_service_may_not_depend_on_another() {
     let found = check(&[
         ("crates", "hot-tier", &["dev:cold-tier"]),
         ("crates", "cold-tier", &[]),
@@ -60,7 +60,7 @@ fn tiers_and_services_do_not_know_each_other() {
 }
 
 #[test]
-fn the_runtime_and_the_test_kit_stay_apart() {
+fn the_runtime_is_independent_and_the_testkit_is_for_tests() {
     let found = check(&[
         ("crates", "service-runtime", &["event"]),
         ("services", "query", &["testkit"]),
@@ -70,7 +70,8 @@ fn the_runtime_and_the_test_kit_stay_apart() {
     assert_eq!(
         found,
         [
-            "service-runtime depends on event, but it depends on none of ours",
+            "service-runtime depends on event, but it may not depend on a package of this \
+             workspace",
             "query depends on testkit, which may only be a dev-dependency",
         ]
     );

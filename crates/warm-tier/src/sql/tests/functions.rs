@@ -1,12 +1,12 @@
-//! Which functions a statement may call, and that what analysts write is among it.
+//! The functions that a statement may call, with statements as analysts write them.
 
 use duckdb::Connection;
 
-use super::{super::functions::Known, super::functions::known, run, run_with};
+use super::{super::functions::FunctionAccess, super::functions::access, run, run_with};
 use crate::sql::{Limits, SqlError};
 
 #[test]
-fn every_function_of_this_duckdb_was_decided_about() {
+fn every_function_of_this_duckdb_is_allowed_or_refused() {
     let duckdb = Connection::open_in_memory().unwrap();
     let sql = "SELECT DISTINCT lower(function_name) FROM duckdb_functions() \
                WHERE function_type IN ('scalar', 'aggregate', 'macro')";
@@ -14,12 +14,14 @@ fn every_function_of_this_duckdb_was_decided_about() {
     let names = names.query_map([], |row| row.get::<_, String>(0)).unwrap();
     let names: Vec<String> = names.collect::<Result<_, _>>().unwrap();
     assert!(names.len() > 500, "{}", names.len());
-    let open = names.iter().filter(|name| known(name) == Known::Not);
-    assert_eq!(open.collect::<Vec<_>>(), Vec::<&String>::new());
+    let unknown = names
+        .iter()
+        .filter(|name| access(name) == FunctionAccess::Unknown);
+    assert_eq!(unknown.collect::<Vec<_>>(), Vec::<&String>::new());
 }
 
 #[test]
-fn what_looks_around_waits_or_is_unknown_is_refused() {
+fn functions_that_read_the_instance_wait_or_are_unknown_are_refused() {
     for call in [
         "sleep_ms(100000)",
         "pg_sleep(100)",
@@ -97,13 +99,13 @@ const ORDINARY: &[&str] = &[
 ];
 
 #[test]
-fn what_analysts_write_runs() {
+fn common_statements_of_analysts_run() {
     let failed = |sql: &&str| Some(format!("{sql}: {}", run(sql).err()?));
     let failed: Vec<String> = ORDINARY.iter().filter_map(failed).collect();
     assert_eq!(failed, Vec::<String>::new());
 }
 
-/// Where no process is killed: what can be interrupted is.
+/// Without a separate process that is killed, a statement is still interrupted between two calls.
 #[test]
 fn nested_calls_over_many_rows_end_in_time() {
     let short = Limits {

@@ -1,11 +1,11 @@
-//! A statement and its answer between two ends of a socket.
+//! A job and its answer over a socket.
 
 use std::{os::unix::net::UnixStream, thread};
 
 use super::{events, limits, texts};
-use crate::sql::{Answer, Job, Received, Rows, SqlError, Table};
+use crate::sql::{Answer, Job, Received, SqlError, Table, TableRows};
 
-fn far(sql: &str) -> Result<Answer, SqlError> {
+fn run_remotely(sql: &str) -> Result<Answer, SqlError> {
     let (near, there) = UnixStream::pair().unwrap();
     let serving = thread::spawn(move || {
         let received = Received::read(there.try_clone().unwrap()).unwrap();
@@ -16,7 +16,7 @@ fn far(sql: &str) -> Result<Answer, SqlError> {
     let job = Job {
         sql: sql.to_owned(),
         limits: limits(),
-        tables: vec![Rows {
+        tables: vec![TableRows {
             table: Table::Events,
             schema: batch.schema(),
             batches: vec![batch.clone(), batch],
@@ -29,28 +29,29 @@ fn far(sql: &str) -> Result<Answer, SqlError> {
 
 #[test]
 fn rows_go_there_and_the_answer_comes_back() {
-    let answer = far("SELECT content FROM events ORDER BY content").unwrap();
+    let answer = run_remotely("SELECT content FROM events ORDER BY content").unwrap();
     assert_eq!(
         texts(&answer),
         ["one", "one", "three", "three", "two", "two"]
     );
-    let none = far("SELECT content FROM events WHERE false").unwrap();
+    let none = run_remotely("SELECT content FROM events WHERE false").unwrap();
     assert_eq!(none.schema.fields().len(), 1);
-    far("SELECT [1], {'a': 1}, map {'k': 1}, INTERVAL 1 DAY, now(), 1::HUGEINT, NULL").unwrap();
+    run_remotely("SELECT [1], {'a': 1}, map {'k': 1}, INTERVAL 1 DAY, now(), 1::HUGEINT, NULL")
+        .unwrap();
 }
 
 #[test]
-fn what_is_wrong_comes_back_as_what_it_is() {
-    let error = far("DROP TABLE events_rows").unwrap_err();
+fn an_error_comes_back_as_the_same_variant() {
+    let error = run_remotely("DROP TABLE events_rows").unwrap_err();
     assert!(matches!(error, SqlError::NotAllowed(_)), "{error:?}");
-    let error = far("SELECT nope FROM events").unwrap_err();
+    let error = run_remotely("SELECT nope FROM events").unwrap_err();
     assert!(error.to_string().contains("nope"), "{error:?}");
-    let error = far("SELECT * FROM range(1001)").unwrap_err();
+    let error = run_remotely("SELECT * FROM range(1001)").unwrap_err();
     assert!(matches!(error, SqlError::ResultTooLarge { rows: 1000, .. }));
 }
 
 #[test]
-fn an_end_without_a_word_is_an_error() {
+fn a_process_that_ends_without_an_answer_is_an_error() {
     let (near, there) = UnixStream::pair().unwrap();
     drop(there);
     let job = Job {

@@ -5,7 +5,7 @@ use event_proto::MAX_FRAME_EVENTS;
 use super::*;
 
 #[test]
-fn a_body_that_is_no_json_is_malformed_with_its_place() {
+fn a_body_that_is_no_json_is_malformed_with_line_and_column() {
     let cases: &[(&[u8], &str, &str)] = &[
         (b"", "empty_body", "empty"),
         (b" \n\t ", "empty_body", "empty"),
@@ -46,7 +46,7 @@ fn a_line_that_is_no_json_is_named_by_its_number() {
 
     context.partial = true;
     let accepted = accept(&context, body.as_bytes()).unwrap();
-    assert_eq!(accepted.placed.len(), 2);
+    assert_eq!(accepted.placements.len(), 2);
     let rejected = &accepted.rejected[0];
     assert_eq!((rejected.index, rejected.code), (1, "malformed_json"));
 }
@@ -77,7 +77,7 @@ fn every_form_of_body_holds_the_same_events() {
 }
 
 #[test]
-fn one_bad_item_refuses_all_of_them_unless_a_part_is_wanted() {
+fn one_bad_item_refuses_the_request_unless_it_is_partial() {
     let body = [event(""), event(r#","tenant":"x""#), "5".to_owned()].join("\n");
     let problem = accept(&context(), body.as_bytes()).unwrap_err();
     assert_eq!((problem.status.as_u16(), problem.total), (422, 2));
@@ -88,7 +88,7 @@ fn one_bad_item_refuses_all_of_them_unless_a_part_is_wanted() {
     let mut partial = context();
     partial.partial = true;
     let accepted = accept(&partial, body.as_bytes()).unwrap();
-    assert_eq!((accepted.placed.len(), accepted.rejected_total), (1, 2));
+    assert_eq!((accepted.placements.len(), accepted.rejected_total), (1, 2));
     let all_bad = refused(&partial, b"5\n6");
     assert_eq!((all_bad.0, all_bad.1), (422, "invalid_items"));
 }
@@ -121,15 +121,15 @@ fn an_id_that_comes_twice_in_a_request_is_stored_once_per_conversation() {
     };
     let body = [with("a"), with("b"), with("a")].join("\n");
     let accepted = accept(&context(), body.as_bytes()).unwrap();
-    let repeated: Vec<_> = accepted.placed.iter().map(|p| p.repeated).collect();
+    let repeated: Vec<_> = accepted.placements.iter().map(|p| p.repeated).collect();
     assert_eq!(repeated, [false, false, true]);
-    let (first, last) = (accepted.placed[0], accepted.placed[2]);
+    let (first, last) = (accepted.placements[0], accepted.placements[2]);
     assert_eq!((last.frame, last.idx), (first.frame, first.idx));
     assert_eq!(stored(&context(), &body).len(), 2);
 }
 
 #[test]
-fn a_retry_is_known_although_the_server_fills_in_another_time_and_trace() {
+fn a_retry_has_the_same_message_id_although_its_default_time_and_trace_differ() {
     let body = r#"{"conversation_id":"c","type":"t","event_id":"x","content":"hi"}"#;
     let tried = |now: &str, trace: &str| {
         let context = Context {
@@ -184,7 +184,7 @@ fn frames_hold_one_partition_in_order_within_their_limits() {
 }
 
 #[test]
-fn a_conversation_whose_first_event_is_refused_keeps_the_others() {
+fn a_conversation_whose_first_event_is_rejected_keeps_the_others() {
     let line = |conversation: &str, content: &str| {
         format!(r#"{{"conversation_id":"{conversation}","type":"t","content":{content}}}"#)
     };

@@ -3,7 +3,7 @@ use event::ContentEncoding;
 use super::*;
 
 #[test]
-fn a_whole_event_comes_out_as_it_went_in() {
+fn an_event_with_every_field_is_stored_as_it_was_sent() {
     let event = one(r#"{
         "event_id": "62f26b9d-ad80-54cc-86e4-041d40cd129d", "conversation_id": "c/1:x",
         "task_id": "task", "type": "output.chunk", "timestamp": "2026-11-20T10:00:00.021384+01:00",
@@ -24,7 +24,7 @@ fn a_whole_event_comes_out_as_it_went_in() {
 }
 
 #[test]
-fn what_is_absent_or_null_gets_its_default() {
+fn absent_and_null_fields_get_their_defaults() {
     let nulls = r#","event_id":null,"task_id":null,"timestamp":null,"content":null,
         "content_encoding":null,"metadata":null,"correlation_id":null,"tenant":null"#;
     for event in [one(&event("")), one(&event(nulls))] {
@@ -52,7 +52,7 @@ fn an_id_that_is_no_uuid_is_kept_in_the_metadata() {
 }
 
 #[test]
-fn unknown_fields_go_behind_the_members_of_the_metadata() {
+fn unknown_fields_are_appended_to_the_metadata() {
     let cases = [
         (r#","x":1"#, r#"{"x":1}"#),
         (
@@ -70,7 +70,7 @@ fn unknown_fields_go_behind_the_members_of_the_metadata() {
 }
 
 #[test]
-fn content_that_is_base64_is_stored_as_it_came() {
+fn base64_content_is_stored_as_it_was_sent() {
     let event = one(&event(r#","content":"AP8=","content_encoding":"base64""#));
     assert_eq!(event.content, "AP8=");
     assert_eq!(event.content_encoding, ContentEncoding::Base64);

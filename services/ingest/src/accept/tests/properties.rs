@@ -32,7 +32,7 @@ fn any_json() -> impl Strategy<Value = String> {
     })
 }
 
-/// A good line, or one of the many that are none.
+/// A valid line, or one of many kinds of invalid ones.
 fn any_line() -> impl Strategy<Value = String> {
     let good = (0..4_u8).prop_map(|n| event(&format!(r#","content":"{n}\\n""#)));
     let odd = [
@@ -44,10 +44,10 @@ fn any_line() -> impl Strategy<Value = String> {
     prop_oneof![good, odd, halves]
 }
 
-/// What the items of `text` are, with those that are bad.
+/// The debug texts of the items of `text`, including bad ones.
 fn items(text: &str) -> Vec<String> {
     let mut seen = Vec::new();
-    let mut sink = |item: Result<item::Item<'_>, Bad>| {
+    let mut sink = |item: Result<item::Item<'_>, ItemError>| {
         seen.push(format!("{item:?}"));
         Ok(())
     };
@@ -57,8 +57,8 @@ fn items(text: &str) -> Vec<String> {
 
 proptest! {
     #[test]
-    fn each_line_is_read_as_if_it_came_alone(lines in prop::collection::vec(any_line(), 0..8)) {
-        // As many lines before it, so that it is named by the same number.
+    fn each_line_is_parsed_as_if_it_were_alone(lines in prop::collection::vec(any_line(), 0..8)) {
+        // With as many lines before it, so that errors have the same line number.
         let alone = lines.iter().enumerate().flat_map(|(n, line)| items(&("\n".repeat(n) + line)));
         prop_assert_eq!(items(&lines.join("\n")), alone.collect::<Vec<_>>());
     }
@@ -85,7 +85,7 @@ proptest! {
     }
 
     #[test]
-    fn any_content_comes_back(content: String, name in "[a-z]{1,8}_x") {
+    fn any_content_is_stored_unchanged(content: String, name in "[a-z]{1,8}_x") {
         prop_assume!(!content.contains('\0'));
         let text = serde_json::to_string(&content).unwrap();
         let event = one(&event(&format!(r#","content":{text},"{name}":{text}"#)));

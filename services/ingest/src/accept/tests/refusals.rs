@@ -170,7 +170,7 @@ fn every_bad_item_has_a_code_and_a_sentence() {
 }
 
 #[test]
-fn what_is_just_allowed_is_accepted() {
+fn values_at_their_limits_are_accepted() {
     let deepest = format!(
         "{}{}",
         r#"{"a":"#.repeat(63),

@@ -33,7 +33,7 @@ fn two_catch_alls_of_one_priority_conflict_and_the_first_by_name_wins() {
 }
 
 #[test]
-fn policies_that_say_the_same_or_never_meet_or_rank_apart_or_run_dry_do_not_conflict() {
+fn policies_with_equal_rules_disjoint_selectors_other_priorities_or_dry_run_do_not_conflict() {
     for other in [
         "tiers: {warm: {maxAge: 1d}}",
         "tiers: {hot: {maxAge: 1h}}",

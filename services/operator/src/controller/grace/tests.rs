@@ -3,7 +3,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_api::RetentionPolicy;
 use retention::Subject;
 
-use super::State;
+use super::GraceState;
 
 const START: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -20,18 +20,18 @@ fn warm(age: &str, more: &str) -> RetentionPolicy {
 }
 
 /// The states after each of `steps`: (minutes since the start, the policies there are then).
-/// Between two steps an operator may have died: all it has is what was stored.
+/// Between two steps the operator restarts: each step begins with the stored state alone.
 fn check(steps: &[(i64, &[RetentionPolicy])], expected: Expect) {
     let mut stored = String::new();
     let mut text = String::new();
     for (minute, policies) in steps {
         let now = START + SignedDuration::from_mins(*minute);
-        let state: State = serde_json::from_str(&stored).unwrap_or_default();
+        let state: GraceState = serde_json::from_str(&stored).unwrap_or_default();
         let next = state.next(policies, now);
         assert_eq!(
             next.next(policies, now),
             next,
-            "a second look changes nothing"
+            "a second pass changes nothing"
         );
         let subject = Subject {
             tenant: "t",
@@ -97,7 +97,7 @@ fn a_new_policy_and_a_deleted_one_wait_too() {
 }
 
 #[test]
-fn a_change_that_is_taken_back_leaves_nothing_behind() {
+fn a_reverted_change_leaves_nothing_pending() {
     check(
         &[
             (0, &[warm("30d", "")]),
@@ -113,7 +113,7 @@ fn a_change_that_is_taken_back_leaves_nothing_behind() {
 }
 
 #[test]
-fn what_grew_while_a_shortening_waits_holds_at_once_and_does_not_make_it_wait_longer() {
+fn a_lengthening_during_a_grace_period_takes_effect_at_once_and_does_not_extend_it() {
     check(
         &[
             (0, &[warm("30d", "")]),
@@ -131,7 +131,7 @@ fn what_grew_while_a_shortening_waits_holds_at_once_and_does_not_make_it_wait_lo
 }
 
 #[test]
-fn no_grace_is_no_wait_whatever_else_waits() {
+fn a_change_without_a_grace_period_takes_effect_at_once_even_while_others_wait() {
     let default = |age: &str| {
         policy(
             "default",

@@ -1,4 +1,4 @@
-//! An event before it is stored, as ingest takes it.
+//! An event before it is stored, in the JSON form that ingest accepts.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use event::Timestamp;
@@ -6,9 +6,10 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+/// An event to send.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Draft<'a> {
-    /// A UUID, or any other text that ingest makes one of.
+pub(crate) struct NewEvent<'a> {
+    /// A UUID, or any other text from which ingest derives one.
     pub(crate) event_id: String,
     pub(crate) conversation_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -23,13 +24,15 @@ pub(crate) struct Draft<'a> {
     pub(crate) metadata: Option<Box<RawValue>>,
 }
 
-impl Draft<'_> {
-    pub(crate) fn line(&self) -> String {
-        serde_json::to_string(self).expect("a draft always has a JSON form")
+impl NewEvent<'_> {
+    /// Returns the event as one line of JSON, without a line end.
+    pub(crate) fn json_line(&self) -> String {
+        serde_json::to_string(self).expect("an event always has a JSON form")
     }
 }
 
-/// Any bytes: as text where they are text, else as base64, so that they come back as they went.
+/// Content of any bytes: UTF-8 without NUL is sent as text, everything else as base64, so that it is
+/// read back byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Content {
     content: String,
@@ -52,9 +55,9 @@ impl Content {
     }
 }
 
-/// An id in the form of a version 7 UUID: `at` and 74 bits of the hash of `parts`. The same parts
-/// and time always make the same id, so that a retry is known for what it is; and ids of one time
-/// lie together, which makes looking for duplicates cheap.
+/// Derives an id in the form of a version 7 UUID: the milliseconds of `at` and 74 bits of the hash of
+/// `parts`. Equal arguments give equal ids, so that a retry is recognized as a duplicate. Ids of one
+/// time are close together, which makes the search for duplicates cheap.
 pub(crate) fn derived_id(at: Option<Timestamp>, parts: &[&[u8]]) -> Uuid {
     let mut hasher = blake3::Hasher::new();
     for part in parts {

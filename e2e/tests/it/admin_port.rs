@@ -1,4 +1,4 @@
-//! What an operator sees of each service: health and metrics.
+//! The admin port of each service: health and metrics.
 
 use std::collections::BTreeSet;
 
@@ -6,12 +6,12 @@ use crate::{agents, world::World};
 
 const SERVICES: [&str; 4] = ["ingest", "hot-writer", "compactor", "query"];
 
-/// Units and words that a name must not end in: base units and `_total` are the rule.
-const WRONG_ENDS: [&str; 6] = ["_ms", "_millis", "_milliseconds", "_count", "_kb", "_mb"];
+/// Suffixes that a metric must not have: Prometheus wants base units and `_total`.
+const FORBIDDEN_SUFFIXES: [&str; 6] = ["_ms", "_millis", "_milliseconds", "_count", "_kb", "_mb"];
 
-/// Of a metric: its name, its help and its type.
-fn described(text: &str, what: &str) -> BTreeSet<(String, String)> {
-    let lines = text.lines().filter_map(|line| line.strip_prefix(what));
+/// The name and the text of each `# HELP` or `# TYPE` line.
+fn described(text: &str, keyword: &str) -> BTreeSet<(String, String)> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix(keyword));
     let lines = lines.filter_map(|line| line.trim_start().split_once(' '));
     lines
         .map(|(name, rest)| (name.to_owned(), rest.to_owned()))
@@ -19,7 +19,7 @@ fn described(text: &str, what: &str) -> BTreeSet<(String, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn metrics_are_named_as_prometheus_asks_and_name_no_conversation() {
+async fn metrics_follow_the_naming_rules_and_have_no_conversation_labels() {
     let world = World::start().await;
     world.post(&agents::run(7, 100, 3), 50).await;
     world.until_sealed().await;
@@ -42,7 +42,12 @@ async fn metrics_are_named_as_prometheus_asks_and_name_no_conversation() {
                 name.ends_with("_total"),
                 "{place}: {kind}"
             );
-            assert!(!WRONG_ENDS.iter().any(|end| name.ends_with(end)), "{place}");
+            assert!(
+                !FORBIDDEN_SUFFIXES
+                    .iter()
+                    .any(|suffix| name.ends_with(suffix)),
+                "{place}"
+            );
         }
         assert_eq!(
             types.len(),
@@ -57,7 +62,7 @@ async fn metrics_are_named_as_prometheus_asks_and_name_no_conversation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_says_why_it_is_not_ready_and_lives_all_the_same() {
+async fn a_service_that_is_not_ready_names_the_reason_and_stays_alive() {
     let mut world = World::start().await;
     world.nats.kill().await;
     testkit::eventually("ingest is not ready", async || {

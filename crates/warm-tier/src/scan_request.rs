@@ -1,22 +1,23 @@
-//! The ticket: which rows of one partition's sealed slices are wanted.
+//! The request of a scan: the rows of one partition's sealed slices to return.
 
 use event::{PartitionId, Seq, SeqRange, Timestamp};
 use retention::Class;
 use serde::{Deserialize, Serialize};
 
-use super::serial;
+use crate::serial;
 
-/// Rows of one partition. The answer has the columns and types of the `segment` schemas.
+/// A request for rows of one partition. The result has the columns and types of the `segment`
+/// schemas.
 ///
-/// Every part of `ranges` that is sealed is answered from the slices that are here: all that the
-/// partition has of a class, or nothing of it when the slice was dropped. A range that is not
-/// sealed is an error, never an empty answer.
+/// A sealed range is answered from the slices that are here: with all rows of a class, or with none
+/// when the slice was dropped. A range that is not sealed is an error, never an empty result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Scan {
     pub table: Table,
     #[serde(with = "serial::partition")]
     pub partition: PartitionId,
-    /// Only rows inside. A rollup of a slice that is partly outside is computed from its rows.
+    /// Only rows with a sequence in these ranges. The rollup of a slice that is partly outside is
+    /// computed from its rows.
     #[serde(with = "serial::ranges")]
     pub ranges: Vec<SeqRange>,
     /// Only slices of this class.
@@ -26,11 +27,11 @@ pub struct Scan {
         skip_serializing_if = "Option::is_none"
     )]
     pub class: Option<Class>,
-    /// Names of the schema's columns, answered in this order; `None` is all.
+    /// Columns of the result, in this order; `None` is all columns of the schema.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub columns: Option<Vec<String>>,
-    /// [`super::PartitionCoverage::removals`] as the reader planned with it: when slices were
-    /// removed since, the scan is refused, never silently short.
+    /// The [`removals`](crate::coverage::PartitionCoverage::removals) that the reader planned with:
+    /// when slices were removed since, the scan is refused, so that it never lacks rows silently.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removals: Option<u64>,
     #[serde(default)]
@@ -41,6 +42,7 @@ pub struct Scan {
     pub limit: Option<u64>,
 }
 
+/// A table of a slice file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Table {
@@ -49,7 +51,8 @@ pub enum Table {
     ConversationSummary,
 }
 
-/// By position. `None`: slice after slice by `lo`, each sorted by (tenant, conversation, position).
+/// The order of the rows: by position, or with `None` slice after slice by `lo`, each sorted by
+/// (tenant, conversation, position).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Order {
@@ -59,8 +62,8 @@ pub enum Order {
     None,
 }
 
-/// All that are set must hold. Rollups are filtered by `tenant`, `conversation_id` (summaries) and
-/// `types` (hourly stats) only.
+/// Conditions on the rows; all that are set must hold. Rollups are filtered by `tenant`,
+/// `conversation_id` (summaries) and `types` (hourly stats) only.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Filter {
@@ -80,7 +83,7 @@ pub struct Filter {
     /// Exclusive.
     #[serde(with = "serial::time", skip_serializing_if = "Option::is_none")]
     pub received_after: Option<Timestamp>,
-    /// Only positions behind `(seq, idx)`.
+    /// Only positions after `(seq, idx)`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<(Seq, u16)>,
     /// Only positions before `(seq, idx)`.
@@ -89,7 +92,7 @@ pub struct Filter {
 }
 
 impl Scan {
-    /// Every row of `ranges`, slice by slice.
+    /// Requests every row of `ranges`, in the order of the slices.
     #[must_use]
     pub fn new(table: Table, partition: PartitionId, ranges: Vec<SeqRange>) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! From an address to a store that can hold the cold tier.
+//! The location of the cold tier: from an address and options to an object store.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -14,14 +14,17 @@ use crate::{
     error::{Error, Result},
 };
 
-/// One request, from the first byte sent to the last received.
+/// For one request, from the first byte sent to the last received: an object of 128 MB needs 17
+/// Mbit/s.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// More than a name look-up and a TLS handshake take; a host that is down is noticed soon.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The caller has its own patience; this bridges a blip.
-const RETRIES: usize = 3;
+/// Retries of one request, for short disturbances; the services retry longer themselves.
+const MAX_REQUEST_RETRIES: usize = 3;
+/// For one request with its retries.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How to reach an S3. Flags of every program that does.
+/// Options for reaching an S3 service; the same flags in every program that does.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct S3Options {
     /// An S3 service that is not Amazon's, as http://127.0.0.1:9000.
@@ -46,11 +49,12 @@ pub struct S3Options {
     pub allow_http: bool,
 }
 
-/// Everything but the address.
+/// Options for opening the cold tier, besides its address.
 #[derive(Clone, Debug, Default)]
 pub struct ColdOptions {
+    /// Used when the address is `s3://…`.
     pub s3: S3Options,
-    /// Where downloaded objects are kept; without it every read downloads.
+    /// A cache of downloaded objects; without it every read downloads.
     pub cache: Option<Arc<ObjectCache>>,
 }
 
@@ -60,32 +64,32 @@ impl From<S3Options> for ColdOptions {
     }
 }
 
-/// A store, where in it the cold tier lies, and what that place is called.
+/// An object store and the folder of the cold tier in it.
 #[derive(Clone, Debug)]
 pub(crate) struct Location {
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) prefix: Path,
-    /// Ends in a slash.
+    /// The folder as a URL that ends in a slash.
     pub(crate) url: Url,
 }
 
 impl Location {
-    /// `s3://bucket/prefix`, `file:///dir` or a path.
+    /// Parses `s3://bucket/prefix`, `file:///dir` or a path.
     pub(crate) fn parse(address: &str, s3: &S3Options) -> Result<Self> {
         match Url::parse(address) {
-            Ok(url) if url.scheme() == "s3" => bucket(url, s3),
+            Ok(url) if url.scheme() == "s3" => bucket_location(url, s3),
             Ok(url) if url.scheme() == "file" => {
                 let path = url.to_file_path();
-                disk(path.map_err(|()| Error::Config(format!("{address}: not a path")))?)
+                disk_location(path.map_err(|()| Error::Config(format!("{address}: not a path")))?)
             }
             Ok(url) if url.has_host() => Err(Error::Config(format!(
                 "{address}: the cold tier lies at s3://bucket/prefix, file:///dir or a path"
             ))),
-            _ => disk(PathBuf::from(address)),
+            _ => disk_location(PathBuf::from(address)),
         }
     }
 
-    /// Whether commits can rely on this store: of two creations of one object the second must fail.
+    /// Checks what commits rely on: creating an object that exists must fail and change nothing.
     pub(crate) async fn self_test(&self) -> Result<()> {
         let probe = self.prefix.clone().join("_isotherm").join("probe");
         let create = || PutOptions::from(PutMode::Create);
@@ -111,11 +115,11 @@ impl Location {
     }
 }
 
-fn disk(path: PathBuf) -> Result<Location> {
-    let refuse = |error: &dyn std::fmt::Display| Error::Config(format!("cold tier: {error}"));
-    let path = std::path::absolute(path).map_err(|error| refuse(&error))?;
-    let prefix = Path::from_absolute_path(&path).map_err(|error| refuse(&error))?;
-    let url = Url::from_directory_path(&path).map_err(|()| refuse(&path.display()))?;
+fn disk_location(path: PathBuf) -> Result<Location> {
+    let config_error = |error: &dyn std::fmt::Display| Error::Config(format!("cold tier: {error}"));
+    let path = std::path::absolute(path).map_err(|error| config_error(&error))?;
+    let prefix = Path::from_absolute_path(&path).map_err(|error| config_error(&error))?;
+    let url = Url::from_directory_path(&path).map_err(|()| config_error(&path.display()))?;
     Ok(Location {
         store: Arc::new(DurableDisk::new()),
         prefix,
@@ -123,20 +127,20 @@ fn disk(path: PathBuf) -> Result<Location> {
     })
 }
 
-fn bucket(mut url: Url, s3: &S3Options) -> Result<Location> {
+fn bucket_location(mut url: Url, s3: &S3Options) -> Result<Location> {
     let name = url.host_str().map(str::to_owned);
     let name = name.ok_or_else(|| Error::Config(format!("{url}: no bucket")))?;
     let client = ClientOptions::new()
         .with_timeout(REQUEST_TIMEOUT)
         .with_connect_timeout(CONNECT_TIMEOUT)
         .with_allow_http(s3.allow_http);
-    // From the environment first: a pod's web identity or a session token comes that way.
+    // From the environment first: it has a pod's web identity or a session token.
     let mut builder = AmazonS3Builder::from_env()
         .with_bucket_name(name)
         .with_client_options(client)
         .with_retry(RetryConfig {
             backoff: BackoffConfig::default(),
-            max_retries: RETRIES,
+            max_retries: MAX_REQUEST_RETRIES,
             retry_timeout: RETRY_TIMEOUT,
         });
     if let Some(region) = &s3.region {

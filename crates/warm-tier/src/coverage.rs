@@ -1,47 +1,50 @@
-//! What the warm tier has, as the readers plan with it.
+//! The ranges that the warm tier has, from which readers plan.
 
 use event::{PartitionId, RangeSet, Seq, SeqRange, Timestamp};
 use retention::Class;
 use serde::{Deserialize, Serialize};
 
-use super::serial;
+use crate::serial;
 
-/// Every partition of one compactor.
+/// The coverage of every partition of one compactor.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Coverage {
+    /// Ascending by partition.
     pub partitions: Vec<PartitionCoverage>,
 }
 
-/// One partition. Everything of `first..=sealed` is in `slices`, or was dropped from here because
-/// the cold tier has it, or is in `gaps`. A class that has no slice for a range has no rows there
-/// in warm; the cold tier may have some (dropped here by age).
+/// The coverage of one partition. Everything of `first..=sealed` is in `slices`, or was dropped
+/// because the cold tier has it, or is in `gaps`. A class that has no slice for a range has no rows
+/// there in warm; the cold tier may have some (dropped here by age).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PartitionCoverage {
     #[serde(with = "serial::partition")]
     pub partition: PartitionId,
-    /// The first sequence that this compactor ever took; what lies before is cold's.
+    /// The first sequence that this compactor ever stored; only the cold tier has earlier ones.
     pub first: Seq,
     /// Everything up to here is sealed; `first - 1` when nothing is.
     pub sealed: Seq,
-    /// Everything up to here is durable here; behind `sealed` it is not served yet.
+    /// Everything up to here is durable here; what lies after `sealed` is not served yet.
     pub committed: Seq,
-    /// Grows whenever a slice goes from here (by age, or lost). Hand it on in a scan.
+    /// Incremented whenever a slice is removed (expired, over quota or lost). A scan carries the
+    /// value that it was planned with.
     pub removals: u64,
-    /// Where slices of some class went by age: the cold tier has their rows, and warm may still have
-    /// those of other classes.
+    /// Ranges in which slices of some class expired: the cold tier has their rows, and warm may
+    /// still have those of other classes.
     #[serde(default, with = "serial::ranges")]
     pub dropped: Vec<SeqRange>,
     /// Ascending by `lo`; slices of different classes share ranges, slices of one class do not.
     pub slices: Vec<SliceCoverage>,
-    /// What is missing here although it should be there.
-    #[serde(alias = "holes")]
+    /// Ranges that are missing here although they should be there.
+    #[serde(alias = "holes")] // the name in answers before 0.2
     pub gaps: Vec<Gap>,
-    /// Of `first..=sealed`, for the ledger: events dropped as duplicates, events that went by age,
-    /// frames that could not be read.
+    /// Events of `first..=sealed` that were dropped as duplicates.
     #[serde(default)]
     pub duplicates: u64,
+    /// Events of `first..=sealed` that were removed with expired slices.
     #[serde(default)]
     pub expired_events: u64,
+    /// Frames of `first..=sealed` that could not be decoded.
     #[serde(default)]
     pub dead_letters: u64,
 }
@@ -53,9 +56,10 @@ pub struct SliceCoverage {
     pub hi: Seq,
     #[serde(with = "serial::text")]
     pub class: Class,
+    /// Number of merges that made the slice; 0 right after a seal.
     pub level: u8,
     pub rows: u64,
-    /// Of content.
+    /// Bytes of content.
     pub bytes: u64,
     #[serde(with = "serial::time")]
     pub received_min: Option<Timestamp>,
@@ -73,6 +77,7 @@ pub struct Gap {
 }
 
 impl Coverage {
+    /// Finds the coverage of `partition`.
     #[must_use]
     pub fn partition(&self, partition: PartitionId) -> Option<&PartitionCoverage> {
         self.partitions
@@ -82,13 +87,14 @@ impl Coverage {
 }
 
 impl PartitionCoverage {
-    /// `first..=sealed`; `None` when nothing is sealed.
+    /// The range `first..=sealed`; `None` when nothing is sealed.
     #[must_use]
     pub fn sealed_range(&self) -> Option<SeqRange> {
         SeqRange::new(self.first, self.sealed)
     }
 
-    /// Where warm answers for `class`: rows of this class there must not be read from cold too.
+    /// The ranges that warm answers for `class`: rows of this class there must not be read from
+    /// cold too.
     #[must_use]
     pub fn ranges_of(&self, class: Class) -> RangeSet {
         let of_class = self.slices.iter().filter(|slice| slice.class == class);
@@ -106,6 +112,7 @@ impl PartitionCoverage {
 }
 
 impl SliceCoverage {
+    /// The range `lo..=hi`.
     #[must_use]
     pub fn range(&self) -> SeqRange {
         SeqRange {

@@ -1,4 +1,4 @@
-//! Images without a daemon and without a registry.
+//! Builds images by buildah, without a daemon and without a registry.
 
 use std::{
     fs,
@@ -8,13 +8,13 @@ use std::{
 
 use crate::run;
 
-/// A place for layers, removed with what is in it.
+/// A folder for image layers, removed on drop.
 #[derive(Debug)]
-pub(crate) struct Store {
+pub(crate) struct ImageStore {
     dir: PathBuf,
 }
 
-impl Store {
+impl ImageStore {
     pub(crate) fn new(below: &Path) -> anyhow::Result<Self> {
         let dir = below.join("layers");
         fs::create_dir_all(&dir)?;
@@ -33,8 +33,7 @@ impl Store {
         command
     }
 
-    /// Makes `localhost/name:1`. The dates in it are all the same, so that the same files make the
-    /// same image.
+    /// Builds `localhost/name:1`. All dates in it are 0, so that the same files give the same image.
     pub(crate) fn build(
         &self,
         recipe: &Path,
@@ -53,7 +52,7 @@ impl Store {
         run::output(build).map(drop)
     }
 
-    /// Writes it as an archive that every container runtime takes.
+    /// Writes the image as an archive that every container runtime can load.
     pub(crate) fn save(&self, name: &str, archive: &Path) -> anyhow::Result<()> {
         if archive.exists() {
             fs::remove_file(archive)?;
@@ -69,9 +68,9 @@ impl Store {
     }
 }
 
-impl Drop for Store {
+impl Drop for ImageStore {
     fn drop(&mut self) {
-        // Rubbish in a scratch folder is not worth failing for.
+        // Files left in a scratch folder are no reason to fail.
         let _ = fs::remove_dir_all(&self.dir);
     }
 }

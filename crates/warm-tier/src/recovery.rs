@@ -1,5 +1,5 @@
-//! What a start makes of the files of a partition: the manifest names what is sealed, the open
-//! file behind it says how far it is, everything else is garbage.
+//! Recovery of a partition's files at a start: the manifest names what is sealed, the open segment
+//! after it has the offset, every other file is removed.
 
 use std::path::Path;
 
@@ -16,11 +16,12 @@ use crate::{
     slice_file,
 };
 
-/// Memory for looking at one file after the other.
+/// Memory of an instance that verifies one file. The value has no reason but to bound memory.
 const PROBE_MEMORY: u64 = 256 * 1024 * 1024;
 
-/// The sealed part: the manifest, with what turned out to be lost moved to its gaps.
-pub(crate) fn sealed(
+/// Recovers the sealed part: reads the manifest and moves slices that are damaged or missing to its
+/// gaps.
+pub(crate) fn recover_sealed(
     dir: &Path,
     partition: PartitionId,
     first: Seq,
@@ -35,10 +36,10 @@ pub(crate) fn sealed(
             manifest
         }
     };
-    remove_garbage(dir, &manifest)?;
+    remove_unreferenced(dir, &manifest)?;
     let sealed = SealedPartition::new(dir, manifest);
     for slice in sealed.manifest().slices {
-        // An instance of its own for each: a damaged file may take its instance with it.
+        // A separate instance for each: a damaged file may invalidate its instance.
         let probe = Engine::start(PROBE_MEMORY, 1, &spill.join("probe"))?;
         match slice_file::verify(&probe, &dir.join(&slice.file), &slice.sums()) {
             Err(error @ Error::Damaged { .. }) => sealed.quarantine(&slice, &error)?,
@@ -48,25 +49,30 @@ pub(crate) fn sealed(
     Ok(sealed)
 }
 
-/// Makes sure that the id files can be read; one that cannot is written again from the slices.
-pub(crate) fn id_files(engine: &Engine, sealed: &SealedPartition, spill: &Path) -> Result<()> {
+/// Verifies the id files and rebuilds those that are damaged or missing from the slices.
+pub(crate) fn recover_id_files(
+    engine: &Engine,
+    sealed: &SealedPartition,
+    spill: &Path,
+) -> Result<()> {
     for ids in sealed.manifest().ids {
         let probe = Engine::start(PROBE_MEMORY, 1, &spill.join("probe"))?;
         if let Err(error) = ids_file::verify(&probe, &sealed.dir.join(&ids.file)) {
             tracing::error!(
                 partition = %sealed.partition,
                 error = %error,
-                "the ids of a sealed range are lost and written again"
+                "id file is damaged and goes into quarantine, it is rebuilt from the slices"
             );
-            sealed_partition::set_aside(&sealed.dir, &ids.file)?;
+            sealed_partition::move_to_quarantine(&sealed.dir, &ids.file)?;
             ids_file::rebuild(engine, sealed, &ids)?;
         }
     }
     Ok(())
 }
 
-/// The open part. A file that cannot be opened is set aside: the log still has what it held.
-pub(crate) fn open_segment(
+/// Opens the open segment. A file that cannot be opened goes into quarantine: the log still has its
+/// events.
+pub(crate) fn recover_open_segment(
     engine: &Engine,
     sealed: &SealedPartition,
     spill: &Path,
@@ -80,26 +86,30 @@ pub(crate) fn open_segment(
             error = %error,
             "open segment is damaged and goes into quarantine, it is read again from the log"
         );
-        sealed_partition::set_aside(&sealed.dir, &layout::open_name(lo))?;
+        sealed_partition::move_to_quarantine(&sealed.dir, &layout::open_name(lo))?;
     }
     drop(probe);
     OpenSegment::open(engine, &sealed.dir, sealed.partition, lo)
 }
 
-fn remove_garbage(dir: &Path, manifest: &Manifest) -> Result<()> {
+/// Removes the files that the manifest does not refer to.
+fn remove_unreferenced(dir: &Path, manifest: &Manifest) -> Result<()> {
     let open = layout::open_name(manifest.sealed + 1);
-    let mut named = vec![layout::MANIFEST.to_owned(), format!("{open}.wal"), open];
-    named.extend(manifest.slices.iter().map(|slice| slice.file.clone()));
-    named.extend(manifest.ids.iter().map(|ids| ids.file.clone()));
+    let mut referenced = vec![layout::MANIFEST.to_owned(), format!("{open}.wal"), open];
+    referenced.extend(manifest.slices.iter().map(|slice| slice.file.clone()));
+    referenced.extend(manifest.ids.iter().map(|ids| ids.file.clone()));
     for name in disk::files(dir)? {
-        if named.contains(&name) {
+        if referenced.contains(&name) {
             continue;
         }
         if layout::parse_open(&name).is_some_and(|lo| lo > manifest.sealed) {
-            let reason = "it does not continue what is sealed";
+            let reason = "it starts after the end of the sealed range";
             return Err(Error::damaged(dir.join(name), reason));
         }
-        tracing::info!(file = name, "removes a file that nothing names");
+        tracing::info!(
+            file = name,
+            "removed a file that the manifest does not name"
+        );
         disk::remove(&dir.join(&name))?;
     }
     disk::sync_dir(dir)

@@ -1,10 +1,10 @@
-//! The JSON forms of domain types, which have none of their own.
+//! Serde helpers: the JSON forms of domain types that do not depend on serde.
 
 use event::{PartitionId, SeqRange, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 #[derive(Serialize, Deserialize)]
-struct Partition {
+struct PartitionJson {
     generation: u16,
     partition: u16,
     epoch: u16,
@@ -12,10 +12,10 @@ struct Partition {
 
 /// `{"generation":1,"partition":7,"epoch":1}`
 pub(crate) mod partition {
-    use super::{Deserialize, Deserializer, Partition, PartitionId, Serialize, Serializer};
+    use super::{Deserialize, Deserializer, PartitionId, PartitionJson, Serialize, Serializer};
 
     pub(crate) fn serialize<S: Serializer>(id: &PartitionId, to: S) -> Result<S::Ok, S::Error> {
-        Partition {
+        PartitionJson {
             generation: id.generation,
             partition: id.partition,
             epoch: id.epoch,
@@ -24,11 +24,11 @@ pub(crate) mod partition {
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PartitionId, D::Error> {
-        let Partition {
+        let PartitionJson {
             generation,
             partition,
             epoch,
-        } = Partition::deserialize(from)?;
+        } = PartitionJson::deserialize(from)?;
         Ok(PartitionId {
             generation,
             partition,
@@ -58,7 +58,7 @@ pub(crate) mod ranges {
     }
 }
 
-/// Microseconds since 1970, or null.
+/// Microseconds since the Unix epoch, or null.
 pub(crate) mod time {
     use super::{Deserialize, Deserializer, Serialize, Serializer, Timestamp};
 
@@ -76,7 +76,7 @@ pub(crate) mod time {
     }
 }
 
-/// What has a text, as that text.
+/// A type with `Display` and `FromStr`, as a string.
 pub(crate) mod text {
     use std::{fmt::Display, str::FromStr};
 
@@ -102,7 +102,7 @@ pub(crate) mod text {
     }
 }
 
-/// As [`text`], or null.
+/// Like [`text`], or null.
 pub(crate) mod text_option {
     use std::{fmt::Display, str::FromStr};
 

@@ -1,0 +1,29 @@
+//! The input and the result of an append.
+
+use event::{Seq, SeqRange, StoredEvent};
+
+use crate::duplicates::Duplicate;
+
+/// The result of an append.
+#[derive(Debug, Default)]
+pub struct Appended {
+    /// Number of new events.
+    pub stored: u64,
+    /// Bytes of content of the new events.
+    pub bytes: u64,
+    /// The duplicates, in log order.
+    pub dropped: Vec<Duplicate>,
+}
+
+/// Decoded and checked frames of the log.
+#[derive(Debug)]
+pub struct Frames {
+    /// Without a gap.
+    pub range: SeqRange,
+    /// In log order.
+    pub events: Vec<StoredEvent>,
+    /// Payloads of frames that could not be decoded, whole or in part. They are stored as files.
+    pub dead_letters: Vec<(Seq, bytes::Bytes)>,
+    /// Bytes of canonical events.
+    pub encoded_bytes: u64,
+}

@@ -1,0 +1,14 @@
+//! The resources of one compactor.
+
+use std::path::PathBuf;
+
+/// The data folder and the memory limits of one compactor.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The folder with everything that the warm tier stores.
+    pub data: PathBuf,
+    /// Memory of DuckDB in bytes: half for writing, half for reading.
+    pub memory_limit: u64,
+    /// Bytes that each partition's filters of known event ids may take.
+    pub dedupe_memory: usize,
+}

@@ -1,0 +1,27 @@
+//! The context that all workers and the maintenance share.
+
+use std::sync::Arc;
+
+use event_log::EventLog;
+use retention::RuleSet;
+use tokio::sync::{Semaphore, watch};
+
+use crate::{
+    config::{SealRules, ThrottleConfig},
+    metrics::Metrics,
+};
+
+/// Configuration and handles that all workers and the maintenance share.
+#[derive(Clone, Debug)]
+pub(crate) struct WorkerContext {
+    pub log: EventLog,
+    pub rules: watch::Receiver<Arc<RuleSet>>,
+    /// `false` while the disk is nearly full.
+    pub appends_allowed: watch::Receiver<bool>,
+    pub metrics: Metrics,
+    pub seal: SealRules,
+    pub throttle_under_pressure: ThrottleConfig,
+    pub flight_url: String,
+    /// One permit, for one seal or merge at a time: they need much memory.
+    pub seal_or_merge: Arc<Semaphore>,
+}

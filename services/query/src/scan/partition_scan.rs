@@ -1,0 +1,291 @@
+//! One attempt to scan one partition: its plan, and the rows that it yields.
+
+use std::{collections::HashMap, sync::Arc};
+
+use arrow::record_batch::RecordBatch;
+use cold_tier::{ColdScan, ColdSnapshot};
+use event::{PartitionId, RangeSet, Seq, SeqRange, StoredEvent};
+use futures::TryStreamExt as _;
+use retention::Class;
+use warm_tier::{
+    remote::{PartitionCoverage, Scan},
+    sql::Table,
+};
+
+use super::{ScanRequest, ScanResult};
+use crate::{
+    cold::committed,
+    dedup_wait::DedupState,
+    error::{QueryError, Result},
+    merge::{ReadOrder, merge},
+    plan::{AvailableRanges, Plan, Prefer, Source, plan},
+    read::Missing,
+    retry::{ReadError, RetryState},
+    rows::{SourceError, frame_rows, warm_error},
+    sources::{Sources, log_range},
+    warm::warm_ranges,
+};
+
+/// Most bytes of unsealed packs of one partition that are read from the hot tier; no reason but to
+/// bound memory.
+const MAX_HOT_BYTES: usize = 512 << 20;
+
+/// One attempt: the request, the state of the sources that it plans with, and its output.
+pub(super) struct PartitionScan<'a> {
+    pub(super) sources: &'a Sources,
+    pub(super) request: &'a ScanRequest,
+    pub(super) partition: PartitionId,
+    pub(super) coverage: Option<PartitionCoverage>,
+    pub(super) snapshot: Option<Arc<ColdSnapshot>>,
+    available: AvailableRanges,
+    /// The last sequence that is known to exist.
+    last: Option<Seq>,
+    log_answered: bool,
+    dedup: DedupState,
+    pub(super) out: ScanResult,
+}
+
+impl<'a> PartitionScan<'a> {
+    /// Reads how far the log, hot and warm are, and waits until what is not sealed yet has been
+    /// checked for duplicates, so that no event is counted twice.
+    pub(super) async fn start(
+        sources: &'a Sources,
+        partition: PartitionId,
+        request: &'a ScanRequest,
+        retry: &RetryState,
+    ) -> Self {
+        let excluded = retry.excluded;
+        let warm = async |fresh| {
+            let coverage = sources.warm.partition(partition, fresh).await;
+            coverage.filter(|_| !excluded.warm)
+        };
+        let cursor = async || {
+            let cursor = sources.hot.cursor(partition).await.ok().flatten();
+            cursor.filter(|_| !excluded.hot)
+        };
+        let (coverage, log) = tokio::join!(
+            warm(retry.needs_fresh_state()),
+            sources.log_state(partition, excluded.log)
+        );
+        let newest = match log {
+            Some((_, last)) => Some(last),
+            None => cursor().await.map(|hot| hot.last),
+        };
+        let sealed = coverage.as_ref().map_or(0, |coverage| coverage.sealed);
+        let dedup = match newest {
+            Some(newest) if newest > sealed => {
+                sources.wait_for_dedup(partition, sealed, newest).await
+            }
+            _ => DedupState::default(),
+        };
+        // More may have been sealed during the wait.
+        let (hot, coverage) = tokio::join!(cursor(), warm(false));
+        let available = AvailableRanges {
+            hot: hot
+                .and_then(|hot| SeqRange::new(hot.floor, hot.last))
+                .and_then(|hot| hot.intersect(&dedup.hot_range(sealed)?)),
+            log: log
+                .and_then(|(first, last)| log_range(first, last))
+                .and_then(|log| log.intersect(&dedup.log_range()?)),
+            warm: coverage.as_ref().map(warm_ranges),
+            cold: None,
+        };
+        Self {
+            sources,
+            request,
+            partition,
+            // Events appended since are for the next answer.
+            last: newest.max(coverage.as_ref().map(|coverage| coverage.sealed)),
+            log_answered: log.is_some(),
+            coverage,
+            snapshot: None,
+            available,
+            dedup,
+            out: ScanResult::default(),
+        }
+    }
+
+    /// Plans and reads.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Source`] when a retry can help.
+    pub(super) async fn run(mut self, retry: &RetryState) -> Result<ScanResult, ReadError> {
+        let need = self.cold_needed_through();
+        if (need > 0 || self.last.is_none()) && !retry.excluded.cold {
+            self.snapshot = self
+                .sources
+                .cold
+                .snapshot(self.partition, need, retry.needs_fresh_state())
+                .await;
+            let snapshot = self.snapshot.as_deref();
+            self.available.cold = snapshot.map(|snapshot| committed(snapshot, self.partition));
+        }
+        let Some(last) = self.last.max(self.available.cold) else {
+            let detail = "neither the log nor any tier answers now";
+            return Err(QueryError::unavailable("nothing_readable", detail).into());
+        };
+        let planned = SeqRange::new(1, last).map(|all| plan(all, &self.available, Prefer::Columns));
+        let planned = planned.unwrap_or_default();
+        if !retry.needs_fresh_state() && !planned.gaps.is_empty() {
+            return Err(ReadError::Source(Source::Warm, SourceError::Stale));
+        }
+        let open_from = (!self.log_answered).then_some(last + 1);
+        self.execute(planned, open_from).await
+    }
+
+    /// Returns the last sequence that only the cold tier can have; 0 when there is none.
+    fn cold_needed_through(&self) -> Seq {
+        let Some(wanted) = self.last.and_then(|last| SeqRange::new(1, last)) else {
+            return 0;
+        };
+        let gaps = plan(wanted, &self.available, Prefer::Columns).gaps;
+        let warm = self.available.warm.iter();
+        let incomplete = warm.flat_map(|warm| warm.incomplete.ranges());
+        let ranges = gaps.ranges().iter().chain(incomplete);
+        ranges.map(|range| range.hi).max().unwrap_or(0)
+    }
+
+    /// Reads the pieces of `plan`; the log's gap without an end begins at `open_from`.
+    async fn execute(
+        mut self,
+        plan: Plan,
+        open_from: Option<Seq>,
+    ) -> Result<ScanResult, ReadError> {
+        let mut missing = Missing {
+            ranges: plan.gaps.clone(),
+            open_from,
+        };
+        match self.request.table {
+            Table::Events => self.read_events(&plan).await?,
+            Table::HourlyStats | Table::ConversationSummary => {
+                missing.ranges.extend(self.read_rollups(&plan).await?);
+            }
+        }
+        if !missing.is_empty() {
+            self.out.missing.push((self.partition, missing));
+        }
+        Ok(self.out)
+    }
+
+    /// Reads the rows of the hot tier and of the log, one per event: the plan has only ranges that are
+    /// checked for duplicates.
+    pub(super) async fn read_unsealed(
+        &mut self,
+        hot: &RangeSet,
+        log: &RangeSet,
+    ) -> Result<Vec<StoredEvent>, ReadError> {
+        let mut rows = Vec::new();
+        if let Some((first, last)) = hot.ranges().first().zip(hot.ranges().last()) {
+            let read = self
+                .sources
+                .hot
+                .read_all(self.partition, first.lo - 1, MAX_HOT_BYTES)
+                .await;
+            let hot_error = |error| ReadError::Source(Source::Hot, error);
+            let scan = read.map_err(|error| hot_error(SourceError::Unavailable(error.into())))?;
+            let scan = scan.ok_or_else(|| hot_error(SourceError::Stale))?;
+            // Trimmed since the plan: what was trimmed is sealed by now.
+            if scan.floor > first.lo || scan.last < last.hi || !scan.raised.is_empty() {
+                return Err(hot_error(SourceError::Stale));
+            }
+            // The hot tier was lost and refilled since the plan.
+            if self.dedup.checked_through(scan.checked) < last.hi {
+                return Err(hot_error(SourceError::Stale));
+            }
+            let planned = scan
+                .rows
+                .into_iter()
+                .filter(|row| hot.contains(row.position.seq));
+            rows.extend(planned);
+            self.count_rows(Source::Hot, rows.len());
+        }
+        for range in log.ranges() {
+            let before = rows.len();
+            let add = |message| {
+                rows.extend(frame_rows(&message, None)?);
+                Ok(())
+            };
+            let read = self.sources.log_messages(self.partition, *range, add).await;
+            read.map_err(|error| ReadError::Source(Source::Log, error))?;
+            self.count_rows(Source::Log, rows.len() - before);
+        }
+        rows.retain(|row| {
+            row.event.tenant == self.request.tenant && !self.dedup.is_duplicate(&row.position)
+        });
+        Ok(merge(rows, Seq::MAX, ReadOrder::Asc))
+    }
+
+    /// Counts rows in the metrics, and notes `source` as one that contributed.
+    fn count_rows(&mut self, source: Source, rows: usize) {
+        self.sources.count(source, rows);
+        if rows > 0 {
+            self.out.sources.insert(source);
+        }
+    }
+
+    /// Streams `scan` from the warm tier into the output.
+    pub(super) async fn read_warm(&mut self, mut scan: Scan) -> Result<(), ReadError> {
+        let source_error = |error| ReadError::Source(Source::Warm, warm_error(error));
+        scan.removals = self.coverage.as_ref().map(|coverage| coverage.removals);
+        let mut batches = self
+            .sources
+            .warm
+            .client
+            .scan(&scan)
+            .await
+            .map_err(source_error)?;
+        while let Some(batch) = batches.try_next().await.map_err(source_error)? {
+            self.add_batch(Source::Warm, &batch)?;
+        }
+        Ok(())
+    }
+
+    /// Reads `scan` from the cold tier's snapshot, if there is one, into the output.
+    pub(super) async fn read_cold(
+        &mut self,
+        table: cold_tier::Table,
+        scan: &ColdScan,
+    ) -> Result<(), ReadError> {
+        let source_error = |error| ReadError::Source(Source::Cold, SourceError::Unavailable(error));
+        let Some(snapshot) = self.snapshot.clone() else {
+            return Ok(());
+        };
+        let batches = self
+            .sources
+            .cold
+            .read(&snapshot, table, scan)
+            .await
+            .map_err(source_error)?;
+        batches
+            .iter()
+            .try_for_each(|batch| self.add_batch(Source::Cold, batch))
+    }
+
+    /// Charges `batch` to the budget, counts its rows, and adds them in the columns of the answer.
+    fn add_batch(&mut self, source: Source, batch: &RecordBatch) -> Result<(), ReadError> {
+        self.request.budget.charge(batch)?;
+        self.count_rows(source, batch.num_rows());
+        let batch = segment::conform(batch, &self.request.schema);
+        let batch = batch.map_err(|error| QueryError::Internal(error.into()))?;
+        if batch.num_rows() > 0 {
+            self.out.batches.push(batch);
+        }
+        Ok(())
+    }
+
+    /// Returns the parts of `ranges` that warm has, by retention class: they are read from warm, so
+    /// the scan of cold must leave them out.
+    pub(super) fn ranges_in_warm(
+        &self,
+        ranges: &RangeSet,
+    ) -> HashMap<(PartitionId, Class), RangeSet> {
+        let slices = self.coverage.iter().flat_map(|coverage| &coverage.slices);
+        let mut in_warm: HashMap<_, RangeSet> = HashMap::new();
+        for slice in slices {
+            let of_class = in_warm.entry((self.partition, slice.class)).or_default();
+            of_class.extend(ranges.intersect(slice.range()));
+        }
+        in_warm
+    }
+}
