@@ -147,7 +147,11 @@ fn compiled(policy: &RetentionPolicy) -> Policy {
 fn selector(selector: &Selector) -> retention::Selector {
     retention::Selector {
         tenants: selector.tenants.clone(),
-        conversations: selector.conversations.clone(),
+        // The operator's stored copy of an older policy still has the old name.
+        conversations: match &selector.streams {
+            Some(streams) => streams.clone(),
+            None => selector.conversations.clone(),
+        },
         event_types: selector.event_types.clone(),
         match_labels: selector.match_labels.clone(),
         match_expressions: selector.match_expressions.iter().map(expression).collect(),

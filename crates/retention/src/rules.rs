@@ -46,8 +46,8 @@ pub struct Policy {
 pub struct Selector {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tenants: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[serde(alias = "streams")] // the name in rule sets before 0.2
+    /// Stored under its old name, so that services of different versions select alike.
+    #[serde(rename = "streams", skip_serializing_if = "Vec::is_empty")]
     pub conversations: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub event_types: Vec<String>,

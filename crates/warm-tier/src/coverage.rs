@@ -36,7 +36,7 @@ pub struct PartitionCoverage {
     /// Ascending by `lo`; slices of different classes share ranges, slices of one class do not.
     pub slices: Vec<SliceCoverage>,
     /// Ranges that are missing here although they should be there.
-    #[serde(alias = "holes")] // the name in answers before 0.2
+    #[serde(rename = "holes")] // the name in answers before 0.2
     pub gaps: Vec<Gap>,
     /// Events of `first..=sealed` that were dropped as duplicates.
     #[serde(default)]

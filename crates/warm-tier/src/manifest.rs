@@ -31,7 +31,7 @@ pub struct Manifest {
     /// Ascending by `lo`; only of ranges sealed in the last 24 h.
     pub ids: Vec<IdFile>,
     /// Slices and ranges that are lost here.
-    #[serde(alias = "holes")] // the name in manifests before 0.2
+    #[serde(rename = "holes")] // the name in manifests before 0.2
     pub gaps: Vec<LostSlice>,
     /// Ranges of the slices that were dropped by age or over quota; the cold tier has them.
     pub expired: Vec<Expired>,

@@ -114,6 +114,7 @@ fn tree(text: &mut std::iter::Peekable<std::str::Chars<'_>>, before: &str) -> Ve
         match letter {
             '{' => {
                 text.next();
+                while text.next_if_eq(&' ').is_some() {}
                 let mut found = Vec::new();
                 while text.peek().is_some_and(|letter| *letter != '}') {
                     found.extend(tree(text, &path));

@@ -29,7 +29,7 @@ impl Banned {
         // Old names that stored files still have are read for ever.
         let lines = (1..)
             .zip(text.lines())
-            .filter(|(_, line)| !line.contains("serde(alias"));
+            .filter(|(_, line)| !line.contains("#[serde("));
         for (number, line) in lines {
             let line = words(line);
             for (phrase, instead) in &self.0 {
