@@ -3,6 +3,7 @@ use std::{io::Write as _, path::Path, time::Duration};
 use testkit::{Service, eventually};
 
 mod database;
+mod lines;
 pub(crate) mod server;
 mod skip;
 
@@ -242,10 +243,10 @@ async fn a_database_with_damaged_pages_is_refused_before_anything_is_sent() {
 }
 
 #[tokio::test]
-async fn an_empty_table_is_imported_by_sending_nothing() {
+async fn an_empty_table_is_no_success() {
     let (database, server) = (Database::new(0), Server::start());
     let (code, _, stderr) = run(&server, "sqlite", &[database.path()]).await;
-    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(code, 1, "{stderr}");
     assert!(stderr.contains("has no rows"), "{stderr}");
     assert_eq!(server.requests(), 0);
 }
@@ -288,4 +289,18 @@ async fn packed_lines_that_are_cut_off_are_no_success_until_they_are_whole() {
     let (code, stdout, stderr) = run(&server, "jsonl", &args).await;
     assert_eq!(code, 0, "{stderr}");
     assert!(stdout.contains(r#""events":1200,"found":1200"#), "{stdout}");
+}
+
+#[tokio::test]
+async fn a_closed_wal_database_is_read_where_nothing_can_be_written() {
+    let (database, server) = (Database::new(700), Server::start());
+    let dir = tempfile::tempdir().unwrap();
+    let (copy, checkpoint) = (dir.path().join("legacy.db"), dir.path().join("checkpoint"));
+    database.copy_as_wal(&copy);
+    // As on read-only media, SQLite cannot create the file that it wants.
+    std::fs::create_dir(dir.path().join("legacy.db-wal")).unwrap();
+    let args = [path(&copy), "--checkpoint", path(&checkpoint)];
+    let (code, _, stderr) = run(&server, "sqlite", &args).await;
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(server.joined(), database.joined());
 }
