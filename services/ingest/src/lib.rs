@@ -59,9 +59,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     runtime
         .tasks
         .spawn("nats check", check_readiness(log, nats, shutdown.clone()));
-    runtime
-        .tasks
-        .spawn("http", service_runtime::serve(listener, router, shutdown));
+    let serving = service_runtime::serve(listener, router, runtime.access.clone(), shutdown);
+    runtime.tasks.spawn("http", serving);
     runtime.join().await
 }
 
