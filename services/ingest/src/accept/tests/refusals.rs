@@ -80,6 +80,11 @@ fn every_bad_item_has_a_code_and_a_sentence() {
             "RFC 3339",
         ),
         (
+            event(r#","timestamp":"2026-11-20 09:00:00.021""#),
+            "invalid_timestamp",
+            "no time zone",
+        ),
+        (
             event(r#","timestamp":1732320000"#),
             "invalid_timestamp",
             "not a number",
