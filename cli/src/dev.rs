@@ -5,6 +5,7 @@ mod children;
 mod cold;
 pub(crate) mod exec;
 mod folder;
+mod log_guard;
 mod ports;
 pub(crate) mod programs;
 mod restarts;
@@ -189,7 +190,16 @@ async fn serve(
             .await?;
     }
     output::text(&welcome(config, started.elapsed()))?;
-    children.watch().await.map(|never| match never {})
+    loop {
+        let stuck = log_guard::until_stuck_with_room(&http, &health, &config.data);
+        tokio::select! {
+            ended = children.watch() => return ended.map(|never| match never {}),
+            () = stuck => {
+                output::note("NATS stopped writing when its disk was full; there is room again");
+                children.terminate("nats");
+            }
+        }
+    }
 }
 
 /// The arguments about the log; `None` keeps what is stored in it, or the default.

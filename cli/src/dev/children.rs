@@ -169,6 +169,14 @@ impl Children {
         Ok(())
     }
 
+    /// Ends the program `name` in order, so that it is started again.
+    pub(crate) fn terminate(&mut self, name: &str) {
+        let children = self.children.iter_mut();
+        for child in children.filter(|child| child.start.name == name) {
+            child.signal(Signal::SIGTERM);
+        }
+    }
+
     /// Polls `ready` until it is true. Fails after `limit`, or when one of them ends.
     pub(crate) async fn wait_ready(
         &mut self,
