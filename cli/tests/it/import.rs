@@ -6,6 +6,7 @@ mod database;
 mod lines;
 pub(crate) mod server;
 mod skip;
+mod wal;
 
 use database::{Damage, Database};
 use server::Server;
@@ -289,18 +290,4 @@ async fn packed_lines_that_are_cut_off_are_no_success_until_they_are_whole() {
     let (code, stdout, stderr) = run(&server, "jsonl", &args).await;
     assert_eq!(code, 0, "{stderr}");
     assert!(stdout.contains(r#""events":1200,"found":1200"#), "{stdout}");
-}
-
-#[tokio::test]
-async fn a_closed_wal_database_is_read_where_nothing_can_be_written() {
-    let (database, server) = (Database::new(700), Server::start());
-    let dir = tempfile::tempdir().unwrap();
-    let (copy, checkpoint) = (dir.path().join("legacy.db"), dir.path().join("checkpoint"));
-    database.copy_as_wal(&copy);
-    // As on read-only media, SQLite cannot create the file that it wants.
-    std::fs::create_dir(dir.path().join("legacy.db-wal")).unwrap();
-    let args = [path(&copy), "--checkpoint", path(&checkpoint)];
-    let (code, _, stderr) = run(&server, "sqlite", &args).await;
-    assert_eq!(code, 0, "{stderr}");
-    assert_eq!(server.joined(), database.joined());
 }
