@@ -24,7 +24,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
 use crate::{output, value};
-use children::{Children, CpuSettings, Layer, Start};
+use child::{CpuSettings, Layer, Start};
+use children::Children;
 use folder::DataFolder;
 use ports::Ports;
 use programs::SearchPaths;

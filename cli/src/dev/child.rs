@@ -1,12 +1,13 @@
 //! One child process of `dev`: its end, and what its log says about it.
 
 use std::{
+    ffi::OsString,
     fs::{self, File},
     io,
     os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::{self, ExitStatus},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::anyhow;
@@ -15,10 +16,47 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{children::Start, restarts::Restarts};
+use super::restarts::Restarts;
 
 /// Lines shown of the log of a program that failed.
 const SHOWN_LINES: usize = 12;
+
+/// The group in which a program is stopped: services first, then the servers that they need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layer {
+    Server,
+    Service,
+}
+
+impl Layer {
+    /// Time between SIGTERM and SIGKILL.
+    pub(super) fn stop_timeout(self) -> Duration {
+        match self {
+            Self::Service => Duration::from_secs(5),
+            Self::Server => Duration::from_secs(3),
+        }
+    }
+}
+
+/// CPU priority and threads of a program, on a machine that all of them share.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct CpuSettings {
+    /// Nice value: higher is a lower priority.
+    pub(crate) nice: i32,
+    /// Limits our own programs to half as many worker threads as there are cores, since several of them
+    /// work at the same time.
+    pub(crate) half_of_the_cores: bool,
+}
+
+/// A program with what it is started with.
+#[derive(Debug)]
+pub(crate) struct Start {
+    pub(crate) name: &'static str,
+    pub(crate) layer: Layer,
+    pub(crate) program: PathBuf,
+    pub(crate) args: Vec<OsString>,
+    pub(crate) cpu: CpuSettings,
+}
 
 #[derive(Debug)]
 pub(super) struct Child {

@@ -18,52 +18,15 @@ use anyhow::{Context as _, bail};
 use nix::sys::signal::Signal;
 
 use super::{
-    child::{Child, append_log, last_lines, new_log},
+    child::{Child, Layer, Start, append_log, last_lines, new_log},
     restarts::Restarts,
 };
 use crate::output;
 
 /// Interval at which processes are checked.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// The group in which a program is stopped: services first, then the servers that they need.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Layer {
-    Server,
-    Service,
-}
-
-impl Layer {
-    /// Time between SIGTERM and SIGKILL.
-    fn stop_timeout(self) -> Duration {
-        match self {
-            Self::Service => Duration::from_secs(5),
-            Self::Server => Duration::from_secs(3),
-        }
-    }
-}
-
-/// CPU priority and threads of a program, on a machine that all of them share.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct CpuSettings {
-    /// Nice value: higher is a lower priority.
-    pub(crate) nice: i32,
-    /// Limits our own programs to half as many worker threads as there are cores, since several of them
-    /// work at the same time.
-    pub(crate) half_of_the_cores: bool,
-}
-
 /// Number of worker threads of our programs; a value set by the user takes precedence.
 const THREADS: &str = "TOKIO_WORKER_THREADS";
-
-/// A program with what it is started with.
-#[derive(Debug)]
-pub(crate) struct Start {
-    pub(crate) name: &'static str,
-    pub(crate) layer: Layer,
-    pub(crate) program: PathBuf,
-    pub(crate) args: Vec<OsString>,
-    pub(crate) cpu: CpuSettings,
-}
 
 /// All children, in the order in which they were started.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use nix::{
 use super::cold;
 
 const LOCK_FILE: &str = "LOCK";
-const PRIVATE: u32 = 0o700;
+const PRIVATE_MODE: u32 = 0o700;
 /// The folders that are created before any program is started.
 const CREATED_FOLDERS: [&str; 2] = ["logs", "cold"];
 
@@ -74,14 +74,14 @@ fn create(dir: &Path) -> std::io::Result<bool> {
     if let Some(parent) = dir.parent() {
         fs::create_dir_all(parent)?;
     }
-    let is_new = match DirBuilder::new().mode(PRIVATE).create(dir) {
+    let is_new = match DirBuilder::new().mode(PRIVATE_MODE).create(dir) {
         Ok(()) => true,
         Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
         Err(error) => return Err(error),
     };
     if dir.join(LOCK_FILE).exists() {
         // Made by an earlier version, which left it open to others.
-        fs::set_permissions(dir, Permissions::from_mode(PRIVATE))?;
+        fs::set_permissions(dir, Permissions::from_mode(PRIVATE_MODE))?;
     }
     fs::create_dir_all(dir.join("logs"))?;
     Ok(is_new)
@@ -157,10 +157,10 @@ mod tests {
         let data = dir.path().join("data");
         let mode = || fs::metadata(&data).unwrap().permissions().mode() & 0o777;
         drop(DataFolder::open(&data).unwrap());
-        assert_eq!(mode(), PRIVATE);
+        assert_eq!(mode(), PRIVATE_MODE);
         fs::set_permissions(&data, Permissions::from_mode(0o755)).unwrap();
         drop(DataFolder::open(&data).unwrap());
-        assert_eq!(mode(), PRIVATE);
+        assert_eq!(mode(), PRIVATE_MODE);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use nix::sys::statvfs::statvfs;
 const CHECK_INTERVAL: Duration = Duration::from_secs(20);
 /// The room with which another start is worth it.
 const MIN_FREE_BYTES: u64 = 64 << 20;
-const TIMEOUT: Duration = Duration::from_secs(2);
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Returns when the server whose health is at `url` no longer writes, and there is room for it.
 pub(super) async fn until_stuck_with_room(http: &reqwest::Client, url: &str, data: &Path) {
@@ -26,7 +26,7 @@ pub(super) async fn until_stuck_with_room(http: &reqwest::Client, url: &str, dat
 }
 
 async fn health(http: &reqwest::Client, url: &str) -> Option<String> {
-    let answer = http.get(url).timeout(TIMEOUT).send().await.ok()?;
+    let answer = http.get(url).timeout(HEALTH_TIMEOUT).send().await.ok()?;
     answer.text().await.ok()
 }
 

@@ -2,16 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-/// So many deaths within [`WINDOW`] are not chance: another start would not help.
+/// So many deaths within [`DEATH_WINDOW`] are not chance: another start would not help.
 const MAX_DEATHS: usize = 5;
-const WINDOW: Duration = Duration::from_secs(60);
-/// The pause after the first death within [`WINDOW`]; each further one doubles it.
+const DEATH_WINDOW: Duration = Duration::from_secs(60);
+/// The pause after the first death within [`DEATH_WINDOW`]; each further one doubles it.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The deaths of one program.
 #[derive(Debug, Default)]
 pub(super) struct Restarts {
-    /// Those within [`WINDOW`] of the last.
+    /// Those within [`DEATH_WINDOW`] of the last.
     deaths: Vec<Instant>,
 }
 
@@ -19,7 +19,7 @@ impl Restarts {
     /// Notes a death at `now`. Returns the pause before the next start, `None` when there shall be none.
     pub(super) fn died(&mut self, now: Instant) -> Option<Duration> {
         self.deaths
-            .retain(|death| now.duration_since(*death) < WINDOW);
+            .retain(|death| now.duration_since(*death) < DEATH_WINDOW);
         self.deaths.push(now);
         let before = u32::try_from(self.deaths.len() - 1).unwrap_or(u32::MAX);
         (self.deaths.len() < MAX_DEATHS).then(|| FIRST_PAUSE * 2_u32.saturating_pow(before))

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use super::{children::CpuSettings, ports::Ports, time_scale::TimeScale};
+use super::{child::CpuSettings, ports::Ports, time_scale::TimeScale};
 
 /// The settings from which the flags of the services are made.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use tracing::warn;
 use crate::problem::Problem;
 
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
-const TIMEOUT: Duration = Duration::from_secs(2);
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Whether the log can write, as far as its servers say.
 #[derive(Clone, Debug, Default)]
@@ -41,7 +41,7 @@ impl LogDisk {
         urls: Vec<String>,
         shutdown: CancellationToken,
     ) -> anyhow::Result<()> {
-        let client = reqwest::Client::builder().timeout(TIMEOUT).build()?;
+        let client = reqwest::Client::builder().timeout(HEALTH_TIMEOUT).build()?;
         loop {
             let healths = join_all(urls.iter().map(|url| health(&client, url))).await;
             let fails = none_can_write(&healths);
