@@ -129,6 +129,7 @@ async fn send_stdin(sender: &Sender) -> anyhow::Result<Receipt> {
 
 /// Returns the event of one line, with the id `fallback_id` when it has none.
 pub(crate) fn with_id(line: &str, fallback_id: &str) -> anyhow::Result<String> {
+    let line = line.trim_start_matches('\u{feff}');
     let row: Row = serde_json::from_str(line)
         .map_err(|error| anyhow!("it is no JSON object (column {})", error.column()))?;
     if !row.text("event_id").is_empty() {

@@ -4,7 +4,7 @@ use std::{os::unix::process::ExitStatusExt as _, process::ExitCode};
 
 use anyhow::Context as _;
 
-use crate::{common::Common, dev::programs, output::Format};
+use crate::{common::Common, dev::programs::SearchPaths, output::Format};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -34,9 +34,9 @@ pub(crate) struct Args {
 
 /// Runs the archiver and returns its exit status, 128 + n when signal n ended it.
 pub(crate) async fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
-    let program = programs::service("archiver")?;
-    let mut command = tokio::process::Command::new(program);
-    if let Some(path) = programs::library_path() {
+    let paths = SearchPaths::new(None)?;
+    let mut command = tokio::process::Command::new(paths.service("archiver")?);
+    if let Some(path) = paths.library_path() {
         command.env("LD_LIBRARY_PATH", path);
     }
     let (output, logs) = match common.output {

@@ -37,6 +37,9 @@ struct ProblemDetails {
 #[derive(Debug)]
 pub(crate) struct Refusal {
     message: String,
+    pub(crate) status: StatusCode,
+    pub(crate) code: Option<String>,
+    pub(crate) detail: String,
     /// Errors of single items of the request.
     pub(crate) items: Vec<serde_json::Value>,
 }
@@ -145,16 +148,23 @@ pub(crate) async fn refusal(name: &str, response: Response) -> anyhow::Error {
         let text = String::from_utf8_lossy(&body);
         text.trim().chars().take(300).collect()
     });
-    let code = problem
-        .code
+    let code = problem.code;
+    let shown_code = code
+        .as_ref()
         .map(|code| format!(" [{code}]"))
         .unwrap_or_default();
-    let mut message = format!("{name} refused ({}): {detail}{code}", status.as_u16());
+    let mut message = format!("{name} refused ({}): {detail}{shown_code}", status.as_u16());
     for item in problem.items.iter().take(5) {
         message.push_str(&format!("\n  {item}"));
     }
-    let items = problem.items;
-    Refusal { message, items }.into()
+    Refusal {
+        message,
+        status,
+        code,
+        detail,
+        items: problem.items,
+    }
+    .into()
 }
 
 /// True unless the header of the answer says that a part is missing.

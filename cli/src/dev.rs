@@ -1,11 +1,14 @@
 //! `isotherm dev`: runs all of Isotherm on one machine, without a cluster.
 
+mod child;
 mod children;
 mod cold;
 pub(crate) mod exec;
 mod folder;
+mod log_guard;
 mod ports;
 pub(crate) mod programs;
+mod restarts;
 mod servers;
 mod services;
 mod time_scale;
@@ -16,12 +19,16 @@ use std::{
 };
 
 use event::PartitionCount;
+use nix::sys::stat::{Mode, umask};
 use tokio::signal::unix::{SignalKind, signal};
+use uuid::Uuid;
 
 use crate::{output, value};
-use children::{Children, CpuSettings, Layer};
+use child::{CpuSettings, Layer, Start};
+use children::Children;
 use folder::DataFolder;
 use ports::Ports;
+use programs::SearchPaths;
 use services::DevConfig;
 use time_scale::TimeScale;
 
@@ -56,9 +63,20 @@ pub(crate) struct Args {
     /// RetentionPolicy objects to apply at the start.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// The folder whose bin has nats-server and valkey-server [default: the .tools of the checkout in
+    /// which this program was built, then the PATH].
+    #[arg(long, value_name = "DIR", env = "ISOTHERM_TOOLS")]
+    tools: Option<PathBuf>,
+    /// A name besides localhost under which clients call this machine; may be repeated.
+    #[arg(long = "allowed-host", value_name = "HOST")]
+    allowed_hosts: Vec<String>,
+    /// A web page's origin, as http://localhost:3000, whose scripts may read and store; may be repeated.
+    #[arg(long = "cors-origin", value_name = "ORIGIN")]
+    cors_origins: Vec<String>,
 }
 
-/// Starts all programs, waits for a signal or until one of them ends, and stops all of them.
+/// Starts all programs, waits for a signal or until one of them ends again and again, and stops all of
+/// them.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let started = Instant::now();
     let rules = args
@@ -68,6 +86,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         .transpose()?;
     let ports = Ports::new(args.port_base)?;
     cold::check(args.cold.as_deref())?;
+    // What everyone said is nobody else's to read: of the folders and files made here and by the children.
+    umask(Mode::S_IRWXG | Mode::S_IRWXO);
     let folder = DataFolder::open(&args.data)?;
     let log_options = LogOptions {
         rules,
@@ -94,11 +114,15 @@ async fn run_on(
         ports,
         archive_every: args.archive_every.into(),
         time_scale: args.accelerate,
+        monitor_path: format!("/{}", Uuid::now_v7().simple()),
+        allowed_hosts: args.allowed_hosts,
+        cors_origins: args.cors_origins,
     };
-    let programs = Programs::find()?;
+    let paths = SearchPaths::new(args.tools)?;
+    let programs = Programs::find(&paths)?;
     ports.check().await?;
 
-    let mut children = Children::new(config.data.join("logs"));
+    let mut children = Children::new(config.data.join("logs"), paths.library_path());
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let result = tokio::select! {
@@ -120,24 +144,24 @@ async fn serve(
     started: Instant,
 ) -> anyhow::Result<()> {
     let http = reqwest::Client::builder().no_proxy().build()?;
-    let (data, ports) = (&config.data, config.ports);
-    children.start(
-        "nats",
-        Layer::Server,
-        &programs.nats,
-        servers::nats(data, ports)?,
-        CpuSettings::default(),
-    )?;
-    children.start(
-        "valkey",
-        Layer::Server,
-        &programs.valkey,
-        servers::valkey(data, ports)?,
-        CpuSettings::default(),
-    )?;
+    let ports = config.ports;
+    let servers = [
+        ("nats", &programs.nats, servers::nats(config)?),
+        ("valkey", &programs.valkey, servers::valkey(config)?),
+    ];
+    for (name, program, args) in servers {
+        children.start(Start {
+            name,
+            layer: Layer::Server,
+            program: program.clone(),
+            args,
+            cpu: CpuSettings::default(),
+        })?;
+    }
+    let health = format!("{}/healthz", services::nats_monitor_url(config));
     children
         .wait_ready("nats", START_TIMEOUT, async || {
-            servers::http_ok(&http, ports.nats_monitor(), "/healthz").await
+            servers::http_ok(&http, &health).await
         })
         .await?;
     children
@@ -147,19 +171,36 @@ async fn serve(
         .await?;
     let partitions = prepare_log(config, log_options).await?;
     let services = services::all(config, partitions);
-    for (service, program) in services.iter().zip(&programs.services) {
-        let (args, cpu) = (service.args.clone(), service.cpu);
-        children.start(service.name, Layer::Service, program, args, cpu)?;
+    let mut ready = Vec::new();
+    for (service, program) in services.into_iter().zip(&programs.services) {
+        let url = format!("http://127.0.0.1:{}/readyz", service.admin_port);
+        ready.push((service.name, url));
+        children.start(Start {
+            name: service.name,
+            layer: Layer::Service,
+            program: program.clone(),
+            args: service.args,
+            cpu: service.cpu,
+        })?;
     }
-    for service in &services {
+    for (name, url) in &ready {
         children
-            .wait_ready(service.name, START_TIMEOUT, async || {
-                servers::http_ok(&http, service.admin_port, "/readyz").await
+            .wait_ready(name, START_TIMEOUT, async || {
+                servers::http_ok(&http, url).await
             })
             .await?;
     }
     output::text(&welcome(config, started.elapsed()))?;
-    children.watch().await
+    loop {
+        let stuck = log_guard::until_stuck_with_room(&http, &health, &config.data);
+        tokio::select! {
+            ended = children.watch() => return ended.map(|never| match never {}),
+            () = stuck => {
+                output::note("NATS stopped writing when its disk was full; there is room again");
+                children.terminate("nats");
+            }
+        }
+    }
 }
 
 /// The arguments about the log; `None` keeps what is stored in it, or the default.
@@ -191,12 +232,12 @@ struct Programs {
 
 impl Programs {
     /// Finds all of them before the first is started.
-    fn find() -> anyhow::Result<Self> {
+    fn find(paths: &SearchPaths) -> anyhow::Result<Self> {
         let services = services::NAMES.iter();
-        let services = services.map(|name| programs::service(name));
+        let services = services.map(|name| paths.service(name));
         Ok(Self {
-            nats: programs::server(&["nats-server"])?,
-            valkey: programs::server(&["valkey-server", "redis-server"])?,
+            nats: paths.server(&["nats-server"])?,
+            valkey: paths.server(&["valkey-server", "redis-server"])?,
             services: services.collect::<anyhow::Result<_>>()?,
         })
     }

@@ -1,9 +1,8 @@
 //! The end of a command: an error as one line on stderr, and the exit status.
 
-use std::{
-    io::{self, Write as _},
-    process::ExitCode,
-};
+use std::{io, process::ExitCode};
+
+use crate::output;
 
 /// A usage error found after the flags were parsed. Exit status 2.
 #[derive(Debug)]
@@ -23,8 +22,7 @@ pub(crate) fn code(result: anyhow::Result<ExitCode>) -> ExitCode {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // A closed stderr leaves nowhere to report the error.
-            let _ = writeln!(io::stderr(), "error: {}", one_line(&error));
+            output::note(&format!("error: {}", one_line(&error)));
             if error.is::<Usage>() {
                 ExitCode::from(2)
             } else {
@@ -32,6 +30,19 @@ pub(crate) fn code(result: anyhow::Result<ExitCode>) -> ExitCode {
             }
         }
     }
+}
+
+/// Prints what the parser of the command line says, and returns the exit status. An argument that it
+/// repeats cannot move the cursor.
+pub(crate) fn usage(error: &clap::Error) -> ExitCode {
+    let plain = error.render().to_string();
+    if output::printable_lines(&plain) == plain {
+        // A closed stream leaves nowhere to report the error.
+        let _ = error.print();
+    } else {
+        output::note(plain.trim_end());
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 /// True when stdout was closed by its reader, such as `head`.

@@ -12,6 +12,7 @@ pub(crate) mod formats;
 mod ids;
 mod jsonl;
 mod legacy;
+mod line_reader;
 mod lines;
 mod post;
 mod progress;

@@ -33,7 +33,10 @@ use args::{Cli, Command};
 /// stderr as one line.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return exit::usage(&error),
+    };
     if let Command::Exec(exec) = &cli.command {
         return exit::code(Err(dev::exec::run(exec)));
     }

@@ -33,9 +33,9 @@ pub(crate) fn bytes(bytes: &[u8]) -> io::Result<()> {
     out.flush()
 }
 
-/// Writes a line to stderr. A closed stderr is ignored.
+/// Writes a line to stderr, its control characters escaped. A closed stderr is ignored.
 pub(crate) fn note(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = writeln!(io::stderr(), "{}", printable_lines(line));
 }
 
 /// Writes all rows to stdout in `format`.
@@ -87,15 +87,32 @@ fn table(columns: &[String], rows: &[Row]) -> String {
     lines.collect()
 }
 
-/// Escapes control characters: those of stored output must not reach the terminal from a table.
+/// Escapes what moves the cursor or the reading direction: those of stored output must not reach the
+/// terminal from a table.
 pub(crate) fn printable(text: &str) -> String {
+    escaped(text, is_unsafe)
+}
+
+/// Escapes as [`printable`], except line ends and tabs.
+pub(crate) fn printable_lines(text: &str) -> String {
+    escaped(text, |c| is_unsafe(c) && !matches!(c, '\n' | '\t'))
+}
+
+fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> String {
     text.chars()
         .flat_map(|c| {
-            let escaped = c.is_control().then(|| c.escape_default());
+            let escaped = is_escaped(c).then(|| c.escape_default());
             let plain = escaped.is_none().then_some(c);
             escaped.into_iter().flatten().chain(plain)
         })
         .collect()
+}
+
+/// True for control characters, line separators, and the marks that change the direction of the text.
+fn is_unsafe(c: char) -> bool {
+    let is_direction = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}'
+        | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || is_direction || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}')
 }
 
 fn csv(columns: &[String], rows: &[Row]) -> String {
@@ -137,6 +154,15 @@ mod tests {
         assert!(text.contains("a,b"), "{text}");
         assert!(!text.contains('\u{1b}'), "{text}");
         assert!(text.contains(r"x\u{1b}[31m"), "{text}");
+    }
+
+    #[test]
+    fn a_table_shows_the_order_of_characters_that_is_stored() {
+        let stored = "a\u{202e}b\u{2066}c\u{200f}d\u{2028}e\u{9b}31m\r";
+        let shown = r"a\u{202e}b\u{2066}c\u{200f}d\u{2028}e\u{9b}31m\r";
+        assert_eq!(printable(stored), shown);
+        assert_eq!(printable("שלום é 😀"), "שלום é 😀");
+        assert_eq!(printable_lines("a\n\tb\u{1b}"), "a\n\tb\\u{1b}");
     }
 
     #[test]

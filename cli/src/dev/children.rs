@@ -1,141 +1,142 @@
-//! The child processes of `dev`: started in order, stopped in reverse, never left running.
+//! The child processes of `dev`: started in order, started again when they end, stopped in reverse, never
+//! left running.
 
 use std::{
+    convert::Infallible,
     env,
     ffi::OsString,
-    fs::{self, File},
-    io,
+    fs::File,
     num::NonZero,
     os::unix::process::CommandExt as _,
-    path::{Path, PathBuf},
-    process::{self, Command, ExitStatus, Stdio},
+    path::PathBuf,
+    process::{self, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, anyhow, bail};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use anyhow::{Context as _, bail};
+use nix::sys::signal::Signal;
 
-use super::programs;
+use super::{
+    child::{Child, Layer, Start, append_log, last_lines, new_log},
+    restarts::Restarts,
+};
+use crate::output;
 
 /// Interval at which processes are checked.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// Lines shown of the log of a program that failed.
-const SHOWN_LINES: usize = 12;
-
-/// The group in which a program is stopped: services first, then the servers that they need.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Layer {
-    Server,
-    Service,
-}
-
-impl Layer {
-    /// Time between SIGTERM and SIGKILL.
-    fn stop_timeout(self) -> Duration {
-        match self {
-            Self::Service => Duration::from_secs(5),
-            Self::Server => Duration::from_secs(3),
-        }
-    }
-}
-
-/// CPU priority and threads of a program, on a machine that all of them share.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct CpuSettings {
-    /// Nice value: higher is a lower priority.
-    pub(crate) nice: i32,
-    /// Limits our own programs to half as many worker threads as there are cores, since several of them
-    /// work at the same time.
-    pub(crate) half_of_the_cores: bool,
-}
-
 /// Number of worker threads of our programs; a value set by the user takes precedence.
 const THREADS: &str = "TOKIO_WORKER_THREADS";
 
-#[derive(Debug)]
-struct Child {
-    name: &'static str,
-    layer: Layer,
-    process: process::Child,
-    log: PathBuf,
-}
-
-/// All running children, in the order in which they were started.
+/// All children, in the order in which they were started.
 #[derive(Debug)]
 pub(crate) struct Children {
     logs: PathBuf,
+    library_path: Option<OsString>,
     children: Vec<Child>,
 }
 
 impl Children {
-    pub(crate) fn new(logs: PathBuf) -> Self {
+    pub(crate) fn new(logs: PathBuf, library_path: Option<OsString>) -> Self {
         Self {
             logs,
+            library_path,
             children: Vec::new(),
         }
     }
 
-    /// Starts `program` so that it dies when this process does, whatever kills it. Must be called
+    /// Starts a program so that it dies when this process does, whatever kills it. Must be called
     /// on a thread that lives as long as the process.
-    pub(crate) fn start(
-        &mut self,
-        name: &'static str,
-        layer: Layer,
-        program: &Path,
-        args: Vec<OsString>,
-        cpu: CpuSettings,
-    ) -> anyhow::Result<()> {
-        let log = self.logs.join(format!("{name}.log"));
+    pub(crate) fn start(&mut self, start: Start) -> anyhow::Result<()> {
+        let log = self.logs.join(format!("{}.log", start.name));
         let file = new_log(&log).with_context(|| format!("write {}", log.display()))?;
+        self.children.push(Child {
+            process: self.spawn(&start, file)?,
+            start,
+            log,
+            restarts: Restarts::default(),
+            restart_at: None,
+        });
+        Ok(())
+    }
+
+    fn spawn(&self, start: &Start, log: File) -> anyhow::Result<process::Child> {
         let own_program = env::current_exe().context("find this program")?;
         let mut command = Command::new(own_program);
-        if let Some(path) = programs::library_path() {
+        if let Some(path) = &self.library_path {
             command.env("LD_LIBRARY_PATH", path);
         }
-        if cpu.half_of_the_cores && env::var_os(THREADS).is_none() {
+        if start.cpu.half_of_the_cores && env::var_os(THREADS).is_none() {
             let cores = thread::available_parallelism().map_or(1, NonZero::get);
             command.env(THREADS, (cores / 2).max(1).to_string());
         }
-        let process = command
+        command
             .args(["__exec", "--parent", &process::id().to_string()])
-            .args(["--nice", &cpu.nice.to_string(), "--"])
-            .arg(program)
-            .args(args)
+            .args(["--nice", &start.cpu.nice.to_string(), "--"])
+            .arg(&start.program)
+            .args(&start.args)
             .stdin(Stdio::null())
-            .stdout(file.try_clone()?)
-            .stderr(file)
+            .stdout(log.try_clone()?)
+            .stderr(log)
             // In a group of its own, Ctrl-C does not reach it: `stop` stops the children in order.
             .process_group(0)
             .spawn()
-            .with_context(|| format!("start {name}"))?;
-        self.children.push(Child {
-            name,
-            layer,
-            process,
-            log,
-        });
-        Ok(())
+            .with_context(|| format!("start {}", start.name))
     }
 
     /// Fails when one of them has ended, with the end of its log.
     pub(crate) fn check_alive(&mut self) -> anyhow::Result<()> {
         for child in &mut self.children {
             if let Some(status) = child.process.try_wait()? {
-                return Err(child.exit_report(status));
+                return Err(child.failed(status));
             }
         }
         Ok(())
     }
 
-    /// Runs until one of them ends, which is an error; never returns `Ok`.
-    pub(crate) async fn watch(&mut self) -> anyhow::Result<()> {
+    /// Starts again each that ends. Returns only the error of one that ends again and again.
+    pub(crate) async fn watch(&mut self) -> anyhow::Result<Infallible> {
         loop {
-            self.check_alive()?;
+            for index in 0..self.children.len() {
+                self.restart_if_ended(index)?;
+            }
             tokio::time::sleep(POLL_INTERVAL).await;
+        }
+    }
+
+    fn restart_if_ended(&mut self, index: usize) -> anyhow::Result<()> {
+        let child = &mut self.children[index];
+        let now = Instant::now();
+        if child.restart_at.is_none() {
+            let Some(status) = child.process.try_wait()? else {
+                return Ok(());
+            };
+            let pause = child.restarts.died(now);
+            let pause = pause.ok_or_else(|| child.gives_up(status))?;
+            child.restart_at = Some(now + pause);
+            output::note(&format!(
+                "{}, restarting in {} s",
+                child.end(status),
+                pause.as_secs()
+            ));
+        }
+        if self.children[index].restart_at.is_none_or(|at| at > now) {
+            return Ok(());
+        }
+        let child = &self.children[index];
+        let log = append_log(&child.log);
+        let log = log.with_context(|| format!("write {}", child.log.display()))?;
+        let process = self.spawn(&child.start, log)?;
+        let child = &mut self.children[index];
+        (child.process, child.restart_at) = (process, None);
+        Ok(())
+    }
+
+    /// Ends the program `name` in order, so that it is started again.
+    pub(crate) fn terminate(&mut self, name: &str) {
+        let children = self.children.iter_mut();
+        for child in children.filter(|child| child.start.name == name) {
+            child.signal(Signal::SIGTERM);
         }
     }
 
@@ -184,7 +185,7 @@ impl Children {
         let mut of_layer = self
             .children
             .iter_mut()
-            .filter(|child| child.layer == layer);
+            .filter(|child| child.start.layer == layer);
         of_layer.any(Child::is_alive)
     }
 
@@ -192,57 +193,9 @@ impl Children {
         for child in self
             .children
             .iter_mut()
-            .filter(|child| child.layer == layer)
+            .filter(|child| child.start.layer == layer)
         {
-            if child.is_alive() {
-                // It may have ended since the check, but it is not reaped yet, so its pid cannot belong
-                // to another process.
-                let _ = kill(child.pid(), signal);
-            }
+            child.signal(signal);
         }
     }
-}
-
-impl Child {
-    fn is_alive(&mut self) -> bool {
-        matches!(self.process.try_wait(), Ok(None))
-    }
-
-    fn pid(&self) -> Pid {
-        Pid::from_raw(self.process.id().cast_signed())
-    }
-
-    fn exit_report(&self, status: ExitStatus) -> anyhow::Error {
-        let log = String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned();
-        // Our programs end with a line for people, `error: ...`; then the rest of the log is not shown.
-        let message = log
-            .lines()
-            .last()
-            .and_then(|line| line.strip_prefix("error: "));
-        if let Some(message) = message {
-            let (name, log) = (self.name, self.log.display());
-            return anyhow!("{name} ended, so everything is stopped: {message} (its log is {log})");
-        }
-        anyhow!(
-            "{} ended ({status}), so everything is stopped; the end of {}:\n{}",
-            self.name,
-            self.log.display(),
-            last_lines(&self.log)
-        )
-    }
-}
-
-/// Creates the log file; keeps the log of the previous run as `.log.1`.
-fn new_log(path: &Path) -> io::Result<File> {
-    if path.exists() {
-        fs::rename(path, path.with_extension("log.1"))?;
-    }
-    File::options().create(true).append(true).open(path)
-}
-
-fn last_lines(path: &Path) -> String {
-    let text = String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();
-    let lines: Vec<&str> = text.lines().collect();
-    let from = lines.len().saturating_sub(SHOWN_LINES);
-    lines[from..].join("\n")
 }

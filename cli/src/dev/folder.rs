@@ -2,8 +2,9 @@
 //! before anything was stored in it.
 
 use std::{
-    fs::{self, File},
+    fs::{self, DirBuilder, File, Permissions},
     io::ErrorKind,
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -16,6 +17,7 @@ use nix::{
 use super::cold;
 
 const LOCK_FILE: &str = "LOCK";
+const PRIVATE_MODE: u32 = 0o700;
 /// The folders that are created before any program is started.
 const CREATED_FOLDERS: [&str; 2] = ["logs", "cold"];
 
@@ -67,16 +69,20 @@ impl DataFolder {
     }
 }
 
-/// Creates the folder; true when it did not exist before.
+/// Creates the folder for its owner alone; true when it did not exist before.
 fn create(dir: &Path) -> std::io::Result<bool> {
     if let Some(parent) = dir.parent() {
         fs::create_dir_all(parent)?;
     }
-    let is_new = match fs::create_dir(dir) {
+    let is_new = match DirBuilder::new().mode(PRIVATE_MODE).create(dir) {
         Ok(()) => true,
         Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
         Err(error) => return Err(error),
     };
+    if dir.join(LOCK_FILE).exists() {
+        // Made by an earlier version, which left it open to others.
+        fs::set_permissions(dir, Permissions::from_mode(PRIVATE_MODE))?;
+    }
     fs::create_dir_all(dir.join("logs"))?;
     Ok(is_new)
 }
@@ -143,6 +149,18 @@ mod tests {
             assert!(data.join(name).exists(), "{name}");
             assert!(data.join("logs").exists(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_data_folder_is_its_owners_alone_also_when_an_earlier_version_made_it() {
+        let dir = TempDir::new().unwrap();
+        let data = dir.path().join("data");
+        let mode = || fs::metadata(&data).unwrap().permissions().mode() & 0o777;
+        drop(DataFolder::open(&data).unwrap());
+        assert_eq!(mode(), PRIVATE_MODE);
+        fs::set_permissions(&data, Permissions::from_mode(0o755)).unwrap();
+        drop(DataFolder::open(&data).unwrap());
+        assert_eq!(mode(), PRIVATE_MODE);
     }
 
     #[test]

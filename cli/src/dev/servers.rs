@@ -10,26 +10,29 @@ use tokio::{
     time::timeout,
 };
 
-use super::ports::Ports;
+use super::{ports::Ports, services::DevConfig};
 
 /// Timeout of one readiness probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Writes `nats.conf` and returns the arguments that make the server read it.
-pub(crate) fn nats(data: &Path, ports: Ports) -> anyhow::Result<Vec<OsString>> {
-    let file = data.join("nats.conf");
-    let config = nats_config(data, ports);
+pub(crate) fn nats(config: &DevConfig) -> anyhow::Result<Vec<OsString>> {
+    let file = config.data.join("nats.conf");
+    let config = nats_config(&config.data, config.ports, &config.monitor_path);
     fs::write(&file, config).with_context(|| format!("write {}", file.display()))?;
     Ok(vec!["-c".into(), file.into()])
 }
 
-fn nats_config(data: &Path, ports: Ports) -> String {
+/// The monitor answers only below `monitor_path`, which nobody can guess: nats-server asks neither for a
+/// Host nor for a password there, so any page in a browser could read it.
+fn nats_config(data: &Path, ports: Ports, monitor_path: &str) -> String {
     let store = quoted(&data.join("nats").to_string_lossy());
     format!(
         "# Written by `isotherm dev` at every start.\n\
          server_name: isotherm-dev\n\
          listen: \"127.0.0.1:{}\"\n\
          http: \"127.0.0.1:{}\"\n\
+         http_base_path: \"{monitor_path}\"\n\
          max_payload: 1MB\n\
          jetstream {{\n  store_dir: {store}\n  sync_interval: always\n}}\n",
         ports.nats(),
@@ -43,10 +46,10 @@ fn quoted(text: &str) -> String {
 }
 
 /// Creates the folder of the server and returns its arguments.
-pub(crate) fn valkey(data: &Path, ports: Ports) -> anyhow::Result<Vec<OsString>> {
-    let dir = data.join("valkey");
+pub(crate) fn valkey(config: &DevConfig) -> anyhow::Result<Vec<OsString>> {
+    let dir = config.data.join("valkey");
     fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
-    let port = ports.valkey().to_string();
+    let port = config.ports.valkey().to_string();
     let mut args: Vec<OsString> = [
         "--bind",
         "127.0.0.1",
@@ -83,9 +86,8 @@ pub(crate) async fn valkey_answers(port: u16) -> bool {
     matches!(timeout(PROBE_TIMEOUT, exchange).await, Ok(Some(true)))
 }
 
-/// True when an HTTP endpoint on 127.0.0.1 answers with a 2xx status.
-pub(crate) async fn http_ok(http: &reqwest::Client, port: u16, path: &str) -> bool {
-    let url = format!("http://127.0.0.1:{port}{path}");
+/// True when an HTTP endpoint answers with a 2xx status.
+pub(crate) async fn http_ok(http: &reqwest::Client, url: &str) -> bool {
     let answer = http.get(url).timeout(PROBE_TIMEOUT).send().await;
     answer.is_ok_and(|answer| answer.status().is_success())
 }
@@ -96,7 +98,12 @@ mod tests {
 
     #[test]
     fn every_acknowledged_write_is_synced_and_the_path_is_quoted() {
-        let config = nats_config(Path::new("/tmp/a \"b\""), Ports::new(7400).unwrap());
+        let config = nats_config(
+            Path::new("/tmp/a \"b\""),
+            Ports::new(7400).unwrap(),
+            "/secret",
+        );
+        assert!(config.contains("http_base_path: \"/secret\""), "{config}");
         assert!(config.contains("sync_interval: always"), "{config}");
         assert!(
             config.contains(r#"store_dir: "/tmp/a \"b\"/nats""#),

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use super::{children::CpuSettings, ports::Ports, time_scale::TimeScale};
+use super::{child::CpuSettings, ports::Ports, time_scale::TimeScale};
 
 /// The settings from which the flags of the services are made.
 #[derive(Debug)]
@@ -13,6 +13,10 @@ pub(crate) struct DevConfig {
     pub(crate) ports: Ports,
     pub(crate) archive_every: Duration,
     pub(crate) time_scale: TimeScale,
+    /// The path below which the monitor of NATS answers.
+    pub(crate) monitor_path: String,
+    pub(crate) allowed_hosts: Vec<String>,
+    pub(crate) cors_origins: Vec<String>,
 }
 
 /// One service to start.
@@ -56,6 +60,12 @@ pub(crate) fn all(config: &DevConfig, partitions: u16) -> Vec<ServiceSpec> {
             .add("--nats-url", nats_url(ports))
             .add("--admin-addr", local(ports.admin(n)))
             .add("--shutdown-grace", "4s");
+        for host in &config.allowed_hosts {
+            flags.add("--allowed-host", host);
+        }
+        for origin in &config.cors_origins {
+            flags.add("--cors-origin", origin);
+        }
         own_flags(name, config, partitions, &mut flags);
         if COLD_TIER_USERS.contains(&name) {
             s3_flags(config, &mut flags);
@@ -86,10 +96,7 @@ fn own_flags(name: &str, config: &DevConfig, partitions: u16, flags: &mut Flags)
             .add("--listen", local(ports.ingest()))
             .add("--partitions", partitions.to_string())
             .add("--log-replicas", "1")
-            .add(
-                "--nats-monitor-url",
-                format!("http://{}", local(ports.nats_monitor())),
-            ),
+            .add("--nats-monitor-url", nats_monitor_url(config)),
         "hot-writer" => flags
             .add("--redis-url", redis_url(ports))
             .add("--trim-interval", time_scale.flag(TRIM_INTERVAL)),
@@ -136,6 +143,11 @@ pub(crate) fn nats_url(ports: Ports) -> String {
     format!("nats://127.0.0.1:{}", ports.nats())
 }
 
+pub(crate) fn nats_monitor_url(config: &DevConfig) -> String {
+    let addr = local(config.ports.nats_monitor());
+    format!("http://{addr}{}", config.monitor_path)
+}
+
 pub(crate) fn redis_url(ports: Ports) -> String {
     format!("redis://127.0.0.1:{}", ports.valkey())
 }
@@ -166,6 +178,9 @@ mod tests {
             ports: Ports::new(7400).unwrap(),
             archive_every: Duration::from_secs(300),
             time_scale: TimeScale::new(60),
+            monitor_path: "/secret".to_owned(),
+            allowed_hosts: vec!["box.example".to_owned()],
+            cors_origins: vec!["http://app.example".to_owned()],
         }
     }
 
@@ -183,6 +198,8 @@ mod tests {
         assert!(flags("archiver").contains("--every 5s"));
         assert!(flags("hot-writer").contains("--trim-interval 1s"));
         assert!(flags("ingest").contains("--admin-addr 127.0.0.1:7411"));
+        let browsers = "--allowed-host box.example --cors-origin http://app.example";
+        assert!(flags("query").contains(browsers));
     }
 
     #[test]

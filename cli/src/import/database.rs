@@ -1,11 +1,14 @@
 //! Reader of the legacy database; it is opened read-only.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, types::ValueRef};
+use url::Url;
 
 use super::{legacy::RawRow, source};
+
+const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_ONLY.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 
 /// Maximum rows of a page.
 const PAGE_ROWS: u32 = 1000;
@@ -26,12 +29,22 @@ impl Database {
         );
         anyhow::ensure!(file.is_file(), "there is no file {name}");
         source::check_database(file)?;
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(file, flags);
-        let database = Self(connection.with_context(|| format!("open {name}"))?);
-        let page = database.page(i64::MAX, i64::MAX);
+        let connection = Connection::open_with_flags(file, FLAGS);
+        let mut database = Self(connection.with_context(|| format!("open {name}"))?);
+        let mut page = database.page(i64::MAX, i64::MAX);
+        if page.as_ref().is_err_and(cannot_open) {
+            database = Self::open_unchanging(file)?;
+            page = database.page(i64::MAX, i64::MAX);
+        }
         if let Some(error) = page.as_ref().err().filter(|error| is_damage(error)) {
             return Err(damaged(file, &error.root_cause().to_string()));
+        }
+        if page
+            .as_ref()
+            .is_err_and(|error| code(error) != Some(ErrorCode::Unknown))
+        {
+            page.with_context(|| format!("read {name}"))?;
+            return Ok(database);
         }
         page.with_context(|| {
             format!(
@@ -40,6 +53,26 @@ impl Database {
             )
         })?;
         Ok(database)
+    }
+
+    /// Opens a database beside which SQLite can create no file, as on read-only media.
+    fn open_unchanging(file: &Path) -> anyhow::Result<Self> {
+        let name = file.display();
+        let wal = beside(file, "-wal");
+        anyhow::ensure!(
+            !wal.metadata()
+                .is_ok_and(|wal| wal.is_file() && wal.len() > 0),
+            "{name} has rows in {}, which SQLite reads only in a folder that can be written: copy both \
+             files to one and import from there",
+            wal.display()
+        );
+        let whole = file.canonicalize();
+        let whole = whole.with_context(|| format!("open {name}"))?;
+        let mut url = Url::from_file_path(whole).map_err(|()| anyhow!("open {name}"))?;
+        url.set_query(Some("immutable=1"));
+        let flags = FLAGS | OpenFlags::SQLITE_OPEN_URI;
+        let connection = Connection::open_with_flags(url.as_str(), flags);
+        Ok(Self(connection.with_context(|| format!("open {name}"))?))
     }
 
     /// Refuses a file with damaged pages. Without this check SQLite would read as many rows as it can and
@@ -107,14 +140,26 @@ impl Database {
     }
 }
 
+fn code(error: &anyhow::Error) -> Option<ErrorCode> {
+    let error = error.downcast_ref::<rusqlite::Error>()?;
+    error.sqlite_error_code()
+}
+
+fn cannot_open(error: &anyhow::Error) -> bool {
+    code(error) == Some(ErrorCode::CannotOpen)
+}
+
 fn is_damage(error: &anyhow::Error) -> bool {
-    let code = error
-        .downcast_ref()
-        .and_then(rusqlite::Error::sqlite_error_code);
     matches!(
-        code,
+        code(error),
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::SystemIoFailure)
     )
+}
+
+fn beside(file: &Path, ending: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
 }
 
 fn damaged(file: &Path, what: &str) -> anyhow::Error {
@@ -147,5 +192,24 @@ fn bytes(value: ValueRef<'_>) -> Option<Vec<u8>> {
         ValueRef::Integer(number) => Some(number.to_string().into_bytes()),
         ValueRef::Real(number) => Some(format!("{number:?}").into_bytes()),
         ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Some(bytes.to_vec()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_that_are_in_the_wal_alone_are_never_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("legacy.db");
+        Connection::open(&file).unwrap();
+        Database::open_unchanging(&file).unwrap();
+        std::fs::write(beside(&file, "-wal"), "rows").unwrap();
+        let said = Database::open_unchanging(&file).unwrap_err().to_string();
+        assert!(
+            said.contains("legacy.db-wal") && said.contains("copy both"),
+            "{said}"
+        );
     }
 }

@@ -14,6 +14,7 @@ use super::{
     JsonlArgs,
     bad::{self, BadEntries},
     checkpoint::Checkpoint,
+    line_reader::LineReader,
     lines::{self, BadLine, Defaults, ReadyLine},
     post::{EventPoster, PostItem, PostResult},
     progress::Bar,
@@ -26,7 +27,7 @@ use crate::{common::Common, output};
 /// by this.
 const SOURCE: &str = "jsonl";
 /// Maximum bytes of a line: what ingest accepts in one request.
-const MAX_LINE_BYTES: u64 = 16 * 1024 * 1024;
+const MAX_LINE_BYTES: usize = 16 * 1024 * 1024;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct JsonlState {
@@ -50,6 +51,8 @@ struct JsonlImport<'a> {
     /// Conversation and id of the events that wait in `post`, by line.
     unacked: BTreeMap<u64, (String, Uuid)>,
     expected: Expected,
+    /// A last line without an end that is no event, or not yet: it is in no checkpoint.
+    unfinished: Option<(u64, BadLine)>,
 }
 
 /// Imports one file, and verifies it unless `--no-verify` is set.
@@ -83,10 +86,12 @@ pub(super) async fn import(file: &Path, args: &JsonlArgs, common: &Common) -> an
             conversations: BTreeMap::new(),
             source: None,
         },
+        unfinished: None,
     };
     let before = (state.lines, state.events, state.duplicates);
     run.send(reader, &mut state).await?;
     run.report(&state, before, common)?;
+    anyhow::ensure!(state.events > 0, run.stored_nothing(&state));
     if args.options.no_verify || run.expected.conversations.is_empty() {
         return Ok(());
     }
@@ -94,75 +99,87 @@ pub(super) async fn import(file: &Path, args: &JsonlArgs, common: &Common) -> an
 }
 
 impl JsonlImport<'_> {
-    async fn send(
-        &mut self,
-        mut reader: impl BufRead,
-        state: &mut JsonlState,
-    ) -> anyhow::Result<()> {
+    async fn send(&mut self, reader: impl BufRead, state: &mut JsonlState) -> anyhow::Result<()> {
         let mut bar = Bar::new("import", None);
-        let mut hasher = blake3::Hasher::new();
-        let mut number = 0;
-        let mut line = Vec::new();
-        while read_line(&mut reader, &mut line).map_err(|error| self.unreadable(error, number))? {
-            number += 1;
-            hasher.update(&line);
-            let ready = self.prepare_line(&line, number, state)?;
-            if let Some(ready) = ready.filter(|_| number > state.lines) {
-                let place = format!("{}:{number}", self.name);
-                self.unacked
-                    .insert(number, (ready.conversation, ready.event_id));
-                self.post.add(PostItem {
-                    place,
-                    line: ready.line,
-                    key: number,
-                });
-            }
+        let mut lines = LineReader::new(reader, MAX_LINE_BYTES);
+        while lines
+            .advance()
+            .map_err(|error| self.unreadable(error, lines.number()))?
+        {
+            self.add(&lines, state)?;
+            let number = lines.number();
             if number == state.lines {
-                self.check(&hasher, state)?;
+                anyhow::ensure!(lines.has_hash(&state.hash), self.differs());
             }
-            if number > state.lines && self.post.is_full() {
-                self.flush(number, &hasher, state).await?;
+            if number > state.lines && self.post.is_full() && self.unfinished.is_none() {
+                self.flush(number, lines.hash(), state).await?;
             }
             bar.advance(1);
         }
-        if number < state.lines {
-            bail!(self.differs());
-        }
+        let (number, hash) = match self.unfinished {
+            None => (lines.number(), lines.hash()),
+            Some((number, _)) => (number - 1, lines.hash_before()),
+        };
+        anyhow::ensure!(number >= state.lines, self.differs());
         if number > state.lines {
-            self.flush(number, &hasher, state).await?;
+            self.flush(number, hash, state).await?;
         }
         bar.finish();
+        match &self.unfinished {
+            Some((number, bad)) if !self.args.skip_bad => bail!(
+                "{}; it has no end: call the import again when its writer has written it",
+                self.named(*number, bad)
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// Adds the event of the line to what waits, and to what the verification expects.
+    fn add<R: BufRead>(
+        &mut self,
+        lines: &LineReader<R>,
+        state: &mut JsonlState,
+    ) -> anyhow::Result<()> {
+        let number = lines.number();
+        if state.bad.contains_key(&number) {
+            return Ok(());
+        }
+        let prepared = match lines.line() {
+            Some(line) => lines::prepare(line, number, &self.defaults),
+            None => Err(BadLine::too_long(MAX_LINE_BYTES)),
+        };
+        match prepared {
+            Ok(None) => {}
+            Ok(Some(ready)) => {
+                self.expect(&ready);
+                if number > state.lines {
+                    self.wait(number, ready);
+                }
+            }
+            Err(bad) if !lines.is_ended() => self.unfinished = Some((number, bad)),
+            Err(bad) if self.args.skip_bad && number > state.lines => {
+                state.bad.insert(number, bad.code);
+            }
+            Err(bad) => bail!(
+                "{}; leave what is bad out with --skip-bad",
+                self.named(number, &bad)
+            ),
+        }
         Ok(())
     }
 
-    /// Returns the event of a line, and adds it to what the verification expects.
-    fn prepare_line(
-        &mut self,
-        line: &[u8],
-        number: u64,
-        state: &mut JsonlState,
-    ) -> anyhow::Result<Option<ReadyLine>> {
-        if state.bad.contains_key(&number) {
-            return Ok(None);
-        }
-        match lines::prepare(line, number, &self.defaults) {
-            Ok(ready) => {
-                if let Some(ready) = &ready {
-                    self.expect(ready);
-                }
-                Ok(ready)
-            }
-            Err(BadLine { code, .. }) if self.args.skip_bad && number > state.lines => {
-                state.bad.insert(number, code);
-                Ok(None)
-            }
-            Err(BadLine { code, detail }) => {
-                bail!(
-                    "{}:{number}: {code}: {detail}; leave what is bad out with --skip-bad",
-                    self.name
-                )
-            }
-        }
+    fn wait(&mut self, number: u64, ready: ReadyLine) {
+        self.unacked
+            .insert(number, (ready.conversation, ready.event_id));
+        self.post.add(PostItem {
+            place: format!("{}:{number}", self.name),
+            line: ready.line,
+            key: number,
+        });
+    }
+
+    fn named(&self, number: u64, bad: &BadLine) -> String {
+        format!("{}:{number}: {}: {}", self.name, bad.code, bad.detail)
     }
 
     fn expect(&mut self, ready: &ReadyLine) {
@@ -176,7 +193,7 @@ impl JsonlImport<'_> {
     async fn flush(
         &mut self,
         number: u64,
-        hasher: &blake3::Hasher,
+        hash: String,
         state: &mut JsonlState,
     ) -> anyhow::Result<()> {
         let PostResult {
@@ -190,7 +207,7 @@ impl JsonlImport<'_> {
         }
         self.unacked.clear();
         state.lines = number;
-        state.hash = hasher.finalize().to_hex().to_string();
+        state.hash = hash;
         state.events += acked;
         state.duplicates += duplicates;
         match &self.checkpoint {
@@ -213,13 +230,6 @@ impl JsonlImport<'_> {
         }
     }
 
-    /// Fails when the lines before the checkpoint are not those that were acknowledged.
-    fn check(&self, hasher: &blake3::Hasher, state: &JsonlState) -> anyhow::Result<()> {
-        let hash = hasher.finalize().to_hex();
-        anyhow::ensure!(hash.as_str() == state.hash, self.differs());
-        Ok(())
-    }
-
     fn differs(&self) -> String {
         let checkpoint = self
             .checkpoint
@@ -233,17 +243,16 @@ impl JsonlImport<'_> {
         )
     }
 
-    fn unreadable(&self, error: anyhow::Error, number: u64) -> anyhow::Error {
+    fn unreadable(&self, error: io::Error, number: u64) -> anyhow::Error {
         use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
         let name = &self.name;
-        let kind = error.downcast_ref().map(io::Error::kind);
-        if matches!(kind, Some(UnexpectedEof | InvalidData | InvalidInput)) {
+        if matches!(error.kind(), UnexpectedEof | InvalidData | InvalidInput) {
             return anyhow!(
                 "{name} is cut off or damaged behind line {number} ({error}): call the import again \
                  with a whole copy in its place, and it goes on where it was"
             );
         }
-        error.context(format!("read {name}"))
+        anyhow::Error::new(error).context(format!("read {name}"))
     }
 
     fn report(
@@ -253,8 +262,8 @@ impl JsonlImport<'_> {
         common: &Common,
     ) -> io::Result<()> {
         let name = &self.name;
-        if state.lines == 0 {
-            output::note(&format!("{name} has no lines; nothing was sent"));
+        if state.events == 0 {
+            // The error says it.
         } else if state.lines == before.0 {
             output::note(&format!(
                 "everything in {name} was imported into this store before; nothing was sent"
@@ -265,21 +274,25 @@ impl JsonlImport<'_> {
                 "{events} events of {name} are stored, {duplicates} of them were known before"
             ));
         }
-        if state.bad.is_empty() {
+        let unfinished = self.unfinished.iter();
+        let unfinished = unfinished.map(|(line, bad)| (&*bad.code, 1, *line));
+        let bad = state.bad.iter().map(|(line, code)| (&**code, 1, *line));
+        let bad: Vec<_> = bad.chain(unfinished).collect();
+        if bad.is_empty() {
             return Ok(());
         }
-        let bad = state.bad.iter().map(|(line, code)| (&**code, 1, *line));
         let rows = bad::rows(bad, "lines", |line| format!("{name}:{line}"));
         output::rows(common.output, &rows)
     }
-}
 
-/// Reads the next line with its end; false at the end of the file.
-fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> anyhow::Result<bool> {
-    line.clear();
-    let length = io::Read::take(reader, MAX_LINE_BYTES).read_until(b'\n', line)?;
-    if length as u64 == MAX_LINE_BYTES {
-        bail!("a line is longer than 16 MiB");
+    fn stored_nothing(&self, state: &JsonlState) -> String {
+        let name = &self.name;
+        match state.bad.is_empty() && self.unfinished.is_none() {
+            true => format!("{name} has no lines; nothing was sent: is it the right file?"),
+            false => format!(
+                "nothing of {name} is stored, none of its lines is an event: `isotherm import jsonl \
+                 --help` shows one"
+            ),
+        }
     }
-    Ok(length > 0)
 }

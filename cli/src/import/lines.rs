@@ -29,6 +29,13 @@ pub(super) struct BadLine {
     pub(super) detail: String,
 }
 
+impl BadLine {
+    pub(super) fn too_long(max_bytes: usize) -> Self {
+        let detail = format!("it is longer than {max_bytes} bytes, the most that ingest takes");
+        bad("line_too_long", detail)
+    }
+}
+
 fn bad(code: &str, detail: impl ToString) -> BadLine {
     BadLine {
         code: code.to_owned(),
@@ -45,6 +52,8 @@ pub(super) fn prepare(
 ) -> Result<Option<ReadyLine>, BadLine> {
     let text = str::from_utf8(line)
         .map_err(|error| bad("invalid_json", error))?
+        // Files that were joined have a byte order mark in the middle.
+        .trim_start_matches('\u{feff}')
         .trim();
     if text.is_empty() {
         return Ok(None);

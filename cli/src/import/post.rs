@@ -1,6 +1,7 @@
 //! Batches of events for ingest; each event knows its place in the source, to report a refusal.
 
 use anyhow::anyhow;
+use reqwest::StatusCode;
 use serde::Deserialize;
 
 use crate::{
@@ -91,45 +92,76 @@ impl<K> EventPoster<K> {
 
     async fn send(
         &self,
-        mut batch: Vec<String>,
-        mut origins: Vec<(String, K)>,
+        batch: Vec<String>,
+        origins: Vec<(String, K)>,
         skip_bad: bool,
         result: &mut PostResult<K>,
     ) -> anyhow::Result<()> {
-        while !batch.is_empty() {
+        let mut parts = vec![(batch, origins)];
+        while let Some((mut batch, mut origins)) = parts.pop() {
+            if batch.is_empty() {
+                continue;
+            }
             let error = match self.sender.send(&batch).await {
                 Ok(receipt) => {
                     result.acked += receipt.acked;
                     result.duplicates += receipt.duplicates;
-                    return Ok(());
+                    continue;
                 }
                 Err(error) => error,
             };
             let bad = bad_items(&error, batch.len());
             match bad.first() {
-                Some(BadItem {
-                    index,
-                    code,
-                    detail,
-                }) if !skip_bad => {
+                None if batch.len() > 1 && is_about_body(&error) => {
+                    // One item spoils the whole body: it is in one of the halves.
+                    let half = batch.len() / 2;
+                    let rest = (batch.split_off(half), origins.split_off(half));
+                    parts.extend([rest, (batch, origins)]);
+                }
+                None => return Err(error),
+                Some(first) if !skip_bad => {
+                    let (place, code) = (&origins[first.index].0, &first.code);
                     return Err(anyhow!(
-                        "{}: {code}: {detail}; leave what is bad out with --skip-bad",
-                        origins[*index].0
+                        "{place}: {code}: {}; leave what is bad out with --skip-bad",
+                        first.detail
                     ));
                 }
-                Some(_) => result.bad.extend(remove_bad(&mut batch, &mut origins, bad)),
-                None => return Err(error),
+                Some(_) => {
+                    result.bad.extend(remove_bad(&mut batch, &mut origins, bad));
+                    parts.push((batch, origins));
+                }
             }
         }
         Ok(())
     }
 }
 
-/// Returns the items that ingest lists, ascending by index; none when the refusal is not about items.
+/// True when ingest refuses what a body says, and not the request around it.
+fn is_about_body(error: &anyhow::Error) -> bool {
+    let status = error.downcast_ref().map(|refusal: &Refusal| refusal.status);
+    matches!(
+        status,
+        Some(
+            StatusCode::BAD_REQUEST
+                | StatusCode::PAYLOAD_TOO_LARGE
+                | StatusCode::UNPROCESSABLE_ENTITY
+        )
+    )
+}
+
+/// Returns the items that ingest lists, ascending by index, or the only one of a body that it refuses;
+/// none when the refusal is not about items.
 fn bad_items(error: &anyhow::Error, count: usize) -> Vec<BadItem> {
     let Some(refusal) = error.downcast_ref::<Refusal>() else {
         return Vec::new();
     };
+    if count == 1 && refusal.items.is_empty() && is_about_body(error) {
+        return vec![BadItem {
+            index: 0,
+            code: refusal.code.clone().unwrap_or_else(|| "refused".to_owned()),
+            detail: refusal.detail.clone(),
+        }];
+    }
     let items = refusal
         .items
         .iter()

@@ -107,8 +107,10 @@ pub(super) async fn import(args: &SqliteArgs, common: &Common) -> anyhow::Result
     let mut state = run.checkpoint.load()?.unwrap_or_else(SqliteState::start);
     run.extend(&mut state)?;
     if state.resume_point.ends.is_empty() {
-        output::note(&format!("{file} has no rows; nothing was sent"));
-        return Ok(());
+        bail!(
+            "{file} has no rows; nothing was sent: is it the right file, and does it need {file}-wal \
+             beside it?"
+        );
     }
     if state.is_done() {
         output::note(&format!(
@@ -123,6 +125,10 @@ pub(super) async fn import(args: &SqliteArgs, common: &Common) -> anyhow::Result
         ));
     }
     run.report(&state, common)?;
+    anyhow::ensure!(
+        state.events > 0,
+        "nothing of {file} is stored, all of its rows are bad"
+    );
     if args.options.no_verify {
         return Ok(());
     }

@@ -9,6 +9,9 @@ use crate::{
     value,
 };
 
+/// Most rows that the query service answers with at once.
+const MAX_PAGE_ROWS: usize = 10_000;
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct ConversationsArgs {
     /// At most so many, the newest first.
@@ -20,7 +23,7 @@ pub(crate) struct ConversationsArgs {
 pub(crate) async fn conversations(args: &ConversationsArgs, common: &Common) -> anyhow::Result<()> {
     let list = ListRequest {
         path: &["v1", "conversations"],
-        query: vec![("limit", args.limit.to_string())],
+        limit: Some(args.limit),
         name: "conversations",
         leading_columns: &[
             "conversation_id",
@@ -37,7 +40,7 @@ pub(crate) async fn conversations(args: &ConversationsArgs, common: &Common) -> 
 pub(crate) async fn stats(common: &Common) -> anyhow::Result<()> {
     let list = ListRequest {
         path: &["v1", "stats", "hourly"],
-        query: Vec::new(),
+        limit: None,
         name: "hours",
         leading_columns: &["hour", "type", "events", "bytes"],
     };
@@ -48,7 +51,7 @@ pub(crate) async fn stats(common: &Common) -> anyhow::Result<()> {
 pub(crate) async fn tiers(common: &Common) -> anyhow::Result<()> {
     let list = ListRequest {
         path: &["v1", "tiers"],
-        query: Vec::new(),
+        limit: None,
         name: "tiers",
         leading_columns: &["tier", "events", "bytes", "bytes_per_event", "oldest_at"],
     };
@@ -58,7 +61,8 @@ pub(crate) async fn tiers(common: &Common) -> anyhow::Result<()> {
 /// A request to the query service whose answer has one list.
 struct ListRequest {
     path: &'static [&'static str],
-    query: Vec<(&'static str, String)>,
+    /// Of a list that has pages: the most rows of all of them.
+    limit: Option<usize>,
     /// Name of the list in the answer.
     name: &'static str,
     /// The columns with which a table begins.
@@ -66,34 +70,62 @@ struct ListRequest {
 }
 
 impl ListRequest {
-    /// Prints the list as a table, lines or CSV; with `-o json` the whole answer unchanged.
+    /// Prints the list as a table, lines or CSV; with `-o json` the whole answer.
     async fn show(&self, common: &Common) -> anyhow::Result<()> {
         let client = Client::query(common)?;
-        let mut url = client.url(self.path);
-        if !self.query.is_empty() {
-            url.query_pairs_mut().extend_pairs(&self.query);
+        let (mut answer, mut is_complete) = self.page(&client, self.limit, None).await?;
+        let mut rows = self.rows(&answer)?;
+        while let Some(left) = self.limit.map(|limit| limit.saturating_sub(rows.len()))
+            && left > 0
+            && let Some(after) = Some(answer.text("next")).filter(|next| !next.is_empty())
+        {
+            let complete;
+            (answer, complete) = self.page(&client, Some(left), Some(&after)).await?;
+            is_complete &= complete;
+            rows.extend(self.rows(&answer)?);
         }
-        let response = client.send(client.get(url, JSON)).await?;
-        client::warn_if_incomplete(&response);
-        let mut body = response.bytes().await.context("read the answer")?.to_vec();
+        if !is_complete {
+            client::warn_incomplete();
+        }
         if common.output == Format::Json {
-            body.push(b'\n');
-            output::bytes(&body)?;
+            answer.remove(self.name);
+            let answer = answer.with(self.name, &rows).begin_with(&[self.name]);
+            output::text(&(answer.json() + "\n"))?;
             return Ok(());
         }
-        output::rows(common.output, &self.rows(&body)?)?;
+        let leading = rows
+            .into_iter()
+            .map(|row| row.begin_with(self.leading_columns));
+        output::rows(common.output, &leading.collect::<Vec<_>>())?;
         Ok(())
     }
 
-    fn rows(&self, body: &[u8]) -> anyhow::Result<Vec<Row>> {
-        let answer: Row = serde_json::from_slice(body).context("read the answer")?;
+    /// The answer behind `after`, and whether nothing is missing in it.
+    async fn page(
+        &self,
+        client: &Client,
+        limit: Option<usize>,
+        after: Option<&str>,
+    ) -> anyhow::Result<(Row, bool)> {
+        let mut url = client.url(self.path);
+        if let Some(limit) = limit {
+            let limit = limit.min(MAX_PAGE_ROWS).to_string();
+            url.query_pairs_mut().append_pair("limit", &limit);
+        }
+        if let Some(after) = after {
+            url.query_pairs_mut().append_pair("after", after);
+        }
+        let response = client.send(client.get(url, JSON)).await?;
+        let is_complete = client::is_complete(&response);
+        let body = response.bytes().await.context("read the answer")?;
+        let answer = serde_json::from_slice(&body).context("read the answer")?;
+        Ok((answer, is_complete))
+    }
+
+    fn rows(&self, answer: &Row) -> anyhow::Result<Vec<Row>> {
         let list = answer.get(self.name);
         let list = list.with_context(|| format!("the answer has no {}", self.name))?;
-        let rows = Row::list(list.get().as_bytes()).context("read the answer")?;
-        Ok(rows
-            .into_iter()
-            .map(|row| row.begin_with(self.leading_columns))
-            .collect())
+        Row::list(list.get().as_bytes()).context("read the answer")
     }
 }
 
@@ -102,15 +134,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_begins_with_its_leading_columns() {
+    fn the_list_of_an_answer_is_found_by_its_name() {
         let list = ListRequest {
             path: &[],
-            query: Vec::new(),
+            limit: None,
             name: "tiers",
             leading_columns: &["tier", "events"],
         };
-        let body = br#"{"log":[{"x":1}],"tiers":[{"bytes":1,"events":2,"tier":"hot"}]}"#;
-        let rows = list.rows(body).unwrap();
-        assert_eq!(rows[0].json(), r#"{"tier":"hot","events":2,"bytes":1}"#);
+        let answer = r#"{"log":[{"x":1}],"tiers":[{"bytes":1,"events":2,"tier":"hot"}]}"#;
+        let rows = list.rows(&serde_json::from_str(answer).unwrap()).unwrap();
+        let row = rows[0].clone().begin_with(list.leading_columns);
+        assert_eq!(row.json(), r#"{"tier":"hot","events":2,"bytes":1}"#);
     }
 }

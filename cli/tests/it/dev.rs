@@ -9,6 +9,9 @@ use std::{
 use tempfile::TempDir;
 use testkit::{Service, eventually, eventually_within, free_port};
 
+mod deaths;
+mod fences;
+
 const ISOTHERM: &str = env!("CARGO_BIN_EXE_isotherm");
 /// How long a start may take on a busy machine.
 const START: Duration = Duration::from_secs(90);
@@ -30,12 +33,16 @@ impl Dev {
         }
         let process = Service::start(ISOTHERM, args(data, base, more));
         let mut dev = Self { base, process };
+        dev.ready().await;
+        dev
+    }
+
+    async fn ready(&mut self) {
         eventually_within(START, "isotherm dev is ready", async || {
-            assert!(dev.process.ended().is_none(), "{}", dev.process.stderr());
-            dev.process.stdout().contains("\nready in ")
+            assert!(self.process.ended().is_none(), "{}", self.process.stderr());
+            self.process.stdout().contains("\nready in ")
         })
         .await;
-        dev
     }
 
     /// `isotherm` with the addresses of this `dev`.
@@ -186,29 +193,6 @@ async fn a_second_start_on_the_same_data_a_taken_port_and_other_partitions_are_r
     let said = refused(dir.path(), base, &["--partitions", "3"]);
     assert!(said.contains("start with --partitions 2"), "{said}");
     Dev::start(dir.path(), base, &[]).await.stop().await;
-}
-
-#[tokio::test]
-async fn a_child_that_dies_is_named_and_ends_the_others() {
-    let dir = TempDir::new().unwrap();
-    let mut dev = Dev::start(dir.path(), free_base(), &[]).await;
-    let children = children(dev.process.pid());
-    let name = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    let compactor = children
-        .iter()
-        .find(|pid| name(pid).trim() == "compactor")
-        .unwrap();
-    run({
-        let mut kill = Command::new("kill");
-        kill.args(["-9", &compactor.to_string()]);
-        kill
-    });
-
-    assert_eq!(dev.process.wait(STOP).await.code(), Some(1));
-
-    let said = dev.process.stderr();
-    assert!(said.contains("compactor ended (signal: 9"), "{said}");
-    assert_eq!(alive(&children), [] as [u32; 0]);
 }
 
 #[test]

@@ -3,8 +3,10 @@ use std::{io::Write as _, path::Path, time::Duration};
 use testkit::{Service, eventually};
 
 mod database;
+mod lines;
 pub(crate) mod server;
 mod skip;
+mod wal;
 
 use database::{Damage, Database};
 use server::Server;
@@ -242,10 +244,10 @@ async fn a_database_with_damaged_pages_is_refused_before_anything_is_sent() {
 }
 
 #[tokio::test]
-async fn an_empty_table_is_imported_by_sending_nothing() {
+async fn an_empty_table_is_no_success() {
     let (database, server) = (Database::new(0), Server::start());
     let (code, _, stderr) = run(&server, "sqlite", &[database.path()]).await;
-    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(code, 1, "{stderr}");
     assert!(stderr.contains("has no rows"), "{stderr}");
     assert_eq!(server.requests(), 0);
 }

@@ -116,3 +116,18 @@ async fn a_server_that_is_not_nats_is_named_with_the_flag() {
         "{stderr}"
     );
 }
+
+#[tokio::test]
+async fn an_error_cannot_move_the_cursor_of_the_terminal() {
+    for args in [
+        &["import", "jsonl", "no\u{1b}[2J\u{202e}file"][..],
+        &["append", "--conversation", "a\u{1b}[2Jb", "x"],
+        &["policy", "validate", "no\u{9b}2Jfile"],
+        &["get", "--no\u{1b}[2J"],
+    ] {
+        let (code, stderr) = refused(args).await;
+        assert_ne!(code, 0, "{stderr}");
+        let moves = |c: &char| c.is_control() && *c != '\n' || *c == '\u{202e}';
+        assert_eq!(stderr.chars().find(moves), None, "{stderr:?}");
+    }
+}

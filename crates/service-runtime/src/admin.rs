@@ -15,7 +15,7 @@ use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::{net, readiness::Readiness};
+use crate::{net, readiness::Readiness, serve::access::AccessArgs};
 
 /// The flag for the admin server's address.
 #[derive(Debug, Clone, clap::Args)]
@@ -48,17 +48,18 @@ pub(crate) async fn start(
     args: &AdminArgs,
     registry: Registry,
     readiness: Readiness,
+    access: AccessArgs,
 ) -> anyhow::Result<Server> {
     let listener = net::bind("admin server", args.admin_addr).await?;
     let addr = listener.local_addr()?;
-    let task = tokio::spawn(serve(listener, router(registry, readiness)));
+    let task = tokio::spawn(serve(listener, router(registry, readiness), access));
     Ok(Server { addr, task })
 }
 
-async fn serve(listener: TcpListener, router: Router) {
+async fn serve(listener: TcpListener, router: Router, access: AccessArgs) {
     // Never cancelled: the server ends when its task is aborted.
     let never = CancellationToken::new();
-    if let Err(error) = crate::serve::serve(listener, router, never).await {
+    if let Err(error) = crate::serve::serve(listener, router, access, never).await {
         tracing::error!(%error, "admin server ended");
     }
 }
@@ -113,7 +114,10 @@ mod tests {
         let args = AdminArgs {
             admin_addr: ([127, 0, 0, 1], 0).into(),
         };
-        let server = start(&args, registry, readiness.clone()).await.unwrap();
+        let access = AccessArgs::default();
+        let server = start(&args, registry, readiness.clone(), access)
+            .await
+            .unwrap();
 
         assert!(get(&server, "/livez").await.starts_with("HTTP/1.1 200"));
         let starting = get(&server, "/readyz").await;
@@ -133,9 +137,30 @@ mod tests {
         assert!(metrics.contains("process_cpu_seconds_total"), "{metrics}");
     }
 
+    #[tokio::test]
+    async fn a_name_that_a_web_page_points_at_loopback_gets_no_metrics() {
+        let registry = crate::metrics::process_registry("demo").unwrap();
+        let args = AdminArgs {
+            admin_addr: ([127, 0, 0, 1], 0).into(),
+        };
+        let access = AccessArgs::default();
+        let server = start(&args, registry, Readiness::default(), access);
+        let server = server.await.unwrap();
+        let answer = get_as(&server, "/metrics", "rebound.example").await;
+        assert!(answer.starts_with("HTTP/1.1 421"), "{answer}");
+        assert!(
+            answer.contains("--allowed-host rebound.example"),
+            "{answer}"
+        );
+    }
+
     async fn get(server: &Server, path: &str) -> String {
+        get_as(server, path, "localhost").await
+    }
+
+    async fn get_as(server: &Server, path: &str, host: &str) -> String {
         let mut stream = TcpStream::connect(server.addr()).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();

@@ -34,7 +34,7 @@ pub use parent_death::die_with;
 pub use problem::{problem, problem_response};
 pub use readiness::{Check, Readiness};
 pub use retry::Backoff;
-pub use serve::serve;
+pub use serve::{access::AccessArgs, serve};
 pub use tasks::Tasks;
 pub use telemetry::{LogFormat, OtlpProtocol, TelemetryArgs};
 
@@ -45,6 +45,8 @@ pub struct RuntimeArgs {
     pub telemetry: TelemetryArgs,
     #[command(flatten)]
     pub admin: AdminArgs,
+    #[command(flatten)]
+    pub access: AccessArgs,
     /// How long tasks may drain after SIGTERM. Keep it below terminationGracePeriodSeconds.
     #[arg(long, env = "ISOTHERM_SHUTDOWN_GRACE", default_value = "20s")]
     pub shutdown_grace: humantime::Duration,
@@ -61,6 +63,8 @@ pub struct Runtime {
     pub registry: Registry,
     pub readiness: Readiness,
     pub tasks: Tasks,
+    /// For [`serve`].
+    pub access: AccessArgs,
     admin: admin::Server,
     grace: Duration,
 }
@@ -85,7 +89,13 @@ impl Runtime {
 
         let registry = metrics::process_registry(service).context("register process metrics")?;
         let readiness = Readiness::default();
-        let admin = admin::start(&args.admin, registry.clone(), readiness.clone()).await?;
+        let admin = admin::start(
+            &args.admin,
+            registry.clone(),
+            readiness.clone(),
+            args.access.clone(),
+        )
+        .await?;
 
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
@@ -96,6 +106,7 @@ impl Runtime {
             registry,
             readiness,
             tasks: Tasks::new(shutdown),
+            access: args.access,
             admin,
             grace: args.shutdown_grace.into(),
         })

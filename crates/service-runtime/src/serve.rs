@@ -1,5 +1,6 @@
 //! The HTTP server, with timeouts and limits that a slow or silent client cannot exceed.
 
+pub(crate) mod access;
 mod socket;
 
 use std::{
@@ -13,6 +14,7 @@ use std::{
 use axum::{
     Router,
     http::{HeaderName, HeaderValue},
+    middleware,
 };
 use hyper::{
     server::conn::http1,
@@ -25,7 +27,10 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::socket::Socket;
+use self::{
+    access::{Access, AccessArgs},
+    socket::Socket,
+};
 
 /// The longest that a client may take to send the head of a request, or leave the connection idle
 /// between two. Shorter than the default shutdown grace of 20 s, so that idle connections do not delay
@@ -44,17 +49,21 @@ const MAX_CONNECTIONS: usize = 16 * 1024;
 const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// Serves `router` until `shutdown` is cancelled; then accepts no more connections and waits for the
-/// requests under way.
+/// requests under way. `access` names the clients in browsers that are answered.
 ///
 /// Limits on bodies are up to the handlers, which know what size and duration is normal.
 ///
 /// # Errors
-/// None now: a failed accept is retried, and a failed connection is logged at debug level.
+/// The listener has no address. A failed accept is retried, and a failed connection is logged at debug
+/// level.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
+    access: AccessArgs,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    let access = Access::new(access, listener.local_addr()?.ip());
+    let router = router.layer(middleware::from_fn_with_state(access, access::check));
     let connections = TaskTracker::new();
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {

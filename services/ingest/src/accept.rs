@@ -104,7 +104,10 @@ pub(crate) fn accept(context: &Context, body: &[u8]) -> Result<Accepted, Problem
         let at = error.valid_up_to();
         Problem::bad_request(
             "invalid_utf8",
-            format!("the body is not UTF-8: byte {at} is wrong; send bytes as base64"),
+            match body.starts_with(b"\xff\xfe") || body.starts_with(b"\xfe\xff") {
+                true => "the body is UTF-16; send it as UTF-8".to_owned(),
+                false => format!("the body is not UTF-8: byte {at} is wrong; send bytes as base64"),
+            },
         )
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);

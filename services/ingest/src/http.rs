@@ -22,6 +22,7 @@ use crate::{
     body::{self, ADMISSION_TIMEOUT, BodyBudget, BufferedBody, Encoding},
     head::{self, Options},
     if_match::ExpectedEnd,
+    log_disk::LogDisk,
     metrics::{Metrics, Protocol},
     problem::Problem,
     publish::{Receipt, publish},
@@ -34,6 +35,7 @@ const MAX_INLINE_BYTES: usize = 512 * 1024;
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) log: EventLog,
+    pub(crate) log_disk: LogDisk,
     pub(crate) partitions: PartitionCount,
     pub(crate) metrics: Metrics,
     /// One permit per request that is processed at the same time, to bound memory.
@@ -200,6 +202,7 @@ impl App {
     ) -> Result<Receipt, Problem> {
         let events = accepted.placements.len();
         let published = async {
+            self.log_disk.check()?;
             match expected {
                 None => publish(&self.log, &self.metrics, accepted, receipts).await,
                 Some(expected) => expected.publish(&self.log, accepted, receipts).await,

@@ -12,6 +12,7 @@ mod durability_check;
 mod head;
 mod http;
 mod if_match;
+mod log_disk;
 mod metrics;
 mod problem;
 mod publish;
@@ -27,7 +28,7 @@ use tracing::info;
 
 pub use config::Args;
 
-use crate::{body::BodyBudget, config::Config, http::App, metrics::Metrics};
+use crate::{body::BodyBudget, config::Config, http::App, log_disk::LogDisk, metrics::Metrics};
 
 /// The interval between two checks of the connection to the log.
 const READINESS_CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -47,8 +48,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         () = shutdown.cancelled() => return runtime.join().await,
         log = prepare(&config, &shutdown) => log?,
     };
+    let log_disk = LogDisk::default();
     let app = Arc::new(App {
         log: log.clone(),
+        log_disk: log_disk.clone(),
         partitions: config.partitions,
         metrics,
         request_permits: Semaphore::new(config.max_requests),
@@ -59,9 +62,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     runtime
         .tasks
         .spawn("nats check", check_readiness(log, nats, shutdown.clone()));
-    runtime
-        .tasks
-        .spawn("http", service_runtime::serve(listener, router, shutdown));
+    let following = log_disk.follow(config.monitor_urls, shutdown.clone());
+    runtime.tasks.spawn("log disk", following);
+    let serving = service_runtime::serve(listener, router, runtime.access.clone(), shutdown);
+    runtime.tasks.spawn("http", serving);
     runtime.join().await
 }
 

@@ -8,12 +8,12 @@ mod rollups;
 pub(crate) use events::retention_columns;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::atomic::{AtomicU64, Ordering},
 };
 
 use arrow::{array::Array as _, datatypes::SchemaRef, record_batch::RecordBatch};
-use event::{ConversationId, PartitionId, TenantId};
+use event::{ConversationId, PartitionId, Seq, TenantId};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use warm_tier::sql::{Pushdown, Table};
 
@@ -39,7 +39,12 @@ pub(crate) struct ScanRequest {
     pub(crate) schema: SchemaRef,
     pub(crate) pushdown: Pushdown,
     pub(crate) budget: Budget,
+    /// Leave out what was appended behind these sequences; `None` reads everything.
+    pub(crate) through: Option<Through>,
 }
+
+/// The last sequence of each partition; a partition that is not there has none.
+pub(crate) type Through = BTreeMap<PartitionId, Seq>;
 
 /// Rollups are small; this only bounds memory if one is not.
 const MAX_ROLLUP_BYTES: u64 = 1 << 30;
@@ -56,6 +61,7 @@ impl ScanRequest {
             },
             pushdown: Pushdown::default(),
             budget: Budget::new(MAX_ROLLUP_BYTES),
+            through: None,
         }
     }
 }
@@ -103,6 +109,7 @@ pub(crate) struct ScanResult {
     pub(crate) batches: Vec<RecordBatch>,
     pub(crate) missing: Vec<(PartitionId, Missing)>,
     pub(crate) sources: BTreeSet<Source>,
+    pub(crate) through: Through,
 }
 
 impl ScanResult {
@@ -110,6 +117,7 @@ impl ScanResult {
         self.batches.extend(other.batches);
         self.missing.extend(other.missing);
         self.sources.extend(other.sources);
+        self.through.extend(other.through);
     }
 }
 

@@ -104,6 +104,7 @@ impl QueryService {
                     Table::HourlyStats | Table::ConversationSummary => Pushdown::default(),
                 },
                 budget,
+                through: None,
             };
             let scanned = self.scan(&request).await?;
             sources.extend(scanned.sources);

@@ -81,6 +81,13 @@ impl Database {
         std::fs::write(&self.path, bytes).unwrap();
     }
 
+    /// Copies it as its writer would have closed it in WAL mode: without the two files beside it.
+    pub(crate) fn copy_as_wal(&self, to: &std::path::Path) {
+        let sql = "PRAGMA journal_mode = WAL; PRAGMA wal_checkpoint(TRUNCATE)";
+        self.connection.execute_batch(sql).unwrap();
+        std::fs::copy(&self.path, to).unwrap();
+    }
+
     /// The text of each conversation as SQLite itself joins it.
     pub(crate) fn joined(&self) -> BTreeMap<String, Vec<u8>> {
         let sql = "SELECT conversation_id, CAST(group_concat(chunk, '' ORDER BY rowid) AS BLOB)

@@ -116,6 +116,12 @@ fn serve(stream: TcpStream, state: &Mutex<State>) {
 }
 
 fn append(body: &[u8], state: &Mutex<State>) -> (u16, String) {
+    let lines = body.split(|byte| *byte == b'\n');
+    let mut lines = lines.filter(|line| !line.is_empty());
+    if !lines.all(|line| serde_json::from_slice::<Value>(line).is_ok()) {
+        let problem = json!({"code": "malformed_json", "detail": "the body is no JSON"});
+        return (400, problem.to_string());
+    }
     let events: Vec<Value> = body
         .split(|byte| *byte == b'\n')
         .filter_map(|line| serde_json::from_slice(line).ok())

@@ -254,6 +254,11 @@ fn view(table: Table, schema: &Schema, rows: &str) -> String {
     }
 }
 
+/// Metadata that JSON functions read: text that is no JSON for DuckDB, though it was for the parser that
+/// accepted it, becomes a JSON string, so that one row of many does not fail the statement.
+const READABLE_METADATA: &str = "CASE WHEN metadata IS NULL OR json_valid(metadata) THEN metadata \
+     WHEN metadata <> '' THEN to_json(metadata)::VARCHAR END AS metadata";
+
 /// The columns of the view: `position` in its usual text form, then the loaded columns.
 fn visible_columns(schema: &Schema) -> String {
     let names: Vec<&str> = schema
@@ -269,7 +274,10 @@ fn visible_columns(schema: &Schema) -> String {
              AS position"
                 .to_owned()
         });
-    let columns = names.iter().map(|name| quoted(name));
+    let columns = names.iter().map(|name| match *name {
+        "metadata" => READABLE_METADATA.to_owned(),
+        name => quoted(name),
+    });
     position
         .into_iter()
         .chain(columns)

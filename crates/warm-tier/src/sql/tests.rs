@@ -110,6 +110,37 @@ fn a_select_sees_the_rows_it_was_given_with_their_positions() {
 }
 
 #[test]
+fn metadata_that_is_no_json_breaks_no_statement_over_other_rows() {
+    let schema = Arc::new(Schema::new(vec![Field::new(
+        "metadata",
+        DataType::Utf8,
+        true,
+    )]));
+    let cut = r#"{"tool":"cat","out":"\ud83d"}"#;
+    let metadata = [
+        Some(r#"{"tool":"ls"}"#),
+        Some(cut),
+        Some(""),
+        Some("{"),
+        None,
+    ];
+    let column = Arc::new(StringArray::from(metadata.to_vec()));
+    let rows = RecordBatch::try_new(Arc::clone(&schema), vec![column]).unwrap();
+    let ask = |sql: &str| {
+        let sandbox = Sandbox::open(limits()).unwrap();
+        let select = sandbox.parse(sql).unwrap();
+        sandbox
+            .load(Table::Events, &schema, [rows.clone()])
+            .unwrap();
+        texts(&sandbox.run(&select).unwrap())
+    };
+    let tools = "SELECT coalesce(metadata->>'tool', '-') AS t FROM events ORDER BY t";
+    assert_eq!(ask(tools), ["-", "-", "-", "-", "ls"]);
+    let all = "SELECT json_extract_string(metadata, '$') FROM events WHERE metadata LIKE '%cat%'";
+    assert_eq!(ask(all), [cut], "its text is still there");
+}
+
+#[test]
 fn the_order_of_the_statement_is_the_order_of_the_answer() {
     let answer = run("SELECT content FROM events ORDER BY content DESC -- the end").unwrap();
     assert_eq!(texts(&answer), ["two", "three", "one"]);

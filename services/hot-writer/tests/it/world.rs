@@ -166,7 +166,8 @@ impl World {
         let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.admin_port)).await else {
             return String::new();
         };
-        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();

@@ -55,6 +55,8 @@ fn each_line<'a>(lenient: bool, text: &'a str, sink: &mut Sink<'_, 'a>) -> Resul
     }
     let lines_before = before.matches('\n').count();
     for (nth, line) in rest.split('\n').enumerate() {
+        // Files that were joined have a byte order mark in the middle.
+        let line = line.trim_start_matches('\u{feff}');
         if line.trim_ascii().is_empty() {
             continue;
         }

@@ -209,9 +209,17 @@ fn timestamp(now: Timestamp, value: Value<'_>) -> Result<Option<Timestamp>, Item
     let Some(text) = text(FieldName::Timestamp, value)? else {
         return Ok(None);
     };
-    let time: Timestamp = text
-        .parse()
-        .map_err(|error| invalid(FieldName::Timestamp, format!("timestamp is {error}")))?;
+    let time: Timestamp = text.parse().map_err(|error| {
+        let only_lacks_zone = format!("{text}Z").parse::<Timestamp>().is_ok();
+        let detail = match only_lacks_zone {
+            true => format!(
+                "timestamp {text:?} has no time zone; end it with Z if it is UTC, else with an offset, as \
+                 +02:00"
+            ),
+            false => format!("timestamp is {error}"),
+        };
+        invalid(FieldName::Timestamp, detail)
+    })?;
     if time > now.plus(MAX_CLOCK_SKEW) {
         return Err(ItemError::new(
             "timestamp_in_future",

@@ -169,7 +169,7 @@ async fn a_client_that_disconnects_within_its_body_stores_nothing() {
     let mut stream = TcpStream::connect(("127.0.0.1", world.port)).await.unwrap();
     let body = lines(0..2);
     let head = format!(
-        "POST /v1/events HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n",
+        "POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n",
         body.len() + 10
     );
     stream.write_all((head + &body).as_bytes()).await.unwrap();

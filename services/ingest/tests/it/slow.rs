@@ -40,7 +40,7 @@ fn ends_with_queued_bytes(port: u16) -> usize {
 async fn the_keep_alive_header_is_shorter_than_the_wait_for_another_request() {
     let (world, _ingest) = World::start().await;
     let began = Instant::now();
-    let stream = send_head(&world, "GET /v1/store HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let stream = send_head(&world, "GET /v1/store HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
 
     let response = read_to_close(stream, Duration::from_secs(30)).await;
 
@@ -52,7 +52,7 @@ async fn the_keep_alive_header_is_shorter_than_the_wait_for_another_request() {
 #[tokio::test]
 async fn clients_that_send_no_body_block_no_others_and_time_out() {
     let (world, _ingest) = World::start_with(&["--max-requests=4"]).await;
-    let head = "POST /v1/events HTTP/1.1\r\nhost: x\r\ncontent-length: 16000000\r\n\r\n{";
+    let head = "POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-length: 16000000\r\n\r\n{";
     let mut idle = Vec::new();
     for _ in 0..200 {
         idle.push(send_head(&world, head).await);
@@ -75,7 +75,7 @@ async fn a_stalled_body_keeps_its_memory_no_longer_than_the_idle_timeout() {
     let (world, _ingest) = World::start_with(&["--max-requests=1"]).await;
     let bytes = 15 << 20;
     let head = format!(
-        "POST /v1/events HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n",
+        "POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n",
         bytes + 1
     );
     let mut stalled = send_head(&world, &head).await;
@@ -105,7 +105,8 @@ async fn connections_with_an_incomplete_head_time_out() {
     let (world, _ingest) = World::start().await;
     let mut incomplete = Vec::new();
     for _ in 0..600 {
-        incomplete.push(send_head(&world, "POST /v1/events HTTP/1.1\r\nhost: x\r\nx-").await);
+        incomplete
+            .push(send_head(&world, "POST /v1/events HTTP/1.1\r\nhost: localhost\r\nx-").await);
     }
     assert_eq!(world.append(lines(0..1)).await["acked"], 1);
     for stream in incomplete {
@@ -120,7 +121,7 @@ async fn connections_with_an_incomplete_head_do_not_delay_the_stop() {
     for head in [
         "",
         "POST /v1/ev",
-        "POST /v1/events HTTP/1.1\r\nhost: x\r\nx-",
+        "POST /v1/events HTTP/1.1\r\nhost: localhost\r\nx-",
     ] {
         incomplete.push(send_head(&world, head).await);
     }

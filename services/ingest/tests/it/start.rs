@@ -1,8 +1,16 @@
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{Router, routing::get};
 
 use testkit::{Nats, Service, eventually, free_port};
 
-use crate::world::{World, lines};
+use crate::world::{World, lines, problem};
 
 const EXIT_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -84,4 +92,51 @@ async fn readiness_follows_the_log() {
     world.nats.restart().await;
     eventually("it is ready again", async || world.is_ready().await).await;
     assert_eq!(world.append(lines(0..3)).await["acked"], 3);
+}
+
+/// The monitor of a nats-server that writes as long as `writes` says so.
+async fn monitor(writes: Arc<AtomicBool>) -> String {
+    let varz = r#"{"server_name":"x","jetstream":{"config":{"sync_always":true}}}"#;
+    let healthz = async move || match writes.load(Ordering::Relaxed) {
+        true => r#"{"status":"ok"}"#,
+        false => r#"{"error":"JetStream stream 'x' write error: no space left on device"}"#,
+    };
+    let router = Router::new()
+        .route("/varz", get(async move || varz))
+        .route("/healthz", get(healthz));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async { axum::serve(listener, router).await });
+    url
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_write_is_named_at_once_until_it_writes_again() {
+    let (world, ingest) = World::start().await;
+    assert!(ingest.stop().await.success());
+    let writes = Arc::new(AtomicBool::new(false));
+    let mut args = world.args(&[]);
+    args.retain(|arg| !arg.starts_with("--nats-monitor"));
+    args.push(format!(
+        "--nats-monitor-url={}",
+        monitor(Arc::clone(&writes)).await
+    ));
+    let _ingest = Service::start(env!("CARGO_BIN_EXE_ingest"), args);
+    eventually("it is ready", async || world.is_ready().await).await;
+
+    let append = async || {
+        world
+            .post("/v1/events")
+            .body(lines(0..3))
+            .send()
+            .await
+            .unwrap()
+    };
+    eventually("it refuses", async || append().await.status() == 507).await;
+    let response = append().await;
+    assert_eq!(response.headers()["retry-after"], "5");
+    let (_, problem) = problem(response).await;
+    assert_eq!(problem["code"], "log_disk_full");
+    writes.store(true, Ordering::Relaxed);
+    eventually("it stores", async || append().await.status() == 200).await;
 }

@@ -125,12 +125,16 @@ impl<'a> PartitionScan<'a> {
             let detail = "neither the log nor any tier answers now";
             return Err(QueryError::unavailable("nothing_readable", detail).into());
         };
+        let bound = self.request.through.as_ref();
+        let bound = bound.map(|through| through.get(&self.partition).copied().unwrap_or(0));
+        let last = bound.map_or(last, |bound| bound.min(last));
+        self.out.through.insert(self.partition, last);
         let planned = SeqRange::new(1, last).map(|all| plan(all, &self.available, Prefer::Columns));
         let planned = planned.unwrap_or_default();
         if !retry.needs_fresh_state() && !planned.gaps.is_empty() {
             return Err(ReadError::Source(Source::Warm, SourceError::Stale));
         }
-        let open_from = (!self.log_answered).then_some(last + 1);
+        let open_from = (!self.log_answered && bound.is_none()).then_some(last + 1);
         self.execute(planned, open_from).await
     }
 

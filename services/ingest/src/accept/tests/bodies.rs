@@ -21,6 +21,7 @@ fn a_body_that_is_no_json_is_malformed_with_line_and_column() {
         (b"{\"a\":\"\x01\"}", "malformed_json", "control character"),
         (b"{\"content\":\"\\ud800\"}", "malformed_json", "hex escape"),
         (b"{\"a\":\"\xff\"}", "invalid_utf8", "byte 6"),
+        (b"\xff\xfe{\0}\0", "invalid_utf8", "UTF-16"),
     ];
     for (body, code, sentence) in cases {
         let (status, found, detail) = refused(&context(), body);
@@ -49,6 +50,18 @@ fn a_line_that_is_no_json_is_named_by_its_number() {
     assert_eq!(accepted.placements.len(), 2);
     let rejected = &accepted.rejected[0];
     assert_eq!((rejected.index, rejected.code), (1, "malformed_json"));
+}
+
+#[test]
+fn a_byte_order_mark_before_a_line_changes_nothing() {
+    let mut context = context();
+    context.format = Format::Lines;
+    let body = format!("\u{feff}{}\r\n\u{feff}{}", event(""), event(""));
+    for partial in [false, true] {
+        context.partial = partial;
+        let accepted = accept(&context, body.as_bytes()).unwrap();
+        assert_eq!(accepted.placements.len(), 2);
+    }
 }
 
 #[test]

@@ -80,6 +80,11 @@ fn every_bad_item_has_a_code_and_a_sentence() {
             "RFC 3339",
         ),
         (
+            event(r#","timestamp":"2026-11-20 09:00:00.021""#),
+            "invalid_timestamp",
+            "no time zone",
+        ),
+        (
             event(r#","timestamp":1732320000"#),
             "invalid_timestamp",
             "not a number",
@@ -136,6 +141,28 @@ fn every_bad_item_has_a_code_and_a_sentence() {
         ),
         (event(r#","x\u0000":1"#), "nul_character", "base64"),
         (
+            event(r#","metadata":{"a":"cut \ud83d"}"#),
+            "lone_surrogate",
+            "d83d",
+        ),
+        (
+            event(r#","metadata":{"\uDE00":1}"#),
+            "lone_surrogate",
+            "DE00",
+        ),
+        (event(r#","x":["\ud83d\u0041"]"#), "lone_surrogate", "d83d"),
+        (
+            event(r#","metadata":{"score":1e400}"#),
+            "number_too_large",
+            "1e400",
+        ),
+        (event(r#","x":[-1.5E+309]"#), "number_too_large", "string"),
+        (
+            event(&format!(r#","x":{}"#, "9".repeat(400))),
+            "number_too_large",
+            "string",
+        ),
+        (
             event(&format!(r#","task_id":"{}""#, long(257))),
             "invalid_task_id",
             "at most 256",
@@ -180,6 +207,8 @@ fn values_at_their_limits_are_accepted() {
         format!(r#","metadata":{deepest}"#),
         r#","timestamp":"2026-11-23T12:05:00Z""#.to_owned(),
         r#","metadata":{"a":"\\u0000"}"#.to_owned(),
+        r#","metadata":{"a":"\ud83d\uDE00 \\ud83d"}"#.to_owned(),
+        r#","metadata":{"a":[1e308,-1e-400,12345678901234567890123],"1e400":"1e400"}"#.to_owned(),
         format!(r#","content":"{}""#, "x".repeat(255 * 1024)),
         r#","content":"{[\"\u0001""#.to_owned(),
     ] {
