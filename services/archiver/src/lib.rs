@@ -13,6 +13,7 @@ mod maintenance;
 mod metrics;
 mod plan;
 mod progress;
+mod repair;
 mod rewrite;
 mod run;
 mod summary;

@@ -25,8 +25,8 @@ use crate::{
 const MAX_CONSECUTIVE_CONFLICTS: u32 = 200;
 /// Bounds the retries of one partition while its slices change or the compactor restarts: with the
 /// pause, 5 s in addition to the time of the attempts.
-const MAX_TRANSIENT_ERRORS: u32 = 20;
-const TRANSIENT_ERROR_PAUSE: Duration = Duration::from_millis(250);
+pub(crate) const MAX_TRANSIENT_ERRORS: u32 = 20;
+pub(crate) const TRANSIENT_ERROR_PAUSE: Duration = Duration::from_millis(250);
 
 /// The inputs of a run.
 pub(crate) struct Run<'a> {
@@ -55,10 +55,15 @@ impl Run<'_> {
             let archived = self.archive_from(warm, &policy, now, &progress, &mut summary);
             if let Err(error) = archived.await {
                 summary.record_error("archive", &error);
+                continue;
+            }
+            if let Err(error) = self.repair_from(warm, now, &mut summary).await {
+                summary.record_error("repair", &error);
             }
         }
         let maintenance = Maintenance {
             cold: self.cold,
+            log: self.log,
             rules: &rules,
             policy: &policy,
             now,
@@ -191,7 +196,7 @@ impl Run<'_> {
 
 /// Whether slices were merged or dropped since the coverage was read, or the compactor is
 /// restarting.
-fn is_transient(error: &anyhow::Error) -> bool {
+pub(crate) fn is_transient(error: &anyhow::Error) -> bool {
     let warm = error.downcast_ref::<warm_tier::Error>();
     warm.is_some_and(warm_tier::Error::is_transient)
 }
