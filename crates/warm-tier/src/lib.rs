@@ -46,7 +46,7 @@ pub use duplicates::Duplicate;
 pub use engine::Engine;
 pub use error::{Error, Result};
 pub use frames::{Appended, Frames};
-pub use maintenance::{Expiry, merge_once, purgeable, to_refill};
+pub use maintenance::{Expiry, drop_slice, merge_once, purgeable, to_refill};
 pub use manifest::{Expired, IdFile, LostSlice, Manifest, Slice};
 pub use options::Options;
 pub use partition::{OpenState, Partition};

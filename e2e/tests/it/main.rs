@@ -6,6 +6,7 @@ mod admin_port;
 mod agents;
 mod answers;
 mod crash;
+mod damage;
 mod duplicates;
 mod http;
 mod sampling;

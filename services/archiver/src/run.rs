@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use cold_tier::ColdTier;
 use event::{PartitionId, Timestamp};
 use event_log::EventLog;
+use retention::RuleSet;
 use tokio_util::sync::CancellationToken;
 use warm_tier::remote::{Client, PartitionCoverage};
 
@@ -52,7 +53,7 @@ impl Run<'_> {
             ..Summary::default()
         };
         for warm in self.warm {
-            let archived = self.archive_from(warm, &policy, now, &progress, &mut summary);
+            let archived = self.archive_from(warm, (&rules, &policy), now, &progress, &mut summary);
             if let Err(error) = archived.await {
                 summary.record_error("archive", &error);
                 continue;
@@ -85,7 +86,7 @@ impl Run<'_> {
     async fn archive_from(
         &self,
         warm: &Client,
-        policy: &str,
+        (rules, policy): (&RuleSet, &str),
         now: Timestamp,
         progress: &Progress,
         summary: &mut Summary,
@@ -95,7 +96,7 @@ impl Run<'_> {
         for partition_coverage in &coverage.partitions {
             let partition = partition_coverage.partition;
             progress.set_step(format!("archive {partition}"));
-            let archived = self.archive_partition(warm, partition, policy, now, summary);
+            let archived = self.archive_partition(warm, partition, (rules, policy), now, summary);
             if let Err(error) = archived.await {
                 summary.record_error(&format!("archive {partition}"), &error);
             }
@@ -109,7 +110,7 @@ impl Run<'_> {
         &self,
         warm: &Client,
         partition: PartitionId,
-        policy: &str,
+        (rules, policy): (&RuleSet, &str),
         now: Timestamp,
         summary: &mut Summary,
     ) -> anyhow::Result<()> {
@@ -124,7 +125,7 @@ impl Run<'_> {
                 ArchiveStep::Blocked(reason) => anyhow::bail!("{reason}"),
                 ArchiveStep::Archive(range) => range,
             };
-            let archiver = self.archiver(warm, coverage, policy, now);
+            let archiver = self.archiver(warm, coverage, (rules, policy), now);
             let totals = match archiver.archive(range).await {
                 Ok(Some(totals)) => totals,
                 Ok(None) => {
@@ -160,13 +161,14 @@ impl Run<'_> {
         &'s self,
         warm: &'s Client,
         coverage: &'s PartitionCoverage,
-        policy: &'s str,
+        (rules, policy): (&'s RuleSet, &'s str),
         now: Timestamp,
     ) -> PartitionArchiver<'s> {
         PartitionArchiver {
             warm,
             cold: self.cold,
             coverage,
+            rules,
             policy,
             now,
         }

@@ -1,7 +1,9 @@
 //! The compactor's own view of the cold tier: nothing is dropped from warm or purged from the log
 //! that it has not seen committed there.
 
-use cold_tier::{ColdOptions, ColdTier, Table, TableSnapshot};
+use cold_tier::{ColdOptions, ColdTier, Table};
+
+use crate::proof::ColdView;
 
 /// The cold tier, opened at its first use: the archiver may create it later than this process starts.
 pub(crate) struct LazyColdTier {
@@ -27,8 +29,10 @@ impl LazyColdTier {
         }
     }
 
-    /// Reads a snapshot of the events table, which has the committed sequence of every partition.
-    pub(crate) async fn events_snapshot(&mut self) -> cold_tier::Result<TableSnapshot> {
-        self.tier()?.table_snapshot(Table::Events).await
+    /// Reads what the events table has now.
+    pub(crate) async fn view(&mut self) -> cold_tier::Result<ColdView> {
+        let tier = self.tier()?.clone();
+        let events = tier.table_snapshot(Table::Events).await?;
+        Ok(ColdView { tier, events })
     }
 }

@@ -16,11 +16,12 @@ mod log_identity;
 mod maintenance;
 mod metrics;
 mod policy;
+mod proof;
 mod throttle;
 mod watermark;
 mod worker;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use event::{PartitionCount, PartitionId};
@@ -247,6 +248,7 @@ impl Compactor {
             interval: self.config.maintenance_interval,
             log_grace: self.config.log_grace,
             expiry: Arc::default(),
+            doubts: BTreeSet::new(),
         };
         tasks.spawn("maintenance", maintenance.run(shutdown));
         Ok(())
