@@ -23,6 +23,7 @@ use crate::{
     error::{Error, Result},
     location::Location,
     replay::TableState,
+    stall::StallGuard,
     table::Table,
 };
 
@@ -36,12 +37,13 @@ pub(crate) struct DeltaLog {
     store: Arc<dyn ObjectStore>,
     prefix: Path,
     delta: LogStoreRef,
+    stall: Arc<StallGuard>,
     latest: Mutex<Option<Arc<TableState>>>,
 }
 
 impl DeltaLog {
     /// Returns the log of `table` without reading it.
-    pub(crate) fn new(location: &Location, table: Table) -> Result<Self> {
+    pub(crate) fn new(location: &Location, table: Table, stall: Arc<StallGuard>) -> Result<Self> {
         let prefix = location.prefix.clone().join(table.name());
         let url = format!("{}{}/", location.url, table.name());
         let url = Url::parse(&url).map_err(|error| Error::Config(format!("{url}: {error}")))?;
@@ -54,6 +56,7 @@ impl DeltaLog {
             store: Arc::clone(&location.store),
             prefix,
             delta,
+            stall,
             latest: Mutex::new(None),
         })
     }
@@ -197,14 +200,14 @@ impl DeltaLog {
         let before = self.log_object(&format!("{version:020}.checkpoint"));
         let log = self.prefix.clone().join("_delta_log");
         let objects = self.store.list_with_offset(Some(&log), &before);
-        let objects: Vec<_> = objects.try_collect().await?;
+        let objects: Vec<_> = self.stall.within(objects.try_collect()).await??;
         let mut state = TableState::empty(self.table, version);
         for object in objects {
             let name = object.location.filename().unwrap_or_default();
             if !name.starts_with(&name_prefix) || !name.ends_with(".parquet") {
                 continue;
             }
-            let bytes = self.store.get(&object.location).await?.bytes().await?;
+            let bytes = self.stall.get(&self.store, &object.location).await?;
             let actions = tokio::task::spawn_blocking(move || checkpoint::actions(bytes)).await?;
             for action in actions.map_err(|error| self.unreadable_log(error))? {
                 state
@@ -216,10 +219,10 @@ impl DeltaLog {
     }
 
     async fn read_object(&self, object: &Path) -> Result<Option<Bytes>> {
-        match self.store.get(object).await {
-            Ok(found) => Ok(Some(found.bytes().await?)),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
+        match self.stall.get(&self.store, object).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(Error::Gone { .. }) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 

@@ -13,6 +13,7 @@ use crate::{
     log::DeltaLog,
     snapshot::{ColdSnapshot, TableSnapshot},
     stage::{self, PendingFile, StagedFile},
+    stall::StallGuard,
     table::Table,
 };
 
@@ -24,6 +25,7 @@ pub struct ColdTier(Arc<Inner>);
 struct Inner {
     location: Location,
     cache: Option<Arc<ObjectCache>>,
+    stall: Arc<StallGuard>,
     events: DeltaLog,
     hourly_stats: DeltaLog,
     conversation_summary: DeltaLog,
@@ -36,10 +38,13 @@ impl ColdTier {
     /// `Error::Config` or `Error::Refused` when the address or an option is wrong; not transient.
     pub fn open(address: &str, options: &ColdOptions) -> Result<Self> {
         let location = Location::parse(address, &options.s3)?;
+        let stall = Arc::new(StallGuard::new(options.stall_timeout));
+        let log = |table| DeltaLog::new(&location, table, Arc::clone(&stall));
         Ok(Self(Arc::new(Inner {
-            events: DeltaLog::new(&location, Table::Events)?,
-            hourly_stats: DeltaLog::new(&location, Table::HourlyStats)?,
-            conversation_summary: DeltaLog::new(&location, Table::ConversationSummary)?,
+            events: log(Table::Events)?,
+            hourly_stats: log(Table::HourlyStats)?,
+            conversation_summary: log(Table::ConversationSummary)?,
+            stall: Arc::clone(&stall),
             cache: options.cache.clone(),
             location,
         })))
@@ -119,6 +124,10 @@ impl ColdTier {
 
     pub(crate) fn store(&self) -> &dyn ObjectStore {
         self.0.location.store.as_ref()
+    }
+
+    pub(crate) fn stall(&self) -> &StallGuard {
+        &self.0.stall
     }
 
     pub(crate) fn cache(&self) -> Option<&Arc<ObjectCache>> {

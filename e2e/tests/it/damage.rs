@@ -8,10 +8,11 @@ use std::{
 
 use serde_json::Value;
 use testkit::eventually;
+use tokio::net::TcpListener;
 
 use crate::{
     agents,
-    world::{World, keep_all},
+    world::{Setup, World, keep_all},
 };
 
 const HOUR: u64 = 3_600_000;
@@ -135,6 +136,50 @@ async fn a_missing_object_costs_only_its_own_rows_which_are_named() {
         (1..conversations.len()).contains(&incomplete),
         "{incomplete}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cold_store_that_never_answers_costs_only_what_it_has() {
+    let hung = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", hung.local_addr().unwrap());
+    let query_cold = [
+        "--cold-url",
+        "s3://bucket/prefix",
+        "--s3-allow-http",
+        "--s3-endpoint",
+        &endpoint,
+    ];
+    let keys = [
+        "--s3-access-key",
+        "a",
+        "--s3-secret-key",
+        "b",
+        "--s3-region",
+        "c",
+    ];
+    let query_cold = [&query_cold[..], &keys].concat();
+    let mut world = World::start_with(Setup {
+        query_cold: query_cold.into_iter().map(str::to_owned).collect(),
+        ..Setup::default()
+    })
+    .await;
+    world.set_policy(HOUR, HOUR, keep_all()).await;
+    let posted = agents::run(14, 300, 5);
+    world.post(&posted, 20).await;
+    // What the log no longer has could only be in cold.
+    world.kill("hot-writer").await;
+    world.kill("compactor").await;
+    world.valkey.flush().await;
+    let log = world.log().await;
+    for partition in log.partition_count().await.unwrap().unwrap().all() {
+        log.purge_through(partition, 2).await.unwrap();
+    }
+
+    let conversation = agents::conversation(posted.last().unwrap());
+    let answer = world.read(&conversation).await;
+    assert!(!answer.complete && !answer.lines.is_empty(), "{answer:?}");
+    let (_, answer) = positions(&world).await;
+    assert_eq!(answer["complete"], false, "{answer}");
 }
 
 /// Whether `missing` has the range of `position`: its first part is the same for a whole partition.

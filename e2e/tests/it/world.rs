@@ -28,6 +28,8 @@ pub(crate) struct Setup {
     pub(crate) partitions: u16,
     /// The URL of an OTLP collector for traces, over HTTP.
     pub(crate) collector: Option<String>,
+    /// Arguments of the query service for its cold tier, if it is not that of the others.
+    pub(crate) query_cold: Vec<String>,
 }
 
 impl Default for Setup {
@@ -35,6 +37,7 @@ impl Default for Setup {
         Self {
             partitions: 3,
             collector: None,
+            query_cold: Vec::new(),
         }
     }
 }
@@ -116,7 +119,10 @@ impl World {
                 args.extend(["--listen".into(), listen(self.ports["query"])]);
                 args.extend(["--redis-url".into(), self.valkey.url.clone()]);
                 args.extend(["--compactor-url".into(), self.flight_url()]);
-                args.extend(["--cold-url".into(), self.path("cold")]);
+                match self.setup.query_cold.is_empty() {
+                    true => args.extend(["--cold-url".into(), self.path("cold")]),
+                    false => args.extend(self.setup.query_cold.clone()),
+                }
                 args.extend(["--cache-dir".into(), self.path("cache")]);
             }
         }

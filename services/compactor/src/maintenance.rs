@@ -19,7 +19,7 @@ use crate::{
     cold::LazyColdTier,
     context::WorkerContext,
     decode,
-    proof::{ColdView, Doubt},
+    proof::{ColdView, Doubt, Kept},
 };
 
 /// The periodic maintenance.
@@ -33,13 +33,6 @@ pub(crate) struct Maintenance {
     pub expiry: Arc<Mutex<Expiry>>,
     /// The doubts of the last round, which were logged.
     pub doubts: BTreeSet<Doubt>,
-}
-
-/// The slices of one round that are due and stay, and why.
-#[derive(Debug, Default)]
-struct Kept {
-    slices: i64,
-    doubts: BTreeSet<Doubt>,
 }
 
 impl Maintenance {

@@ -1,6 +1,8 @@
 //! The proof that the cold tier has what warm is about to drop: its objects exist as their log entries
 //! say, and their rows add up.
 
+use std::collections::BTreeSet;
+
 use cold_tier::{ColdFile, ColdTier, TableSnapshot};
 use event::{PartitionId, RangeSet, Seq, SeqRange};
 use retention::{Cold, RuleSet};
@@ -25,6 +27,13 @@ pub(crate) enum Doubt {
     /// The live files have fewer rows than warm.
     #[error("cold has {cold} rows where warm has {warm}")]
     RowsMissing { cold: u64, warm: u64 },
+}
+
+/// The slices of one round that are due and stay, and why.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    pub(crate) slices: i64,
+    pub(crate) doubts: BTreeSet<Doubt>,
 }
 
 impl ColdView {

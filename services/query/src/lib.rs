@@ -44,7 +44,7 @@ use tokio_util::sync::CancellationToken;
 use warm_tier::remote::Client;
 
 use crate::{
-    cold::ColdSource,
+    cold::{COLD_STALL_TIMEOUT, ColdSource},
     config::{Args, Config},
     dedup_wait::DedupWaits,
     live::LiveSignals,
@@ -156,6 +156,7 @@ fn cold_tier(config: &Config) -> anyhow::Result<Option<ColdTier>> {
     let options = ColdOptions {
         s3: config.s3.clone(),
         cache,
+        stall_timeout: Some(COLD_STALL_TIMEOUT),
     };
     Ok(Some(ColdTier::open(url, &options)?))
 }

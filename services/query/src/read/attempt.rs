@@ -1,11 +1,12 @@
 //! One attempt to read one conversation: ask the hot tier and the log, plan, read piece after piece in
 //! the requested order, stop when there are enough rows.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use cold_tier::ColdSnapshot;
-use event::{Seq, SeqRange, StoredEvent};
+use event::{PartitionId, RangeSet, Seq, SeqRange, StoredEvent};
 use hot_tier::{Bounds, HotRead};
+use retention::Class;
 use warm_tier::remote::PartitionCoverage;
 
 use super::{Chunk, ordered_ranges::ordered_ranges};
@@ -34,6 +35,15 @@ pub(super) struct Attempt<'a> {
     coverage: Option<PartitionCoverage>,
     snapshot: Option<Arc<ColdSnapshot>>,
     available: AvailableRanges,
+}
+
+/// The rows of a range from one source, or from two together.
+struct Piece {
+    rows: Vec<StoredEvent>,
+    /// The sources that had some of the rows.
+    contributors: Vec<Source>,
+    /// Ranges of which rows may be missing, because a file of the cold tier cannot be read.
+    missing: RangeSet,
 }
 
 impl<'a> Attempt<'a> {
@@ -170,19 +180,26 @@ impl<'a> Attempt<'a> {
                 chunk.rows.extend(rest);
                 continue;
             };
-            let (rows, contributors) = self.read_piece(source, range, left).await?;
+            let piece = self.read_piece(source, range, left).await?;
+            // Files that cannot be read may have been replaced since the snapshot.
+            if !piece.missing.is_empty() && !self.needs_fresh_state {
+                return Err(ReadError::Source(source, SourceError::Stale));
+            }
+            let Piece { rows, .. } = piece;
+            chunk.missing.ranges.extend(piece.missing);
             self.sources.count(source, rows.len());
             if source == Source::Log {
                 // The log still has the duplicates that the compactor dropped.
                 chunk.checked = chunk.checked.min(range.lo - 1);
             }
-            chunk.sources.extend(contributors);
+            chunk.sources.extend(piece.contributors);
             let is_full = rows.len() >= left;
             chunk.rows.extend(rows);
             if is_full {
                 chunk.rows = merge(chunk.rows, Seq::MAX, self.request.order);
                 chunk.rows.truncate(self.limit);
                 chunk.reached = chunk.rows.last().map(|row| row.position.offset());
+                self.forget_missing_behind(&mut chunk);
                 return Ok(chunk);
             }
         }
@@ -190,18 +207,33 @@ impl<'a> Attempt<'a> {
         Ok(chunk)
     }
 
-    /// Reads up to `limit` rows of `range`, none of which another piece has; returns also the sources
-    /// that had some.
+    /// Leaves what is missing behind the end of a full chunk to the next one.
+    fn forget_missing_behind(&self, chunk: &mut Chunk) {
+        let Some((seq, _)) = chunk.reached else {
+            return;
+        };
+        let (lo, hi) = match self.request.order {
+            ReadOrder::Asc => (1, seq),
+            ReadOrder::Desc => (seq, Seq::MAX),
+        };
+        chunk.missing.ranges = chunk.missing.ranges.intersect(SeqRange { lo, hi });
+    }
+
+    /// Reads up to `limit` rows of `range`, none of which another piece has.
     async fn read_piece(
         &self,
         source: Source,
         range: SeqRange,
         limit: usize,
-    ) -> Result<(Vec<StoredEvent>, Vec<Source>), ReadError> {
+    ) -> Result<Piece, ReadError> {
         let of = |source| move |error| ReadError::Source(source, error);
         let mut contributors = vec![source];
+        let mut missing = RangeSet::new();
         let warm = async || self.read_warm(range, limit).await.map_err(of(Source::Warm));
-        let cold = async || self.read_cold(range, limit).await.map_err(of(Source::Cold));
+        let cold = async |in_warm| {
+            let read = self.read_cold(range, in_warm, limit).await;
+            read.map_err(of(Source::Cold))
+        };
         let mut rows = match source {
             Source::Hot => self
                 .hot
@@ -213,9 +245,15 @@ impl<'a> Attempt<'a> {
                 rows.map_err(of(Source::Log))?
             }
             Source::Warm => warm().await?,
-            Source::Cold => cold().await?,
+            Source::Cold => {
+                let (rows, unread) = cold(HashMap::new()).await?;
+                missing = unread;
+                rows
+            }
             Source::WarmAndCold => {
-                let (mut rows, old) = (warm().await?, cold().await?);
+                let mut rows = warm().await?;
+                let (old, unread) = cold(self.in_warm(range)).await?;
+                missing = unread;
                 contributors.clear();
                 contributors.extend((!rows.is_empty()).then_some(Source::Warm));
                 contributors.extend((!old.is_empty()).then_some(Source::Cold));
@@ -226,7 +264,24 @@ impl<'a> Attempt<'a> {
         rows.retain(|row| range.contains(row.position.seq));
         rows.truncate(limit);
         contributors.retain(|_| !rows.is_empty());
-        Ok((rows, contributors))
+        Ok(Piece {
+            rows,
+            contributors,
+            missing,
+        })
+    }
+
+    /// The parts of `range` that warm has, by retention class.
+    fn in_warm(&self, range: SeqRange) -> HashMap<(PartitionId, Class), RangeSet> {
+        let slices = self.coverage.iter().flat_map(|coverage| &coverage.slices);
+        let mut in_warm: HashMap<_, RangeSet> = HashMap::new();
+        for slice in slices {
+            let of_class = in_warm
+                .entry((self.request.partition, slice.class))
+                .or_default();
+            of_class.extend(slice.range().intersect(&range));
+        }
+        in_warm
     }
 
     async fn read_warm(
@@ -250,11 +305,12 @@ impl<'a> Attempt<'a> {
     async fn read_cold(
         &self,
         range: SeqRange,
+        in_warm: HashMap<(PartitionId, Class), RangeSet>,
         limit: usize,
-    ) -> Result<Vec<StoredEvent>, SourceError> {
+    ) -> Result<(Vec<StoredEvent>, RangeSet), SourceError> {
         let snapshot = self.snapshot.as_deref().ok_or(SourceError::Stale)?;
         self.sources
-            .cold_rows(self.request, range, snapshot, limit)
+            .cold_rows(self.request, range, snapshot, in_warm, limit)
             .await
     }
 }
