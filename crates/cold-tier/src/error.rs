@@ -14,6 +14,16 @@ pub enum Error {
     /// The store lacks a guarantee that commits rely on. Use another store.
     #[error("the store cannot hold the cold tier: {0}")]
     Unfit(String),
+    /// The tables belong to another store. Use another place.
+    #[error(
+        "the cold tier at {address} belongs to store {found}, this is store {own}: two stores need two places; \
+         use another --cold / --cold-url"
+    )]
+    OtherStore {
+        address: String,
+        found: String,
+        own: String,
+    },
     /// The store did not answer in time, or answered with a passing error. Retry.
     #[error("the store is not available")]
     Unavailable(#[source] object_store::Error),

@@ -12,6 +12,7 @@
 //! The only crate that links `object_store` and `deltalake-core`.
 
 mod cache;
+mod check;
 mod checkpoint;
 mod commit;
 mod durable;
@@ -28,6 +29,7 @@ mod snapshot;
 mod stage;
 mod stall;
 mod stats;
+mod store_id;
 mod table;
 mod tier;
 mod vacuum;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use deltalake_core::{
-    DeltaTable,
+    DeltaResult, DeltaTable,
     checkpoints::create_checkpoint,
     kernel::Version,
     logstore::{LogStoreRef, default_logstore},
@@ -22,8 +22,9 @@ use crate::{
     checkpoint,
     error::{Error, Result},
     location::Location,
-    replay::TableState,
+    replay::{STORE_KEY, TableState},
     stall::StallGuard,
+    store_id,
     table::Table,
 };
 
@@ -37,13 +38,22 @@ pub(crate) struct DeltaLog {
     store: Arc<dyn ObjectStore>,
     prefix: Path,
     delta: LogStoreRef,
+    /// The folder of the cold tier.
+    pub(crate) address: String,
+    /// The id of the store that the table must belong to.
+    pub(crate) store_id: Option<String>,
     stall: Arc<StallGuard>,
     latest: Mutex<Option<Arc<TableState>>>,
 }
 
 impl DeltaLog {
     /// Returns the log of `table` without reading it.
-    pub(crate) fn new(location: &Location, table: Table, stall: Arc<StallGuard>) -> Result<Self> {
+    pub(crate) fn new(
+        location: &Location,
+        table: Table,
+        store_id: Option<String>,
+        stall: Arc<StallGuard>,
+    ) -> Result<Self> {
         let prefix = location.prefix.clone().join(table.name());
         let url = format!("{}{}/", location.url, table.name());
         let url = Url::parse(&url).map_err(|error| Error::Config(format!("{url}: {error}")))?;
@@ -56,6 +66,8 @@ impl DeltaLog {
             store: Arc::clone(&location.store),
             prefix,
             delta,
+            address: location.url.to_string(),
+            store_id,
             stall,
             latest: Mutex::new(None),
         })
@@ -99,13 +111,16 @@ impl DeltaLog {
             &url,
             &Default::default(),
         );
-        let checkpoint_interval = CHECKPOINT_INTERVAL.to_string();
+        let interval = Some(CHECKPOINT_INTERVAL.to_string());
+        let store = self.store_id.clone().map(|id| (STORE_KEY, Some(id)));
+        let properties = [("delta.checkpointInterval", interval)];
         CreateBuilder::new()
             .with_log_store(log)
             .with_table_name(self.table.name())
             .with_columns(self.table.delta_columns())
             .with_partition_columns(self.table.partition_columns().iter().copied())
-            .with_configuration([("delta.checkpointInterval", Some(checkpoint_interval))])
+            .with_configuration(properties.into_iter().chain(store))
+            .with_raise_if_key_not_exists(false)
             .await?;
         let entry = Path::from(format!("_delta_log/{:020}.json", 0));
         Ok(memory.get(&entry).await?.bytes().await?)
@@ -122,6 +137,9 @@ impl DeltaLog {
                 None => None,
             },
         };
+        if let Some(state) = &refreshed {
+            store_id::check(self, state)?;
+        }
         let mut latest = self.latest();
         if let (Some(refreshed), latest) = (&refreshed, &mut *latest)
             && latest
@@ -243,9 +261,8 @@ impl DeltaLog {
         if !version.is_multiple_of(CHECKPOINT_INTERVAL) {
             return;
         }
-        let mut table = DeltaTable::new(Arc::clone(&self.delta), Default::default());
-        let written = match table.load_version(version).await {
-            Ok(()) => create_checkpoint(&table, None).await,
+        let written = match self.delta_table(version).await {
+            Ok(table) => create_checkpoint(&table, None).await,
             Err(error) => Err(error),
         };
         if let Err(error) = written {
@@ -255,6 +272,13 @@ impl DeltaLog {
                 "failed to write checkpoint"
             );
         }
+    }
+
+    /// Returns the table of `version` as the Delta library has it.
+    pub(crate) async fn delta_table(&self, version: Version) -> DeltaResult<DeltaTable> {
+        let mut table = DeltaTable::new(Arc::clone(&self.delta), Default::default());
+        table.load_version(version).await?;
+        Ok(table)
     }
 
     /// Returns the object `name` in the folder of the log.

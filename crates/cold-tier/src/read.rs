@@ -6,7 +6,6 @@ use arrow::{array::RecordBatch, compute::concat_batches, datatypes::SchemaRef};
 use bytes::Bytes;
 use event::RangeSet;
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
-use object_store::ObjectStoreExt as _;
 use segment::parquet_io::{self, Selection};
 
 use crate::{
@@ -163,23 +162,6 @@ impl ColdTier {
     pub async fn read_file(&self, file: &ColdFile) -> Result<Vec<RecordBatch>> {
         self.rows_of(file.clone(), Arc::new(ColdScan::default()))
             .await
-    }
-
-    /// Checks that the object of `file` exists and has the size of its log entry; does not read it.
-    ///
-    /// # Errors
-    /// [`Error::Gone`] and [`Error::Damaged`] when it has not, see [`Error::is_damage`]. Retry when
-    /// [`Error::is_transient`].
-    pub async fn check_object(&self, file: &ColdFile) -> Result<()> {
-        let object = self.log(file.table).object_path(&file.path);
-        let found = self.store().head(&object).await?.size;
-        if found == file.bytes {
-            return Ok(());
-        }
-        Err(Error::Damaged {
-            path: file.path.clone(),
-            reason: format!("it has {found} bytes, not {}", file.bytes),
-        })
     }
 
     async fn rows_of(&self, file: ColdFile, scan: Arc<ColdScan>) -> Result<Vec<RecordBatch>> {

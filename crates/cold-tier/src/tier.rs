@@ -14,6 +14,7 @@ use crate::{
     snapshot::{ColdSnapshot, TableSnapshot},
     stage::{self, PendingFile, StagedFile},
     stall::StallGuard,
+    store_id,
     table::Table,
 };
 
@@ -39,7 +40,10 @@ impl ColdTier {
     pub fn open(address: &str, options: &ColdOptions) -> Result<Self> {
         let location = Location::parse(address, &options.s3)?;
         let stall = Arc::new(StallGuard::new(options.stall_timeout));
-        let log = |table| DeltaLog::new(&location, table, Arc::clone(&stall));
+        let log = |table| {
+            let store = options.store.clone();
+            DeltaLog::new(&location, table, store, Arc::clone(&stall))
+        };
         Ok(Self(Arc::new(Inner {
             events: log(Table::Events)?,
             hourly_stats: log(Table::HourlyStats)?,
@@ -50,16 +54,19 @@ impl ColdTier {
         })))
     }
 
-    /// Opens the cold tier for writing: tests the store, and creates missing tables.
+    /// Opens the cold tier for writing: tests the store, creates missing tables, and puts the id of the
+    /// store into tables that have none.
     ///
     /// # Errors
-    /// `Error::Unfit` when commits would not be safe on the store; `Error::Config` and
+    /// `Error::Unfit` when commits would not be safe on the store; `Error::OtherStore` when it is
+    /// another one's; `Error::Config` and
     /// `Error::Refused` for a wrong address or option. Retry when `Error::is_transient`.
     pub async fn open_for_writing(address: &str, options: &ColdOptions) -> Result<Self> {
         let tier = Self::open(address, options)?;
         tier.0.location.self_test().await?;
         for table in Table::ALL {
             tier.log(table).create().await?;
+            store_id::claim(tier.log(table)).await?;
         }
         Ok(tier)
     }

@@ -39,6 +39,7 @@ mod seal;
 mod sealed_partition;
 mod serial;
 mod slice_file;
+mod store_claim;
 mod tier;
 
 pub use catalog::Catalog;
@@ -55,4 +56,5 @@ pub use scan::Scanner;
 pub use seal::SealOutcome;
 pub use sealed_partition::{SealedPartition, SealedTotals, SliceFile};
 pub use slice_file::LogAnchor;
+pub use store_claim::StoreClaim;
 pub use tier::WarmTier;

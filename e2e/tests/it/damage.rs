@@ -36,7 +36,7 @@ fn event_objects(world: &World) -> Vec<PathBuf> {
 }
 
 /// The positions of all events, and the whole answer.
-async fn positions(world: &World) -> (BTreeSet<String>, Value) {
+pub(crate) async fn positions(world: &World) -> (BTreeSet<String>, Value) {
     let answer = world.sql("SELECT position FROM events").await;
     let rows = answer["rows"].as_array().unwrap().iter();
     let text = |row: &Value| {

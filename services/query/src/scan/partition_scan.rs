@@ -258,12 +258,8 @@ impl<'a> PartitionScan<'a> {
         let Some(snapshot) = self.snapshot.clone() else {
             return Ok(());
         };
-        let read = self
-            .sources
-            .cold
-            .read(&snapshot, table, scan)
-            .await
-            .map_err(source_error)?;
+        let read = self.sources.cold.read(&snapshot, table, scan).await;
+        let read = read.map_err(source_error)?;
         if !read.missing.is_empty() && !self.is_retry {
             return Err(ReadError::Source(Source::Cold, SourceError::Stale));
         }
