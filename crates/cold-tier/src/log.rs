@@ -22,9 +22,9 @@ use crate::{
     checkpoint,
     error::{Error, Result},
     location::Location,
+    owner,
     replay::{STORE_KEY, TableState},
     stall::StallGuard,
-    store_id,
     table::Table,
 };
 
@@ -39,7 +39,7 @@ pub(crate) struct DeltaLog {
     prefix: Path,
     delta: LogStoreRef,
     /// The folder of the cold tier.
-    pub(crate) address: String,
+    address: String,
     /// The id of the store that the table must belong to.
     pub(crate) store_id: Option<String>,
     stall: Arc<StallGuard>,
@@ -138,7 +138,7 @@ impl DeltaLog {
             },
         };
         if let Some(state) = &refreshed {
-            store_id::check(self, state)?;
+            owner::check(state, self.store_id.as_deref(), &self.address)?;
         }
         let mut latest = self.latest();
         if let (Some(refreshed), latest) = (&refreshed, &mut *latest)

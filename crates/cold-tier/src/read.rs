@@ -23,7 +23,7 @@ const MAX_CONCURRENT_READS: usize = 4;
 
 /// The rows of a scan of one partition, as far as its files can be read.
 #[derive(Debug, Default)]
-pub struct ReadableRows {
+pub struct ColdRows {
     /// As [`ColdTier::read`] returns them.
     pub batches: Vec<RecordBatch>,
     /// The ranges of the files that cannot be read, as far as they were to be.
@@ -72,8 +72,8 @@ impl ColdTier {
         &self,
         snapshot: &TableSnapshot,
         scan: &ColdScan,
-    ) -> Result<ReadableRows> {
-        let mut rows = ReadableRows::default();
+    ) -> Result<ColdRows> {
+        let mut rows = ColdRows::default();
         let failed = |file: &ColdFile, error| match error {
             Error::Config(_) | Error::Stopped => Err(error),
             error => {

@@ -1,5 +1,4 @@
-//! The store that a table belongs to: checked with every state that is read, and put into a table that
-//! an older version made.
+//! Puts the id of the store into a table that an older version made, so that no other store uses it.
 
 use deltalake_core::{
     kernel::{Action, MetadataExt as _, transaction::CommitData},
@@ -11,23 +10,11 @@ use crate::{
     error::{Error, Result},
     hash::sha256,
     log::DeltaLog,
-    replay::{STORE_KEY, TableState},
+    replay::STORE_KEY,
 };
 
 /// Bounds a claim that always loses; every lost attempt means that another commit succeeded.
 const MAX_ATTEMPTS: u32 = 100;
-
-/// Checks that the table belongs to the store of this process, or to none.
-pub(crate) fn check(log: &DeltaLog, state: &TableState) -> Result<()> {
-    match (&state.store, &log.store_id) {
-        (Some(found), Some(own)) if found != own => Err(Error::OtherStore {
-            address: log.address.clone(),
-            found: found.clone(),
-            own: own.clone(),
-        }),
-        _ => Ok(()),
-    }
-}
 
 /// Commits the id of the store to the metadata of the table of `log`, unless it is there. Of two stores
 /// that do so one is first, and the other one is refused.

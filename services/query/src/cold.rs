@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cold_tier::{ColdScan, ColdSnapshot, ColdTier, ReadableRows, Table};
+use cold_tier::{ColdRows, ColdScan, ColdSnapshot, ColdTier, Table};
 use event::{PartitionId, Seq};
 use tokio::sync::Mutex;
 
@@ -107,7 +107,7 @@ impl ColdSource {
         snapshot: &ColdSnapshot,
         table: Table,
         scan: &ColdScan,
-    ) -> anyhow::Result<ReadableRows> {
+    ) -> anyhow::Result<ColdRows> {
         let tier = self
             .tier
             .as_ref()

@@ -59,7 +59,7 @@ async fn archive(world: &World, cold: &ColdTier, coverage: &Coverage, with_rows:
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slice_stays_when_cold_was_told_to_have_it_and_has_not_its_rows() {
+async fn a_slice_stays_when_cold_has_committed_its_range_without_its_rows() {
     let world = World::start().await;
     world.log.publish_policy(&short()).await.unwrap();
     let url = world.dir.path().join("cold").display().to_string();
