@@ -85,7 +85,7 @@ fn folder() -> anyhow::Result<PathBuf> {
 
 fn start(program: PathBuf, dir: &std::path::Path, base: u16) -> anyhow::Result<(Process, View)> {
     let file = dir.join("policy.yaml");
-    fs::write(&file, policy::YAML).with_context(|| format!("write {}", file.display()))?;
+    fs::write(&file, policy::yaml()?).with_context(|| format!("write {}", file.display()))?;
     let more = [
         "--accelerate".into(),
         ACCELERATE.into(),

@@ -11,9 +11,9 @@ use bytes::Bytes;
 use deltalake_core::kernel::{Add, Transaction};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use crate::replay::{LogAction, Protocol, RemovedFile, url_decoded};
+use crate::replay::{LogAction, Protocol, RemovedFile, TableMetadata, url_decoded};
 
-/// Returns the `add`, `remove`, `txn` and `protocol` actions of one checkpoint file, row by row.
+/// Returns the `add`, `remove`, `txn`, `protocol` and `metaData` actions of one checkpoint file, row by row.
 pub(crate) fn actions(file: Bytes) -> Result<Vec<LogAction>, parquet::errors::ParquetError> {
     let mut actions = Vec::new();
     for batch in ParquetRecordBatchReaderBuilder::try_new(file)?.build()? {
@@ -34,6 +34,9 @@ pub(crate) fn actions(file: Bytes) -> Result<Vec<LogAction>, parquet::errors::Pa
                 protocol: ActionRow::get(&batch, "protocol", row).and_then(|protocol| {
                     let min_reader_version = protocol.int("minReaderVersion")?;
                     Some(Protocol { min_reader_version })
+                }),
+                metadata: ActionRow::get(&batch, "metaData", row).map(|metadata| TableMetadata {
+                    configuration: metadata.map("configuration").unwrap_or_default(),
                 }),
             });
         }

@@ -40,6 +40,9 @@ pub struct Change {
     /// The range that becomes committed. A partition's ranges are committed once, in ascending
     /// order, without gaps.
     pub range: Option<(PartitionId, SeqRange)>,
+    /// Rows of `removes` that are in none of `adds`, because the rules say so. Every row of a removed
+    /// file is either added or dropped.
+    pub rows_dropped: u64,
     /// The rows stay the same, only the files change (Delta's `dataChange: false`).
     pub only_rearranged: bool,
     /// Additional members of `commitInfo.isotherm`.
@@ -73,6 +76,7 @@ pub(crate) async fn commit(
         if let Some(outcome) = outcome_by_state(&state, change) {
             return Ok(outcome);
         }
+        check_balance(&state, change)?;
         let version = state.version + 1;
         let previous = log.entry(state.version).await?;
         let previous = previous.as_deref().map(sha256);
@@ -113,6 +117,22 @@ fn outcome_by_state(state: &Arc<TableState>, change: &Change) -> Option<CommitOu
     }
     let is_live = |file: &ColdFile| state.files.contains_key(&file.path);
     (!change.removes.iter().all(is_live)).then_some(CommitOutcome::Conflict)
+}
+
+/// Checks that every row of the removed files, as their log entries count them, is added or dropped.
+fn check_balance(state: &TableState, change: &Change) -> Result<()> {
+    let rows = |file: &ColdFile| state.files.get(&file.path).map_or(0, |live| live.rows);
+    let removed: u64 = change.removes.iter().map(rows).sum();
+    let added: u64 = change.adds.iter().map(|staged| staged.file.rows).sum();
+    let dropped = change.rows_dropped;
+    if change.removes.is_empty() || removed == added + dropped {
+        return Ok(());
+    }
+    Err(Error::Unbalanced {
+        removed,
+        added,
+        dropped,
+    })
 }
 
 /// Returns the greatest committed sequence of `partition`; 0 when none.

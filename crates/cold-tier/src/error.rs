@@ -14,15 +14,25 @@ pub enum Error {
     /// The store lacks a guarantee that commits rely on. Use another store.
     #[error("the store cannot hold the cold tier: {0}")]
     Unfit(String),
+    /// The tables belong to another store. Use another place.
+    #[error(
+        "the cold tier at {address} belongs to store {found}, this is store {own}: two stores need two places; \
+         use another --cold / --cold-url"
+    )]
+    OtherStore {
+        address: String,
+        found: String,
+        own: String,
+    },
     /// The store did not answer in time, or answered with a passing error. Retry.
     #[error("the store is not available")]
     Unavailable(#[source] object_store::Error),
     /// The store refused the request: credentials, permissions or an invalid path.
     #[error("the store refused the request")]
     Refused(#[source] object_store::Error),
-    /// An object does not exist any more, because the snapshot is old. Take a new snapshot and
-    /// retry.
-    #[error("object {path} is gone")]
+    /// An object does not exist. Either the snapshot is old: take a new one and retry. Or the file is
+    /// still live: then it is damaged.
+    #[error("object {path} is missing")]
     Gone { path: String },
     /// An object differs from its hash or its log entry. Its rows are never returned.
     #[error("object {path} is damaged: {reason}")]
@@ -33,6 +43,16 @@ pub enum Error {
     /// An error of the Delta library that does not come from the store.
     #[error("delta")]
     Delta(#[source] DeltaTableError),
+    /// A change does not say for every row of the files that it removes where the row is now. Nothing
+    /// was committed.
+    #[error(
+        "the change removes files with {removed} rows, adds {added} and drops {dropped}: it does not add up"
+    )]
+    Unbalanced {
+        removed: u64,
+        added: u64,
+        dropped: u64,
+    },
     /// Rows do not have the table's schema, or cannot be decoded.
     #[error("rows of {path}")]
     Rows {
@@ -54,6 +74,15 @@ impl Error {
             Self::Delta(DeltaTableError::ObjectStore { source }) => is_transient(source),
             _ => false,
         }
+    }
+
+    /// Returns whether an object that should exist does not, or is not what its log entry says.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::Gone { .. } | Self::Damaged { .. } | Self::Rows { .. }
+        )
     }
 }
 

@@ -12,6 +12,7 @@
 //! The only crate that links `object_store` and `deltalake-core`.
 
 mod cache;
+mod check;
 mod checkpoint;
 mod commit;
 mod durable;
@@ -20,13 +21,16 @@ mod file;
 mod hash;
 mod location;
 mod log;
+mod owner;
 mod prune;
 mod read;
 mod replay;
 mod rows;
 mod snapshot;
 mod stage;
+mod stall;
 mod stats;
+mod store_id;
 mod table;
 mod tier;
 mod vacuum;
@@ -37,6 +41,7 @@ pub use error::{Error, Result};
 pub use file::{ColdFile, Extent, Provenance, parse_partition};
 pub use location::{ColdOptions, S3Options};
 pub use prune::{ColdScan, Order};
+pub use read::ColdRows;
 pub use snapshot::{ColdSnapshot, TableSnapshot};
 pub use stage::{PendingFile, StagedFile};
 pub use table::Table;

@@ -56,11 +56,20 @@ pub struct ColdOptions {
     pub s3: S3Options,
     /// A cache of downloaded objects; without it every read downloads.
     pub cache: Option<Arc<ObjectCache>>,
+    /// The id of the store that the tables must belong to. A writer puts it into tables that have none;
+    /// `None` accepts any.
+    pub store: Option<String>,
+    /// Longest wait for the store's next bytes of a read; after it no read is tried for a while. `None`
+    /// waits as long as the client of the store does.
+    pub stall_timeout: Option<Duration>,
 }
 
 impl From<S3Options> for ColdOptions {
     fn from(s3: S3Options) -> Self {
-        Self { s3, cache: None }
+        Self {
+            s3,
+            ..Self::default()
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use deltalake_core::{
-    DeltaTable,
+    DeltaResult, DeltaTable,
     checkpoints::create_checkpoint,
     kernel::Version,
     logstore::{LogStoreRef, default_logstore},
@@ -22,7 +22,9 @@ use crate::{
     checkpoint,
     error::{Error, Result},
     location::Location,
-    replay::TableState,
+    owner,
+    replay::{STORE_KEY, TableState},
+    stall::StallGuard,
     table::Table,
 };
 
@@ -36,12 +38,22 @@ pub(crate) struct DeltaLog {
     store: Arc<dyn ObjectStore>,
     prefix: Path,
     delta: LogStoreRef,
+    /// The folder of the cold tier.
+    address: String,
+    /// The id of the store that the table must belong to.
+    pub(crate) store_id: Option<String>,
+    stall: Arc<StallGuard>,
     latest: Mutex<Option<Arc<TableState>>>,
 }
 
 impl DeltaLog {
     /// Returns the log of `table` without reading it.
-    pub(crate) fn new(location: &Location, table: Table) -> Result<Self> {
+    pub(crate) fn new(
+        location: &Location,
+        table: Table,
+        store_id: Option<String>,
+        stall: Arc<StallGuard>,
+    ) -> Result<Self> {
         let prefix = location.prefix.clone().join(table.name());
         let url = format!("{}{}/", location.url, table.name());
         let url = Url::parse(&url).map_err(|error| Error::Config(format!("{url}: {error}")))?;
@@ -54,6 +66,9 @@ impl DeltaLog {
             store: Arc::clone(&location.store),
             prefix,
             delta,
+            address: location.url.to_string(),
+            store_id,
+            stall,
             latest: Mutex::new(None),
         })
     }
@@ -96,13 +111,16 @@ impl DeltaLog {
             &url,
             &Default::default(),
         );
-        let checkpoint_interval = CHECKPOINT_INTERVAL.to_string();
+        let interval = Some(CHECKPOINT_INTERVAL.to_string());
+        let store = self.store_id.clone().map(|id| (STORE_KEY, Some(id)));
+        let properties = [("delta.checkpointInterval", interval)];
         CreateBuilder::new()
             .with_log_store(log)
             .with_table_name(self.table.name())
             .with_columns(self.table.delta_columns())
             .with_partition_columns(self.table.partition_columns().iter().copied())
-            .with_configuration([("delta.checkpointInterval", Some(checkpoint_interval))])
+            .with_configuration(properties.into_iter().chain(store))
+            .with_raise_if_key_not_exists(false)
             .await?;
         let entry = Path::from(format!("_delta_log/{:020}.json", 0));
         Ok(memory.get(&entry).await?.bytes().await?)
@@ -119,6 +137,9 @@ impl DeltaLog {
                 None => None,
             },
         };
+        if let Some(state) = &refreshed {
+            owner::check(state, self.store_id.as_deref(), &self.address)?;
+        }
         let mut latest = self.latest();
         if let (Some(refreshed), latest) = (&refreshed, &mut *latest)
             && latest
@@ -197,14 +218,14 @@ impl DeltaLog {
         let before = self.log_object(&format!("{version:020}.checkpoint"));
         let log = self.prefix.clone().join("_delta_log");
         let objects = self.store.list_with_offset(Some(&log), &before);
-        let objects: Vec<_> = objects.try_collect().await?;
+        let objects: Vec<_> = self.stall.within(objects.try_collect()).await??;
         let mut state = TableState::empty(self.table, version);
         for object in objects {
             let name = object.location.filename().unwrap_or_default();
             if !name.starts_with(&name_prefix) || !name.ends_with(".parquet") {
                 continue;
             }
-            let bytes = self.store.get(&object.location).await?.bytes().await?;
+            let bytes = self.stall.get(&self.store, &object.location).await?;
             let actions = tokio::task::spawn_blocking(move || checkpoint::actions(bytes)).await?;
             for action in actions.map_err(|error| self.unreadable_log(error))? {
                 state
@@ -216,10 +237,10 @@ impl DeltaLog {
     }
 
     async fn read_object(&self, object: &Path) -> Result<Option<Bytes>> {
-        match self.store.get(object).await {
-            Ok(found) => Ok(Some(found.bytes().await?)),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
+        match self.stall.get(&self.store, object).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(Error::Gone { .. }) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -240,9 +261,8 @@ impl DeltaLog {
         if !version.is_multiple_of(CHECKPOINT_INTERVAL) {
             return;
         }
-        let mut table = DeltaTable::new(Arc::clone(&self.delta), Default::default());
-        let written = match table.load_version(version).await {
-            Ok(()) => create_checkpoint(&table, None).await,
+        let written = match self.delta_table(version).await {
+            Ok(table) => create_checkpoint(&table, None).await,
             Err(error) => Err(error),
         };
         if let Err(error) = written {
@@ -252,6 +272,13 @@ impl DeltaLog {
                 "failed to write checkpoint"
             );
         }
+    }
+
+    /// Returns the table of `version` as the Delta library has it.
+    pub(crate) async fn delta_table(&self, version: Version) -> DeltaResult<DeltaTable> {
+        let mut table = DeltaTable::new(Arc::clone(&self.delta), Default::default());
+        table.load_version(version).await?;
+        Ok(table)
     }
 
     /// Returns the object `name` in the folder of the log.

@@ -95,19 +95,30 @@ impl ColdScan {
     }
 
     fn ranges_may_match(&self, file: &ColdFile) -> bool {
+        file.provenance.is_none() || !self.wanted_ranges(file).is_empty()
+    }
+
+    /// Returns the ranges of which `file` may have rows of the scan; of a file of another engine, whose
+    /// ranges are not known, all that the scan is about.
+    pub(crate) fn wanted_ranges(&self, file: &ColdFile) -> RangeSet {
         let Some(provenance) = &file.provenance else {
-            return true;
+            return self.ranges.clone().unwrap_or_default();
         };
-        provenance.ranges.iter().any(|(partition, range)| {
-            let mut wanted_seqs = RangeSet::from(*range);
+        let mut wanted = RangeSet::new();
+        for (partition, range) in &provenance.ranges {
+            if self.partition.is_some_and(|wanted| wanted != *partition) {
+                continue;
+            }
+            let mut seqs = RangeSet::from(*range);
             if let Some(ranges) = &self.ranges {
-                wanted_seqs = ranges.intersect(*range);
+                seqs = ranges.intersect(*range);
             }
             if let Some(except) = self.except_of(*partition, provenance.class) {
-                wanted_seqs = wanted_seqs.subtract(except);
+                seqs = seqs.subtract(except);
             }
-            self.partition.is_none_or(|wanted| wanted == *partition) && !wanted_seqs.is_empty()
-        })
+            wanted.extend(seqs);
+        }
+        wanted
     }
 
     fn except_of(&self, partition: PartitionId, class: Option<Class>) -> Option<&RangeSet> {

@@ -6,7 +6,6 @@ use arrow::{array::RecordBatch, compute::concat_batches, datatypes::SchemaRef};
 use bytes::Bytes;
 use event::RangeSet;
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
-use object_store::ObjectStoreExt as _;
 use segment::parquet_io::{self, Selection};
 
 use crate::{
@@ -22,6 +21,17 @@ use crate::{
 /// Bounds memory: each object is in memory as a whole, at most 128 MB as the archiver writes them.
 const MAX_CONCURRENT_READS: usize = 4;
 
+/// The rows of a scan of one partition, as far as its files can be read.
+#[derive(Debug, Default)]
+pub struct ColdRows {
+    /// As [`ColdTier::read`] returns them.
+    pub batches: Vec<RecordBatch>,
+    /// The ranges of the files that cannot be read, as far as they were to be.
+    pub missing: RangeSet,
+    /// Why, one error per file.
+    pub errors: Vec<Error>,
+}
+
 impl ColdTier {
     /// Streams the rows that satisfy the filters of `scan`, file by file. `order` and `limit` are
     /// ignored, but with an `order` the batches also have the columns to order by.
@@ -32,14 +42,8 @@ impl ColdTier {
         snapshot: &TableSnapshot,
         scan: ColdScan,
     ) -> impl Stream<Item = Result<RecordBatch>> + Send + use<> {
-        let files: Vec<_> = selected_files(snapshot, &scan);
-        let (tier, scan) = (self.clone(), Arc::new(scan));
-        stream::iter(files)
-            .map(move |file| {
-                let (tier, scan) = (tier.clone(), Arc::clone(&scan));
-                async move { tier.rows_of(file, scan).await }
-            })
-            .buffered(MAX_CONCURRENT_READS)
+        self.read_each(snapshot, scan)
+            .map(|(_, read)| read)
             .map_ok(|batches| stream::iter(batches.into_iter().map(Ok)))
             .try_flatten()
             .try_filter(|batch| futures::future::ready(batch.num_rows() > 0))
@@ -57,8 +61,68 @@ impl ColdTier {
         snapshot: &TableSnapshot,
         scan: &ColdScan,
     ) -> Result<Vec<RecordBatch>> {
+        self.read_files(snapshot, scan, |_, error| Err(error)).await
+    }
+
+    /// Returns what [`ColdTier::read`] does, but from those files that can be read.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the scan is wrong, [`Error::Stopped`] when the process is stopping.
+    pub async fn read_readable(
+        &self,
+        snapshot: &TableSnapshot,
+        scan: &ColdScan,
+    ) -> Result<ColdRows> {
+        let mut rows = ColdRows::default();
+        let failed = |file: &ColdFile, error| match error {
+            Error::Config(_) | Error::Stopped => Err(error),
+            error => {
+                rows.missing.extend(scan.wanted_ranges(file));
+                rows.errors.push(error);
+                Ok(())
+            }
+        };
+        let batches = self.read_files(snapshot, scan, failed).await?;
+        rows.batches = batches;
+        Ok(rows)
+    }
+
+    /// Streams the rows of each selected file, in the order of the snapshot.
+    fn read_each(
+        &self,
+        snapshot: &TableSnapshot,
+        scan: ColdScan,
+    ) -> impl Stream<Item = (ColdFile, Result<Vec<RecordBatch>>)> + Send + use<> {
+        let files = selected_files(snapshot, &scan);
+        let (tier, scan) = (self.clone(), Arc::new(scan));
+        stream::iter(files)
+            .map(move |file| {
+                let (tier, scan) = (tier.clone(), Arc::clone(&scan));
+                async move {
+                    let read = tier.rows_of(file.clone(), scan).await;
+                    (file, read)
+                }
+            })
+            .buffered(MAX_CONCURRENT_READS)
+    }
+
+    /// Reads as [`ColdTier::read`] says. `failed` decides whether the read goes on without a file.
+    async fn read_files(
+        &self,
+        snapshot: &TableSnapshot,
+        scan: &ColdScan,
+        mut failed: impl FnMut(&ColdFile, Error) -> Result<()>,
+    ) -> Result<Vec<RecordBatch>> {
         let Some(order) = scan.order else {
-            return self.scan(snapshot, scan.clone()).try_collect().await;
+            let mut batches = Vec::new();
+            let mut reads = std::pin::pin!(self.read_each(snapshot, scan.clone()));
+            while let Some((file, read)) = reads.next().await {
+                match read {
+                    Ok(rows) => batches.extend(rows.into_iter().filter(|own| own.num_rows() > 0)),
+                    Err(error) => failed(&file, error)?,
+                }
+            }
+            return Ok(batches);
         };
         let mut files = selected_files(snapshot, scan);
         files.sort_by_key(|file| first_seq(file, order));
@@ -68,9 +132,18 @@ impl ColdTier {
         let mut rows = RecordBatch::new_empty(SchemaRef::clone(&schema));
         while !files.is_empty() && !limit_is_met(&rows, scan.limit, files.front(), order) {
             let next = files.drain(..files.len().min(MAX_CONCURRENT_READS));
-            let read = next.map(|file| self.rows_of(file, Arc::clone(&shared)));
-            let read = futures::future::try_join_all(read).await?;
-            let batches = std::iter::once(&rows).chain(read.iter().flatten());
+            let next: Vec<ColdFile> = next.collect();
+            let reads = next
+                .iter()
+                .map(|file| self.rows_of(file.clone(), Arc::clone(&shared)));
+            let mut read = Vec::new();
+            for (file, rows) in next.iter().zip(futures::future::join_all(reads).await) {
+                match rows {
+                    Ok(rows) => read.extend(rows),
+                    Err(error) => failed(file, error)?,
+                }
+            }
+            let batches = std::iter::once(&rows).chain(&read);
             let joined = concat_batches(&schema, batches).map_err(segment::Error::from);
             let sorted = joined.and_then(|joined| rows::by_position(&joined, order));
             rows = sorted.map_err(|source| Error::Rows {
@@ -118,7 +191,7 @@ impl ColdTier {
         }
         let log = self.log(file.table);
         let object = log.object_path(&file.path);
-        let bytes = self.store().get(&object).await?.bytes().await?;
+        let bytes = self.stall().get(self.store(), &object).await?;
         let (path, rows) = (file.path.clone(), file.rows);
         tokio::task::spawn_blocking(move || {
             let bytes = verify(path, bytes, sha256.as_deref(), rows)?;

@@ -16,6 +16,8 @@ pub(crate) struct TableState {
     pub(crate) files: BTreeMap<String, ColdFile>,
     /// The version of the last `txn` per application.
     pub(crate) transactions: HashMap<String, i64>,
+    /// The id of the store that the table belongs to; `None` in a table of an older version.
+    pub(crate) store: Option<String>,
     /// Removed files with the time of removal in ms since 1970. A checkpoint leaves out old ones.
     pub(crate) removed: HashMap<String, i64>,
 }
@@ -28,7 +30,19 @@ pub(crate) struct LogAction {
     pub(crate) remove: Option<RemovedFile>,
     pub(crate) txn: Option<Transaction>,
     pub(crate) protocol: Option<Protocol>,
+    #[serde(rename = "metaData")]
+    pub(crate) metadata: Option<TableMetadata>,
 }
+
+/// The part of a `metaData` action that the state needs.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct TableMetadata {
+    pub(crate) configuration: HashMap<String, Option<String>>,
+}
+
+/// The key of the configuration of a table with the id of the store that it belongs to.
+pub(crate) const STORE_KEY: &str = "isotherm.store";
 
 /// The reader version that a `protocol` action demands.
 #[derive(Debug, Deserialize)]
@@ -69,6 +83,7 @@ impl TableState {
             version,
             files: BTreeMap::new(),
             transactions: HashMap::new(),
+            store: None,
             removed: HashMap::new(),
         }
     }
@@ -115,6 +130,9 @@ impl TableState {
             return Err(ReplayError::UnsupportedProtocol(
                 protocol.min_reader_version,
             ));
+        }
+        if let Some(mut metadata) = action.metadata {
+            self.store = metadata.configuration.remove(STORE_KEY).flatten();
         }
         if let Some(add) = action.add {
             self.removed.remove(&add.path);

@@ -78,6 +78,13 @@ impl TableSnapshot {
         self.state.iter().flat_map(|state| state.files.values())
     }
 
+    /// Returns whether `file`, of this or another version, is live in this one.
+    #[must_use]
+    pub fn is_live(&self, file: &ColdFile) -> bool {
+        let state = self.state.iter();
+        state.flat_map(|state| state.files.get(&file.path)).count() > 0
+    }
+
     /// Returns the number of rows of all live files.
     #[must_use]
     pub fn rows(&self) -> u64 {

@@ -13,6 +13,8 @@ use crate::{
     log::DeltaLog,
     snapshot::{ColdSnapshot, TableSnapshot},
     stage::{self, PendingFile, StagedFile},
+    stall::StallGuard,
+    store_id,
     table::Table,
 };
 
@@ -24,6 +26,7 @@ pub struct ColdTier(Arc<Inner>);
 struct Inner {
     location: Location,
     cache: Option<Arc<ObjectCache>>,
+    stall: Arc<StallGuard>,
     events: DeltaLog,
     hourly_stats: DeltaLog,
     conversation_summary: DeltaLog,
@@ -36,25 +39,34 @@ impl ColdTier {
     /// `Error::Config` or `Error::Refused` when the address or an option is wrong; not transient.
     pub fn open(address: &str, options: &ColdOptions) -> Result<Self> {
         let location = Location::parse(address, &options.s3)?;
+        let stall = Arc::new(StallGuard::new(options.stall_timeout));
+        let log = |table| {
+            let store = options.store.clone();
+            DeltaLog::new(&location, table, store, Arc::clone(&stall))
+        };
         Ok(Self(Arc::new(Inner {
-            events: DeltaLog::new(&location, Table::Events)?,
-            hourly_stats: DeltaLog::new(&location, Table::HourlyStats)?,
-            conversation_summary: DeltaLog::new(&location, Table::ConversationSummary)?,
+            events: log(Table::Events)?,
+            hourly_stats: log(Table::HourlyStats)?,
+            conversation_summary: log(Table::ConversationSummary)?,
+            stall: Arc::clone(&stall),
             cache: options.cache.clone(),
             location,
         })))
     }
 
-    /// Opens the cold tier for writing: tests the store, and creates missing tables.
+    /// Opens the cold tier for writing: tests the store, creates missing tables, and puts the id of the
+    /// store into tables that have none.
     ///
     /// # Errors
-    /// `Error::Unfit` when commits would not be safe on the store; `Error::Config` and
+    /// `Error::Unfit` when commits would not be safe on the store; `Error::OtherStore` when it is
+    /// another one's; `Error::Config` and
     /// `Error::Refused` for a wrong address or option. Retry when `Error::is_transient`.
     pub async fn open_for_writing(address: &str, options: &ColdOptions) -> Result<Self> {
         let tier = Self::open(address, options)?;
         tier.0.location.self_test().await?;
         for table in Table::ALL {
             tier.log(table).create().await?;
+            store_id::claim(tier.log(table)).await?;
         }
         Ok(tier)
     }
@@ -119,6 +131,10 @@ impl ColdTier {
 
     pub(crate) fn store(&self) -> &dyn ObjectStore {
         self.0.location.store.as_ref()
+    }
+
+    pub(crate) fn stall(&self) -> &StallGuard {
+        &self.0.stall
     }
 
     pub(crate) fn cache(&self) -> Option<&Arc<ObjectCache>> {

@@ -54,8 +54,9 @@ impl EventLog {
         for bucket in [self.meta(), self.policy_bucket(), self.watermark_bucket()] {
             bucket.ensure(replicas).await?;
         }
-        self.fix_partition_count(count).await?;
+        // First: who sees the number of partitions can rely on it.
         self.ensure_store_id().await?;
+        self.fix_partition_count(count).await?;
         stream::iter(count.all())
             .map(|partition| self.ensure_stream(config(partition, replicas, max_bytes)))
             .buffer_unordered(MAX_CONCURRENT_SETUPS)

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use crate::rules::{Cold, Warm};
+use crate::rules::{Cold, RuleSet, Warm};
 
 /// The retention class of a slice: the ages, in warm and in cold, up to which its rows were to be kept
 /// when they were sealed. Its text is part of file names: `w604800000-cforever`, `w60000-c86400000`, `w60000-cnone` (cold tier disabled).
@@ -55,6 +55,19 @@ impl Class {
     #[must_use]
     pub fn is_archived(self) -> bool {
         self.cold != ColdAge::Disabled
+    }
+}
+
+impl RuleSet {
+    /// Returns true if rows of `class` are archived. Rows that were sealed for a disabled cold tier are
+    /// archived too when no rule in force disables it any more: without rules nothing is removed.
+    #[must_use]
+    pub fn archives(&self, class: Class) -> bool {
+        let is_disabled = |cold: &Cold| cold.disabled;
+        class.is_archived()
+            || !self
+                .in_force()
+                .any(|policy| policy.cold.as_ref().is_some_and(is_disabled))
     }
 }
 

@@ -24,6 +24,16 @@ pub enum Error {
     /// Another process has locked the data folder.
     #[error("{path} is in use by another compactor; stop that one first")]
     Locked { path: PathBuf },
+    /// The data folder belongs to another store.
+    #[error(
+        "the warm volume at {path} belongs to store {found}, this is store {own}: two stores need two places; use \
+         another --data"
+    )]
+    OtherStore {
+        path: PathBuf,
+        found: String,
+        own: String,
+    },
     /// A file is missing or differs from what the manifest says of it.
     #[error("{path} is damaged: {reason}")]
     Damaged { path: PathBuf, reason: String },

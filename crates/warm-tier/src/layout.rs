@@ -7,6 +7,8 @@ use retention::Class;
 
 pub(crate) const MANIFEST: &str = "manifest.json";
 pub(crate) const LOCK: &str = "LOCK";
+/// `<data>/STORE`: the id of the store that the folder belongs to.
+pub(crate) const STORE: &str = "STORE";
 /// The suffix of a file that is still being written.
 pub(crate) const STAGED: &str = ".tmp";
 

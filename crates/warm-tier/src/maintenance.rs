@@ -33,7 +33,7 @@ pub fn merge_once(engine: &Engine, sealed: &SealedPartition) -> Result<Option<Sl
     }
 }
 
-/// Drops slices that are past their age or over a quota. Caches the retention of each slice until
+/// Finds slices that are past their age or over a quota. Caches the retention of each slice until
 /// the rules change.
 #[derive(Debug, Default)]
 pub struct Expiry {
@@ -52,14 +52,12 @@ struct SliceRetention {
 }
 
 impl Expiry {
-    /// Drops the slices that are past their age by the current `rules` and that the cold tier, which
-    /// has everything up to `cold`, has. Returns the dropped slices.
+    /// Returns the slices that are past their age by the current `rules` and that the cold tier, which
+    /// has everything up to `cold`, should have.
     ///
     /// # Errors
-    /// [`Error::Database`](crate::Error::Database) when a slice cannot be read,
-    /// [`Error::File`](crate::Error::File) when the manifest cannot be written. What was dropped
-    /// before stays dropped; call it again.
-    pub fn drop_old(
+    /// [`Error::Database`](crate::Error::Database) when a slice cannot be read: call it again.
+    pub fn past_age(
         &mut self,
         engine: &Engine,
         sealed: &SealedPartition,
@@ -68,7 +66,7 @@ impl Expiry {
         now: Timestamp,
     ) -> Result<Vec<Slice>> {
         self.reset_if_changed(rules);
-        let mut dropped = Vec::new();
+        let mut due = Vec::new();
         let min_age = min_warm_age(rules);
         for file in sealed.snapshot().1 {
             let slice = &file.slice;
@@ -79,28 +77,24 @@ impl Expiry {
             if !is_past(self.retention(engine, &file, rules)?.max_age) {
                 continue;
             }
-            if drop_slice(sealed, slice)? {
-                dropped.push(slice.clone());
-            }
+            due.push(slice.clone());
         }
         self.retention_by_file.retain(|path, _| path.exists());
-        Ok(dropped)
+        Ok(due)
     }
 
-    /// Drops the oldest slices of policies that have more than their `warm.maxBytes` here, as far as
-    /// the cold tier, which has each partition up to `cold`, has them. Returns the dropped slices.
+    /// Returns the oldest slices of policies that have more than their `warm.maxBytes` here, as far as
+    /// the cold tier, which has each partition up to `cold`, should have them.
     ///
     /// # Errors
-    /// [`Error::Database`](crate::Error::Database) when a slice cannot be read,
-    /// [`Error::File`](crate::Error::File) when the manifest cannot be written. What was dropped
-    /// before stays dropped; call it again.
-    pub fn drop_over_quota(
+    /// [`Error::Database`](crate::Error::Database) when a slice cannot be read: call it again.
+    pub fn over_quota(
         &mut self,
         engine: &Engine,
         sealed_partitions: &[Arc<SealedPartition>],
         rules: &RuleSet,
         cold: impl Fn(PartitionId) -> Seq,
-    ) -> Result<Vec<Slice>> {
+    ) -> Result<Vec<(Arc<SealedPartition>, Slice)>> {
         self.reset_if_changed(rules);
         let mut warm = rules.policies.iter().filter_map(|own| own.warm.as_ref());
         if warm.all(|warm| warm.max_bytes.is_none()) {
@@ -123,13 +117,10 @@ impl Expiry {
                 });
             }
         }
-        let mut dropped = Vec::new();
-        for (sealed, file) in quota::over_quota(with_quota) {
-            if drop_slice(sealed, &file.slice)? {
-                dropped.push(file.slice.clone());
-            }
-        }
-        Ok(dropped)
+        let due = quota::over_quota(with_quota).into_iter();
+        Ok(due
+            .map(|(sealed, file)| (Arc::clone(sealed), file.slice.clone()))
+            .collect())
     }
 
     /// Empties the cache when the rules have changed.
@@ -157,8 +148,11 @@ impl Expiry {
     }
 }
 
-/// Removes `slice` from the manifest; `false` when it was no longer there.
-fn drop_slice(sealed: &SealedPartition, slice: &Slice) -> Result<bool> {
+/// Drops `slice`, which the cold tier was seen to have; `false` when it was no longer there.
+///
+/// # Errors
+/// [`Error::File`](crate::Error::File) when the manifest cannot be written: call it again.
+pub fn drop_slice(sealed: &SealedPartition, slice: &Slice) -> Result<bool> {
     sealed.update_manifest(|manifest| {
         let is_live = manifest.slices.contains(slice);
         manifest.expire(slice);

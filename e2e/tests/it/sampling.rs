@@ -1,11 +1,11 @@
 use std::collections::BTreeSet;
 
-use retention::{Cold, Policy};
+use retention::Cold;
 use testkit::eventually;
 
 use crate::{
     agents,
-    world::{Setup, World, keep_all},
+    world::{Setup, World, keep_all, sampled},
 };
 
 const HOUR: u64 = 3_600_000;
@@ -36,15 +36,14 @@ async fn two_installations_keep_exactly_the_same_events() {
     assert!((10..=20).contains(&share), "{share} % of {all_output}");
 }
 
-/// The events of `posted` that remain after the default policy has sampled them, as they were
+/// The events of `posted` that remain after a policy has sampled them, as they were
 /// posted.
 async fn kept(world: &World, posted: &[String], batch: usize) -> BTreeSet<String> {
-    let default = Policy::built_in().cold;
-    world.set_policy(HOUR, HOUR, default.clone()).await;
+    world.set_policy(HOUR, HOUR, sampled()).await;
     world.post(posted, batch).await;
     world.until_sealed().await;
     world.archive().await;
-    world.set_policy(1000, 1000, default).await;
+    world.set_policy(1000, 1000, sampled()).await;
     world.until_only_cold(posted).await;
     world.archive().await;
     let mut kept = BTreeSet::new();
@@ -131,7 +130,7 @@ async fn sampling_keeps_the_declared_share_and_all_critical_events() {
 }
 
 fn fixed(percent: u32) -> retention::Sampling {
-    let mut sampling = Policy::built_in().cold.unwrap().sampling.unwrap();
+    let mut sampling = sampled().unwrap().sampling.unwrap();
     for rule in &mut sampling.rules {
         if let Some(sample) = &mut rule.sample {
             sample.strategy = retention::Strategy::Fixed { percent };

@@ -1,9 +1,8 @@
-use retention::Policy;
 use serde_json::Value;
 
 use crate::{
     agents,
-    world::{World, keep_all},
+    world::{World, keep_all, sampled},
 };
 
 const HOUR: u64 = 3_600_000;
@@ -35,8 +34,7 @@ async fn every_tier_returns_every_event_once_and_byte_for_byte() {
 async fn rollups_equal_a_full_scan_before_and_after_archiving_and_sampling() {
     let world = World::start().await;
     let posted = agents::run(2, 2000, 5);
-    let sampled = Policy::built_in().cold;
-    world.set_policy(HOUR, HOUR, sampled.clone()).await;
+    world.set_policy(HOUR, HOUR, sampled()).await;
     world.post(&posted, 300).await;
 
     let scan = "SELECT date_trunc('hour', timestamp) AS hour, type, count(*)::BIGINT AS events, \
@@ -61,7 +59,7 @@ async fn rollups_equal_a_full_scan_before_and_after_archiving_and_sampling() {
     assert_eq!(rows(world.sql(summary).await), conversations, "sealed");
 
     world.archive().await;
-    world.set_policy(1000, 1000, sampled).await;
+    world.set_policy(1000, 1000, sampled()).await;
     world.until_only_cold(&posted).await;
     world.archive().await;
     assert_eq!(rows(world.sql(rolled).await), hours, "archived and sampled");

@@ -8,6 +8,8 @@ use retention::{Cold, Hot, Policy, RuleSet, Selector, Warm};
 use tempfile::TempDir;
 use testkit::{Nats, Service, Valkey, eventually, eventually_within, free_port, program};
 
+pub(crate) use crate::rules::{keep_all, sampled};
+
 const SERVICES: [&str; 4] = ["ingest", "hot-writer", "compactor", "query"];
 const WAIT_TIMEOUT: Duration = Duration::from_secs(90);
 
@@ -28,6 +30,10 @@ pub(crate) struct Setup {
     pub(crate) partitions: u16,
     /// The URL of an OTLP collector for traces, over HTTP.
     pub(crate) collector: Option<String>,
+    /// The folder of the cold tier, if it is not in the world's own.
+    pub(crate) cold: Option<String>,
+    /// Arguments of the query service for its cold tier, if it is not that of the others.
+    pub(crate) query_cold: Vec<String>,
 }
 
 impl Default for Setup {
@@ -35,6 +41,8 @@ impl Default for Setup {
         Self {
             partitions: 3,
             collector: None,
+            cold: None,
+            query_cold: Vec::new(),
         }
     }
 }
@@ -96,7 +104,7 @@ impl World {
                     "--data".into(),
                     self.path("warm"),
                     "--cold-url".into(),
-                    self.path("cold"),
+                    self.cold(),
                 ]);
                 args.extend(["--redis-url".into(), self.valkey.url.clone()]);
                 args.extend(["--flight-addr".into(), listen(self.ports["flight"])]);
@@ -116,7 +124,10 @@ impl World {
                 args.extend(["--listen".into(), listen(self.ports["query"])]);
                 args.extend(["--redis-url".into(), self.valkey.url.clone()]);
                 args.extend(["--compactor-url".into(), self.flight_url()]);
-                args.extend(["--cold-url".into(), self.path("cold")]);
+                match self.setup.query_cold.is_empty() {
+                    true => args.extend(["--cold-url".into(), self.cold()]),
+                    false => args.extend(self.setup.query_cold.clone()),
+                }
                 args.extend(["--cache-dir".into(), self.path("cache")]);
             }
         }
@@ -157,6 +168,14 @@ impl World {
         self.dir.path().join(name).to_str().unwrap().to_owned()
     }
 
+    fn cold(&self) -> String {
+        self.setup.cold.clone().unwrap_or_else(|| self.path("cold"))
+    }
+
+    pub(crate) fn service(&mut self, name: &str) -> &mut Service {
+        self.services.get_mut(name).expect("it was started")
+    }
+
     pub(crate) fn flight_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.ports["flight"])
     }
@@ -195,7 +214,7 @@ impl World {
             "--compactor-url",
             &self.flight_url(),
             "--cold-url",
-            &self.path("cold"),
+            &self.cold(),
             "--admin-addr",
             "127.0.0.1:0",
         ];
@@ -263,13 +282,4 @@ impl World {
             .await
             .unwrap();
     }
-}
-
-/// A cold rule that keeps every event for ever.
-pub(crate) fn keep_all() -> Option<Cold> {
-    Some(Cold {
-        max_age_ms: None,
-        disabled: false,
-        sampling: None,
-    })
 }

@@ -5,7 +5,7 @@ use arrow::compute::concat_batches;
 use cold_tier::{Change, ColdTier, CommitOutcome, PendingFile, StagedFile, Table};
 use event::{PartitionId, SeqRange, Timestamp};
 use futures::TryStreamExt as _;
-use retention::Class;
+use retention::{Class, RuleSet};
 use serde_json::{Map, Value, json};
 use warm_tier::remote::{self, Client, PartitionCoverage, Scan};
 
@@ -29,7 +29,8 @@ pub(crate) struct PartitionArchiver<'a> {
     pub(crate) warm: &'a Client,
     pub(crate) cold: &'a ColdTier,
     pub(crate) coverage: &'a PartitionCoverage,
-    /// The hash of the rules in force.
+    /// The rules in force, and their hash.
+    pub(crate) rules: &'a RuleSet,
     pub(crate) policy: &'a str,
     pub(crate) now: Timestamp,
 }
@@ -121,7 +122,7 @@ impl PartitionArchiver<'_> {
     ) -> anyhow::Result<(Vec<StagedFile>, ArchivedTotals)> {
         let (mut staged, mut totals) = (Vec::new(), ArchivedTotals::default());
         for class in plan::classes(self.coverage, range) {
-            if !class.is_archived() {
+            if !self.rules.archives(class) {
                 totals.not_archived += self.count_rows(class, range).await?;
                 continue;
             }

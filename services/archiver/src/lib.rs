@@ -13,6 +13,7 @@ mod maintenance;
 mod metrics;
 mod plan;
 mod progress;
+mod repair;
 mod rewrite;
 mod run;
 mod summary;
@@ -21,7 +22,7 @@ mod watermark;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use cold_tier::ColdTier;
+use cold_tier::{ColdOptions, ColdTier};
 use event::Timestamp;
 use event_log::EventLog;
 use service_runtime::{Backoff, Check, Runtime};
@@ -40,6 +41,9 @@ const RUN_BACKOFF: Backoff = Backoff {
     first: Duration::from_millis(500),
     max: Duration::from_secs(30),
 };
+
+/// While ingest has not created the store.
+const STORE_ID_POLL: Duration = Duration::from_millis(500);
 
 /// Runs the archiver: once, or with `--every` until the process is asked to stop.
 ///
@@ -83,13 +87,34 @@ impl Archiver {
     async fn connect(&self) -> anyhow::Result<Connections> {
         let log = EventLog::connect(&self.config.nats_url, "archiver");
         let log = log.await.context("connect to nats")?;
+        let options = ColdOptions {
+            store: Some(self.store_id(&log).await?),
+            ..self.config.cold.clone()
+        };
         let warm = self.config.compactor_urls.iter();
         let warm = warm.map(|url| Client::new(url)).collect::<Result<_, _>>()?;
         let address = &self.config.cold_url;
-        let cold = ColdTier::open_for_writing(address, &self.config.cold).await;
+        let cold = ColdTier::open_for_writing(address, &options).await;
         let cold = cold.with_context(|| format!("open the cold tier at {address}"))?;
         self.ready.set(true, "");
         Ok(Connections { cold, log, warm })
+    }
+
+    /// Reads the id of the store. With `--every` it waits until ingest has created it.
+    async fn store_id(&self, log: &EventLog) -> anyhow::Result<String> {
+        loop {
+            match log.store_id().await {
+                Ok(Some(id)) => return Ok(id.to_string()),
+                Ok(None) if self.config.every.is_none() => {
+                    anyhow::bail!("the log has no store yet: start ingest, which creates it")
+                }
+                Ok(None) => {}
+                Err(error) if error.is_transient() && self.config.every.is_some() => {}
+                Err(error) => return Err(error).context("read the id of the store"),
+            }
+            self.ready.set(false, "waits for ingest to make the log");
+            tokio::time::sleep(STORE_ID_POLL).await;
+        }
     }
 
     /// Runs with `pause` between two runs. After a failed run, whose commits stay, the pause is the

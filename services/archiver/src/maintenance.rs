@@ -1,22 +1,28 @@
 //! Maintenance of the cold tier: expires files past their age, samples files that left warm, merges
 //! small files, and vacuums dead objects. Each step commits on its own.
+//!
+//! Nothing is removed without proof: every row of a file is read and accounted for before the file is
+//! replaced, by the rules that are still in force when it is. A damaged file stays as it is.
+
+mod files;
+mod merge;
+mod starts;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Context as _;
-use arrow::{array::RecordBatch, compute::concat_batches};
-use cold_tier::{
-    Change, ColdFile, ColdScan, ColdTier, CommitOutcome, PendingFile, StagedFile, Table,
-};
-use event::{StoredEvent, TenantId, Timestamp};
+use cold_tier::{ColdFile, ColdTier, Table};
+use event::Timestamp;
+use event_log::EventLog;
 use retention::RuleSet;
-use serde_json::{Map, Value, json};
 
 use crate::{
     metrics::Metrics,
-    plan::{self, DueRewrites, FileKind},
+    plan::{self, FileKind},
     progress::Progress,
-    rewrite::{self, ConversationStarts, RewriteResult},
+    rewrite::RewriteResult,
     summary::Summary,
 };
 
@@ -26,6 +32,7 @@ const MAX_REWRITE_BYTES: u64 = 32 << 20;
 /// The inputs of the maintenance steps.
 pub(crate) struct Maintenance<'a> {
     pub(crate) cold: &'a ColdTier,
+    pub(crate) log: &'a EventLog,
     pub(crate) rules: &'a RuleSet,
     /// The hash of `rules`.
     pub(crate) policy: &'a str,
@@ -42,7 +49,7 @@ struct RewriteBatch {
 }
 
 impl Maintenance<'_> {
-    /// Runs all steps in order; the first error ends them.
+    /// Runs all steps in order; the first error ends them. A damaged file is no such error.
     pub(crate) async fn run(
         &self,
         vacuum_after: Duration,
@@ -67,14 +74,20 @@ impl Maintenance<'_> {
     async fn expire(&self, summary: &mut Summary) -> anyhow::Result<()> {
         for file in self.due_files(|due| due.expiry).await? {
             self.progress.set_step(format!("expire {}", file.path));
-            let result = self.apply_rules(&file, None).await?;
-            if result.expired < file.rows || !result.kept.is_empty() {
+            let Some(result) = self.apply_rules(&file, None, summary).await? else {
+                continue;
+            };
+            if !result.kept.is_empty() {
                 continue;
             }
-            let info = self.commit_info("expire", &result);
-            if self.replace(vec![file], Vec::new(), info).await? {
-                summary.expired += result.expired;
-                self.metrics.expired.inc_by(result.expired);
+            let expired = result.expired;
+            let batch = RewriteBatch {
+                files: vec![file],
+                result,
+            };
+            if self.replace("expire", batch, Vec::new()).await? {
+                summary.expired += expired;
+                self.metrics.expired.inc_by(expired);
             }
         }
         Ok(())
@@ -82,20 +95,18 @@ impl Maintenance<'_> {
 
     /// Samples files whose rows have all left warm; the files of one kind become one file.
     async fn sample(&self, summary: &mut Summary) -> anyhow::Result<()> {
-        let due = self.due_files(|due| due.sampling).await?;
-        if due.is_empty() {
-            return Ok(());
-        }
-        let starts = self
-            .conversation_starts()
-            .await
-            .context("read the starts of conversations")?;
         let mut kinds: BTreeMap<FileKind, Vec<ColdFile>> = BTreeMap::new();
-        for file in due {
+        for file in self.due_files(|due| due.sampling).await? {
             let kind = plan::kind(&file).expect("a file that is due has a provenance");
             kinds.entry(kind).or_default().push(file);
         }
+        let partitions = kinds.keys().map(|kind| kind.partition).collect();
+        let starts = self.conversation_starts(partitions, summary).await;
+        let starts = starts.context("read the starts of conversations")?;
         for (kind, files) in kinds {
+            let Some(starts) = starts.get(&kind.partition) else {
+                continue;
+            };
             let mut batch = RewriteBatch::default();
             for file in files {
                 let size: u64 = batch.files.iter().map(|file| file.bytes).sum();
@@ -104,9 +115,9 @@ impl Maintenance<'_> {
                         .await?;
                 }
                 self.progress.set_step(format!("sample {}", file.path));
-                let result = self.apply_rules(&file, Some(&starts)).await?;
-                if result.still_in_warm == 0 {
-                    batch.push(file, result);
+                match self.apply_rules(&file, Some(starts), summary).await? {
+                    Some(result) if result.still_in_warm == 0 => batch.push(file, result),
+                    _ => {}
                 }
             }
             self.write_sampled(&kind, batch, summary).await?;
@@ -124,17 +135,16 @@ impl Maintenance<'_> {
         if batch.files.is_empty() {
             return Ok(());
         }
-        let RewriteBatch { files, result } = batch;
-        let info = self.commit_info("sample", &result);
-        let (sampled_out, expired) = (result.sampled_out, result.expired);
-        let rows = tokio::task::spawn_blocking(move || segment::encode(&result.kept)).await?;
+        let (sampled_out, expired) = (batch.result.sampled_out, batch.result.expired);
+        let kept = batch.result.kept.clone();
+        let rows = tokio::task::spawn_blocking(move || segment::encode(&kept)).await?;
         let mut adds = Vec::new();
         if rows.num_rows() > 0 {
             let sampled = Some(self.policy.to_owned());
-            adds.push(self.stage(kind, &files, rows, sampled).await?);
+            adds.push(self.stage(kind, &batch.files, rows, sampled).await?);
         }
         let files_written = adds.len() as u64;
-        if self.replace(files, adds, info).await? {
+        if self.replace("sample", batch, adds).await? {
             summary.sampled_out += sampled_out;
             summary.expired += expired;
             summary.files_written += files_written;
@@ -143,138 +153,6 @@ impl Maintenance<'_> {
             self.metrics.files.inc_by(files_written);
         }
         Ok(())
-    }
-
-    /// Merges many small files of one kind into one file with the same rows.
-    async fn merge_small_files(&self, summary: &mut Summary) -> anyhow::Result<()> {
-        for table in Table::ALL {
-            let snapshot = self.cold.table_snapshot(table).await?;
-            for files in plan::merges(snapshot.files()) {
-                let count = files.len() as u64;
-                self.progress.set_step(format!("merge {count} files"));
-                let mut batches = Vec::new();
-                for file in &files {
-                    batches.extend(self.cold.read_file(file).await?);
-                }
-                let rows = concat_batches(&table.schema(), &batches)?;
-                let kind = plan::kind(&files[0]).expect("a file to merge has a provenance");
-                let staged = self
-                    .stage(&kind, &files, rows, kind.sampled.clone())
-                    .await?;
-                let change = Change {
-                    adds: vec![staged],
-                    removes: files,
-                    only_rearranged: true,
-                    // "join" is how the log records a merge.
-                    info: Map::from_iter([("rewrite".to_owned(), json!("join"))]),
-                    ..Change::default()
-                };
-                let outcome = self.cold.commit(table, &change, self.now).await?;
-                if matches!(outcome, CommitOutcome::Committed(_)) {
-                    summary.files_merged += count;
-                    summary.files_written += 1;
-                    self.metrics.files.inc();
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The live event files of which a rewrite of interest is due.
-    async fn due_files(
-        &self,
-        is_of_interest: impl Fn(DueRewrites) -> bool,
-    ) -> anyhow::Result<Vec<ColdFile>> {
-        let snapshot = self.cold.table_snapshot(Table::Events).await?;
-        let due = snapshot
-            .files()
-            .filter(|file| is_of_interest(plan::due_rewrites(file, self.rules, self.now)));
-        Ok(due.cloned().collect())
-    }
-
-    /// Reads `file` and applies the rules to its rows, with `starts` also the sampling. A file that
-    /// does not exist any more has no rows.
-    async fn apply_rules(
-        &self,
-        file: &ColdFile,
-        starts: Option<&ConversationStarts>,
-    ) -> anyhow::Result<RewriteResult> {
-        let batches = match self.cold.read_file(file).await {
-            // Another run has rewritten it.
-            Err(cold_tier::Error::Gone { .. }) => return Ok(RewriteResult::default()),
-            read => read?,
-        };
-        let decode = move || {
-            let events = batches.iter().map(segment::decode);
-            events.collect::<segment::Result<Vec<Vec<StoredEvent>>>>()
-        };
-        let rows = tokio::task::spawn_blocking(decode).await??.concat();
-        Ok(rewrite::apply_retention(rows, self.rules, self.now, starts))
-    }
-
-    /// Stages one file with `rows`, which replaces `files`.
-    async fn stage(
-        &self,
-        kind: &FileKind,
-        files: &[ColdFile],
-        rows: RecordBatch,
-        sampled: Option<String>,
-    ) -> anyhow::Result<StagedFile> {
-        let provenances = files.iter().filter_map(|file| file.provenance.as_ref());
-        let received_max = provenances.map(|p| p.received_max).max();
-        let pending = PendingFile {
-            table: kind.table,
-            tenant: kind.tenant.as_deref().map(TenantId::new).transpose()?,
-            dt: kind.dt.clone(),
-            rows,
-            class: kind.class,
-            ranges: plan::merged_ranges(files),
-            sampled,
-            received_max: received_max.unwrap_or_default(),
-        };
-        Ok(self.cold.stage(pending).await?)
-    }
-
-    /// Commits `adds` in the place of `removes`; returns `false` when another run was first.
-    async fn replace(
-        &self,
-        removes: Vec<ColdFile>,
-        adds: Vec<StagedFile>,
-        info: Map<String, Value>,
-    ) -> anyhow::Result<bool> {
-        let change = Change {
-            adds,
-            removes,
-            info,
-            ..Change::default()
-        };
-        let outcome = self.cold.commit(Table::Events, &change, self.now).await?;
-        Ok(matches!(outcome, CommitOutcome::Committed(_)))
-    }
-
-    fn commit_info(&self, rewrite: &str, result: &RewriteResult) -> Map<String, Value> {
-        let kept = result.kept.len() as u64;
-        let dropped = result.sampled_out + result.expired;
-        Map::from_iter([
-            ("rewrite".to_owned(), json!(rewrite)),
-            ("policy".to_owned(), json!(self.policy)),
-            ("rows_in".to_owned(), json!(kept + dropped)),
-            ("rows_kept".to_owned(), json!(kept)),
-            ("rows_dropped".to_owned(), json!(dropped)),
-            ("sampled_out".to_owned(), json!(result.sampled_out)),
-            ("expired".to_owned(), json!(result.expired)),
-        ])
-    }
-
-    /// Reads the start of every conversation from the summaries, which never expire.
-    async fn conversation_starts(&self) -> anyhow::Result<ConversationStarts> {
-        let snapshot = self.cold.table_snapshot(Table::ConversationSummary).await?;
-        let batches = self.cold.read(&snapshot, &ColdScan::default()).await?;
-        let mut starts = ConversationStarts::default();
-        for batch in &batches {
-            starts.record_batch(batch);
-        }
-        Ok(starts)
     }
 }
 

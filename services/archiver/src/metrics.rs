@@ -2,7 +2,7 @@
 
 use event::Timestamp;
 use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, Registry};
-use service_runtime::metrics::{counter, counter_vec, float_gauge, gauge_vec};
+use service_runtime::metrics::{counter, counter_vec, float_gauge, gauge, gauge_vec};
 
 use crate::summary::Summary;
 
@@ -15,6 +15,7 @@ pub(crate) struct Metrics {
     pub(crate) expired: IntCounter,
     pub(crate) sampled: IntCounter,
     last_success: Gauge,
+    damaged_files: IntGauge,
     events: IntGauge,
     bytes: IntGauge,
 }
@@ -57,6 +58,11 @@ impl Metrics {
                 "archive_last_success_timestamp_seconds",
                 "When the last run that succeeded ended.",
             )?,
+            damaged_files: gauge(
+                registry,
+                "cold_damaged_files",
+                "Live files of the cold tier that were found missing or damaged.",
+            )?,
             events: cold_gauge("tier_events", "Events that the tier holds.")?,
             bytes: cold_gauge("tier_bytes", "Bytes that the tier holds.")?,
         })
@@ -71,6 +77,7 @@ impl Metrics {
             let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
             self.events.set(gauge(summary.kept));
             self.bytes.set(gauge(summary.kept_bytes));
+            self.damaged_files.set(gauge(summary.damaged.len() as u64));
         }
         if succeeded {
             #[expect(

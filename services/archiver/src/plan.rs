@@ -127,6 +127,22 @@ pub(crate) fn classes(warm: &PartitionCoverage, range: SeqRange) -> Vec<Class> {
     classes
 }
 
+/// Whether warm still has every row that `file` was made of.
+pub(crate) fn is_whole_in_warm(file: &ColdFile, warm: &PartitionCoverage) -> bool {
+    let (Some(provenance), Some(sealed)) = (&file.provenance, warm.sealed_range()) else {
+        return false;
+    };
+    let mut absent = warm.gap_ranges();
+    absent.extend(warm.dropped.iter().copied());
+    let present = RangeSet::from(sealed).subtract(&absent);
+    let is_present = |(partition, range): &(PartitionId, SeqRange)| {
+        *partition == warm.partition && RangeSet::from(*range).subtract(&present).is_empty()
+    };
+    provenance.class.is_some()
+        && provenance.sampled.is_none()
+        && provenance.ranges.iter().all(is_present)
+}
+
 /// The rewrites for which the rows of a file must be checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DueRewrites {

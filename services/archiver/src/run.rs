@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use cold_tier::ColdTier;
 use event::{PartitionId, Timestamp};
 use event_log::EventLog;
+use retention::RuleSet;
 use tokio_util::sync::CancellationToken;
 use warm_tier::remote::{Client, PartitionCoverage};
 
@@ -25,8 +26,8 @@ use crate::{
 const MAX_CONSECUTIVE_CONFLICTS: u32 = 200;
 /// Bounds the retries of one partition while its slices change or the compactor restarts: with the
 /// pause, 5 s in addition to the time of the attempts.
-const MAX_TRANSIENT_ERRORS: u32 = 20;
-const TRANSIENT_ERROR_PAUSE: Duration = Duration::from_millis(250);
+pub(crate) const MAX_TRANSIENT_ERRORS: u32 = 20;
+pub(crate) const TRANSIENT_ERROR_PAUSE: Duration = Duration::from_millis(250);
 
 /// The inputs of a run.
 pub(crate) struct Run<'a> {
@@ -52,13 +53,18 @@ impl Run<'_> {
             ..Summary::default()
         };
         for warm in self.warm {
-            let archived = self.archive_from(warm, &policy, now, &progress, &mut summary);
+            let archived = self.archive_from(warm, (&rules, &policy), now, &progress, &mut summary);
             if let Err(error) = archived.await {
                 summary.record_error("archive", &error);
+                continue;
+            }
+            if let Err(error) = self.repair_from(warm, now, &mut summary).await {
+                summary.record_error("repair", &error);
             }
         }
         let maintenance = Maintenance {
             cold: self.cold,
+            log: self.log,
             rules: &rules,
             policy: &policy,
             now,
@@ -80,7 +86,7 @@ impl Run<'_> {
     async fn archive_from(
         &self,
         warm: &Client,
-        policy: &str,
+        (rules, policy): (&RuleSet, &str),
         now: Timestamp,
         progress: &Progress,
         summary: &mut Summary,
@@ -90,7 +96,7 @@ impl Run<'_> {
         for partition_coverage in &coverage.partitions {
             let partition = partition_coverage.partition;
             progress.set_step(format!("archive {partition}"));
-            let archived = self.archive_partition(warm, partition, policy, now, summary);
+            let archived = self.archive_partition(warm, partition, (rules, policy), now, summary);
             if let Err(error) = archived.await {
                 summary.record_error(&format!("archive {partition}"), &error);
             }
@@ -104,7 +110,7 @@ impl Run<'_> {
         &self,
         warm: &Client,
         partition: PartitionId,
-        policy: &str,
+        (rules, policy): (&RuleSet, &str),
         now: Timestamp,
         summary: &mut Summary,
     ) -> anyhow::Result<()> {
@@ -119,7 +125,7 @@ impl Run<'_> {
                 ArchiveStep::Blocked(reason) => anyhow::bail!("{reason}"),
                 ArchiveStep::Archive(range) => range,
             };
-            let archiver = self.archiver(warm, coverage, policy, now);
+            let archiver = self.archiver(warm, coverage, (rules, policy), now);
             let totals = match archiver.archive(range).await {
                 Ok(Some(totals)) => totals,
                 Ok(None) => {
@@ -155,13 +161,14 @@ impl Run<'_> {
         &'s self,
         warm: &'s Client,
         coverage: &'s PartitionCoverage,
-        policy: &'s str,
+        (rules, policy): (&'s RuleSet, &'s str),
         now: Timestamp,
     ) -> PartitionArchiver<'s> {
         PartitionArchiver {
             warm,
             cold: self.cold,
             coverage,
+            rules,
             policy,
             now,
         }
@@ -191,7 +198,7 @@ impl Run<'_> {
 
 /// Whether slices were merged or dropped since the coverage was read, or the compactor is
 /// restarting.
-fn is_transient(error: &anyhow::Error) -> bool {
+pub(crate) fn is_transient(error: &anyhow::Error) -> bool {
     let warm = error.downcast_ref::<warm_tier::Error>();
     warm.is_some_and(warm_tier::Error::is_transient)
 }

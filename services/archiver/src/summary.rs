@@ -1,7 +1,11 @@
 //! The summary of one run, for people and for programs.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::{
+    collections::BTreeSet,
+    io::{IsTerminal as _, Write as _},
+};
 
+use cold_tier::ColdFile;
 use serde::Serialize;
 
 use crate::config::Output;
@@ -26,6 +30,10 @@ pub(crate) struct Summary {
     /// Events in the cold tier after the run.
     pub(crate) kept: u64,
     pub(crate) kept_bytes: u64,
+    /// Objects that were missing or cut and were put again from warm.
+    pub(crate) restored: u64,
+    /// Live files that cannot be read, as `table/path`. They stay as they are.
+    pub(crate) damaged: BTreeSet<String>,
     /// The steps that failed; the others were done.
     pub(crate) errors: Vec<String>,
 }
@@ -37,6 +45,14 @@ impl Summary {
 
     pub(crate) fn record_error(&mut self, step: &str, error: &anyhow::Error) {
         self.errors.push(format!("{step}: {error:#}"));
+    }
+
+    /// Records that the live `file` cannot be read, once.
+    pub(crate) fn record_damage(&mut self, file: &ColdFile, error: &dyn std::fmt::Display) {
+        let path = format!("{}/{}", file.table.name(), file.path);
+        if self.damaged.insert(path.clone()) {
+            self.errors.push(format!("read {path}: {error}"));
+        }
     }
 
     pub(crate) fn into_result(self) -> anyhow::Result<()> {
@@ -78,7 +94,7 @@ impl Summary {
         Ok(())
     }
 
-    fn lines(&self) -> [(&'static str, u64); 10] {
+    fn lines(&self) -> [(&'static str, u64); 12] {
         [
             ("archived", self.archived),
             ("not to be archived", self.not_archived),
@@ -88,6 +104,8 @@ impl Summary {
             ("bytes written", self.bytes_written),
             ("small files merged", self.files_merged),
             ("objects vacuumed", self.objects_vacuumed),
+            ("objects put again", self.restored),
+            ("damaged files", self.damaged.len() as u64),
             ("now in cold", self.kept),
             ("bytes in cold", self.kept_bytes),
         ]

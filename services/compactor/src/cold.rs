@@ -1,7 +1,14 @@
 //! The compactor's own view of the cold tier: nothing is dropped from warm or purged from the log
 //! that it has not seen committed there.
 
-use cold_tier::{ColdOptions, ColdTier, Table, TableSnapshot};
+use std::time::Duration;
+
+use cold_tier::{ColdOptions, ColdTier, Table};
+
+use crate::proof::ColdView;
+
+/// For the check at the start, which a cold tier that is down must not delay for long.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The cold tier, opened at its first use: the archiver may create it later than this process starts.
 pub(crate) struct LazyColdTier {
@@ -27,8 +34,19 @@ impl LazyColdTier {
         }
     }
 
-    /// Reads a snapshot of the events table, which has the committed sequence of every partition.
-    pub(crate) async fn events_snapshot(&mut self) -> cold_tier::Result<TableSnapshot> {
-        self.tier()?.table_snapshot(Table::Events).await
+    /// Checks that the cold tier is not another store's. One that does not answer in time is checked
+    /// when it is used.
+    pub(crate) async fn check_store(&mut self) -> cold_tier::Result<()> {
+        match tokio::time::timeout(CHECK_TIMEOUT, self.view()).await {
+            Ok(Err(error @ cold_tier::Error::OtherStore { .. })) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads what the events table has now.
+    pub(crate) async fn view(&mut self) -> cold_tier::Result<ColdView> {
+        let tier = self.tier()?.clone();
+        let events = tier.table_snapshot(Table::Events).await?;
+        Ok(ColdView { tier, events })
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use event_log::EventLog;
 use retention::RuleSet;
 use tokio::sync::{Semaphore, watch};
+use warm_tier::StoreClaim;
 
 use crate::{
     config::{SealRules, ThrottleConfig},
@@ -15,6 +16,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct WorkerContext {
     pub log: EventLog,
+    /// Makes the volume that of the store of the log.
+    pub store: StoreClaim,
     pub rules: watch::Receiver<Arc<RuleSet>>,
     /// `false` while the disk is nearly full.
     pub appends_allowed: watch::Receiver<bool>,

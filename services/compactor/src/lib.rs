@@ -16,13 +16,15 @@ mod log_identity;
 mod maintenance;
 mod metrics;
 mod policy;
+mod proof;
 mod throttle;
 mod watermark;
 mod worker;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use cold_tier::ColdOptions;
 use event::{PartitionCount, PartitionId};
 use event_log::{EventLog, LogState};
 use hot_tier::HotWriter;
@@ -33,7 +35,7 @@ use tokio::{
     task, time,
 };
 use tokio_util::sync::CancellationToken;
-use warm_tier::{Partition, WarmTier, remote::Server};
+use warm_tier::{Partition, StoreClaim, WarmTier, remote::Server};
 
 use cold::LazyColdTier;
 use config::Config;
@@ -86,8 +88,17 @@ impl Compactor {
             return Ok(());
         };
         let mut tasks = Tasks::new(shutdown.clone());
-        let context = self.start_context(&log, &listener, &mut tasks).await?;
-        let mut cold = self.cold();
+        let store = log.store_id().await.context("read the id of the store")?;
+        let claim = StoreClaim::new(&self.config.warm.data, store.map(|id| id.to_string()));
+        claim.check()?;
+        let is_new = !count.all().any(|partition| self.tier.has(partition));
+        let mut cold = self.cold(claim.store().map(str::to_owned));
+        if let Some(cold) = &mut cold {
+            cold.check_store().await?;
+        }
+        let context = self
+            .start_context(&log, claim.clone(), &listener, &mut tasks)
+            .await?;
         for partition in count.all() {
             let Some(state) = self.log_state(&log, partition).await? else {
                 return Ok(());
@@ -107,6 +118,9 @@ impl Compactor {
                 task::spawn_blocking(move || tier.partition(partition, state.first)).await?;
             let opened = opened.with_context(|| format!("open partition {partition}"))?;
             self.start_worker(&context, opened, &mut tasks).await?;
+        }
+        if is_new {
+            claim.claim()?;
         }
         self.partitions.set(true, format!("{} open", count.get()));
         self.start_maintenance(context, cold, listener, &mut tasks)?;
@@ -163,6 +177,7 @@ impl Compactor {
     async fn start_context(
         &self,
         log: &EventLog,
+        store: StoreClaim,
         listener: &TcpListener,
         tasks: &mut Tasks,
     ) -> anyhow::Result<WorkerContext> {
@@ -185,6 +200,7 @@ impl Compactor {
         };
         Ok(WorkerContext {
             log: log.clone(),
+            store,
             rules,
             appends_allowed,
             metrics: self.metrics.clone(),
@@ -195,8 +211,9 @@ impl Compactor {
         })
     }
 
-    fn cold(&self) -> Option<LazyColdTier> {
+    fn cold(&self, store: Option<String>) -> Option<LazyColdTier> {
         let (url, options) = self.config.cold.clone()?;
+        let options = ColdOptions { store, ..options };
         Some(LazyColdTier::new(url, options))
     }
 
@@ -247,6 +264,7 @@ impl Compactor {
             interval: self.config.maintenance_interval,
             log_grace: self.config.log_grace,
             expiry: Arc::default(),
+            doubts: BTreeSet::new(),
         };
         tasks.spawn("maintenance", maintenance.run(shutdown));
         Ok(())

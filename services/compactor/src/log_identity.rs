@@ -13,7 +13,7 @@ use service_runtime::Backoff;
 use tokio_util::sync::CancellationToken;
 use warm_tier::LogAnchor;
 
-use crate::cold::LazyColdTier;
+use crate::{cold::LazyColdTier, context::WorkerContext};
 
 /// The log is not the one that a tier was filled from.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -81,16 +81,20 @@ fn check_event(
 }
 
 /// Checks that the log is that of the warm tier, which has stored it up to `known` and whose last
-/// event is `anchor`. Returns the state of the log.
+/// event is `anchor`; then the volume is that of the log's store. Returns the state of the log.
 pub(crate) async fn check_warm(
-    log: &EventLog,
+    context: &WorkerContext,
     partition: PartitionId,
     known: Seq,
     anchor: Option<LogAnchor>,
 ) -> anyhow::Result<LogState> {
+    let log = &context.log;
     let state = log.state(partition).await.context("read the log's state")?;
     check_end("warm", partition, state, known)?;
     check_anchor("warm", log, state, anchor).await?;
+    if known > 0 {
+        context.store.claim()?;
+    }
     Ok(state)
 }
 

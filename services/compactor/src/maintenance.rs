@@ -2,12 +2,12 @@
 //! the log, refill lost slices, enforce quotas.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use anyhow::Context as _;
-use cold_tier::TableSnapshot;
 use event::{PartitionId, Seq, SeqRange, StoredEvent, Timestamp};
 use event_log::EventLog;
 use futures::StreamExt as _;
@@ -15,7 +15,12 @@ use tokio::{task, time};
 use tokio_util::sync::CancellationToken;
 use warm_tier::{Engine, Expiry, LostSlice, Scanner, SealedPartition, Slice, WarmTier};
 
-use crate::{cold::LazyColdTier, context::WorkerContext, decode};
+use crate::{
+    cold::LazyColdTier,
+    context::WorkerContext,
+    decode,
+    proof::{ColdView, Doubt, Kept},
+};
 
 /// The periodic maintenance.
 pub(crate) struct Maintenance {
@@ -26,6 +31,8 @@ pub(crate) struct Maintenance {
     pub interval: Duration,
     pub log_grace: Duration,
     pub expiry: Arc<Mutex<Expiry>>,
+    /// The doubts of the last round, which were logged.
+    pub doubts: BTreeSet<Doubt>,
 }
 
 impl Maintenance {
@@ -47,25 +54,27 @@ impl Maintenance {
     }
 
     async fn run_round(&mut self) -> anyhow::Result<()> {
-        let committed = self.cold_snapshot().await;
+        let cold = self.cold_view().await;
+        let mut kept = Kept::default();
         for sealed in self.tier.catalog().sealed_partitions() {
-            self.maintain_partition(&sealed, committed.as_ref()).await?;
+            self.maintain_partition(&sealed, cold.as_ref(), &mut kept)
+                .await?;
         }
-        if let Some(committed) = committed {
-            self.enforce_quotas(committed)
+        if let Some(cold) = cold {
+            self.enforce_quotas(&cold, &mut kept)
                 .await
                 .context("enforce quotas")?;
+            self.report(kept);
         }
         let scanner = self.scanner.clone();
         Ok(task::spawn_blocking(move || scanner.release()).await??)
     }
 
-    /// Reads up to where the cold tier has each partition; `None` without a cold tier, or when it cannot
-    /// be read now.
-    async fn cold_snapshot(&mut self) -> Option<TableSnapshot> {
+    /// Reads what the cold tier has; `None` without a cold tier, or when it cannot be read now.
+    async fn cold_view(&mut self) -> Option<ColdView> {
         let cold = self.cold.as_mut()?;
-        match cold.events_snapshot().await {
-            Ok(committed) => Some(committed),
+        match cold.view().await {
+            Ok(view) => Some(view),
             Err(error) => {
                 tracing::warn!(
                     error = format!("{error:#}"),
@@ -79,15 +88,16 @@ impl Maintenance {
     async fn maintain_partition(
         &self,
         sealed: &Arc<SealedPartition>,
-        committed: Option<&TableSnapshot>,
+        view: Option<&ColdView>,
+        kept: &mut Kept,
     ) -> anyhow::Result<()> {
         // A merge needs disk space for its result.
         if *self.context.appends_allowed.borrow() {
             self.merge(sealed).await;
         }
-        let cold = committed.map(|events| events.committed(sealed.partition));
-        if let Some(cold) = cold {
-            self.expire(sealed, cold).await?;
+        let cold = view.map(|view| view.committed(sealed.partition));
+        if let Some((view, cold)) = view.zip(cold) {
+            self.expire(sealed, view, kept).await?;
             self.purge(sealed, cold).await;
         }
         // Without a cold tier the log is the only other copy. While a cold tier does not answer, it is
@@ -122,46 +132,89 @@ impl Maintenance {
         }
     }
 
-    async fn expire(&self, sealed: &Arc<SealedPartition>, cold: Seq) -> anyhow::Result<()> {
+    async fn expire(
+        &self,
+        sealed: &Arc<SealedPartition>,
+        view: &ColdView,
+        kept: &mut Kept,
+    ) -> anyhow::Result<()> {
         let rules = Arc::clone(&self.context.rules.borrow());
         let expiry = Arc::clone(&self.expiry);
-        let dropped = run_blocking(&self.tier, sealed, move |engine, sealed| {
+        let cold = view.committed(sealed.partition);
+        let due = run_blocking(&self.tier, sealed, move |engine, sealed| {
             let mut expiry = expiry.lock().expect("nothing panics while it holds this");
-            expiry.drop_old(engine, sealed, &rules, cold, Timestamp::now())
+            expiry.past_age(engine, sealed, &rules, cold, Timestamp::now())
         })
         .await
-        .context("expire slices")?;
-        self.count_dropped("expired", &dropped);
-        for slice in &dropped {
-            tracing::info!(file = slice.file, events = slice.rows, "expired slice");
+        .context("find old slices")?;
+        for slice in due {
+            self.drop_if_proven("expired", sealed, slice, view, kept)
+                .await
+                .context("expire slices")?;
         }
         Ok(())
     }
 
+    /// Drops `slice` when the cold tier is seen to have its rows; else it stays and is counted.
+    async fn drop_if_proven(
+        &self,
+        reason: &str,
+        sealed: &Arc<SealedPartition>,
+        slice: Slice,
+        view: &ColdView,
+        kept: &mut Kept,
+    ) -> anyhow::Result<()> {
+        let rules = Arc::clone(&self.context.rules.borrow());
+        let slices = sealed.manifest().slices;
+        let doubts = view.doubts(sealed.partition, &slice, &slices, &rules).await;
+        if !doubts.is_empty() {
+            kept.slices += 1;
+            kept.doubts.extend(doubts);
+            return Ok(());
+        }
+        let (file, events) = (slice.file.clone(), slice.rows);
+        let drop_slice =
+            move |_: &Engine, sealed: &SealedPartition| warm_tier::drop_slice(sealed, &slice);
+        if run_blocking(&self.tier, sealed, drop_slice).await? {
+            let removed = &self.context.metrics.removed;
+            removed.with_label_values(&["warm", reason]).inc_by(events);
+            tracing::info!(file, events, reason, "dropped slice");
+        }
+        Ok(())
+    }
+
+    /// Publishes what stays of this round, and logs doubts that are new.
+    fn report(&mut self, kept: Kept) {
+        let is_damage = |doubt: &&Doubt| matches!(doubt, Doubt::Damaged { .. });
+        let damaged = kept.doubts.iter().filter(is_damage).count();
+        let metrics = &self.context.metrics;
+        let damaged = i64::try_from(damaged).unwrap_or(i64::MAX);
+        metrics.damaged_files.set(damaged);
+        metrics.unproven_slices.set(kept.slices);
+        for doubt in kept.doubts.difference(&self.doubts) {
+            tracing::warn!(%doubt, "slices stay in warm although they are due");
+        }
+        self.doubts = kept.doubts;
+    }
+
     /// Drops slices of policies that have more than their `warm.maxBytes`.
-    async fn enforce_quotas(&self, committed: TableSnapshot) -> anyhow::Result<()> {
+    async fn enforce_quotas(&self, view: &ColdView, kept: &mut Kept) -> anyhow::Result<()> {
         let rules = Arc::clone(&self.context.rules.borrow());
         let (tier, expiry) = (Arc::clone(&self.tier), Arc::clone(&self.expiry));
-        let dropped = task::spawn_blocking(move || {
+        let committed = view.events.clone();
+        let due = task::spawn_blocking(move || {
             let mut expiry = expiry.lock().expect("nothing panics while it holds this");
             let (engine, sealed_partitions) = (tier.engine(), tier.catalog().sealed_partitions());
-            expiry.drop_over_quota(&engine, &sealed_partitions, &rules, |partition| {
+            expiry.over_quota(&engine, &sealed_partitions, &rules, |partition| {
                 committed.committed(partition)
             })
         })
         .await??;
-        self.count_dropped("capped", &dropped);
-        for slice in &dropped {
-            let (file, events) = (&slice.file, slice.rows);
-            tracing::info!(file, events, "slice over quota dropped");
+        for (sealed, slice) in due {
+            self.drop_if_proven("capped", &sealed, slice, view, kept)
+                .await?;
         }
         Ok(())
-    }
-
-    fn count_dropped(&self, reason: &str, dropped: &[Slice]) {
-        let removed = &self.context.metrics.removed;
-        let removed = removed.with_label_values(&["warm", reason]);
-        removed.inc_by(dropped.iter().map(|slice| slice.rows).sum());
     }
 
     async fn purge(&self, sealed: &Arc<SealedPartition>, cold: Seq) {

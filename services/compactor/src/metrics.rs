@@ -25,6 +25,8 @@ pub(crate) struct Metrics {
     pub merges: IntCounterVec,
     pub pending: IntGauge,
     pub gaps: IntGauge,
+    pub damaged_files: IntGauge,
+    pub unproven_slices: IntGauge,
     pub disk_free_share: Gauge,
     events: IntGauge,
     bytes: IntGauge,
@@ -108,6 +110,16 @@ impl Metrics {
                 registry,
                 "compactor_gaps",
                 "Slices that are lost in warm and not refilled.",
+            )?,
+            damaged_files: gauge(
+                registry,
+                "cold_damaged_files",
+                "Live files of the cold tier that were found missing or damaged.",
+            )?,
+            unproven_slices: gauge(
+                registry,
+                "compactor_unproven_slices",
+                "Slices that are due and stay, because cold was not seen to have all of their rows.",
             )?,
             disk_free_share: float_gauge_vec(
                 registry,

@@ -106,7 +106,7 @@ impl Worker {
         let anchor = self.blocking(|partition| partition.log_anchor()).await?;
         let (id, next) = (self.partition().id(), self.partition().next_seq());
         let known = next - 1;
-        let state = log_identity::check_warm(&self.context.log, id, known, anchor).await?;
+        let state = log_identity::check_warm(&self.context, id, known, anchor).await?;
         if state.first <= next {
             return Ok(());
         }

@@ -5,16 +5,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arrow::record_batch::RecordBatch;
-use cold_tier::{ColdScan, ColdSnapshot, ColdTier, Table};
+use cold_tier::{ColdRows, ColdScan, ColdSnapshot, ColdTier, Table};
 use event::{PartitionId, Seq};
 use tokio::sync::Mutex;
 
 /// Oldest cached snapshot that is used. A snapshot stays complete up to its own commits; a newer one
 /// only has more.
 const SNAPSHOT_MAX_AGE: Duration = Duration::from_secs(2);
+/// Longest wait for the next bytes of the cold tier, so that an answer without it is in time.
+pub(crate) const COLD_STALL_TIMEOUT: Duration = Duration::from_secs(4);
 /// Longest time to load a snapshot, so that it cannot use up the whole request.
-const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(15);
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// The cold tier, if there is one, with the last snapshot that was loaded.
 #[derive(Debug)]
@@ -60,6 +61,17 @@ impl ColdSource {
         &self,
         is_sufficient: impl Fn(Instant, &ColdSnapshot) -> bool,
     ) -> Option<Arc<ColdSnapshot>> {
+        let loaded = tokio::time::timeout(SNAPSHOT_TIMEOUT, self.load_when(is_sufficient)).await;
+        loaded.unwrap_or_else(|_elapsed| {
+            tracing::warn!("cold snapshot not read in time");
+            None
+        })
+    }
+
+    async fn load_when(
+        &self,
+        is_sufficient: impl Fn(Instant, &ColdSnapshot) -> bool,
+    ) -> Option<Arc<ColdSnapshot>> {
         let tier = self.tier.as_ref()?;
         let mut cached = self.cached.lock().await;
         if let Some((at, snapshot)) = &*cached
@@ -68,42 +80,48 @@ impl ColdSource {
         {
             return Some(Arc::clone(snapshot));
         }
-        match tokio::time::timeout(SNAPSHOT_TIMEOUT, tier.snapshot()).await {
-            Ok(Ok(snapshot)) => {
+        match tier.snapshot().await {
+            Ok(snapshot) => {
                 let snapshot = Arc::new(snapshot);
                 *cached = Some((Instant::now(), Arc::clone(&snapshot)));
                 Some(snapshot)
             }
-            Ok(Err(error)) => {
+            Err(error) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "cold snapshot not read"
                 );
                 None
             }
-            Err(_elapsed) => {
-                tracing::warn!("cold snapshot not read in time");
-                None
-            }
         }
     }
 
-    /// Reads the rows of `table` that `scan` selects from `snapshot`.
+    /// Reads the rows of `table` that `scan` selects from `snapshot`, from the files that can be read. A
+    /// file that cannot is logged, and its ranges are missing.
     ///
     /// # Errors
     ///
-    /// Any error of the cold tier; the caller may retry.
+    /// The scan is wrong or the process is stopping.
     pub(crate) async fn read(
         &self,
         snapshot: &ColdSnapshot,
         table: Table,
         scan: &ColdScan,
-    ) -> anyhow::Result<Vec<RecordBatch>> {
+    ) -> anyhow::Result<ColdRows> {
         let tier = self
             .tier
             .as_ref()
             .ok_or_else(|| anyhow::anyhow!("no cold tier"))?;
-        Ok(tier.read(snapshot.table(table), scan).await?)
+        let read = tier.read_readable(snapshot.table(table), scan).await?;
+        for error in &read.errors {
+            let error = error as &dyn std::error::Error;
+            tracing::warn!(
+                error,
+                table = table.name(),
+                "file of the cold tier not read"
+            );
+        }
+        Ok(read)
     }
 }
 

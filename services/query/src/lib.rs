@@ -44,7 +44,7 @@ use tokio_util::sync::CancellationToken;
 use warm_tier::remote::Client;
 
 use crate::{
-    cold::ColdSource,
+    cold::{COLD_STALL_TIMEOUT, ColdSource},
     config::{Args, Config},
     dedup_wait::DedupWaits,
     live::LiveSignals,
@@ -82,13 +82,14 @@ pub async fn run(config: Config, mut runtime: Runtime) -> anyhow::Result<()> {
     let metrics = Metrics::register(&runtime.registry)?;
     let shutdown = runtime.shutdown();
     let checks = watch::ReadinessChecks::new(&runtime.readiness);
-    let cold = ColdSource::new(cold_tier(&config)?);
     let hot = HotReader::connect(&config.redis_url).await?;
     let warm = WarmSource::new(Client::new(&config.compactor_url)?);
     let log = EventLog::connect(&config.nats_url, "query").await?;
     let Some(partitions) = partitions(&log, &checks, &shutdown).await? else {
         return runtime.join().await;
     };
+    let store = log.store_id().await?.map(|id| id.to_string());
+    let cold = ColdSource::new(cold_tier(&config, store)?);
     let (rules, follow_rules) = watch::rules(&log, shutdown.clone()).await?;
     let sources = Arc::new(Sources {
         log: log.clone(),
@@ -143,7 +144,7 @@ async fn partitions(
     }
 }
 
-fn cold_tier(config: &Config) -> anyhow::Result<Option<ColdTier>> {
+fn cold_tier(config: &Config, store: Option<String>) -> anyhow::Result<Option<ColdTier>> {
     let Some(url) = &config.cold_url else {
         return Ok(None);
     };
@@ -157,6 +158,8 @@ fn cold_tier(config: &Config) -> anyhow::Result<Option<ColdTier>> {
     let options = ColdOptions {
         s3: config.s3.clone(),
         cache,
+        store,
+        stall_timeout: Some(COLD_STALL_TIMEOUT),
     };
     Ok(Some(ColdTier::open(url, &options)?))
 }

@@ -1,11 +1,16 @@
 //! Rows of one conversation from one source: a range of positions → events in the answer's order.
 
+use std::collections::HashMap;
+
 use anyhow::Context as _;
 use cold_tier::{ColdScan, ColdSnapshot};
-use event::{ConversationId, PartitionId, Position, Seq, SeqRange, StoredEvent, TenantId};
+use event::{
+    ConversationId, PartitionId, Position, RangeSet, Seq, SeqRange, StoredEvent, TenantId,
+};
 use event_log::LogMessage;
 use event_proto::Frame;
 use futures::{Stream, StreamExt as _};
+use retention::Class;
 use warm_tier::remote::{Filter, Scan, Table};
 
 use crate::{
@@ -94,7 +99,8 @@ impl Sources {
         decode(&batches)
     }
 
-    /// Reads up to `limit` rows from `snapshot` of the cold tier.
+    /// Reads up to `limit` rows from `snapshot` of the cold tier, but not what warm answers, `in_warm`.
+    /// Returns also the ranges of files that cannot be read.
     ///
     /// # Errors
     ///
@@ -104,11 +110,13 @@ impl Sources {
         request: &ReadRequest,
         range: SeqRange,
         snapshot: &ColdSnapshot,
+        in_warm: HashMap<(PartitionId, Class), RangeSet>,
         limit: usize,
-    ) -> Result<Vec<StoredEvent>, SourceError> {
+    ) -> Result<(Vec<StoredEvent>, RangeSet), SourceError> {
         let scan = ColdScan {
             partition: Some(request.partition),
             ranges: Some(range.into()),
+            except: in_warm,
             tenant: Some(request.tenant.clone()),
             conversation: Some(request.conversation.clone()),
             types: request.types.exact().unwrap_or_default().to_vec(),
@@ -121,11 +129,11 @@ impl Sources {
             limit: Some(limit),
             ..ColdScan::default()
         };
-        let batches = self
+        let read = self
             .cold
             .read(snapshot, cold_tier::Table::Events, &scan)
             .await?;
-        decode(&batches)
+        Ok((decode(&read.batches)?, read.missing))
     }
 
     /// Reads every row of `range` in the log.

@@ -4,5 +4,6 @@
 )]
 
 mod events;
+mod identity;
 mod suite;
 mod world;

@@ -21,6 +21,7 @@ async fn all_cases(world: World) {
     rows_are_found_by_every_filter(&world.reader()).await;
     a_staged_file_is_invisible_until_it_is_committed(&world.writer().await).await;
     a_range_is_committed_in_order_and_once(&world.writer().await).await;
+    a_change_that_loses_rows_is_refused(&world.writer().await).await;
     a_rewrite_replaces_files_in_one_step(&world.writer().await).await;
     only_objects_dead_for_the_grace_period_are_vacuumed(&world.writer().await).await;
 }
@@ -189,6 +190,23 @@ async fn a_rewrite_replaces_files_in_one_step(cold: &ColdTier) {
     assert_eq!(provenance.sampled.as_deref(), Some("sha256:x"));
     let found = read(cold, by_position()).await.unwrap();
     assert_eq!(found, events(range(1, RANGES * LENGTH)));
+}
+
+async fn a_change_that_loses_rows_is_refused(cold: &ColdTier) {
+    let snapshot = cold.snapshot().await.unwrap();
+    let removes: Vec<_> = snapshot.events.files().cloned().collect();
+    let rows = snapshot.events.rows();
+    let change = Change {
+        removes,
+        rows_dropped: rows - 1,
+        ..Change::default()
+    };
+    let error = cold.commit(Table::Events, &change, NOW).await.unwrap_err();
+    assert!(
+        matches!(error, cold_tier::Error::Unbalanced { .. }),
+        "{error}"
+    );
+    assert_eq!(cold.snapshot().await.unwrap().events.rows(), rows);
 }
 
 async fn only_objects_dead_for_the_grace_period_are_vacuumed(cold: &ColdTier) {

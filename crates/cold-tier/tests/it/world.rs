@@ -74,6 +74,7 @@ impl World {
             options: ColdOptions {
                 s3,
                 cache: Some(Arc::new(cache)),
+                ..ColdOptions::default()
             },
             dir,
             _seaweedfs: seaweedfs,

@@ -4,10 +4,22 @@ use event::{EventId, Timestamp};
 use proptest::prelude::*;
 
 use super::{SampleSubject, log2};
-use crate::rules::{Policy, Sampling};
+use crate::rules::Sampling;
 
-fn built_in() -> Sampling {
-    Policy::built_in().cold.unwrap().sampling.unwrap()
+/// Of `crds/examples/default.yaml`, with the salt that the golden decisions were made with.
+fn default_example() -> Sampling {
+    let sampling = serde_json::json!({
+        "salt": "isotherm/built-in",
+        "hashKey": "Event",
+        "rules": [
+            {"name": "keep", "eventTypes": ["error*", "intervention", "file.created"], "action": "Keep"},
+            {"name": "thin", "eventTypes": ["output.*"], "action": "Sample", "sample": {
+                "strategy": {"name": "LogDecay", "decayUnitMs": 3_600_000, "minPercent": 1}
+            }},
+        ],
+        "defaultAction": "Keep",
+    });
+    serde_json::from_value(sampling).unwrap()
 }
 
 fn subject(id: u128, event_type: &str, hours: u64) -> SampleSubject<'_> {
@@ -27,7 +39,9 @@ fn subject(id: u128, event_type: &str, hours: u64) -> SampleSubject<'_> {
 #[test]
 fn the_seed_rates_hold() {
     for (hours, percent) in [(0, 100.0), (1, 63.1), (24, 21.3), (168, 13.5), (720, 10.5)] {
-        let rate = built_in().decide(&subject(1, "output.chunk", hours)).rate;
+        let rate = default_example()
+            .decide(&subject(1, "output.chunk", hours))
+            .rate;
         assert!((rate * 100.0 - percent).abs() < 0.05, "{hours} h: {rate}");
     }
 }
@@ -42,7 +56,7 @@ fn critical_and_other_types_are_always_kept() {
         "tool.call",
     ] {
         for id in 0..200 {
-            let decision = built_in().decide(&subject(id, event_type, 5000));
+            let decision = default_example().decide(&subject(id, event_type, 5000));
             assert!(decision.keep && decision.rate >= 1.0, "{event_type}");
         }
     }
@@ -52,7 +66,11 @@ fn critical_and_other_types_are_always_kept() {
 fn the_kept_share_is_the_rate() {
     let kept = (0..20_000_u128)
         .map(|id| id.wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835))
-        .filter(|id| built_in().decide(&subject(*id, "output.chunk", 24)).keep)
+        .filter(|id| {
+            default_example()
+                .decide(&subject(*id, "output.chunk", 24))
+                .keep
+        })
         .count();
     assert!((4000..4500).contains(&kept), "{kept} of 20000 at 21.3 %");
 }
@@ -61,7 +79,11 @@ fn the_kept_share_is_the_rate() {
 #[test]
 fn the_decision_for_an_event_never_changes() {
     let kept: Vec<u128> = (0..40)
-        .filter(|id| built_in().decide(&subject(*id, "output.chunk", 24)).keep)
+        .filter(|id| {
+            default_example()
+                .decide(&subject(*id, "output.chunk", 24))
+                .keep
+        })
         .collect();
     assert_eq!(kept, GOLDEN);
 }
@@ -80,7 +102,7 @@ proptest! {
 
     #[test]
     fn a_later_event_is_never_kept_more_easily(id in any::<u128>(), hours in 0..10_000_u64) {
-        let sampling = built_in();
+        let sampling = default_example();
         let (now, later) = (subject(id, "output.chunk", hours), subject(id, "output.chunk", hours + 1));
         prop_assert!(sampling.decide(&now).keep || !sampling.decide(&later).keep);
     }

@@ -1,7 +1,7 @@
 use expect_test::{Expect, expect};
 
 use super::shortenings;
-use crate::rules::{Cold, Policy, RuleSet, Selector, Warm};
+use crate::rules::{Action, Cold, HashKey, Policy, RuleSet, Sampling, Selector, Warm};
 
 fn policy(name: &str, warm_s: u64) -> Policy {
     Policy {
@@ -114,7 +114,15 @@ fn a_disabled_cold_tier_is_a_shortening_and_another_salt_is_not() {
         &[cold("a", true, None)],
         expect!["cold: isotherm/built-in -> a\n"],
     );
-    let mut sampling = Policy::built_in().cold.unwrap().sampling.unwrap();
-    sampling.salt = "other".to_owned();
-    check(&[], &[cold("a", false, Some(sampling))], expect![""]);
+    let salted = |salt: &str| Sampling {
+        salt: salt.to_owned(),
+        hash_key: HashKey::Event,
+        rules: Vec::new(),
+        default_action: Action::Drop,
+    };
+    check(
+        &[cold("a", false, Some(salted("one")))],
+        &[cold("a", false, Some(salted("other")))],
+        expect![""],
+    );
 }

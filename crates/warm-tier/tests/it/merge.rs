@@ -7,7 +7,7 @@ use arrow::{
 use event::{SeqRange, StoredEvent, Timestamp};
 use retention::RuleSet;
 use warm_tier::{
-    Expiry, Scanner, merge_once, purgeable,
+    Expiry, Scanner, drop_slice, merge_once, purgeable,
     remote::{Scan, Table},
 };
 
@@ -171,8 +171,10 @@ fn a_slice_is_dropped_only_when_it_is_past_its_age_and_in_cold() {
 
     let mut expiry = Expiry::default();
     let mut expire = |cold, now| {
-        let dropped = expiry.drop_old(&engine, &sealed, &rules, cold, now);
-        dropped.unwrap()
+        let due = expiry.past_age(&engine, &sealed, &rules, cold, now);
+        let mut due = due.unwrap();
+        due.retain(|slice| drop_slice(&sealed, slice).unwrap());
+        due
     };
 
     let too_early = expire(30, at(69));
@@ -201,10 +203,9 @@ fn the_current_policy_decides_the_age_not_the_class() {
     let now = Timestamp::from_micros(START).plus(Duration::from_secs(3600));
 
     let rules = RuleSet::default();
-    let dropped = Expiry::default().drop_old(&engine, &sealed, &rules, 10, now);
-    let dropped = dropped.unwrap();
+    let due = Expiry::default().past_age(&engine, &sealed, &rules, 10, now);
 
-    assert!(dropped.is_empty());
+    assert!(due.unwrap().is_empty());
 }
 
 #[test]

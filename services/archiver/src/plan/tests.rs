@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use cold_tier::{ColdFile, Extent, Provenance, Table};
 use event::{PartitionId, SeqRange, Timestamp};
-use retention::{Class, Cold, Policy, RuleSet, Warm};
+use retention::{Action, Class, Cold, HashKey, Policy, RuleSet, Sampling, Warm};
 use warm_tier::remote::{Gap, PartitionCoverage, SliceCoverage};
 
 use super::{
@@ -173,7 +173,12 @@ fn rules(warm_ms: u64, cold_ms: Option<u64>) -> RuleSet {
         cold: Some(Cold {
             max_age_ms: cold_ms,
             disabled: false,
-            sampling: None,
+            sampling: Some(Sampling {
+                salt: "ns/p".to_owned(),
+                hash_key: HashKey::Event,
+                rules: Vec::new(),
+                default_action: Action::Keep,
+            }),
         }),
     }])
 }

@@ -6,13 +6,12 @@ use event::Timestamp;
 use retention::{Cold, HashKey, Policy, SampleSubject};
 use testkit::eventually;
 
-use crate::world::{World, event, number, policy};
+use crate::world::{World, event, number, policy, sampling};
 
 const EVENTS: u64 = 280;
 
 fn sampled(hash_key: HashKey) -> Policy {
-    let mut sampling = Policy::built_in().cold.unwrap().sampling.unwrap();
-    sampling.salt = "test/all".to_owned();
+    let mut sampling = sampling();
     sampling.hash_key = hash_key;
     policy(
         500,
@@ -165,4 +164,29 @@ async fn small_files_of_a_day_are_merged() {
     let (_, snapshot) = world.snapshot("cold").await;
     let hourly = snapshot.hourly_stats.files().count();
     assert!(hourly < 9, "{hourly} files of hourly stats");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_rules_nothing_is_ever_removed() {
+    let world = World::start(None).await;
+    // The built-in 7 days of warm pass in 60 ms.
+    world.log.publish_time_scale(10_000_000).await.unwrap();
+    world.publish(0..EVENTS).await;
+    world.until_sealed().await;
+    world.archive().await;
+
+    eventually("every file is past every built-in age", async || {
+        let (_, snapshot) = world.snapshot("cold").await;
+        let received = snapshot.events.files().filter_map(|file| {
+            let provenance = file.provenance.as_ref()?;
+            Some(provenance.received_max)
+        });
+        let latest = received.max().unwrap();
+        Timestamp::now().since(latest) > std::time::Duration::from_secs(1)
+    })
+    .await;
+    let summary = world.archive().await;
+
+    assert!(summary.contains("\"sampled_out\":0,"), "{summary}");
+    world.assert_whole(EVENTS).await;
 }

@@ -5,5 +5,6 @@
 
 mod ageing;
 mod crash;
+mod damage;
 mod start;
 mod world;

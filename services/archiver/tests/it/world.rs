@@ -13,7 +13,7 @@ use event::{
 };
 use event_log::EventLog;
 use event_proto::{EncodedEvent, FrameBuilder};
-use retention::{Cold, Policy, RuleSet, Warm};
+use retention::{Cold, Policy, RuleSet, Sampling, Warm};
 use tempfile::TempDir;
 use testkit::{Nats, Service, eventually, free_port, program};
 use warm_tier::remote::Client;
@@ -26,18 +26,21 @@ pub(crate) struct World {
     pub(crate) nats: Nats,
     flight: String,
     pub(crate) dir: TempDir,
-    _compactor: Service,
+    compactor: Option<Service>,
 }
 
 impl World {
-    /// `policy` is in force from the start, so that slices are sealed with its classes.
+    /// `policy` is in force from the start, so that slices are sealed with its classes; without one no
+    /// rules were ever published.
     pub(crate) async fn start(policy: Option<Policy>) -> Self {
         let nats = Nats::start().await;
         let log = EventLog::connect(&nats.url, "test").await.unwrap();
         let count = PartitionCount::new(PARTITIONS).unwrap();
         log.ensure_streams(count, 1, None).await.unwrap();
-        let rules = RuleSet::new(policy.into_iter().collect());
-        log.publish_policy(&rules).await.unwrap();
+        if let Some(policy) = policy {
+            let rules = RuleSet::new(vec![policy]);
+            log.publish_policy(&rules).await.unwrap();
+        }
         let dir = TempDir::new().unwrap();
         let flight = format!("127.0.0.1:{}", free_port());
         let data = dir.path().join("warm").display().to_string();
@@ -58,8 +61,12 @@ impl World {
             nats,
             flight: format!("http://{flight}"),
             dir,
-            _compactor: compactor,
+            compactor: Some(compactor),
         }
+    }
+
+    pub(crate) async fn stop_compactor(&mut self) {
+        self.compactor.take().expect("it runs").kill().await;
     }
 
     fn cold_path(&self, name: &str) -> String {
@@ -233,6 +240,22 @@ pub(crate) fn event(number: u64) -> Event {
 pub(crate) fn number(stored: &StoredEvent) -> u64 {
     let text = stored.event.content.strip_prefix("chunk ").unwrap();
     text.parse().unwrap()
+}
+
+/// Samples `output.*` as `crds/examples/default.yaml` does.
+pub(crate) fn sampling() -> Sampling {
+    let sampling = serde_json::json!({
+        "salt": "test/all",
+        "hashKey": "Event",
+        "rules": [
+            {"name": "keep", "eventTypes": ["error*", "intervention", "file.created"], "action": "Keep"},
+            {"name": "thin", "eventTypes": ["output.*"], "action": "Sample", "sample": {
+                "strategy": {"name": "LogDecay", "decayUnitMs": 3_600_000, "minPercent": 1}
+            }},
+        ],
+        "defaultAction": "Keep",
+    });
+    serde_json::from_value(sampling).unwrap()
 }
 
 /// A policy for every event: `warm_ms` in warm, and the rule `cold`.

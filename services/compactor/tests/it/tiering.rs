@@ -1,8 +1,8 @@
-use cold_tier::{Change, ColdOptions, ColdTier, CommitOutcome, Table};
-use event::{PartitionId, SeqRange, Timestamp};
+use cold_tier::{Change, ColdOptions, ColdTier, CommitOutcome, PendingFile, Table};
+use event::{PartitionId, Timestamp};
 use retention::{Policy, RuleSet, Selector, Warm};
 use testkit::eventually;
-use warm_tier::remote::Coverage;
+use warm_tier::remote::{self, Coverage, Scan};
 
 use crate::world::{World, assert_once};
 
@@ -22,15 +22,33 @@ fn short() -> RuleSet {
     }])
 }
 
-/// Commits to the cold tier, without files, that it has everything that is sealed.
-async fn archive(cold: &ColdTier, coverage: &Coverage) {
+/// Commits to the cold tier that it has everything that is sealed, with the rows if `with_rows`.
+async fn archive(world: &World, cold: &ColdTier, coverage: &Coverage, with_rows: bool) {
     for partition in &coverage.partitions {
-        let range = SeqRange {
-            lo: 1,
-            hi: partition.sealed,
-        };
+        let (id, range) = (partition.partition, partition.sealed_range().unwrap());
+        let mut adds = Vec::new();
+        if with_rows {
+            let scan = Scan::new(remote::Table::Events, id, vec![range]);
+            let batches = world.client().collect(&scan).await.unwrap();
+            let rows: Vec<_> = batches
+                .iter()
+                .flat_map(|b| segment::decode(b).unwrap())
+                .collect();
+            let pending = PendingFile {
+                table: Table::Events,
+                tenant: Some(rows[0].event.tenant.clone()),
+                dt: Some(rows[0].event.timestamp.date()),
+                rows: segment::encode(&rows),
+                class: Some(partition.slices[0].class),
+                ranges: vec![(id, range)],
+                sampled: None,
+                received_max: Timestamp::from_micros(1),
+            };
+            adds.push(cold.stage(pending).await.unwrap());
+        }
         let change = Change {
-            range: Some((partition.partition, range)),
+            adds,
+            range: Some((id, range)),
             ..Change::default()
         };
         let committed = cold
@@ -38,6 +56,26 @@ async fn archive(cold: &ColdTier, coverage: &Coverage) {
             .await;
         assert!(matches!(committed.unwrap(), CommitOutcome::Committed(_)));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slice_stays_when_cold_has_committed_its_range_without_its_rows() {
+    let world = World::start().await;
+    world.log.publish_policy(&short()).await.unwrap();
+    let url = world.dir.path().join("cold").display().to_string();
+    let options = ColdOptions::default();
+    let cold = ColdTier::open_for_writing(&url, &options).await.unwrap();
+    let _compactor = world.compactor(&["--seal-after", "200ms", "--cold-url", &url]);
+    world.publish(0..300, 10).await;
+    let coverage = world.until_sealed().await;
+
+    archive(&world, &cold, &coverage, false).await;
+
+    eventually("slices are due and stay", async || {
+        world.metric("isotherm_compactor_unproven_slices").await > 0.0
+    })
+    .await;
+    assert_once(&world.stored().await, 300);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,7 +109,7 @@ async fn slices_expire_when_the_cold_tier_has_them_and_then_the_log_is_purged() 
         assert_eq!(world.log.first_seq(partition.partition).await.unwrap(), 1);
     }
 
-    archive(&cold, &coverage).await;
+    archive(&world, &cold, &coverage, true).await;
 
     let client = world.client();
     eventually("nothing is left in warm", async || {
@@ -117,7 +155,7 @@ async fn slices_over_quota_are_dropped_once_the_cold_tier_has_them() {
     let coverage = world.until_sealed().await;
     assert_once(&world.stored().await, 300);
 
-    archive(&cold, &coverage).await;
+    archive(&world, &cold, &coverage, true).await;
 
     eventually("all of it is gone", async || {
         world.stored().await.is_empty()

@@ -1,13 +1,16 @@
 //! One attempt to read one conversation: ask the hot tier and the log, plan, read piece after piece in
 //! the requested order, stop when there are enough rows.
 
+mod pieces;
+
 use std::sync::Arc;
 
 use cold_tier::ColdSnapshot;
-use event::{Seq, SeqRange, StoredEvent};
+use event::{Seq, SeqRange};
 use hot_tier::{Bounds, HotRead};
 use warm_tier::remote::PartitionCoverage;
 
+use self::pieces::Piece;
 use super::{Chunk, ordered_ranges::ordered_ranges};
 use crate::{
     cold::committed,
@@ -170,19 +173,26 @@ impl<'a> Attempt<'a> {
                 chunk.rows.extend(rest);
                 continue;
             };
-            let (rows, contributors) = self.read_piece(source, range, left).await?;
+            let piece = self.read_piece(source, range, left).await?;
+            // Files that cannot be read may have been replaced since the snapshot.
+            if !piece.missing.is_empty() && !self.needs_fresh_state {
+                return Err(ReadError::Source(source, SourceError::Stale));
+            }
+            let Piece { rows, .. } = piece;
+            chunk.missing.ranges.extend(piece.missing);
             self.sources.count(source, rows.len());
             if source == Source::Log {
                 // The log still has the duplicates that the compactor dropped.
                 chunk.checked = chunk.checked.min(range.lo - 1);
             }
-            chunk.sources.extend(contributors);
+            chunk.sources.extend(piece.contributors);
             let is_full = rows.len() >= left;
             chunk.rows.extend(rows);
             if is_full {
                 chunk.rows = merge(chunk.rows, Seq::MAX, self.request.order);
                 chunk.rows.truncate(self.limit);
                 chunk.reached = chunk.rows.last().map(|row| row.position.offset());
+                self.forget_missing_behind(&mut chunk);
                 return Ok(chunk);
             }
         }
@@ -190,72 +200,16 @@ impl<'a> Attempt<'a> {
         Ok(chunk)
     }
 
-    /// Reads up to `limit` rows of `range`, none of which another piece has; returns also the sources
-    /// that had some.
-    async fn read_piece(
-        &self,
-        source: Source,
-        range: SeqRange,
-        limit: usize,
-    ) -> Result<(Vec<StoredEvent>, Vec<Source>), ReadError> {
-        let of = |source| move |error| ReadError::Source(source, error);
-        let mut contributors = vec![source];
-        let warm = async || self.read_warm(range, limit).await.map_err(of(Source::Warm));
-        let cold = async || self.read_cold(range, limit).await.map_err(of(Source::Cold));
-        let mut rows = match source {
-            Source::Hot => self
-                .hot
-                .as_ref()
-                .map(|hot| hot.rows.clone())
-                .unwrap_or_default(),
-            Source::Log => {
-                let rows = self.sources.log_rows(self.request, range).await;
-                rows.map_err(of(Source::Log))?
-            }
-            Source::Warm => warm().await?,
-            Source::Cold => cold().await?,
-            Source::WarmAndCold => {
-                let (mut rows, old) = (warm().await?, cold().await?);
-                contributors.clear();
-                contributors.extend((!rows.is_empty()).then_some(Source::Warm));
-                contributors.extend((!old.is_empty()).then_some(Source::Cold));
-                rows.extend(old);
-                merge(rows, Seq::MAX, self.request.order)
-            }
+    /// Leaves what is missing behind the end of a full chunk to the next one.
+    fn forget_missing_behind(&self, chunk: &mut Chunk) {
+        let Some((seq, _)) = chunk.reached else {
+            return;
         };
-        rows.retain(|row| range.contains(row.position.seq));
-        rows.truncate(limit);
-        contributors.retain(|_| !rows.is_empty());
-        Ok((rows, contributors))
-    }
-
-    async fn read_warm(
-        &self,
-        range: SeqRange,
-        limit: usize,
-    ) -> Result<Vec<StoredEvent>, SourceError> {
-        let coverage = self.coverage.as_ref().ok_or(SourceError::Stale)?;
-        let sealed = coverage
-            .sealed_range()
-            .and_then(|sealed| sealed.intersect(&range));
-        let Some(range) = sealed else {
-            return Ok(Vec::new());
+        let (lo, hi) = match self.request.order {
+            ReadOrder::Asc => (1, seq),
+            ReadOrder::Desc => (seq, Seq::MAX),
         };
-        let removals = Some(coverage.removals);
-        self.sources
-            .warm_rows(self.request, range, removals, limit)
-            .await
-    }
-
-    async fn read_cold(
-        &self,
-        range: SeqRange,
-        limit: usize,
-    ) -> Result<Vec<StoredEvent>, SourceError> {
-        let snapshot = self.snapshot.as_deref().ok_or(SourceError::Stale)?;
-        self.sources
-            .cold_rows(self.request, range, snapshot, limit)
-            .await
+        chunk.missing.ranges = chunk.missing.ranges.intersect(SeqRange { lo, hi });
     }
 }
 

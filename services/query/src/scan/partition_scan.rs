@@ -42,6 +42,10 @@ pub(super) struct PartitionScan<'a> {
     last: Option<Seq>,
     log_answered: bool,
     dedup: DedupState,
+    /// Whether a file that cannot be read is missing for good, and not replaced since the snapshot.
+    is_retry: bool,
+    /// Ranges of files of the cold tier that cannot be read.
+    unread: RangeSet,
     pub(super) out: ScanResult,
 }
 
@@ -101,6 +105,8 @@ impl<'a> PartitionScan<'a> {
             snapshot: None,
             available,
             dedup,
+            is_retry: retry.needs_fresh_state(),
+            unread: RangeSet::new(),
             out: ScanResult::default(),
         }
     }
@@ -166,6 +172,7 @@ impl<'a> PartitionScan<'a> {
                 missing.ranges.extend(self.read_rollups(&plan).await?);
             }
         }
+        missing.ranges.extend(std::mem::take(&mut self.unread));
         if !missing.is_empty() {
             self.out.missing.push((self.partition, missing));
         }
@@ -255,13 +262,13 @@ impl<'a> PartitionScan<'a> {
         let Some(snapshot) = self.snapshot.clone() else {
             return Ok(());
         };
-        let batches = self
-            .sources
-            .cold
-            .read(&snapshot, table, scan)
-            .await
-            .map_err(source_error)?;
-        batches
+        let read = self.sources.cold.read(&snapshot, table, scan).await;
+        let read = read.map_err(source_error)?;
+        if !read.missing.is_empty() && !self.is_retry {
+            return Err(ReadError::Source(Source::Cold, SourceError::Stale));
+        }
+        self.unread.extend(read.missing);
+        read.batches
             .iter()
             .try_for_each(|batch| self.add_batch(Source::Cold, batch))
     }

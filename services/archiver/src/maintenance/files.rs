@@ -1,0 +1,137 @@
+//! The files of a maintenance step: which are due, their rows, and the commit that replaces them.
+
+use anyhow::ensure;
+use arrow::array::RecordBatch;
+use cold_tier::{Change, ColdFile, CommitOutcome, PendingFile, StagedFile, Table};
+use event::{StoredEvent, TenantId};
+use serde_json::{Map, Value, json};
+
+use super::{Maintenance, RewriteBatch};
+use crate::{
+    plan::{self, DueRewrites, FileKind},
+    rewrite::{self, ConversationStarts, RewriteResult},
+    summary::Summary,
+};
+
+impl Maintenance<'_> {
+    /// The live event files of which a rewrite of interest is due.
+    pub(super) async fn due_files(
+        &self,
+        is_of_interest: impl Fn(DueRewrites) -> bool,
+    ) -> anyhow::Result<Vec<ColdFile>> {
+        let snapshot = self.cold.table_snapshot(Table::Events).await?;
+        let due = snapshot
+            .files()
+            .filter(|file| is_of_interest(plan::due_rewrites(file, self.rules, self.now)));
+        Ok(due.cloned().collect())
+    }
+
+    /// Reads `file` and applies the rules to its rows, with `starts` also the sampling. `None` for a
+    /// file that must stay as it is, as [`Self::read_live`] says.
+    pub(super) async fn apply_rules(
+        &self,
+        file: &ColdFile,
+        starts: Option<&ConversationStarts>,
+        summary: &mut Summary,
+    ) -> anyhow::Result<Option<RewriteResult>> {
+        let Some(batches) = self.read_live(file, summary).await? else {
+            return Ok(None);
+        };
+        let decode = move || {
+            let events = batches.iter().map(segment::decode);
+            events.collect::<segment::Result<Vec<Vec<StoredEvent>>>>()
+        };
+        match tokio::task::spawn_blocking(decode).await? {
+            Ok(rows) => {
+                let result = rewrite::apply_retention(rows.concat(), self.rules, self.now, starts);
+                Ok(Some(result))
+            }
+            Err(error) => {
+                summary.record_damage(file, &error);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Reads every row of `file`. `None` when another run has replaced the file meanwhile, and when it
+    /// is damaged, which is recorded.
+    pub(super) async fn read_live(
+        &self,
+        file: &ColdFile,
+        summary: &mut Summary,
+    ) -> anyhow::Result<Option<Vec<RecordBatch>>> {
+        let error = match self.cold.read_file(file).await {
+            Ok(batches) => return Ok(Some(batches)),
+            Err(error) if error.is_damage() => error,
+            Err(error) => return Err(error.into()),
+        };
+        let latest = self.cold.table_snapshot(file.table).await?;
+        if latest.is_live(file) {
+            summary.record_damage(file, &error);
+        }
+        Ok(None)
+    }
+
+    /// Stages one file with `rows`, which replaces `files`.
+    pub(super) async fn stage(
+        &self,
+        kind: &FileKind,
+        files: &[ColdFile],
+        rows: RecordBatch,
+        sampled: Option<String>,
+    ) -> anyhow::Result<StagedFile> {
+        let provenances = files.iter().filter_map(|file| file.provenance.as_ref());
+        let received_max = provenances.map(|p| p.received_max).max();
+        let pending = PendingFile {
+            table: kind.table,
+            tenant: kind.tenant.as_deref().map(TenantId::new).transpose()?,
+            dt: kind.dt.clone(),
+            rows,
+            class: kind.class,
+            ranges: plan::merged_ranges(files),
+            sampled,
+            received_max: received_max.unwrap_or_default(),
+        };
+        Ok(self.cold.stage(pending).await?)
+    }
+
+    /// Commits `adds` in the place of the files of `batch`; returns `false` when another run was first.
+    ///
+    /// # Errors
+    /// When the rules are no longer those that the rows were judged by.
+    pub(super) async fn replace(
+        &self,
+        rewrite: &str,
+        batch: RewriteBatch,
+        adds: Vec<StagedFile>,
+    ) -> anyhow::Result<bool> {
+        let change = Change {
+            adds,
+            removes: batch.files,
+            rows_dropped: batch.result.sampled_out + batch.result.expired,
+            info: self.commit_info(rewrite, &batch.result),
+            ..Change::default()
+        };
+        let in_force = self.log.policy().await?.hash();
+        ensure!(
+            in_force == self.policy,
+            "rules changed during the run; the next run applies them"
+        );
+        let outcome = self.cold.commit(Table::Events, &change, self.now).await?;
+        Ok(matches!(outcome, CommitOutcome::Committed(_)))
+    }
+
+    fn commit_info(&self, rewrite: &str, result: &RewriteResult) -> Map<String, Value> {
+        let kept = result.kept.len() as u64;
+        let dropped = result.sampled_out + result.expired;
+        Map::from_iter([
+            ("rewrite".to_owned(), json!(rewrite)),
+            ("policy".to_owned(), json!(self.policy)),
+            ("rows_in".to_owned(), json!(kept + dropped)),
+            ("rows_kept".to_owned(), json!(kept)),
+            ("rows_dropped".to_owned(), json!(dropped)),
+            ("sampled_out".to_owned(), json!(result.sampled_out)),
+            ("expired".to_owned(), json!(result.expired)),
+        ])
+    }
+}
