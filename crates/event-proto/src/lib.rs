@@ -9,7 +9,9 @@ mod canonical;
 mod error;
 mod frame;
 pub mod json;
+pub mod metadata;
 mod pack;
+mod validate;
 
 pub use canonical::{Encoded, EncodedEvent, EventRef, Identity};
 pub use error::DecodeError;

@@ -3,6 +3,7 @@
 
 use std::{borrow::Cow, collections::HashSet, fmt};
 
+use event_proto::metadata::{MetadataError, check_depth_and_nul};
 use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, MapAccess, Visitor},
@@ -10,9 +11,6 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::ItemError;
-
-/// The deepest nesting of metadata: low enough for our readers and for common JSON parsers.
-const MAX_DEPTH: usize = 64;
 
 /// Appends the fields `extra`, and `event_id`, to the members of `metadata`. Empty when there are none.
 pub(super) fn merge<'a>(
@@ -36,7 +34,7 @@ pub(super) fn merge<'a>(
             Cow::Owned(append(own, extra, event_id))
         }
     };
-    check_depth_and_nul(&merged)?;
+    check_depth_and_nul(&merged).map_err(refused)?;
     Ok(merged)
 }
 
@@ -93,34 +91,13 @@ pub(super) fn repeated(name: &str) -> ItemError {
     )
 }
 
-/// Refuses nesting beyond [`MAX_DEPTH`] and the character U+0000, in one pass without recursion.
-/// The text is known to be valid JSON.
-fn check_depth_and_nul(json: &str) -> Result<(), ItemError> {
-    let bytes = json.as_bytes();
-    if bytes.len() <= 2 * MAX_DEPTH && memchr::memchr(b'\\', bytes).is_none() {
-        // Too short for that many pairs of brackets, and without escapes.
-        return Ok(());
+/// The error of an item whose metadata event-proto refuses.
+fn refused(error: MetadataError) -> ItemError {
+    match error {
+        MetadataError::Nul => nul("metadata"),
+        MetadataError::TooDeep => ItemError::new("too_deep", error.to_string()),
+        MetadataError::NotOneObject => ItemError::new("invalid_metadata", error.to_string()),
     }
-    let (mut at, mut depth, mut in_string) = (0, 0_usize, false);
-    while at < bytes.len() {
-        match bytes[at] {
-            b'"' => in_string = !in_string,
-            b'\\' if bytes[at..].starts_with(b"\\u0000") => return Err(nul("metadata")),
-            // Skip the escaped character, which may be a quote.
-            b'\\' => at += 1,
-            b'{' | b'[' if !in_string => depth += 1,
-            b'}' | b']' if !in_string => depth -= 1,
-            _ => {}
-        }
-        if depth > MAX_DEPTH {
-            return Err(ItemError::new(
-                "too_deep",
-                format!("metadata is nested deeper than {MAX_DEPTH} levels"),
-            ));
-        }
-        at += 1;
-    }
-    Ok(())
 }
 
 /// The error for U+0000 in `field`.
