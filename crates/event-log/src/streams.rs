@@ -56,6 +56,11 @@ impl EventLog {
         }
         self.fix_partition_count(count).await?;
         self.ensure_store_id().await?;
+        if let Err(error) = self.ensure_dead_letters(replicas).await {
+            // It is needed when something cannot be read, and then a consumer tries again.
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "stream of dead letters not created");
+        }
         stream::iter(count.all())
             .map(|partition| self.ensure_stream(config(partition, replicas, max_bytes)))
             .buffer_unordered(MAX_CONCURRENT_SETUPS)

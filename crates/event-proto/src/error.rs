@@ -40,17 +40,6 @@ pub enum DecodeError {
     Metadata(#[from] MetadataError),
 }
 
-impl DecodeError {
-    /// The version of bytes that a later version of the program wrote.
-    #[must_use]
-    pub fn unknown_version(&self) -> Option<u32> {
-        match self {
-            Self::Version(version) => Some(*version),
-            _ => None,
-        }
-    }
-}
-
 /// The error for a field `version` that is not `known`: 0 stands where no version was written at all.
 pub(crate) fn check_version(found: u32, known: u32) -> Result<(), DecodeError> {
     match found {

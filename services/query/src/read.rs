@@ -7,11 +7,12 @@
 
 mod attempt;
 mod duplicates;
+mod hot;
 mod ordered_ranges;
 
 use std::collections::BTreeSet;
 
-use event::{Position, RangeSet, Seq, StoredEvent, Timestamp};
+use event::{Position, RangeSet, Seq, SeqRange, StoredEvent, Timestamp};
 
 use self::attempt::Attempt;
 use crate::{
@@ -39,6 +40,8 @@ pub(crate) struct Page {
     /// Where the next page begins; `None` when there is no more.
     pub(crate) next: Option<Position>,
     pub(crate) missing: Missing,
+    /// Frames of the range that cannot be read, whole or in part.
+    pub(crate) dead_letters: RangeSet,
     pub(crate) sources: BTreeSet<Source>,
     /// The last sequence of the log when it was read; `None` when the log did not answer.
     pub(crate) log_last: Option<Seq>,
@@ -61,13 +64,12 @@ impl Page {
         self.rows = merge(rows, self.checked, order);
     }
 
-    /// Returns the ranges that no source had, be it for the answer or for the comparison.
+    /// Returns the ranges that no source had, be it for the answer or for the comparison, and those
+    /// that cannot be read.
     pub(crate) fn gaps(&self) -> Missing {
         let mut gaps = self.missing.clone();
-        gaps.add(&Missing {
-            ranges: self.not_compared.clone(),
-            open_from: None,
-        });
+        gaps.ranges.extend(self.not_compared.clone());
+        gaps.ranges.extend(self.dead_letters.clone());
         gaps
     }
 }
@@ -98,9 +100,31 @@ struct Chunk {
     /// Offset of the last row when the limit ended the attempt; `None` when all was read.
     reached: Option<(Seq, u16)>,
     missing: Missing,
+    /// Frames that cannot be read, of the range that was read.
+    dead_letters: RangeSet,
     sources: BTreeSet<Source>,
     checked: Seq,
     log_last: Option<Seq>,
+}
+
+impl Chunk {
+    /// Keeps the dead letters of the part of `all` that was read. A letter at the offset behind which
+    /// a read begins was named when that was read.
+    fn keep_dead_letters_of(&mut self, all: SeqRange, after: Option<(Seq, u16)>, order: ReadOrder) {
+        let (mut lo, mut hi) = (all.lo, all.hi);
+        if after.is_some_and(|after| after == (lo, u16::MAX)) {
+            lo += 1;
+        }
+        match (self.reached, order) {
+            (Some((seq, _)), ReadOrder::Asc) => hi = seq,
+            (Some((seq, _)), ReadOrder::Desc) => lo = seq,
+            (None, _) => {}
+        }
+        let read = SeqRange::new(lo, hi);
+        self.dead_letters = read
+            .map(|read| self.dead_letters.intersect(read))
+            .unwrap_or_default();
+    }
 }
 
 impl Sources {
@@ -130,6 +154,7 @@ impl Sources {
             let chunk = self.read_chunk(&request, chunk_rows).await?;
             scanned += chunk.rows.len();
             page.missing.add(&chunk.missing);
+            page.dead_letters.extend(chunk.dead_letters);
             page.sources.extend(&chunk.sources);
             page.log_last = page.log_last.or(chunk.log_last);
             let checked = dedup.checked_through(chunk.checked);

@@ -5,6 +5,7 @@ use prost::Message as _;
 
 use crate::{
     canonical::EncodedEvent,
+    contents::{FrameContents, UnknownVersion},
     error::DecodeError,
     frame::{Frame, MAX_FRAME_EVENTS},
     metadata::MetadataError,
@@ -200,13 +201,31 @@ fn a_frame_beyond_the_limits_of_ingest_is_refused() {
 
 #[test]
 fn a_later_version_is_told_from_damage() {
-    let error = frame_refusal(|frame| frame.version = 2);
-    assert_eq!(error.unknown_version(), Some(2));
+    let mut frame = frame_of(&[encoded(&valid_event())]);
+    frame.version = 2;
+    let read = FrameContents::read(frame.encode_to_vec().into());
+    assert_eq!(read.unwrap_err(), UnknownVersion(2));
     // No version was ever 0: bytes that happen to be protobuf have none.
-    let error = frame_refusal(|frame| frame.version = 0);
-    assert_eq!(error.unknown_version(), None);
-    let error = Frame::decode(Bytes::new()).unwrap_err();
-    assert_eq!(error.unknown_version(), None);
+    frame.version = 0;
+    for payload in [frame.encode_to_vec().into(), Bytes::new()] {
+        let contents = FrameContents::read(payload).unwrap();
+        assert!(contents.damage.is_some() && contents.events.is_empty());
+    }
+}
+
+#[test]
+fn the_other_events_of_a_damaged_frame_are_read() {
+    let mut events = vec![encoded(&valid_event()); 3];
+    events[1].crc32c ^= 1;
+    let contents = FrameContents::read(frame_of(&events).encode_to_vec().into()).unwrap();
+
+    let read: Vec<_> = contents.events.iter().map(|event| event.idx).collect();
+    assert_eq!(read, [0, 2]);
+    let damage = contents.damage.unwrap().to_string();
+    assert!(
+        damage.starts_with("event 1 of the frame: checksum"),
+        "{damage}"
+    );
 }
 
 #[test]

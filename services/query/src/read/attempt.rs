@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use cold_tier::ColdSnapshot;
-use event::{Seq, SeqRange, StoredEvent};
-use hot_tier::{Bounds, HotRead};
+use event::{RangeSet, Seq, SeqRange, StoredEvent};
+use hot_tier::HotRead;
 use warm_tier::remote::PartitionCoverage;
 
-use super::{Chunk, ordered_ranges::ordered_ranges};
+use super::{Chunk, hot::read_hot, ordered_ranges::ordered_ranges};
 use crate::{
     cold::committed,
     error::QueryError,
@@ -34,6 +34,8 @@ pub(super) struct Attempt<'a> {
     coverage: Option<PartitionCoverage>,
     snapshot: Option<Arc<ColdSnapshot>>,
     available: AvailableRanges,
+    /// Frames that cannot be read: the open dead letters of the partition.
+    dead_letters: RangeSet,
 }
 
 impl<'a> Attempt<'a> {
@@ -45,9 +47,10 @@ impl<'a> Attempt<'a> {
         retry: &RetryState,
     ) -> Self {
         let excluded = retry.excluded;
-        let (hot, log) = tokio::join!(
+        let (hot, log, dead_letters) = tokio::join!(
             read_hot(sources, request, limit, excluded.hot),
             sources.log_state(request.partition, excluded.log),
+            sources.open_dead_letters(request.partition),
         );
         let available = AvailableRanges {
             hot: hot
@@ -67,6 +70,7 @@ impl<'a> Attempt<'a> {
             coverage: None,
             snapshot: None,
             available,
+            dead_letters,
         }
     }
 
@@ -98,8 +102,15 @@ impl<'a> Attempt<'a> {
         if self.log_last.is_none() && is_open_ended {
             chunk.missing.open_from = Some(last + 1);
         }
+        let order = self.request.order;
         match self.range(last) {
-            Some(all) => self.read_pieces(all, chunk).await,
+            Some(all) => {
+                let (after, dead_letters) = (self.request.after, self.dead_letters.clone());
+                let mut chunk = self.read_pieces(all, chunk).await?;
+                chunk.dead_letters.extend(dead_letters);
+                chunk.keep_dead_letters_of(all, after, order);
+                Ok(chunk)
+            }
             None => Ok(chunk),
         }
     }
@@ -170,7 +181,17 @@ impl<'a> Attempt<'a> {
                 chunk.rows.extend(rest);
                 continue;
             };
-            let (rows, contributors) = self.read_piece(source, range, left).await?;
+            let (rows, contributors) = match source {
+                Source::Log => {
+                    let read = self.sources.log_rows(self.request, range).await;
+                    let mut read = read.map_err(|error| ReadError::Source(source, error))?;
+                    chunk.dead_letters.extend(read.unreadable);
+                    read.rows.truncate(left);
+                    let contributors = vec![source; usize::from(!read.rows.is_empty())];
+                    (read.rows, contributors)
+                }
+                _ => self.read_piece(source, range, left).await?,
+            };
             self.sources.count(source, rows.len());
             if source == Source::Log {
                 // The log still has the duplicates that the compactor dropped.
@@ -208,10 +229,8 @@ impl<'a> Attempt<'a> {
                 .as_ref()
                 .map(|hot| hot.rows.clone())
                 .unwrap_or_default(),
-            Source::Log => {
-                let rows = self.sources.log_rows(self.request, range).await;
-                rows.map_err(of(Source::Log))?
-            }
+            // The caller reads the log.
+            Source::Log => Vec::new(),
             Source::Warm => warm().await?,
             Source::Cold => cold().await?,
             Source::WarmAndCold => {
@@ -256,43 +275,5 @@ impl<'a> Attempt<'a> {
         self.sources
             .cold_rows(self.request, range, snapshot, limit)
             .await
-    }
-}
-
-/// Reads up to `limit` rows of the hot tier; `None` when it is `excluded` or does not answer.
-async fn read_hot(
-    sources: &Sources,
-    request: &ReadRequest,
-    limit: usize,
-    excluded: bool,
-) -> Option<HotRead> {
-    if excluded {
-        return None;
-    }
-    let bounds = Bounds {
-        after: request.after,
-        before: request.before,
-    };
-    let order = match request.order {
-        ReadOrder::Asc => hot_tier::Order::Ascending,
-        ReadOrder::Desc => hot_tier::Order::Descending,
-    };
-    let (partition, tenant, conversation) =
-        (request.partition, &request.tenant, &request.conversation);
-    let read = sources
-        .hot
-        .read(partition, tenant, conversation, bounds, order, limit);
-    match read.await {
-        Ok(read) => read,
-        Err(error) => {
-            // That it is unreachable is reported by the readiness check, not by every read.
-            if !error.is_transient() {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "hot tier not read"
-                );
-            }
-            None
-        }
     }
 }

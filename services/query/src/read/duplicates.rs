@@ -157,6 +157,7 @@ impl Page {
         self.next = more.next;
         self.has_dropped_duplicates = more.has_dropped_duplicates;
         self.missing.add(&more.missing);
+        self.dead_letters.extend(more.dead_letters);
         self.not_compared.extend(more.not_compared);
         self.sources.extend(more.sources);
     }

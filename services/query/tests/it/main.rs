@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails must panic")]
 
 mod cold;
+mod dead_letters;
 mod duplicates;
 mod events;
 mod hogs;
