@@ -30,6 +30,8 @@ use crate::{
 const CHUNK_ROWS: usize = 1000;
 /// Rows scanned for one page when few of them match; bounds the time that a page takes.
 const MAX_SCANNED_ROWS: usize = 100_000;
+/// Chunks of one page that may end because of too many duplicates; bounds the time that a page takes.
+const MAX_DUPLICATE_CHUNKS: usize = 4;
 /// Bytes of content and metadata after which a page ends; bounds the memory of an answer.
 const MAX_PAGE_BYTES: usize = 32 << 20;
 
@@ -99,6 +101,8 @@ struct Chunk {
     rows: Vec<StoredEvent>,
     /// Offset of the last row when the limit ended the attempt; `None` when all was read.
     reached: Option<(Seq, u16)>,
+    /// The attempt ended because it met too many duplicates, whatever rows it has.
+    met_duplicates: bool,
     missing: Missing,
     /// Frames that cannot be read, of the range that was read.
     dead_letters: RangeSet,
@@ -143,7 +147,7 @@ impl Sources {
             checked: Seq::MAX,
             ..Page::default()
         };
-        let (mut scanned, mut bytes) = (0, 0);
+        let (mut scanned, mut bytes, mut duplicate_chunks) = (0, 0, 0);
         loop {
             let left = limit - page.rows.len();
             let chunk_rows = if selective {
@@ -153,6 +157,7 @@ impl Sources {
             };
             let chunk = self.read_chunk(&request, chunk_rows).await?;
             scanned += chunk.rows.len();
+            duplicate_chunks += usize::from(chunk.met_duplicates);
             page.missing.add(&chunk.missing);
             page.dead_letters.extend(chunk.dead_letters);
             page.sources.extend(&chunk.sources);
@@ -178,7 +183,8 @@ impl Sources {
             let Some((seq, idx)) = chunk.reached.filter(|_| page.rows.len() < limit) else {
                 return Ok(page);
             };
-            if scanned >= MAX_SCANNED_ROWS || bytes >= MAX_PAGE_BYTES {
+            let too_many_duplicates = duplicate_chunks >= MAX_DUPLICATE_CHUNKS;
+            if scanned >= MAX_SCANNED_ROWS || bytes >= MAX_PAGE_BYTES || too_many_duplicates {
                 return Ok(page);
             }
             match request.order {

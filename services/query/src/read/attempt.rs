@@ -106,7 +106,10 @@ impl<'a> Attempt<'a> {
         match self.range(last) {
             Some(all) => {
                 let (after, dead_letters) = (self.request.after, self.dead_letters.clone());
+                let hot_reached = self.hot_reached();
                 let mut chunk = self.read_pieces(all, chunk).await?;
+                chunk.met_duplicates = chunk.reached.is_none() && hot_reached.is_some();
+                chunk.reached = chunk.reached.or(hot_reached);
                 chunk.dead_letters.extend(dead_letters);
                 chunk.keep_dead_letters_of(all, after, order);
                 Ok(chunk)
@@ -117,9 +120,20 @@ impl<'a> Attempt<'a> {
 
     /// Returns the requested sequences up to `last`.
     fn range(&self, last: Seq) -> Option<SeqRange> {
-        let lo = self.request.after.map_or(1, |(seq, _)| seq.max(1));
-        let hi = self.request.before.map_or(last, |(seq, _)| seq.min(last));
+        let mut lo = self.request.after.map_or(1, |(seq, _)| seq.max(1));
+        let mut hi = self.request.before.map_or(last, |(seq, _)| seq.min(last));
+        // The hot tier met too many duplicates: the next chunk reads what lies behind them.
+        match (self.hot_reached(), self.request.order) {
+            (Some((seq, _)), ReadOrder::Asc) => hi = hi.min(seq),
+            (Some((seq, _)), ReadOrder::Desc) => lo = lo.max(seq),
+            (None, _) => {}
+        }
         SeqRange::new(lo, hi)
+    }
+
+    /// Where the hot tier ended its read early.
+    fn hot_reached(&self) -> Option<(Seq, u16)> {
+        self.hot.as_ref().and_then(|hot| hot.reached)
     }
 
     /// Whether the hot tier alone can answer: nothing below its floor is requested, or it has all the
@@ -128,7 +142,8 @@ impl<'a> Attempt<'a> {
         let Some((hot, range)) = self.hot.as_ref().zip(self.available.hot) else {
             return false;
         };
-        let has_enough_rows = hot.rows.len() >= self.limit && self.request.order == ReadOrder::Desc;
+        let has_enough_rows = (hot.rows.len() >= self.limit || hot.reached.is_some())
+            && self.request.order == ReadOrder::Desc;
         has_enough_rows || self.request.after.map_or(1, |(seq, _)| seq) >= range.lo
     }
 
