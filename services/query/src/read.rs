@@ -198,8 +198,8 @@ impl Sources {
     async fn read_chunk(&self, request: &ReadRequest, limit: usize) -> Result<Chunk> {
         let mut retry = RetryState::default();
         loop {
-            let attempt = Attempt::start(self, request, limit, &retry).await;
-            match attempt.run().await {
+            let attempt = Box::pin(Attempt::start(self, request, limit, &retry)).await;
+            match Box::pin(attempt.run()).await {
                 Ok(chunk) => return Ok(chunk),
                 Err(error) => retry.back_off(error).await?,
             }
