@@ -2,7 +2,9 @@
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::{append, archive, bench, common::Common, dev, import, policy, read, run, simulate};
+use crate::{
+    append, archive, bench, common::Common, dev, dlq, import, policy, read, run, simulate,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -98,6 +100,9 @@ program goes on and its output waits.")]
     /// Read, check and set retention policies, without a cluster.
     #[command(subcommand)]
     Policy(policy::Command),
+    /// Look at what could not be read from the event log, and replay or drop it.
+    #[command(subcommand)]
+    Dlq(dlq::Command),
     /// Post a file of events and measure when they arrive.
     #[command(name = "bench-load", hide = true)]
     BenchLoad(bench::Args),

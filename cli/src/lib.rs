@@ -10,6 +10,7 @@ mod bench;
 mod client;
 mod common;
 mod dev;
+mod dlq;
 mod exit;
 mod import;
 mod new_event;
@@ -68,6 +69,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Tiers => read::lists::tiers(common).await?,
         Command::Stats => read::lists::stats(common).await?,
         Command::Import(command) => import::run(command, common).await?,
+        Command::Dlq(command) => dlq::run(command, common).await?,
         Command::Policy(command) => policy::run(command, common).await?,
         Command::Completions { shell } => args::completions(shell)?,
         Command::Simulate(args) => simulate::run(&args, common).await?,

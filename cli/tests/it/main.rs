@@ -2,6 +2,7 @@
 
 mod append;
 mod dev;
+mod dlq;
 mod import;
 mod policy;
 mod read;

@@ -25,6 +25,9 @@ pub enum Error {
     /// The partition has no space until the tiers have caught up and the log is purged: retry later.
     #[error("the log of partition {0} is full")]
     Full(PartitionId),
+    /// There is no space for another dead letter: retry when a person has replayed or dropped some.
+    #[error("the stream of dead letters is full; replay or drop some with `isotherm dlq`")]
+    DeadLettersFull,
     /// The message is larger than the log accepts, and was not stored: reject it.
     #[error("a message of {0} bytes is too large for the log")]
     TooLarge(usize),
@@ -105,7 +108,7 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         matches!(
             self,
-            Self::Full(_) | Self::Unknown { .. } | Self::Unavailable { .. }
+            Self::Full(_) | Self::DeadLettersFull | Self::Unknown { .. } | Self::Unavailable { .. }
         )
     }
 }

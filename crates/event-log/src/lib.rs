@@ -13,6 +13,7 @@ mod acknowledged;
 mod append;
 mod args;
 mod bucket;
+mod dead_letter;
 mod error;
 mod log;
 mod names;
@@ -25,6 +26,9 @@ mod watermark;
 
 pub use append::Appended;
 pub use args::NatsArgs;
+pub use dead_letter::{
+    DEAD_LETTER_STREAM, DeadLetter, Flood, FloodGuard, HALT_RETRY_INTERVAL, Halt,
+};
 pub use error::{Error, Result};
 pub use log::EventLog;
 pub use names::stream as stream_name;

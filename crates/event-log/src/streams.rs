@@ -56,6 +56,11 @@ impl EventLog {
         }
         // First: who sees the number of partitions can rely on it.
         self.ensure_store_id().await?;
+        if let Err(error) = self.ensure_dead_letters(replicas).await {
+            // It is needed when something cannot be read, and then a consumer tries again.
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "stream of dead letters not created");
+        }
         self.fix_partition_count(count).await?;
         stream::iter(count.all())
             .map(|partition| self.ensure_stream(config(partition, replicas, max_bytes)))

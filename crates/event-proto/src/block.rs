@@ -11,9 +11,6 @@ use crate::{
     wire::Compression,
 };
 
-/// The largest block before compression. No reason but to bound memory: blocks that are written are far
-/// smaller, so larger lengths mean damage.
-const MAX_BLOCK_BYTES: usize = 64 * 1024 * 1024;
 /// Smaller blocks are not compressed: it would cost more than it saves.
 const MIN_COMPRESSED_BYTES: usize = 512;
 /// The start of a block that is compressed on trial, to estimate how far the whole would shrink.
@@ -139,13 +136,15 @@ fn decompress(compressed: &[u8], total: usize) -> Result<Bytes, DecodeError> {
 
 /// Splits a block into its events, without copying them if it is not compressed. Checksums are not
 /// verified yet: [`EncodedEvent::decode`] does that.
-pub(crate) fn decode(block: &Block) -> Result<Vec<EncodedEvent>, DecodeError> {
+/// A block of more than `max` bytes is refused before it is decompressed.
+pub(crate) fn decode(block: &Block, max: usize) -> Result<Vec<EncodedEvent>, DecodeError> {
     if block.crc32c.len() != block.lengths.len() {
         return Err(DecodeError::Shape("crc32c"));
     }
     let total = block.lengths.iter().map(|len| *len as usize).sum::<usize>();
-    if total > MAX_BLOCK_BYTES {
-        return Err(DecodeError::Shape("lengths"));
+    if total > max {
+        let (field, found) = ("events", total);
+        return Err(DecodeError::TooLarge { field, found, max });
     }
     let mut raw = match block.compression {
         Compression::None => block.events.clone(),
@@ -184,7 +183,7 @@ mod tests {
             });
         }
         let block = events.into_block(profile);
-        let decoded = decode(&block).unwrap();
+        let decoded = decode(&block, usize::MAX).unwrap();
         let bytes = decoded.iter().flat_map(|event| event.bytes.iter().copied());
         assert!(bytes.eq(text.bytes()));
         block.compression

@@ -3,10 +3,10 @@
 mod encode;
 
 use bytes::Bytes;
-use event::{ContentEncoding, ConversationId, Event, EventId, EventType, TenantId, Timestamp};
+use event::{ContentEncoding, Event, EventId, MAX_EVENT_BYTES, TenantId, Timestamp};
 use prost::Message as _;
 
-use crate::{error::DecodeError, wire};
+use crate::{error::DecodeError, validate, wire};
 
 /// The fields of an event's canonical bytes, borrowed. Without the tenant: the frame has it once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,33 +107,12 @@ impl EncodedEvent {
     /// Decodes the event after verifying its checksum.
     ///
     /// # Errors
-    /// [`DecodeError::Checksum`] if the bytes were changed, `Protobuf` or `Field` if they are not an
-    /// event. Permanent: never return such an event.
+    /// [`DecodeError::Checksum`] if the bytes were changed, another one if they are not an event that
+    /// ingest would take. Permanent: never return such an event.
     pub fn decode(&self, tenant: &TenantId) -> Result<Event, DecodeError> {
         self.verify()?;
-        let message = wire::Event::decode(self.bytes.clone())?;
-        let content_encoding = match message.content_encoding() {
-            wire::ContentEncoding::Utf8 => ContentEncoding::Utf8,
-            wire::ContentEncoding::Base64 => ContentEncoding::Base64,
-        };
-        let event_id: [u8; 16] = message.event_id[..]
-            .try_into()
-            .map_err(|_| DecodeError::Field("event_id"))?;
-        Ok(Event {
-            event_id: EventId::from_bytes(event_id),
-            tenant: tenant.clone(),
-            conversation_id: ConversationId::new(&message.conversation_id)
-                .map_err(|_| DecodeError::Field("conversation_id"))?,
-            task_id: message.task_id,
-            event_type: EventType::new(&message.r#type).map_err(|_| DecodeError::Field("type"))?,
-            timestamp: Timestamp::from_micros(message.timestamp_us),
-            content: message.content,
-            content_encoding,
-            metadata: message.metadata,
-            correlation_id: message.correlation_id,
-            trace_id: message.trace_id,
-            span_id: message.span_id,
-        })
+        validate::length("event", &self.bytes, MAX_EVENT_BYTES)?;
+        validate::event(wire::Event::decode(self.bytes.clone())?, tenant)
     }
 
     /// Verifies the bytes against their crc32c.

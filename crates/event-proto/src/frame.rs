@@ -1,20 +1,19 @@
 //! Frames: the events of one request and one partition, as one message of the log.
 
 use bytes::Bytes;
-use event::{ConversationId, PartitionId, TenantId};
+use event::{ConversationId, Event, PartitionId, TenantId};
 use prost::Message as _;
 
 use crate::{
     block::{self, Block, BlockBuilder, CompressionProfile},
     canonical::{Encoded, EncodedEvent, Identity},
-    error::DecodeError,
-    wire,
+    error::{DecodeError, check_version},
+    validate, wire,
 };
 
 /// The largest number of events in a frame: no reason but to bound the size of a message.
 pub const MAX_FRAME_EVENTS: usize = 500;
-/// The largest sum of event bytes in a frame before compression; a frame of one event may exceed it.
-/// Keeps a frame far below the largest message of the log, 512 KiB.
+/// The largest sum of event bytes in a frame before compression: no event is larger. Keeps a frame far below the largest message of the log, 512 KiB.
 pub const MAX_FRAME_BYTES: usize = 256 * 1024;
 
 const FRAME_VERSION: u32 = 1;
@@ -26,8 +25,8 @@ pub struct FramedEvent {
     pub encoded: EncodedEvent,
 }
 
-/// A decoded frame, its events in order of `idx`. Checksums are not verified yet:
-/// [`EncodedEvent::decode`] does that.
+/// A decoded frame, its events in order of `idx`. The events are not verified yet: [`Frame::event`]
+/// does that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
     pub tenant: TenantId,
@@ -42,34 +41,27 @@ impl Frame {
     /// Any [`DecodeError`] but `Checksum`. Permanent: treat the message as a dead letter.
     pub fn decode(payload: Bytes) -> Result<Self, DecodeError> {
         let message = wire::Frame::decode(payload)?;
-        if message.version != FRAME_VERSION {
-            return Err(DecodeError::Version(message.version));
-        }
-        let events = block::decode(&Block {
-            compression: message.compression(),
+        check_version(message.version, FRAME_VERSION)?;
+        let block = Block {
+            compression: validate::compression(message.compression)?,
             crc32c: message.crc32c,
             lengths: message.lengths,
             events: message.events,
-        })?;
+        };
+        let events = block::decode(&block, MAX_FRAME_BYTES)?;
         if events.len() != message.conversation_index.len() || events.len() > MAX_FRAME_EVENTS {
             return Err(DecodeError::Shape("conversation_index"));
         }
-        let conversations = message
-            .conversations
-            .iter()
-            .map(|text| ConversationId::new(text).map_err(|_| DecodeError::Field("conversations")))
+        let conversations = message.conversations.iter();
+        let conversations = conversations
+            .map(|text| ConversationId::new(text))
             .collect::<Result<Vec<_>, _>>()?;
-        let conversation_indexes = message
-            .conversation_index
-            .iter()
-            .map(|index| *index as usize);
-        if conversation_indexes
-            .clone()
-            .any(|index| index >= conversations.len())
-        {
+        let indexes = message.conversation_index.iter();
+        let indexes = indexes.map(|index| *index as usize);
+        if indexes.clone().any(|index| index >= conversations.len()) {
             return Err(DecodeError::Shape("conversation_index"));
         }
-        let events = conversation_indexes
+        let events = indexes
             .zip(events)
             .map(|(conversation, encoded)| FramedEvent {
                 conversation,
@@ -77,10 +69,23 @@ impl Frame {
             })
             .collect();
         Ok(Self {
-            tenant: TenantId::new(&message.tenant).map_err(|_| DecodeError::Field("tenant"))?,
+            tenant: TenantId::new(&message.tenant)?,
             conversations,
             events,
         })
+    }
+
+    /// Decodes one of [`Self::events`] after verifying its checksum.
+    ///
+    /// # Errors
+    /// Any error of [`EncodedEvent::decode`], and [`DecodeError::Shape`] if the event is of another
+    /// conversation than the frame says. Permanent: treat the message as a dead letter.
+    pub fn event(&self, framed: &FramedEvent) -> Result<Event, DecodeError> {
+        let event = framed.encoded.decode(&self.tenant)?;
+        if self.conversations.get(framed.conversation) != Some(&event.conversation_id) {
+            return Err(DecodeError::Shape("conversation_id"));
+        }
+        Ok(event)
     }
 }
 

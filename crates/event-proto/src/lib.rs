@@ -6,12 +6,16 @@
 
 mod block;
 mod canonical;
+mod contents;
 mod error;
 mod frame;
 pub mod json;
+pub mod metadata;
 mod pack;
+mod validate;
 
 pub use canonical::{Encoded, EncodedEvent, EventRef, Identity};
+pub use contents::{Damage, FrameContents, ReadableEvent, UnknownVersion};
 pub use error::DecodeError;
 pub use frame::{Frame, FrameBuilder, FramedEvent, MAX_FRAME_BYTES, MAX_FRAME_EVENTS};
 pub use pack::{Pack, PackedEvent};

@@ -7,11 +7,14 @@ use prost::Message as _;
 use crate::{
     block::{self, Block, BlockBuilder, CompressionProfile},
     canonical::EncodedEvent,
-    error::DecodeError,
-    wire,
+    error::{DecodeError, check_version},
+    validate, wire,
 };
 
 const PACK_VERSION: u32 = 1;
+/// The largest pack before compression. No reason but to bound memory: packs that are written are far
+/// smaller, so larger lengths mean damage.
+const MAX_PACK_BYTES: usize = 64 * 1024 * 1024;
 
 /// One event of a pack: its position in the partition's log, when the log stored it, and its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,20 +65,19 @@ impl Pack {
     /// Any [`DecodeError`] but `Checksum`. Permanent: the entry is damaged.
     pub fn decode(payload: Bytes) -> Result<Self, DecodeError> {
         let message = wire::Pack::decode(payload)?;
-        if message.version != PACK_VERSION {
-            return Err(DecodeError::Version(message.version));
-        }
+        check_version(message.version, PACK_VERSION)?;
         let (seq, idx, received) = (&message.seq, &message.idx, &message.received_at_us);
         let count = message.lengths.len();
         if [seq.len(), idx.len(), received.len()] != [count; 3] {
             return Err(DecodeError::Shape("seq"));
         }
-        let encoded = block::decode(&Block {
-            compression: message.compression(),
+        let block = Block {
+            compression: validate::compression(message.compression)?,
             crc32c: message.crc32c.clone(),
             lengths: message.lengths.clone(),
             events: message.events.clone(),
-        })?;
+        };
+        let encoded = block::decode(&block, MAX_PACK_BYTES)?;
         let positions = seq.iter().zip(idx).zip(received);
         let events = positions
             .zip(encoded)
@@ -83,7 +85,7 @@ impl Pack {
                 Ok(PackedEvent {
                     seq: *seq,
                     idx: u16::try_from(*idx).map_err(|_| DecodeError::Field("idx"))?,
-                    received_at: Timestamp::from_micros(*received),
+                    received_at: validate::time("received_at_us", *received)?,
                     encoded,
                 })
             });

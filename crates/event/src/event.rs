@@ -9,6 +9,10 @@ use crate::{
 /// The largest event, in bytes of its canonical form: as many as a whole frame of smaller
 /// events may have.
 pub const MAX_EVENT_BYTES: usize = 256 * 1024;
+/// The longest `task_id`, in bytes.
+pub const MAX_TASK_BYTES: usize = 256;
+/// The longest `correlation_id`, `trace_id` and `span_id`, in bytes.
+pub const MAX_CORRELATION_BYTES: usize = 128;
 
 /// The encoding of `content`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -11,7 +11,9 @@ mod position;
 mod range;
 mod time;
 
-pub use event::{ContentEncoding, Event, MAX_EVENT_BYTES, StoredEvent};
+pub use event::{
+    ContentEncoding, Event, MAX_CORRELATION_BYTES, MAX_EVENT_BYTES, MAX_TASK_BYTES, StoredEvent,
+};
 pub use id::{ConversationId, EventId, EventType, IdError, TenantId};
 pub use partition::{PartitionCount, PartitionId};
 pub use position::{ParsePositionError, Position, Seq};

@@ -12,6 +12,19 @@ pub struct Timestamp(i64);
 pub struct ParseTimestampError(String);
 
 impl Timestamp {
+    /// 0001-01-01T00:00:00Z: the first time that every tier and every answer can represent.
+    pub const MIN: Self = Self(-62_135_596_800_000_000);
+    /// 9999-12-30T22:00:00Z: the last time that every tier and every answer can represent.
+    pub const MAX: Self = Self(253_402_207_200_000_000);
+
+    /// Makes a time of microseconds since 1970, UTC, that come from outside; `None` if they are not
+    /// between [`Self::MIN`] and [`Self::MAX`].
+    #[must_use]
+    pub fn checked_from_micros(micros: i64) -> Option<Self> {
+        let time = Self(micros);
+        (Self::MIN..=Self::MAX).contains(&time).then_some(time)
+    }
+
     /// Makes a time of microseconds since 1970, UTC.
     #[must_use]
     pub const fn from_micros(micros: i64) -> Self {
@@ -82,11 +95,11 @@ impl FromStr for Timestamp {
     fn from_str(text: &str) -> Result<Self, ParseTimestampError> {
         let invalid = || ParseTimestampError(text.chars().take(64).collect());
         let time: jiff::Timestamp = text.parse().map_err(|_| invalid())?;
-        let micros = time.as_microsecond();
-        if micros < 0 {
+        let time = Self(time.as_microsecond());
+        if !(Self(0)..=Self::MAX).contains(&time) {
             return Err(invalid());
         }
-        Ok(Self(micros))
+        Ok(time)
     }
 }
 
@@ -105,12 +118,29 @@ mod tests {
     }
 
     #[test]
+    fn the_years_1_to_9999_have_a_text_and_times_beyond_them_are_refused() {
+        assert_eq!(Timestamp::MIN.to_string(), "0001-01-01T00:00:00.000000Z");
+        assert_eq!(Timestamp::MAX.to_string(), "9999-12-30T22:00:00.000000Z");
+        for time in [Timestamp::MIN, Timestamp::MAX] {
+            assert_eq!(Timestamp::checked_from_micros(time.as_micros()), Some(time));
+        }
+        let beyond = [
+            Timestamp::MIN.as_micros() - 1,
+            Timestamp::MAX.as_micros() + 1,
+        ];
+        for micros in beyond.into_iter().chain([i64::MIN, i64::MAX]) {
+            assert_eq!(Timestamp::checked_from_micros(micros), None);
+        }
+    }
+
+    #[test]
     fn other_texts_are_refused() {
         for text in [
             "",
             "yesterday",
             "2026-13-01T00:00:00Z",
             "1969-12-31T23:59:59Z",
+            "9999-12-30T22:00:00.000001Z",
             "1732320000",
         ] {
             text.parse::<Timestamp>().unwrap_err();

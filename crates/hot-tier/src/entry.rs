@@ -42,7 +42,6 @@ impl Header {
 /// An entry as it was read, its pack not decoded yet.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    pub(crate) id: (Seq, u16),
     pack: Bytes,
 }
 
@@ -83,9 +82,9 @@ fn parse(entry: Value) -> Option<Entry> {
         if let (Value::BulkString(name), Value::BulkString(pack)) = (name, value)
             && name == b"p"
         {
-            let id = parse_id(std::str::from_utf8(&id).ok()?)?;
+            parse_id(std::str::from_utf8(&id).ok()?)?;
             let pack = Bytes::from(pack);
-            return Some(Entry { id, pack });
+            return Some(Entry { pack });
         }
     }
     None

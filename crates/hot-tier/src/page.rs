@@ -6,10 +6,10 @@
 use std::collections::HashSet;
 
 use event::{ConversationId, PartitionId, Position, Seq, StoredEvent, TenantId};
+use event_proto::PackedEvent;
 
 use crate::{
     cursor::HotCursor,
-    entry::Entry,
     error::{Error, Result},
     key::parse_id,
 };
@@ -66,6 +66,8 @@ pub(crate) struct RowCollector<'a> {
     range: CompleteRange,
     key: &'a str,
     pub(crate) rows: Vec<StoredEvent>,
+    /// The number of duplicates passed over so far.
+    pub(crate) passed_over: usize,
     /// No further entry can add a row.
     pub(crate) done: bool,
 }
@@ -78,6 +80,7 @@ impl<'a> RowCollector<'a> {
             range,
             key,
             rows: Vec::new(),
+            passed_over: 0,
             done: request.limit == 0,
         }
     }
@@ -87,12 +90,15 @@ impl<'a> RowCollector<'a> {
         self.request.limit - self.rows.len()
     }
 
-    /// Adds the rows of `entry`; entries must come in the order of the request.
-    pub(crate) fn add(&mut self, entry: Entry, duplicates: &Duplicates) -> Result<()> {
+    /// Adds the rows of an entry, whose events ascend; entries must come in the order of the request.
+    pub(crate) fn add(
+        &mut self,
+        mut events: Vec<PackedEvent>,
+        duplicates: &Duplicates,
+    ) -> Result<()> {
         if self.done {
             return Ok(());
         }
-        let mut events = entry.events(self.key)?;
         if self.request.order == Order::Descending {
             events.reverse();
         }
@@ -102,7 +108,11 @@ impl<'a> RowCollector<'a> {
                 self.done = true;
                 break;
             }
-            if self.is_before_start(offset) || duplicates.contains(&offset) {
+            if self.is_before_start(offset) {
+                continue;
+            }
+            if duplicates.contains(&offset) {
+                self.passed_over += 1;
                 continue;
             }
             let decoded = event

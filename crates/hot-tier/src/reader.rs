@@ -1,17 +1,22 @@
-//! Reads of one conversation: rows, and the range in which they are complete. One round trip per page.
+//! Reads of one conversation: rows, and the range in which they are complete. One round trip per page,
+//! and one more if the conversation has duplicates.
+
+mod commands;
 
 use std::{collections::HashSet, time::Duration};
 
 use event::{ConversationId, PartitionId, Seq, StoredEvent, TenantId};
-use redis::{AsyncCommands as _, Pipeline, Value, aio::ConnectionManager};
+use event_proto::PackedEvent;
+use redis::{AsyncCommands as _, Value, aio::ConnectionManager};
 
+use self::commands::add_entry_commands;
 use crate::{
     connection,
     cursor::{Fields, HotCursor, from_score},
-    entry::{Entry, parse_entries},
+    entry::parse_entries,
     error::Result,
     key::{Keys, id, member},
-    page::{Bounds, CompleteRange, Duplicates, Order, ReadRequest, RowCollector, parse_duplicates},
+    page::{Bounds, CompleteRange, Duplicates, Order, ReadRequest, RowCollector},
 };
 
 /// Short, because a query can read the same events from the log.
@@ -20,6 +25,11 @@ const READ_TIMEOUT: Duration = Duration::from_secs(2);
 const FIRST_PAGE_ENTRIES: usize = 32;
 /// Most entries of a later page. No reason for the number but to bound memory.
 const MAX_PAGE_ENTRIES: usize = 1024;
+/// The same while the conversation has duplicates: the tier is asked about each event of a page.
+const MAX_PAGE_ENTRIES_WITH_DUPLICATES: usize = 32;
+/// A read ends when it has passed over so many duplicates, whatever rows it has: bounds what a
+/// producer that repeats itself can make a read cost.
+const MAX_PASSED_OVER: usize = 16_384;
 
 /// Rows of one conversation, in the requested order.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +41,8 @@ pub struct HotRead {
     pub last: Seq,
     /// The sequence up to which no row is a duplicate.
     pub checked: Seq,
+    /// Where to read on, exclusive, if the read ended early because it met too many duplicates.
+    pub reached: Option<(Seq, u16)>,
 }
 
 /// A client that reads from the hot tier. Cheap to clone.
@@ -48,8 +60,10 @@ impl std::fmt::Debug for HotReader {
 /// The result of one round trip.
 struct Page {
     range: CompleteRange,
-    duplicates: Duplicates,
-    entries: Vec<Entry>,
+    /// `None` if the conversation has none.
+    duplicates: Option<Duplicates>,
+    /// The events of each entry.
+    entries: Vec<Vec<PackedEvent>>,
     /// It has as many entries as were requested: there may be more behind it.
     full: bool,
 }
@@ -76,7 +90,8 @@ impl HotReader {
 
     /// Reads up to `limit` rows of a conversation within `bounds`, without known duplicates. Returns
     /// `None` when the tier has no cursor for the partition (it was lost, or nothing was written yet).
-    /// When there are fewer rows than `limit`, they are all that the tier has within the bounds.
+    /// When there are fewer rows than `limit`, they are all that the tier has within the bounds, or
+    /// [`HotRead::reached`] says where to read on.
     ///
     /// # Errors
     /// [`Error::Unavailable`](crate::Error::Unavailable) is transient: retry, or read from the log.
@@ -135,41 +150,47 @@ impl HotReader {
         };
         let range = page.range;
         let mut collector = RowCollector::new(request, range, &key);
-        let mut page = Some(page);
-        let mut entries_read = 0;
-        while let Some(Page {
-            duplicates,
-            entries,
-            full,
-            ..
-        }) = page.take()
-        {
-            entries_read += entries.len();
-            let last_id = entries.last().map(|entry| entry.id);
-            for entry in entries {
-                collector.add(entry, &duplicates)?;
+        let (mut page, mut entries_read, mut reached) = (page, 0, None);
+        loop {
+            entries_read += page.entries.len();
+            let last = page.entries.last().and_then(|events| events.last());
+            let behind = last.map(|event| (event.seq, event.idx));
+            let read_up_to = page.last_offset(request.order);
+            let duplicates = page.duplicates.unwrap_or_default();
+            for events in page.entries {
+                collector.add(events, &duplicates)?;
             }
-            if collector.done || !full {
+            if collector.done || !page.full {
+                break;
+            }
+            if collector.passed_over >= MAX_PASSED_OVER {
+                reached = read_up_to;
                 break;
             }
             let rows_per_entry = (collector.rows.len() / entries_read.max(1)).max(1);
-            count = (collector.remaining() / rows_per_entry + 1).clamp(1, MAX_PAGE_ENTRIES);
-            let next = self.page(request, &member, last_id, count).await?;
+            let most = match duplicates.is_empty() {
+                true => MAX_PAGE_ENTRIES,
+                false => MAX_PAGE_ENTRIES_WITH_DUPLICATES,
+            };
+            count = (collector.remaining() / rows_per_entry + 1).clamp(1, most);
+            let next = self.page(request, &member, behind, count).await?;
             let Some(next) = next.filter(|next| next.range.floor == range.floor) else {
                 return Ok(ReadAttempt::FloorRaised);
             };
-            page = Some(next);
+            page = next;
         }
         Ok(ReadAttempt::Complete(HotRead {
             rows: collector.rows,
             floor: range.floor,
             last: range.cursor.last,
             checked: range.cursor.checked,
+            reached,
         }))
     }
 
-    /// Reads the next `count` entries behind the entry `behind`, with the cursor, the floor and the
-    /// duplicates, in one transaction.
+    /// Reads the next `count` entries behind the entry `behind`, with the cursor and the floor, in one
+    /// transaction; then which of their events are duplicates, if the conversation has any. `None`
+    /// without a cursor.
     async fn page(
         &self,
         request: &ReadRequest<'_>,
@@ -182,12 +203,12 @@ impl HotReader {
         let mut pipe = redis::pipe();
         pipe.atomic().hgetall(&cursor_key);
         pipe.zscore(keys.floors(), member);
-        pipe.smembers(keys.duplicates(member));
+        pipe.exists(keys.duplicates(member));
         add_entry_commands(&mut pipe, &key, request, behind, count);
-        let (fields, own_floor, duplicates, straddling, entries): (
+        let (fields, own_floor, has_duplicates, straddling, entries): (
             Fields,
             Option<f64>,
-            Vec<String>,
+            bool,
             Value,
             Value,
         ) = pipe.query_async(&mut self.connection.clone()).await?;
@@ -201,13 +222,54 @@ impl HotReader {
         let full = page_entries.len() == count;
         let mut entries = parse_entries(&key, straddling)?;
         entries.extend(page_entries);
+        let entries = entries.into_iter().map(|entry| entry.events(&key));
+        let entries = entries.collect::<Result<Vec<_>>>()?;
         let floor = own_floor.map_or(0, from_score).max(cursor.floor);
-        Ok(Some(Page {
+        let mut page = Page {
             range: CompleteRange { cursor, floor },
-            duplicates: parse_duplicates(&duplicates),
+            duplicates: None,
             entries,
             full,
-        }))
+        };
+        if has_duplicates {
+            self.read_duplicates(&mut page, keys, member).await?;
+        }
+        Ok(Some(page))
+    }
+
+    /// Asks which events of `page` are duplicates. Takes the floor again, because a trim in between
+    /// removes the marks of what it trims: the caller then reads again.
+    async fn read_duplicates(&self, page: &mut Page, keys: Keys, member: &str) -> Result<()> {
+        let events = page.entries.iter().flatten();
+        let offsets: Vec<_> = events.map(|event| (event.seq, event.idx)).collect();
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<String> = offsets.iter().map(|offset| id(*offset)).collect();
+        let mut pipe = redis::pipe();
+        pipe.atomic();
+        pipe.smismember(keys.duplicates(member), &ids);
+        pipe.hget(keys.cursor(), "floor");
+        pipe.zscore(keys.floors(), member);
+        let (known, floor, own_floor): (Vec<bool>, Option<Seq>, Option<f64>) =
+            pipe.query_async(&mut self.connection.clone()).await?;
+        let floor = floor.unwrap_or(Seq::MAX);
+        page.range.floor = own_floor.map_or(0, from_score).max(floor);
+        let known = offsets.into_iter().zip(known).filter(|(_, known)| *known);
+        page.duplicates = Some(known.map(|(offset, _)| offset).collect());
+        Ok(())
+    }
+}
+
+impl Page {
+    /// The offset up to which, in `order`, the page has everything.
+    fn last_offset(&self, order: Order) -> Option<(Seq, u16)> {
+        let events = self.entries.last()?;
+        let last = match order {
+            Order::Ascending => events.last(),
+            Order::Descending => events.first(),
+        };
+        last.map(|event| (event.seq, event.idx))
     }
 }
 
@@ -217,38 +279,4 @@ enum ReadAttempt {
     NoCursor,
     /// The floor was raised between two pages, so they do not form one range: read again.
     FloorRaised,
-}
-
-/// Adds two commands: the entry that straddles the upper bound of a descending read (an empty range
-/// otherwise), and the page itself.
-fn add_entry_commands(
-    pipe: &mut Pipeline,
-    key: &str,
-    request: &ReadRequest<'_>,
-    behind: Option<(Seq, u16)>,
-    count: usize,
-) {
-    let exclusive = |offset: (Seq, u16)| format!("({}", id(offset));
-    match request.order {
-        Order::Ascending => {
-            let from = behind
-                .or(request.bounds.after)
-                .map_or("-".to_owned(), exclusive);
-            pipe.xrange_count(key, "+", "-", 1);
-            pipe.xrange_count(key, from, "+", count);
-        }
-        Order::Descending => {
-            let before = request.bounds.before;
-            let straddled = before.filter(|_| behind.is_none());
-            let (low, high) = straddled.map_or(("+".to_owned(), "-"), |offset| (id(offset), "+"));
-            pipe.xrange_count(key, low, high, 1);
-            // The server refuses the range below 0-0; no entry has that id, so it may be included.
-            let below = |offset| match offset {
-                (0, 0) => id(offset),
-                offset => exclusive(offset),
-            };
-            let from = behind.or(before).map_or("+".to_owned(), below);
-            pipe.xrevrange_count(key, from, "-", count);
-        }
-    }
 }

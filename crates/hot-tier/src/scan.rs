@@ -206,7 +206,7 @@ fn decode(
     };
     let mut collector = RowCollector::new(&request, range, &key);
     for entry in stored.entries {
-        collector.add(entry, &stored.duplicates)?;
+        collector.add(entry.events(&key)?, &stored.duplicates)?;
     }
     Ok(collector.rows)
 }

@@ -6,6 +6,7 @@
 
 mod admin;
 mod entry;
+mod halts;
 mod linger;
 mod memory;
 pub mod metrics;
@@ -27,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use admin::AdminArgs;
 pub use entry::main;
+pub use halts::Halts;
 pub use linger::Linger;
 pub use memory::bound_memory;
 pub use net::bind;

@@ -1,6 +1,6 @@
 //! The input and the result of an append.
 
-use event::{Seq, SeqRange, StoredEvent};
+use event::{SeqRange, StoredEvent};
 
 use crate::duplicates::Duplicate;
 
@@ -22,8 +22,8 @@ pub struct Frames {
     pub range: SeqRange,
     /// In log order.
     pub events: Vec<StoredEvent>,
-    /// Payloads of frames that could not be decoded, whole or in part. They are stored as files.
-    pub dead_letters: Vec<(Seq, bytes::Bytes)>,
+    /// The number of frames that could not be decoded, whole or in part.
+    pub dead_letters: u64,
     /// Bytes of canonical events.
     pub encoded_bytes: u64,
 }

@@ -34,11 +34,6 @@ pub(crate) fn spill_dir(data: &Path) -> PathBuf {
     data.join("tmp")
 }
 
-/// `<partition>/dead/<seq>.frame`: the payload of a frame that could not be decoded.
-pub(crate) fn dead_letter(partition_dir: &Path, seq: Seq) -> PathBuf {
-    partition_dir.join("dead").join(format!("{seq}.frame"))
-}
-
 /// `open-17.duckdb`
 pub(crate) fn open_name(lo: Seq) -> String {
     format!("open-{lo}.duckdb")

@@ -37,7 +37,7 @@ pub struct Manifest {
     pub expired: Vec<Expired>,
     /// Events of sealed ranges that were dropped as duplicates.
     pub duplicates: u64,
-    /// Frames of sealed ranges that could not be decoded and were stored in `dead/`.
+    /// Frames of sealed ranges that could not be decoded and became dead letters.
     pub dead_letters: u64,
     /// Rows of dropped slices.
     pub expired_events: u64,

@@ -141,16 +141,13 @@ impl Partition {
     /// [`Error::Damaged`] or [`Error::File`] when a file fails. Restart the process and append again
     /// from [`Partition::next_seq`].
     pub fn append(&mut self, frames: Frames) -> Result<Appended> {
-        for (seq, payload) in &frames.dead_letters {
-            self.store_dead_letter(*seq, payload)?;
-        }
         let (fresh, dropped) = self.dedupe.split(frames.events)?;
         let open = self.open.as_mut().expect("a segment is always open");
         open.append(&Batch {
             range: frames.range,
             events: &fresh,
             dropped: &dropped,
-            dead_letters: frames.dead_letters.len() as u64,
+            dead_letters: frames.dead_letters,
             encoded_bytes: frames.encoded_bytes,
         })?;
         self.sealed.set_committed(frames.range.hi, &dropped);
@@ -159,12 +156,6 @@ impl Partition {
             bytes: fresh.iter().map(|e| e.event.content.len() as u64).sum(),
             dropped,
         })
-    }
-
-    fn store_dead_letter(&self, seq: Seq, payload: &[u8]) -> Result<()> {
-        let path = layout::dead_letter(&self.sealed.dir, seq);
-        disk::create_dir(path.parent().expect("a file lies in a folder"))?;
-        disk::replace(&path, payload)
     }
 
     /// Reads the duplicates of the last 24 h after `after`, ascending by position. Needed when the hot

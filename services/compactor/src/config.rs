@@ -60,6 +60,9 @@ pub struct Args {
     /// The file in which Linux counts the time that tasks have waited for a processor.
     #[arg(long, hide = true, default_value = "/proc/pressure/cpu")]
     pub pressure_file: PathBuf,
+    /// Pass over any number of frames that cannot be read, instead of stopping at a flood of them.
+    #[arg(long, env = "ISOTHERM_ACCEPT_DEAD_LETTERS")]
+    pub accept_dead_letters: bool,
     #[command(flatten)]
     pub runtime: RuntimeArgs,
 }
@@ -77,6 +80,7 @@ pub(crate) struct Config {
     pub log_grace: Duration,
     pub maintenance_interval: Duration,
     pub throttle_under_pressure: ThrottleConfig,
+    pub accept_dead_letters: bool,
 }
 
 /// Limits of the open segment, at which it is sealed.
@@ -132,6 +136,7 @@ impl Args {
             },
             log_grace: self.log_grace.into(),
             maintenance_interval: self.maintenance_interval.into(),
+            accept_dead_letters: self.accept_dead_letters,
             throttle_under_pressure: ThrottleConfig {
                 max_lag: self.throttle_under_pressure.into(),
                 pressure_file: self.pressure_file.clone(),

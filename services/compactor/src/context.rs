@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use event_log::EventLog;
 use retention::RuleSet;
+use service_runtime::Halts;
 use tokio::sync::{Semaphore, watch};
 use warm_tier::StoreClaim;
 
@@ -24,6 +25,9 @@ pub(crate) struct WorkerContext {
     pub metrics: Metrics,
     pub seal: SealRules,
     pub throttle_under_pressure: ThrottleConfig,
+    /// Passes over any number of dead letters.
+    pub accept_dead_letters: bool,
+    pub halts: Halts,
     pub flight_url: String,
     /// One permit, for one seal or merge at a time: they need much memory.
     pub seal_or_merge: Arc<Semaphore>,

@@ -28,7 +28,7 @@ use cold_tier::ColdOptions;
 use event::{PartitionCount, PartitionId};
 use event_log::{EventLog, LogState};
 use hot_tier::HotWriter;
-use service_runtime::{Backoff, Check, Runtime, Tasks};
+use service_runtime::{Backoff, Check, Halts, Runtime, Tasks};
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
@@ -53,6 +53,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let config = args.validate()?;
     let mut runtime = Runtime::start("compactor", args.runtime).await?;
     let metrics = Metrics::register(&runtime.registry).context("register metrics")?;
+    let halts = Halts::register(&runtime.readiness, &runtime.registry, "compactor")
+        .context("register metrics")?;
     let options = config.warm.clone();
     let tier = task::spawn_blocking(move || WarmTier::open(options)).await??;
     let listener = service_runtime::bind("flight server", config.flight_addr).await?;
@@ -62,6 +64,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         tier: Arc::new(tier),
         config,
         metrics,
+        halts,
         shutdown: runtime.shutdown(),
     };
     runtime.tasks.spawn("compactor", service.run(listener));
@@ -75,6 +78,7 @@ struct Compactor {
     tier: Arc<WarmTier>,
     config: Config,
     metrics: Metrics,
+    halts: Halts,
     shutdown: CancellationToken,
 }
 
@@ -206,6 +210,8 @@ impl Compactor {
             metrics: self.metrics.clone(),
             seal: self.config.seal,
             throttle_under_pressure: self.config.throttle_under_pressure.clone(),
+            accept_dead_letters: self.config.accept_dead_letters,
+            halts: self.halts.clone(),
             flight_url: url,
             seal_or_merge: Arc::new(Semaphore::new(1)),
         })

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 use event::{PartitionId, Seq, SeqRange, StoredEvent, Timestamp};
-use event_log::EventLog;
+use event_log::{EventLog, FloodGuard};
 use futures::StreamExt as _;
 use tokio::{task, time};
 use tokio_util::sync::CancellationToken;
@@ -283,8 +283,14 @@ async fn read_events(
     let messages = log.read_range(partition, range).await?;
     let messages: Vec<_> = messages.collect().await;
     let messages = messages.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let batches = task::spawn_blocking(move || decode::batches(messages)).await?;
-    Ok(batches.into_iter().flat_map(|batch| batch.events).collect())
+    // The range was taken before: its dead letters were counted and stored then.
+    let decode = move || decode::batches(messages, &mut FloodGuard::new(true));
+    let decoded = task::spawn_blocking(decode).await?;
+    if let Some(halt) = decoded.halt {
+        return Err(halt.into());
+    }
+    let batches = decoded.batches.into_iter();
+    Ok(batches.flat_map(|batch| batch.frames.events).collect())
 }
 
 /// Runs `work` on a blocking thread.

@@ -1,27 +1,32 @@
 //! The worker of one partition: reads the log from its own offset, appends, and seals in time.
 
+mod dead_letters;
+mod seal;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
-use event::{Seq, Timestamp};
-use event_log::{LogMessage, Watermark};
-use futures::StreamExt as _;
+use event::Seq;
+use event_log::{FloodGuard, LogMessage, Watermark};
+use futures::{
+    StreamExt as _,
+    stream::{BoxStream, ReadyChunks},
+};
 use service_runtime::{Linger, propagation};
 use tokio::{sync::watch, task, time};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
-use warm_tier::{Frames, Partition};
+use warm_tier::Partition;
 
 use crate::{
     config::SealRules,
     context::WorkerContext,
-    decode,
+    decode::{self, Batch},
     duplicates::{Report, Reporter},
     log_identity,
-    metrics::PartitionStats,
     throttle::Throttle,
 };
 
@@ -37,6 +42,9 @@ const LINGER: Linger = Linger {
 /// Most spans that a batch's span is linked to: no reason but to bound its size.
 const MAX_LINKS: usize = 32;
 
+/// The messages of the log as they become available, at most [`MAX_CHUNK_MESSAGES`] at once.
+type Chunks = ReadyChunks<BoxStream<'static, event_log::Result<LogMessage>>>;
+
 /// The writer of one partition.
 pub(crate) struct Worker {
     context: WorkerContext,
@@ -47,6 +55,10 @@ pub(crate) struct Worker {
     /// When the first batch was appended to the open segment.
     open_since: Option<Instant>,
     throttle: Throttle,
+    /// `None` only while a blocking thread has it.
+    flood_guard: Option<FloodGuard>,
+    /// When to read on, while a message of the log stops this worker.
+    halted_until: Option<time::Instant>,
 }
 
 impl Worker {
@@ -58,6 +70,8 @@ impl Worker {
     ) -> Self {
         let open_since = (!partition.open_state().is_empty).then(Instant::now);
         Self {
+            flood_guard: Some(FloodGuard::new(context.accept_dead_letters)),
+            halted_until: None,
             throttle: Throttle::new(context.throttle_under_pressure.clone()),
             context,
             partition: Some(partition),
@@ -70,19 +84,22 @@ impl Worker {
     pub(crate) async fn run(mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
         self.check_log().await.context("compare with the log")?;
         self.publish();
-        let (id, next) = (self.partition().id(), self.partition().next_seq());
-        let log = self.context.log.clone();
-        let messages = log.read_from(id, next).await.context("read the log")?;
-        let mut chunks = messages.ready_chunks(MAX_CHUNK_MESSAGES);
+        let mut chunks = self.open_log().await?;
         let sealed = self.partition().sealed();
         let mut ticks = time::interval(TICK_INTERVAL);
         ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
         loop {
-            let appends_allowed = *self.context.appends_allowed.borrow();
+            let halted = self.halted_until;
+            let appends_allowed = halted.is_none() && *self.context.appends_allowed.borrow();
             let chunk = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
                 _ = ticks.tick() => None,
+                () = sleep_until(halted), if halted.is_some() => {
+                    chunks = self.open_log().await?;
+                    self.halted_until = None;
+                    continue;
+                }
                 chunk = self.throttle.then(&sealed, chunks.next()), if appends_allowed => {
                     Some(chunk.context("event log closed")?)
                 }
@@ -91,7 +108,8 @@ impl Worker {
                 Some(chunk) => {
                     let (full, began) = (chunk.len() == MAX_CHUNK_MESSAGES, time::Instant::now());
                     let chunk = chunk.into_iter().collect::<Result<Vec<_>, _>>();
-                    self.append(chunk.context("read the log")?).await?;
+                    self.append(chunk.context("read the log")?, &shutdown)
+                        .await?;
                     if !full {
                         LINGER.after(began).await;
                     }
@@ -99,6 +117,14 @@ impl Worker {
                 None => self.tick().await?,
             }
         }
+    }
+
+    /// Opens the log behind what is stored.
+    async fn open_log(&mut self) -> anyhow::Result<Chunks> {
+        let (id, next) = (self.partition().id(), self.partition().next_seq());
+        let messages = self.context.log.read_from(id, next).await;
+        let messages = messages.context("read the log")?;
+        Ok(messages.boxed().ready_chunks(MAX_CHUNK_MESSAGES))
     }
 
     /// Checks the log's identity. Without the next sequence, continues at the first that the log has.
@@ -125,7 +151,11 @@ impl Worker {
         .await
     }
 
-    async fn append(&mut self, messages: Vec<LogMessage>) -> anyhow::Result<()> {
+    async fn append(
+        &mut self,
+        messages: Vec<LogMessage>,
+        shutdown: &CancellationToken,
+    ) -> anyhow::Result<()> {
         let received_at = messages.last().map(|message| message.received_at);
         let span = tracing::info_span!(
             "append",
@@ -136,28 +166,38 @@ impl Worker {
             let headers = message.headers.iter();
             propagation::link_from(&span, headers.map(|(name, value)| (&**name, &**value)));
         }
-        async {
-            let batches = task::spawn_blocking(move || decode::batches(messages)).await?;
-            for frames in batches {
-                self.append_batch(frames).await.context("append to warm")?;
-            }
-            anyhow::Ok(())
-        }
-        .instrument(span)
-        .await?;
+        self.append_messages(messages, shutdown)
+            .instrument(span)
+            .await?;
         self.throttle.appended(received_at);
         self.tick().await
     }
 
-    async fn append_batch(&mut self, frames: Frames) -> anyhow::Result<()> {
-        let (range, dead) = (frames.range, frames.dead_letters.len() as u64);
-        for (seq, _) in &frames.dead_letters {
-            tracing::error!(
-                partition = %self.partition().id(),
-                seq,
-                "frame cannot be decoded and becomes a dead letter"
-            );
+    async fn append_messages(
+        &mut self,
+        messages: Vec<LogMessage>,
+        shutdown: &CancellationToken,
+    ) -> anyhow::Result<()> {
+        let mut guard = self.flood_guard.take().expect("only this takes it");
+        let decode = move || (decode::batches(messages, &mut guard), guard);
+        let (decoded, guard) = task::spawn_blocking(decode).await?;
+        self.flood_guard = Some(guard);
+        for batch in decoded.batches {
+            if !self
+                .store_dead_letters(&batch.dead_letters, shutdown)
+                .await?
+            {
+                return Ok(());
+            }
+            self.append_batch(batch).await.context("append to warm")?;
         }
+        self.set_halt(decoded.halt);
+        Ok(())
+    }
+
+    async fn append_batch(&mut self, batch: Batch) -> anyhow::Result<()> {
+        let frames = batch.frames;
+        let (range, dead) = (frames.range, frames.dead_letters);
         let started = Instant::now();
         let appended = self
             .blocking(move |partition| partition.append(frames))
@@ -210,40 +250,6 @@ impl Worker {
         Ok(())
     }
 
-    async fn seal(&mut self) -> anyhow::Result<()> {
-        // Another seal or merge is running: the next tick tries again.
-        let Ok(permit) = Arc::clone(&self.context.seal_or_merge).try_acquire_owned() else {
-            return Ok(());
-        };
-        let rules = Arc::clone(&self.context.rules.borrow());
-        let started = Instant::now();
-        let sealed = self
-            .blocking(move |partition| {
-                partition.forget_ids(Timestamp::now())?;
-                partition.seal(&rules)
-            })
-            .await;
-        drop(permit);
-        let metrics = &self.context.metrics;
-        metrics
-            .seal_seconds
-            .observe(started.elapsed().as_secs_f64());
-        let result = if sealed.is_ok() { "ok" } else { "error" };
-        metrics.seals.with_label_values(&[result]).inc();
-        self.open_since = None;
-        if let Some(sealed) = sealed? {
-            tracing::info!(
-                partition = %self.partition().id(),
-                lo = sealed.range.lo,
-                hi = sealed.range.hi,
-                slices = sealed.slices.len(),
-                events = sealed.slices.iter().map(|slice| slice.rows).sum::<u64>(),
-                "sealed"
-            );
-        }
-        Ok(())
-    }
-
     /// Runs `work` on a blocking thread. After an error the process must end: DuckDB's state in memory
     /// may lack what it has committed.
     async fn blocking<T: Send + 'static>(
@@ -263,38 +269,17 @@ impl Worker {
         Ok(result?)
     }
 
-    /// Updates the metrics and the watermark.
-    fn publish(&self) {
-        let partition = self.partition();
-        let (sealed, open) = (partition.sealed().totals(), partition.open_state());
-        let stats = PartitionStats {
-            events: sealed.events + open.events,
-            bytes: sealed.disk_bytes + open.file_bytes,
-            oldest: sealed.oldest.into_iter().chain(open.oldest).min(),
-            gaps: sealed.gaps,
-        };
-        self.context
-            .metrics
-            .set_partition_stats(partition.id(), stats);
-        let watermark = Watermark::Warm {
-            partition: partition.id(),
-            committed: partition.next_seq() - 1,
-            sealed: sealed.sealed,
-            events: stats.events,
-            bytes: stats.bytes,
-            oldest_at: stats.oldest,
-            flight_url: self.context.flight_url.clone(),
-        };
-        self.watermarks.send_if_modified(|last| {
-            let changed = last.as_ref() != Some(&watermark);
-            *last = Some(watermark);
-            changed
-        });
-    }
-
     fn partition(&self) -> &Partition {
         self.partition
             .as_ref()
             .expect("no blocking thread has it now")
+    }
+}
+
+/// Sleeps until `time`; without one, forever.
+async fn sleep_until(time: Option<time::Instant>) {
+    match time {
+        Some(time) => time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }

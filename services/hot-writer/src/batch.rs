@@ -1,11 +1,11 @@
-//! Packs messages of the log into one batch with packs per conversation. Pure.
+//! Reads messages of the log, and packs them into one batch with packs per conversation. Pure.
 //!
-//! Events are not decoded: their encoded bytes are copied after their checksum was verified.
+//! Events are decoded only to validate them: their encoded bytes are copied.
 
 use ahash::HashMap;
-use event::{ConversationId, Seq, TenantId};
-use event_log::LogMessage;
-use event_proto::{DecodeError, Frame, PackedEvent};
+use event::{ConversationId, Seq, TenantId, Timestamp};
+use event_log::{FloodGuard, Halt, LogMessage};
+use event_proto::{FrameContents, PackedEvent, UnknownVersion};
 use hot_tier::ConversationPack;
 
 /// A pack with so many events is closed: the next frame starts a new one. About the limits of one frame
@@ -25,32 +25,71 @@ pub(crate) struct Batch {
     pub(crate) packs: Vec<ConversationPack>,
 }
 
-/// A message of the log that cannot be decoded, or whose checksum does not match.
-#[derive(Debug, thiserror::Error)]
-#[error("message {seq} of the log is damaged")]
-pub(crate) struct DamagedFrame {
+/// A message of the log and what of it can be read.
+#[derive(Debug)]
+pub(crate) struct ReadMessage {
     pub(crate) seq: Seq,
-    pub(crate) source: DecodeError,
+    received_at: Timestamp,
+    pub(crate) headers: Vec<(String, String)>,
+    contents: FrameContents,
+}
+
+/// Messages that may be written, how many dead letters are new among them, and what stops the rest.
+#[derive(Debug, Default)]
+pub(crate) struct ReadMessages {
+    pub(crate) messages: Vec<ReadMessage>,
+    pub(crate) dead_letters: u64,
+    pub(crate) halt: Option<Halt>,
+}
+
+/// Reads `messages` until the first of a later version, or until `guard` finds too many dead letters.
+/// A dead letter keeps the events that can be read.
+pub(crate) fn read(messages: Vec<LogMessage>, guard: &mut FloodGuard) -> ReadMessages {
+    let mut read = ReadMessages::default();
+    for message in messages {
+        let seq = message.seq;
+        let contents = match FrameContents::read(message.payload) {
+            Ok(contents) => contents,
+            Err(UnknownVersion(version)) => {
+                read.halt = Some(Halt::Version { seq, version });
+                break;
+            }
+        };
+        match guard.admit(seq, contents.damage.is_some()) {
+            Ok(is_new) => {
+                read.dead_letters += u64::from(is_new && contents.damage.is_some());
+            }
+            Err(flood) => {
+                read.halt = Some(Halt::Flood { seq, flood });
+                break;
+            }
+        }
+        if let Some(damage) = &contents.damage {
+            tracing::error!(seq, %damage, "frame cannot be read, passed over as a dead letter");
+        }
+        read.messages.push(ReadMessage {
+            seq,
+            received_at: message.received_at,
+            headers: message.headers,
+            contents,
+        });
+    }
+    read
 }
 
 /// Builds the batch of consecutive `messages`; `None` when there are none.
-pub(crate) fn batch_of(messages: &[LogMessage]) -> Result<Option<Batch>, DamagedFrame> {
-    let (Some(first), Some(last)) = (messages.first(), messages.last()) else {
-        return Ok(None);
-    };
+pub(crate) fn batch_of(messages: &[ReadMessage]) -> Option<Batch> {
+    let (first, last) = (messages.first()?, messages.last()?);
     let mut packer = Packer::default();
     for message in messages {
-        let seq = message.seq;
-        packer
-            .add(message)
-            .map_err(|source| DamagedFrame { seq, source })?;
+        packer.add(message);
     }
-    Ok(Some(Batch {
+    Some(Batch {
         first: first.seq,
         last: last.seq,
         events: packer.events,
         packs: packer.packs,
-    }))
+    })
 }
 
 /// Groups events by conversation into packs.
@@ -65,28 +104,27 @@ struct Packer {
 }
 
 impl Packer {
-    /// Adds all events of `message`.
-    fn add(&mut self, message: &LogMessage) -> Result<(), DecodeError> {
-        let frame = Frame::decode(message.payload.clone())?;
+    /// Adds all events of `message` that can be read.
+    fn add(&mut self, message: &ReadMessage) {
+        let contents = &message.contents;
+        let Some(tenant) = &contents.tenant else {
+            return;
+        };
         // All events of one frame and conversation go into one pack.
-        let packs: Vec<usize> = frame
-            .conversations
-            .into_iter()
-            .map(|conversation| self.pack_of(&frame.tenant, conversation))
-            .collect();
-        for (idx, event) in (0..).zip(frame.events) {
-            event.encoded.verify()?;
-            let pack = packs[event.conversation];
-            self.bytes[pack] += event.encoded.bytes.len();
+        let mut packs = vec![None; contents.conversations.len()];
+        for readable in &contents.events {
+            let index = readable.conversation;
+            let pack = *packs[index]
+                .get_or_insert_with(|| self.pack_of(tenant, contents.conversations[index].clone()));
+            self.bytes[pack] += readable.encoded.bytes.len();
             self.events += 1;
             self.packs[pack].pack.events.push(PackedEvent {
                 seq: message.seq,
-                idx,
+                idx: readable.idx,
                 received_at: message.received_at,
-                encoded: event.encoded,
+                encoded: readable.encoded.clone(),
             });
         }
-        Ok(())
     }
 
     /// The index of the conversation's open pack; opens a new one when there is none or it is full.

@@ -18,6 +18,9 @@ pub struct Args {
     /// The interval between two trims of the hot tier.
     #[arg(long, env = "ISOTHERM_TRIM_INTERVAL", default_value = "10s")]
     trim_interval: humantime::Duration,
+    /// Pass over any number of frames that cannot be read, instead of stopping at a flood of them.
+    #[arg(long, env = "ISOTHERM_ACCEPT_DEAD_LETTERS")]
+    accept_dead_letters: bool,
     #[command(flatten)]
     runtime: RuntimeArgs,
 }
@@ -28,6 +31,7 @@ pub(crate) struct Config {
     pub(crate) nats_url: String,
     pub(crate) redis_url: String,
     pub(crate) trim_interval: Duration,
+    pub(crate) accept_dead_letters: bool,
 }
 
 impl Args {
@@ -43,6 +47,7 @@ impl Args {
             nats_url: self.log.nats_url,
             redis_url: self.hot.redis_url,
             trim_interval,
+            accept_dead_letters: self.accept_dead_letters,
         };
         Ok((config, self.runtime))
     }

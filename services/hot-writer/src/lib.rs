@@ -21,7 +21,7 @@ use anyhow::Context as _;
 use event::PartitionCount;
 use event_log::EventLog;
 use hot_tier::HotWriter;
-use service_runtime::{Backoff, Check, Runtime};
+use service_runtime::{Backoff, Check, Halts, Runtime};
 use tokio::{sync::watch, time};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -66,6 +66,8 @@ async fn prepare(
     runtime: &mut Runtime,
 ) -> anyhow::Result<(Shared, PartitionCount)> {
     let metrics = Metrics::register(&runtime.registry).context("register metrics")?;
+    let halts = Halts::register(&runtime.readiness, &runtime.registry, "hot-writer")
+        .context("register metrics")?;
     let check = |name| runtime.readiness.check(name);
     let (created, nats, redis) = (check("log"), check("nats"), check("redis"));
     let hot = HotWriter::connect(&config.redis_url).await?;
@@ -81,6 +83,8 @@ async fn prepare(
         hot,
         metrics,
         sealed: SealedWatermarks::default(),
+        halts,
+        accept_dead_letters: config.accept_dead_letters,
     };
     Ok((shared, count))
 }

@@ -26,7 +26,7 @@ pub(crate) struct Metrics {
     /// Events trimmed because of the number of events of their conversation.
     pub(crate) capped: IntCounter,
     /// Frames that cannot be decoded.
-    pub(crate) damaged: IntCounter,
+    pub(crate) dead_letters: IntCounter,
     /// Time to write one batch, retries included.
     pub(crate) write_seconds: Histogram,
     pub(crate) tier_gauges: TierGauges,
@@ -66,17 +66,17 @@ impl Metrics {
             "Events removed from a tier.",
             &["tier", "reason"],
         )?;
-        let damaged = counter_vec(
+        let dead_letters = counter_vec(
             registry,
             "consumer_dead_letters_total",
-            "Frames of the log that could not be decoded and became dead letters.",
+            "Frames of the log that could not be read and became dead letters.",
             &["consumer"],
         )?;
         Ok(Self {
             moved: moved.with_label_values(&["log", HOT]),
             expired: removed.with_label_values(&[HOT, "expired"]),
             capped: removed.with_label_values(&[HOT, "capped"]),
-            damaged: damaged.with_label_values(&[CONSUMER]),
+            dead_letters: dead_letters.with_label_values(&[CONSUMER]),
             write_seconds: histogram(
                 registry,
                 "hot_writer_write_duration_seconds",

@@ -8,6 +8,7 @@ use std::{
 use event::{PartitionId, Seq};
 use event_log::{EventLog, Watermark};
 use hot_tier::HotWriter;
+use service_runtime::Halts;
 use tokio::sync::Notify;
 
 use crate::metrics::Metrics;
@@ -19,6 +20,9 @@ pub(crate) struct Shared {
     pub(crate) hot: HotWriter,
     pub(crate) metrics: Metrics,
     pub(crate) sealed: SealedWatermarks,
+    pub(crate) halts: Halts,
+    /// Passes over any number of dead letters.
+    pub(crate) accept_dead_letters: bool,
 }
 
 /// Wake-up signals between the tasks of one partition.

@@ -7,19 +7,19 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use event::{PartitionId, Seq};
-use event_log::{LogMessage, Watermark};
+use event_log::{FloodGuard, HALT_RETRY_INTERVAL, Halt, LogMessage, Watermark};
 use futures::{
     StreamExt as _,
     stream::{BoxStream, ReadyChunks},
 };
 use hot_tier::{Appended, HotCursor};
 use service_runtime::{Backoff, Linger, propagation};
-use tokio::time::Instant;
+use tokio::time::{self, Instant};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, debug, error, info, info_span, warn};
+use tracing::{Instrument as _, debug, info, info_span, warn};
 
 use crate::{
-    batch::{Batch, DamagedFrame, batch_of},
+    batch::{self, Batch, ReadMessage, batch_of},
     shared::{DependencyError, Shared, Signals},
 };
 
@@ -62,6 +62,7 @@ impl Worker {
     }
 
     async fn follow(&self, shutdown: &CancellationToken) -> anyhow::Result<()> {
+        let mut guard = FloodGuard::new(self.shared.accept_dead_letters);
         loop {
             let cursor = self
                 .ensure_cursor(shutdown)
@@ -85,15 +86,31 @@ impl Worker {
                 let batch: Result<Vec<_>, _> = batch.into_iter().collect();
                 let batch = batch.context("read the log")?;
                 let (full, began) = (batch.len() == MAX_BATCH_MESSAGES, Instant::now());
-                match self.write_all(batch, last, shutdown).await? {
+                let read = batch::read(batch, &mut guard);
+                self.shared.metrics.dead_letters.inc_by(read.dead_letters);
+                match self.write_all(read.messages, last, shutdown).await? {
                     WriteResult::Through(seq) => last = seq,
                     WriteResult::CursorWentBack => break,
+                }
+                if self.wait_while_halted(read.halt, shutdown).await {
+                    break;
                 }
                 if !full {
                     BATCH_LINGER.after(began).await;
                 }
             }
         }
+    }
+
+    /// Reports what stops this partition, if anything does, and waits before the next attempt.
+    async fn wait_while_halted(&self, halt: Option<Halt>, shutdown: &CancellationToken) -> bool {
+        let reason = halt.map(|halt| halt.to_string());
+        self.shared.halts.set(self.partition, reason);
+        if halt.is_some() {
+            let pause = time::sleep(HALT_RETRY_INTERVAL);
+            shutdown.run_until_cancelled(pause).await;
+        }
+        halt.is_some()
     }
 
     /// Reads the cursor; creates it at [`Self::initial_floor`] when the tier has none.
@@ -157,15 +174,14 @@ impl Worker {
     /// Writes those of `messages` that are behind `last`, up to which the tier has everything.
     async fn write_all(
         &self,
-        mut messages: Vec<LogMessage>,
+        mut messages: Vec<ReadMessage>,
         mut last: Seq,
         shutdown: &CancellationToken,
     ) -> anyhow::Result<WriteResult> {
         loop {
             messages.retain(|message| message.seq > last);
             let run = consecutive(&messages);
-            let batch = batch_before_damage(run).inspect_err(|damaged| self.report(damaged))?;
-            let Some(batch) = batch else {
+            let Some(batch) = batch_of(run) else {
                 return Ok(WriteResult::Through(last));
             };
             let span = info_span!(
@@ -239,36 +255,12 @@ impl Worker {
         hot.append(partition, before, batch.last, &batch.packs)
             .await
     }
-
-    /// Counts and logs the damaged message at which the worker stops.
-    fn report(&self, damaged: &DamagedFrame) {
-        self.shared.metrics.damaged.inc();
-        error!(
-            error = damaged as &dyn std::error::Error,
-            seq = damaged.seq,
-            cause = %damaged.source,
-            "message of the log is damaged, stopping"
-        );
-    }
 }
 
 /// The longest prefix of `messages` with consecutive sequences: all of them, unless the log was purged.
-fn consecutive(messages: &[LogMessage]) -> &[LogMessage] {
+fn consecutive(messages: &[ReadMessage]) -> &[ReadMessage] {
     messages
         .chunk_by(|one, next| one.seq + 1 == next.seq)
         .next()
         .unwrap_or_default()
-}
-
-/// The batch of `run` up to its first damaged message; an error when that is the first of all.
-fn batch_before_damage(run: &[LogMessage]) -> Result<Option<Batch>, DamagedFrame> {
-    let damaged = match batch_of(run) {
-        Err(damaged) => damaged,
-        result => return result,
-    };
-    let undamaged = run.partition_point(|message| message.seq < damaged.seq);
-    if undamaged == 0 {
-        return Err(damaged);
-    }
-    batch_of(&run[..undamaged])
 }

@@ -154,7 +154,7 @@ impl ExpectedEnd {
         let events = (0..).zip(&frame.events);
         events
             .filter(|(_, event)| is_ours(event.conversation))
-            .map(|(idx, event)| Ok((idx, event.encoded.decode(&frame.tenant)?.event_id)))
+            .map(|(idx, event)| Ok((idx, frame.event(event)?.event_id)))
             .collect()
     }
 

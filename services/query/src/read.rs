@@ -7,11 +7,12 @@
 
 mod attempt;
 mod duplicates;
+mod hot;
 mod ordered_ranges;
 
 use std::collections::BTreeSet;
 
-use event::{Position, RangeSet, Seq, StoredEvent, Timestamp};
+use event::{Position, RangeSet, Seq, SeqRange, StoredEvent, Timestamp};
 
 use self::attempt::Attempt;
 use crate::{
@@ -29,6 +30,8 @@ use crate::{
 const CHUNK_ROWS: usize = 1000;
 /// Rows scanned for one page when few of them match; bounds the time that a page takes.
 const MAX_SCANNED_ROWS: usize = 100_000;
+/// Chunks of one page that may end because of too many duplicates; bounds the time that a page takes.
+const MAX_DUPLICATE_CHUNKS: usize = 4;
 /// Bytes of content and metadata after which a page ends; bounds the memory of an answer.
 const MAX_PAGE_BYTES: usize = 32 << 20;
 
@@ -39,6 +42,8 @@ pub(crate) struct Page {
     /// Where the next page begins; `None` when there is no more.
     pub(crate) next: Option<Position>,
     pub(crate) missing: Missing,
+    /// Frames of the range that cannot be read, whole or in part.
+    pub(crate) dead_letters: RangeSet,
     pub(crate) sources: BTreeSet<Source>,
     /// The last sequence of the log when it was read; `None` when the log did not answer.
     pub(crate) log_last: Option<Seq>,
@@ -61,13 +66,12 @@ impl Page {
         self.rows = merge(rows, self.checked, order);
     }
 
-    /// Returns the ranges that no source had, be it for the answer or for the comparison.
+    /// Returns the ranges that no source had, be it for the answer or for the comparison, and those
+    /// that cannot be read.
     pub(crate) fn gaps(&self) -> Missing {
         let mut gaps = self.missing.clone();
-        gaps.add(&Missing {
-            ranges: self.not_compared.clone(),
-            open_from: None,
-        });
+        gaps.ranges.extend(self.not_compared.clone());
+        gaps.ranges.extend(self.dead_letters.clone());
         gaps
     }
 }
@@ -97,10 +101,34 @@ struct Chunk {
     rows: Vec<StoredEvent>,
     /// Offset of the last row when the limit ended the attempt; `None` when all was read.
     reached: Option<(Seq, u16)>,
+    /// The attempt ended because it met too many duplicates, whatever rows it has.
+    met_duplicates: bool,
     missing: Missing,
+    /// Frames that cannot be read, of the range that was read.
+    dead_letters: RangeSet,
     sources: BTreeSet<Source>,
     checked: Seq,
     log_last: Option<Seq>,
+}
+
+impl Chunk {
+    /// Keeps the dead letters of the part of `all` that was read. A letter at the offset behind which
+    /// a read begins was named when that was read.
+    fn keep_dead_letters_of(&mut self, all: SeqRange, after: Option<(Seq, u16)>, order: ReadOrder) {
+        let (mut lo, mut hi) = (all.lo, all.hi);
+        if after.is_some_and(|after| after == (lo, u16::MAX)) {
+            lo += 1;
+        }
+        match (self.reached, order) {
+            (Some((seq, _)), ReadOrder::Asc) => hi = seq,
+            (Some((seq, _)), ReadOrder::Desc) => lo = seq,
+            (None, _) => {}
+        }
+        let read = SeqRange::new(lo, hi);
+        self.dead_letters = read
+            .map(|read| self.dead_letters.intersect(read))
+            .unwrap_or_default();
+    }
 }
 
 impl Sources {
@@ -119,7 +147,7 @@ impl Sources {
             checked: Seq::MAX,
             ..Page::default()
         };
-        let (mut scanned, mut bytes) = (0, 0);
+        let (mut scanned, mut bytes, mut duplicate_chunks) = (0, 0, 0);
         loop {
             let left = limit - page.rows.len();
             let chunk_rows = if selective {
@@ -129,7 +157,9 @@ impl Sources {
             };
             let chunk = self.read_chunk(&request, chunk_rows).await?;
             scanned += chunk.rows.len();
+            duplicate_chunks += usize::from(chunk.met_duplicates);
             page.missing.add(&chunk.missing);
+            page.dead_letters.extend(chunk.dead_letters);
             page.sources.extend(&chunk.sources);
             page.log_last = page.log_last.or(chunk.log_last);
             let checked = dedup.checked_through(chunk.checked);
@@ -153,7 +183,8 @@ impl Sources {
             let Some((seq, idx)) = chunk.reached.filter(|_| page.rows.len() < limit) else {
                 return Ok(page);
             };
-            if scanned >= MAX_SCANNED_ROWS || bytes >= MAX_PAGE_BYTES {
+            let too_many_duplicates = duplicate_chunks >= MAX_DUPLICATE_CHUNKS;
+            if scanned >= MAX_SCANNED_ROWS || bytes >= MAX_PAGE_BYTES || too_many_duplicates {
                 return Ok(page);
             }
             match request.order {
@@ -167,8 +198,8 @@ impl Sources {
     async fn read_chunk(&self, request: &ReadRequest, limit: usize) -> Result<Chunk> {
         let mut retry = RetryState::default();
         loop {
-            let attempt = Attempt::start(self, request, limit, &retry).await;
-            match attempt.run().await {
+            let attempt = Box::pin(Attempt::start(self, request, limit, &retry)).await;
+            match Box::pin(attempt.run()).await {
                 Ok(chunk) => return Ok(chunk),
                 Err(error) => retry.back_off(error).await?,
             }

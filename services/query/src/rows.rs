@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use anyhow::Context as _;
 use cold_tier::{ColdScan, ColdSnapshot};
 use event::{
     ConversationId, PartitionId, Position, RangeSet, Seq, SeqRange, StoredEvent, TenantId,
@@ -145,15 +144,27 @@ impl Sources {
         &self,
         request: &ReadRequest,
         range: SeqRange,
-    ) -> Result<Vec<StoredEvent>, SourceError> {
-        let mut rows = Vec::new();
-        let add = |message: LogMessage| {
-            let decoded = frame_rows(&message, Some((&request.tenant, &request.conversation)))?;
-            rows.extend(decoded.into_iter().filter(|row| request.includes(row)));
-            Ok(())
-        };
+    ) -> Result<LogRows, SourceError> {
+        let mut read = LogRows::default();
+        let only = Some((&request.tenant, &request.conversation));
+        let add = |message: LogMessage| read.add(&message, only);
         self.log_messages(request.partition, range, add).await?;
-        Ok(merge(rows, Seq::MAX, request.order))
+        read.rows.retain(|row| request.includes(row));
+        read.rows = merge(read.rows, Seq::MAX, request.order);
+        Ok(read)
+    }
+
+    /// Returns the open dead letters of `partition`, to be named in every answer about their range.
+    /// None while the log does not answer: then that is named.
+    pub(crate) async fn open_dead_letters(&self, partition: PartitionId) -> RangeSet {
+        match self.log.open_dead_letters(partition).await {
+            Ok(open) => open,
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::debug!(error, %partition, "dead letters not read");
+                RangeSet::new()
+            }
+        }
     }
 
     /// Calls `handle` with every message of `range`, ascending and without a gap.
@@ -165,7 +176,7 @@ impl Sources {
         &self,
         partition: PartitionId,
         range: SeqRange,
-        mut handle: impl FnMut(LogMessage) -> anyhow::Result<()>,
+        mut handle: impl FnMut(LogMessage),
     ) -> Result<(), SourceError> {
         if range.hi - range.lo >= LONG_RANGE {
             let messages = self.log.read_from(partition, range.lo).await;
@@ -180,7 +191,7 @@ impl Sources {
 async fn for_each(
     mut messages: impl Stream<Item = event_log::Result<LogMessage>> + Unpin,
     range: SeqRange,
-    handle: &mut impl FnMut(LogMessage) -> anyhow::Result<()>,
+    handle: &mut impl FnMut(LogMessage),
 ) -> Result<(), SourceError> {
     let mut next = range.lo;
     while next <= range.hi {
@@ -190,44 +201,51 @@ async fn for_each(
             return Err(SourceError::Stale);
         }
         next += 1;
-        handle(message)?;
+        handle(message);
     }
     Ok(())
 }
 
-/// Decodes the events of one message of the log: those of one conversation, or all. A frame that
-/// cannot be decoded has none; an event that cannot be decoded is an error.
-pub(crate) fn frame_rows(
-    message: &LogMessage,
-    only: Option<(&TenantId, &ConversationId)>,
-) -> anyhow::Result<Vec<StoredEvent>> {
-    let context = || format!("read {} {}", message.partition, message.seq);
-    let Ok(frame) = Frame::decode(message.payload.clone()) else {
-        // The compactor keeps it as a dead letter; a reader skips it.
-        tracing::warn!(partition = %message.partition, seq = message.seq, "skipped frame that cannot be decoded");
-        return Ok(Vec::new());
-    };
-    let is_wanted = |index: usize| {
-        only.is_none_or(|(tenant, conversation)| {
-            frame.tenant == *tenant && frame.conversations[index] == *conversation
-        })
-    };
-    let mut rows = Vec::new();
-    for (idx, framed) in frame.events.iter().enumerate() {
-        if !is_wanted(framed.conversation) {
-            continue;
+/// Rows that were read from the log itself.
+#[derive(Debug, Default)]
+pub(crate) struct LogRows {
+    pub(crate) rows: Vec<StoredEvent>,
+    /// The sequences of frames that cannot be read, whole or in part.
+    pub(crate) unreadable: RangeSet,
+}
+
+impl LogRows {
+    /// Adds the events of one message: those of one conversation, or all. What cannot be read is
+    /// passed over and named, as the other consumers of the log do.
+    pub(crate) fn add(&mut self, message: &LogMessage, only: Option<(&TenantId, &ConversationId)>) {
+        let seq = message.seq;
+        let unreadable = SeqRange { lo: seq, hi: seq };
+        let Ok(frame) = Frame::decode(message.payload.clone()) else {
+            self.unreadable.insert(unreadable);
+            return;
+        };
+        let is_wanted = |index: usize| {
+            only.is_none_or(|(tenant, conversation)| {
+                frame.tenant == *tenant && frame.conversations[index] == *conversation
+            })
+        };
+        for (idx, framed) in (0..).zip(&frame.events) {
+            if !is_wanted(framed.conversation) {
+                continue;
+            }
+            let Ok(event) = frame.event(framed) else {
+                self.unreadable.insert(unreadable);
+                continue;
+            };
+            self.rows.push(StoredEvent {
+                event,
+                position: Position::new(message.partition, seq, idx),
+                received_at: message.received_at,
+                crc32c: framed.encoded.crc32c,
+                sample_rate: 1.0,
+            });
         }
-        let event = framed.encoded.decode(&frame.tenant).with_context(context)?;
-        let idx = u16::try_from(idx).expect("a frame has at most 500 events");
-        rows.push(StoredEvent {
-            event,
-            position: Position::new(message.partition, message.seq, idx),
-            received_at: message.received_at,
-            crc32c: framed.encoded.crc32c,
-            sample_rate: 1.0,
-        });
     }
-    Ok(rows)
 }
 
 fn decode(batches: &[arrow::record_batch::RecordBatch]) -> Result<Vec<StoredEvent>, SourceError> {

@@ -10,7 +10,7 @@ mod tenant;
 use std::{io, time::Duration};
 
 use bytes::Bytes;
-use event::{Seq, StoredEvent};
+use event::{PartitionId, Seq, StoredEvent};
 use event_proto::json;
 use futures::{Stream, stream};
 use serde_json::json;
@@ -133,6 +133,9 @@ impl ConversationTail {
             tokio::time::sleep(TAIL_RETRY_PAUSE).await;
             return None;
         }
+        for range in page.dead_letters.ranges() {
+            out.push_str(&missing_text(self.request.partition, range.lo, range.hi));
+        }
         for row in &page.rows {
             if self.recent.add(row) {
                 event_text(&row.position.to_string(), &row_text(row), &mut out);
@@ -166,13 +169,17 @@ impl ConversationTail {
             return false;
         }
         for range in ranges.ranges() {
-            let partition = self.request.partition.to_string();
-            let data = json!({"partition": partition, "from": range.lo, "to": range.hi});
-            out.push_str(&format!("event: missing\ndata: {data}\n\n"));
+            out.push_str(&missing_text(self.request.partition, range.lo, range.hi));
         }
         self.incomplete_since = None;
         true
     }
+}
+
+/// The server-sent event that says that a range could not be read.
+fn missing_text(partition: PartitionId, from: Seq, to: Seq) -> String {
+    let data = json!({"partition": partition.to_string(), "from": from, "to": to});
+    format!("event: missing\ndata: {data}\n\n")
 }
 
 fn row_text(row: &StoredEvent) -> String {

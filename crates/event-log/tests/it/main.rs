@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails must panic")]
 
 mod appending;
+mod dead_letters;
 mod reading;
 mod setup;
 mod shared;

@@ -1,7 +1,7 @@
 use event::Seq;
-use hot_tier::{Appended, DuplicateEvent, Limits, Marked};
+use hot_tier::{Appended, Bounds, DuplicateEvent, Limits, Marked, Order};
 
-use crate::world::{PARTITION, World, at, conversation, on_each_server, tenant};
+use crate::world::{PARTITION, World, at, conversation, offsets, on_each_server, pack, tenant};
 
 fn duplicate(name: &str, seq: Seq) -> DuplicateEvent {
     DuplicateEvent {
@@ -108,6 +108,70 @@ async fn a_duplicate_marked_before_it_is_written_outlives_the_events_before_it()
         assert_eq!(world.offsets("a").await, [(3, 0)]);
         world.trim("a", limits(4)).await;
         assert!(world.keys().await.is_empty(), "nothing is left behind");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_page_asks_only_whether_its_own_events_are_duplicates() {
+    on_each_server(async |world: World| {
+        world.writer.start(PARTITION, 1).await.unwrap();
+        for seq in 1..=50 {
+            world.append("a", seq..=seq).await;
+        }
+        let many = (1..=5_000).filter(|seq| *seq != 49);
+        let many: Vec<_> = many.map(|seq| duplicate("a", seq)).collect();
+        world.mark(0, 5_000, &many).await;
+        world.server.command("CONFIG RESETSTAT").await;
+
+        let read = world
+            .read_within("a", Bounds::default(), Order::Descending, 1)
+            .await;
+
+        assert_eq!(offsets(&read.unwrap()), [(49, 0)]);
+        let calls = world.server.command("INFO commandstats").await;
+        assert!(!calls.contains("cmdstat_smembers"), "{calls}");
+        // A page of one entry, which is a duplicate, and one of two.
+        assert!(calls.contains("cmdstat_smismember:calls=2,"), "{calls}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_read_that_meets_only_duplicates_ends_early_and_says_where_to_read_on() {
+    on_each_server(async |world: World| {
+        world.writer.start(PARTITION, 1).await.unwrap();
+        let frames = 100;
+        for seq in 1..=frames {
+            let frame: Vec<_> = (0..500).map(|idx| (seq, idx)).collect();
+            let packs = [pack("a", &frame)];
+            let appended = world.writer.append(PARTITION, seq - 1, seq, &packs);
+            assert_eq!(appended.await.unwrap(), Appended::Ok);
+        }
+        for seq in 2..=frames {
+            let frame = (0..500).map(|idx| DuplicateEvent {
+                idx,
+                ..duplicate("a", seq)
+            });
+            world.mark(0, seq, &frame.collect::<Vec<_>>()).await;
+        }
+        for order in [Order::Ascending, Order::Descending] {
+            let (mut bounds, mut rows, mut reads) = (Bounds::default(), 0, 0);
+            loop {
+                let read = world.read_within("a", bounds, order, 1_000).await.unwrap();
+                (rows, reads) = (rows + read.rows.len(), reads + 1);
+                match (read.reached, order) {
+                    (None, _) => break,
+                    (after, Order::Ascending) => bounds.after = after,
+                    (before, Order::Descending) => bounds.before = before,
+                }
+            }
+            assert_eq!(rows, 500, "each row once");
+            assert!(
+                (2..=5).contains(&reads),
+                "{reads} reads of 49,500 duplicates"
+            );
+        }
     })
     .await;
 }

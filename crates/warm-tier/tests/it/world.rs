@@ -107,7 +107,7 @@ pub(crate) fn frames_of(lo: u64, hi: u64, events: Vec<StoredEvent>) -> Frames {
         range: SeqRange { lo, hi },
         encoded_bytes: events.len() as u64 * 300,
         events,
-        dead_letters: Vec::new(),
+        dead_letters: 0,
     }
 }
 

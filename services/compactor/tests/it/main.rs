@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails must panic")]
 
 mod crash;
+mod dead_letters;
 mod duplicates;
 mod lifecycle;
 mod restored;

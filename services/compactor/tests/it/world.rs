@@ -158,6 +158,15 @@ impl World {
         })
     }
 
+    /// The verbose report of readiness; empty when it does not answer.
+    pub(crate) async fn readiness(&self) -> String {
+        let url = format!("http://127.0.0.1:{}/readyz?verbose", self.admin_port);
+        match reqwest::get(url).await {
+            Ok(answer) => answer.text().await.unwrap(),
+            Err(_) => String::new(),
+        }
+    }
+
     pub(crate) async fn is_ready(&self) -> bool {
         let url = format!("http://127.0.0.1:{}/readyz", self.admin_port);
         reqwest::get(url)

@@ -43,24 +43,45 @@ async fn it_stops_while_it_waits_for_a_dependency() {
 }
 
 #[tokio::test]
-async fn a_damaged_message_stops_it_with_an_error_and_is_never_skipped() {
+async fn a_dead_letter_is_passed_over_and_counted() {
     let world = World::start().await;
     world.publish(1..=3).await;
-    world.publish_damaged().await;
+    world.publish_raw("damaged", b"this is no frame").await;
     world.publish(5..=6).await;
 
-    let mut writer = world.start_writer();
+    let writer = world.start_writer();
 
-    let status = writer.wait(Duration::from_secs(20)).await;
-    assert!(!status.success());
-    let stderr = writer.stderr();
-    assert!(
-        stderr.contains("message 4 of the log is damaged"),
-        "{stderr}"
-    );
-    let mut again = world.start_writer();
-    assert!(!again.wait(Duration::from_secs(20)).await.success());
+    world.until_last(6).await;
+    let rows = world.read("b").await.unwrap().rows;
+    let seqs: Vec<_> = rows.iter().map(|row| row.position.seq).collect();
+    assert_eq!(seqs, [1, 2, 3, 5, 6]);
+    let metrics = world.admin("/metrics").await;
+    let counted = "isotherm_consumer_dead_letters_total{consumer=\"hot-writer\"} 1";
+    assert!(metrics.contains(counted), "{metrics}");
+    assert!(writer.stop().await.success());
+}
+
+#[tokio::test]
+async fn a_frame_of_a_later_version_halts_its_partition_and_not_the_process() {
+    let world = World::start().await;
+    world.publish(1..=3).await;
+    // A frame of version 2: field 1, a number.
+    world.publish_raw("later", &[8, 2]).await;
+    world.publish(5..=6).await;
+
+    let writer = world.start_writer();
+
+    eventually("it says what to do", async || {
+        let ready = world.admin("/readyz?verbose").await;
+        ready.contains("g1p00e1 stopped before frame 4")
+            && ready.contains("format version 2")
+            && ready.contains("roll forward")
+    })
+    .await;
+    let gauge = "isotherm_consumer_halted_partitions{consumer=\"hot-writer\"} 1";
+    assert!(world.admin("/metrics").await.contains(gauge));
     world.assert_holds(1, 3).await;
+    assert!(writer.stop().await.success());
 }
 
 #[tokio::test]

@@ -85,9 +85,10 @@ impl World {
         }
     }
 
-    pub(crate) async fn publish_damaged(&self) {
-        let payload = Bytes::from_static(b"this is no frame");
-        let append = self.log.append(PARTITION, "damaged", payload, Vec::new());
+    /// Appends bytes that ingest would never write.
+    pub(crate) async fn publish_raw(&self, id: &str, payload: &'static [u8]) {
+        let payload = Bytes::from_static(payload);
+        let append = self.log.append(PARTITION, id, payload, Vec::new());
         append.await.unwrap();
     }
 

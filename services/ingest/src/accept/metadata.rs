@@ -3,6 +3,7 @@
 
 use std::{borrow::Cow, collections::HashSet, fmt};
 
+use event_proto::metadata::MAX_METADATA_DEPTH;
 use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, MapAccess, Visitor},
@@ -10,9 +11,6 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::ItemError;
-
-/// The deepest nesting of metadata: low enough for our readers and for common JSON parsers.
-const MAX_DEPTH: usize = 64;
 
 /// Appends the fields `extra`, and `event_id`, to the members of `metadata`. Empty when there are none.
 pub(super) fn merge<'a>(
@@ -93,12 +91,12 @@ pub(super) fn repeated(name: &str) -> ItemError {
     )
 }
 
-/// Refuses what a reader of JSON may not take, though our parser does: nesting beyond [`MAX_DEPTH`], the
+/// Refuses what a reader of JSON may not take, though our parser does: nesting beyond [`MAX_METADATA_DEPTH`], the
 /// character U+0000, half a surrogate pair, and a number beyond a double. One pass without recursion; the
 /// text is known to be valid JSON.
 fn check_readable(json: &str) -> Result<(), ItemError> {
     let bytes = json.as_bytes();
-    if bytes.len() <= 2 * MAX_DEPTH && !has_escape_or_exponent(bytes) {
+    if bytes.len() <= 2 * MAX_METADATA_DEPTH && !has_escape_or_exponent(bytes) {
         // Too short for that many pairs of brackets or digits.
         return Ok(());
     }
@@ -121,10 +119,10 @@ fn check_readable(json: &str) -> Result<(), ItemError> {
             b'-' | b'0'..=b'9' if !in_string => number(&json[at..])?,
             _ => 1,
         };
-        if depth > MAX_DEPTH {
+        if depth > MAX_METADATA_DEPTH {
             return Err(ItemError::new(
                 "too_deep",
-                format!("metadata is nested deeper than {MAX_DEPTH} levels"),
+                format!("metadata is nested deeper than {MAX_METADATA_DEPTH} levels"),
             ));
         }
     }

@@ -3,7 +3,10 @@
 use std::{borrow::Cow, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use event::{ContentEncoding, ConversationId, EventId, EventType, IdError, Timestamp};
+use event::{
+    ContentEncoding, ConversationId, EventId, EventType, IdError, MAX_CORRELATION_BYTES,
+    MAX_TASK_BYTES, Timestamp,
+};
 use event_proto::EventRef;
 
 use super::{
@@ -15,8 +18,6 @@ use super::{
 
 /// The most that a producer's clock may be ahead. No reason for the number but to tolerate unsynced clocks.
 const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
-const MAX_CORRELATION_BYTES: usize = 128;
-const MAX_TASK_BYTES: usize = 256;
 
 /// A validated event as its producer sent it.
 pub(super) struct ValidEvent<'a> {

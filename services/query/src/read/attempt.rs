@@ -6,12 +6,12 @@ mod pieces;
 use std::sync::Arc;
 
 use cold_tier::ColdSnapshot;
-use event::{Seq, SeqRange};
-use hot_tier::{Bounds, HotRead};
+use event::{RangeSet, Seq, SeqRange};
+use hot_tier::HotRead;
 use warm_tier::remote::PartitionCoverage;
 
 use self::pieces::Piece;
-use super::{Chunk, ordered_ranges::ordered_ranges};
+use super::{Chunk, hot::read_hot, ordered_ranges::ordered_ranges};
 use crate::{
     cold::committed,
     error::QueryError,
@@ -37,6 +37,8 @@ pub(super) struct Attempt<'a> {
     coverage: Option<PartitionCoverage>,
     snapshot: Option<Arc<ColdSnapshot>>,
     available: AvailableRanges,
+    /// Frames that cannot be read: the open dead letters of the partition.
+    dead_letters: RangeSet,
 }
 
 impl<'a> Attempt<'a> {
@@ -48,9 +50,10 @@ impl<'a> Attempt<'a> {
         retry: &RetryState,
     ) -> Self {
         let excluded = retry.excluded;
-        let (hot, log) = tokio::join!(
+        let (hot, log, dead_letters) = tokio::join!(
             read_hot(sources, request, limit, excluded.hot),
             sources.log_state(request.partition, excluded.log),
+            sources.open_dead_letters(request.partition),
         );
         let available = AvailableRanges {
             hot: hot
@@ -70,6 +73,7 @@ impl<'a> Attempt<'a> {
             coverage: None,
             snapshot: None,
             available,
+            dead_letters,
         }
     }
 
@@ -101,17 +105,38 @@ impl<'a> Attempt<'a> {
         if self.log_last.is_none() && is_open_ended {
             chunk.missing.open_from = Some(last + 1);
         }
+        let order = self.request.order;
         match self.range(last) {
-            Some(all) => self.read_pieces(all, chunk).await,
+            Some(all) => {
+                let (after, dead_letters) = (self.request.after, self.dead_letters.clone());
+                let hot_reached = self.hot_reached();
+                let mut chunk = self.read_pieces(all, chunk).await?;
+                chunk.met_duplicates = chunk.reached.is_none() && hot_reached.is_some();
+                chunk.reached = chunk.reached.or(hot_reached);
+                chunk.dead_letters.extend(dead_letters);
+                chunk.keep_dead_letters_of(all, after, order);
+                Ok(chunk)
+            }
             None => Ok(chunk),
         }
     }
 
     /// Returns the requested sequences up to `last`.
     fn range(&self, last: Seq) -> Option<SeqRange> {
-        let lo = self.request.after.map_or(1, |(seq, _)| seq.max(1));
-        let hi = self.request.before.map_or(last, |(seq, _)| seq.min(last));
+        let mut lo = self.request.after.map_or(1, |(seq, _)| seq.max(1));
+        let mut hi = self.request.before.map_or(last, |(seq, _)| seq.min(last));
+        // The hot tier met too many duplicates: the next chunk reads what lies behind them.
+        match (self.hot_reached(), self.request.order) {
+            (Some((seq, _)), ReadOrder::Asc) => hi = hi.min(seq),
+            (Some((seq, _)), ReadOrder::Desc) => lo = lo.max(seq),
+            (None, _) => {}
+        }
         SeqRange::new(lo, hi)
+    }
+
+    /// Where the hot tier ended its read early.
+    fn hot_reached(&self) -> Option<(Seq, u16)> {
+        self.hot.as_ref().and_then(|hot| hot.reached)
     }
 
     /// Whether the hot tier alone can answer: nothing below its floor is requested, or it has all the
@@ -120,7 +145,8 @@ impl<'a> Attempt<'a> {
         let Some((hot, range)) = self.hot.as_ref().zip(self.available.hot) else {
             return false;
         };
-        let has_enough_rows = hot.rows.len() >= self.limit && self.request.order == ReadOrder::Desc;
+        let has_enough_rows = (hot.rows.len() >= self.limit || hot.reached.is_some())
+            && self.request.order == ReadOrder::Desc;
         has_enough_rows || self.request.after.map_or(1, |(seq, _)| seq) >= range.lo
     }
 
@@ -180,6 +206,7 @@ impl<'a> Attempt<'a> {
             }
             let Piece { rows, .. } = piece;
             chunk.missing.ranges.extend(piece.missing);
+            chunk.dead_letters.extend(piece.dead_letters);
             self.sources.count(source, rows.len());
             if source == Source::Log {
                 // The log still has the duplicates that the compactor dropped.
@@ -210,43 +237,5 @@ impl<'a> Attempt<'a> {
             ReadOrder::Desc => (seq, Seq::MAX),
         };
         chunk.missing.ranges = chunk.missing.ranges.intersect(SeqRange { lo, hi });
-    }
-}
-
-/// Reads up to `limit` rows of the hot tier; `None` when it is `excluded` or does not answer.
-async fn read_hot(
-    sources: &Sources,
-    request: &ReadRequest,
-    limit: usize,
-    excluded: bool,
-) -> Option<HotRead> {
-    if excluded {
-        return None;
-    }
-    let bounds = Bounds {
-        after: request.after,
-        before: request.before,
-    };
-    let order = match request.order {
-        ReadOrder::Asc => hot_tier::Order::Ascending,
-        ReadOrder::Desc => hot_tier::Order::Descending,
-    };
-    let (partition, tenant, conversation) =
-        (request.partition, &request.tenant, &request.conversation);
-    let read = sources
-        .hot
-        .read(partition, tenant, conversation, bounds, order, limit);
-    match read.await {
-        Ok(read) => read,
-        Err(error) => {
-            // That it is unreachable is reported by the readiness check, not by every read.
-            if !error.is_transient() {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "hot tier not read"
-                );
-            }
-            None
-        }
     }
 }

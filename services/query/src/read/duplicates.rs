@@ -136,10 +136,11 @@ impl Sources {
             types: TypeFilter::default(),
             ..request.clone()
         };
-        let mut ids = HashSet::new();
-        while ids.len() < count {
+        let (mut ids, mut duplicate_chunks) = (HashSet::new(), 0);
+        while ids.len() < count && duplicate_chunks < super::MAX_DUPLICATE_CHUNKS {
             let chunk = self.read_chunk(&earlier, super::CHUNK_ROWS).await?;
             ids.extend(chunk.rows.iter().map(|row| row.event.event_id));
+            duplicate_chunks += usize::from(chunk.met_duplicates);
             page.not_compared.extend(chunk.missing.ranges);
             let Some(reached) = chunk.reached else {
                 break;
@@ -157,6 +158,7 @@ impl Page {
         self.next = more.next;
         self.has_dropped_duplicates = more.has_dropped_duplicates;
         self.missing.add(&more.missing);
+        self.dead_letters.extend(more.dead_letters);
         self.not_compared.extend(more.not_compared);
         self.sources.extend(more.sources);
     }

@@ -21,7 +21,7 @@ use crate::{
     plan::{AvailableRanges, Plan, Prefer, Source, plan},
     read::Missing,
     retry::{ReadError, RetryState},
-    rows::{SourceError, frame_rows, warm_error},
+    rows::{LogRows, SourceError, warm_error},
     sources::{Sources, log_range},
     warm::warm_ranges,
 };
@@ -41,6 +41,8 @@ pub(super) struct PartitionScan<'a> {
     /// The last sequence that is known to exist.
     last: Option<Seq>,
     log_answered: bool,
+    /// Frames that cannot be read: the open dead letters, and those that this attempt finds.
+    dead_letters: RangeSet,
     dedup: DedupState,
     /// Whether a file that cannot be read is missing for good, and not replaced since the snapshot.
     is_retry: bool,
@@ -67,9 +69,10 @@ impl<'a> PartitionScan<'a> {
             let cursor = sources.hot.cursor(partition).await.ok().flatten();
             cursor.filter(|_| !excluded.hot)
         };
-        let (coverage, log) = tokio::join!(
+        let (coverage, log, dead_letters) = tokio::join!(
             warm(retry.needs_fresh_state()),
-            sources.log_state(partition, excluded.log)
+            sources.log_state(partition, excluded.log),
+            sources.open_dead_letters(partition),
         );
         let newest = match log {
             Some((_, last)) => Some(last),
@@ -104,6 +107,7 @@ impl<'a> PartitionScan<'a> {
             coverage,
             snapshot: None,
             available,
+            dead_letters,
             dedup,
             is_retry: retry.needs_fresh_state(),
             unread: RangeSet::new(),
@@ -173,6 +177,9 @@ impl<'a> PartitionScan<'a> {
             }
         }
         missing.ranges.extend(std::mem::take(&mut self.unread));
+        if let Some(all) = self.last.and_then(|last| SeqRange::new(1, last)) {
+            missing.ranges.extend(self.dead_letters.intersect(all));
+        }
         if !missing.is_empty() {
             self.out.missing.push((self.partition, missing));
         }
@@ -212,14 +219,13 @@ impl<'a> PartitionScan<'a> {
             self.count_rows(Source::Hot, rows.len());
         }
         for range in log.ranges() {
-            let before = rows.len();
-            let add = |message| {
-                rows.extend(frame_rows(&message, None)?);
-                Ok(())
-            };
-            let read = self.sources.log_messages(self.partition, *range, add).await;
-            read.map_err(|error| ReadError::Source(Source::Log, error))?;
-            self.count_rows(Source::Log, rows.len() - before);
+            let mut read = LogRows::default();
+            let add = |message| read.add(&message, None);
+            let outcome = self.sources.log_messages(self.partition, *range, add).await;
+            outcome.map_err(|error| ReadError::Source(Source::Log, error))?;
+            self.dead_letters.extend(read.unreadable);
+            self.count_rows(Source::Log, read.rows.len());
+            rows.extend(read.rows);
         }
         rows.retain(|row| {
             row.event.tenant == self.request.tenant && !self.dedup.is_duplicate(&row.position)

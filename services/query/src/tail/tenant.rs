@@ -9,17 +9,16 @@ use std::{
 use bytes::Bytes;
 use event::{ConversationId, PartitionId, Position, Seq, SeqRange, StoredEvent, TenantId};
 use futures::{Stream, future, stream};
-use serde_json::json;
 use tokio::sync::watch;
 
 use super::{
     HEARTBEAT_INTERVAL, RecentEvents, STREAM_START, TAIL_RETRY_PAUSE, TailSlot, event_text,
-    row_text,
+    missing_text, row_text,
 };
 use crate::{
     error::{QueryError, Result},
     params::TypeFilter,
-    rows::{SourceError, frame_rows},
+    rows::{LogRows, SourceError},
     service::{QueryService, Shared},
 };
 
@@ -200,23 +199,23 @@ impl TenantTail {
         // The frame of the cursor itself may have more events behind it.
         let mut lo = if idx == u16::MAX { seq + 1 } else { seq };
         if lo < first && first <= last {
-            let data = json!({"partition": partition.to_string(), "from": lo, "to": first - 1});
-            out.push_str(&format!("event: missing\ndata: {data}\n\n"));
+            out.push_str(&missing_text(partition, lo, first - 1));
             lo = first;
         }
         let hi = last.min(lo.saturating_add(MESSAGES_PER_READ - 1));
         let Some(range) = SeqRange::new(lo, hi) else {
             return Ok(out);
         };
-        let mut rows = Vec::new();
-        let add = |message| {
-            rows.extend(frame_rows(&message, None)?);
-            Ok(())
-        };
+        let mut read = LogRows::default();
+        let add = |message| read.add(&message, None);
         self.service
             .sources
             .log_messages(partition, range, add)
             .await?;
+        for range in read.unreadable.ranges() {
+            out.push_str(&missing_text(partition, range.lo, range.hi));
+        }
+        let mut rows = read.rows;
         rows.retain(|row| {
             row.event.tenant == self.tenant
                 && row.position.offset() > (seq, idx)

@@ -5,6 +5,7 @@
 
 mod cold;
 mod conversations;
+mod dead_letters;
 mod duplicates;
 mod events;
 mod hogs;

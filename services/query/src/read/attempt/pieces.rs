@@ -15,6 +15,8 @@ pub(super) struct Piece {
     pub(super) contributors: Vec<Source>,
     /// Ranges of which rows may be missing, because a file of the cold tier cannot be read.
     pub(super) missing: RangeSet,
+    /// Frames of the log that cannot be read.
+    pub(super) dead_letters: RangeSet,
 }
 
 impl Attempt<'_> {
@@ -27,7 +29,7 @@ impl Attempt<'_> {
     ) -> Result<Piece, ReadError> {
         let of = |source| move |error| ReadError::Source(source, error);
         let mut contributors = vec![source];
-        let mut missing = RangeSet::new();
+        let (mut missing, mut dead_letters) = (RangeSet::new(), RangeSet::new());
         let warm = async || self.read_warm(range, limit).await.map_err(of(Source::Warm));
         let cold = async |in_warm| {
             let read = self.read_cold(range, in_warm, limit).await;
@@ -40,8 +42,10 @@ impl Attempt<'_> {
                 .map(|hot| hot.rows.clone())
                 .unwrap_or_default(),
             Source::Log => {
-                let rows = self.sources.log_rows(self.request, range).await;
-                rows.map_err(of(Source::Log))?
+                let read = self.sources.log_rows(self.request, range).await;
+                let read = read.map_err(of(Source::Log))?;
+                dead_letters.extend(read.unreadable);
+                read.rows
             }
             Source::Warm => warm().await?,
             Source::Cold => {
@@ -67,6 +71,7 @@ impl Attempt<'_> {
             rows,
             contributors,
             missing,
+            dead_letters,
         })
     }
 

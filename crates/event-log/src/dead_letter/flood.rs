@@ -1,0 +1,98 @@
+//! When dead letters are too many to pass over: then something is wrong with the log or with this
+//! program, and reading on would empty the log into dead letters. Pure.
+
+use event::Seq;
+
+/// So many dead letters in a row are passed over, and no more.
+const MAX_IN_A_ROW: u64 = 10;
+/// Of at least so many frames,
+const MIN_FRAMES: u64 = 1_000;
+/// at most one in so many may be a dead letter.
+const FRAMES_PER_DEAD_LETTER: u64 = 100;
+
+/// There are too many dead letters: stop before the frame, and tell a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Flood {
+    #[error("more than {MAX_IN_A_ROW} frames in a row cannot be read")]
+    InARow,
+    #[error("{dead} of the last {frames} frames cannot be read")]
+    Share { dead: u64, frames: u64 },
+}
+
+/// Counts the frames and the dead letters of one partition.
+#[derive(Clone, Debug, Default)]
+pub struct FloodGuard {
+    /// `true` if any number of dead letters is accepted.
+    accept_all: bool,
+    last: Seq,
+    in_a_row: u64,
+    frames: u64,
+    dead: u64,
+}
+
+impl FloodGuard {
+    /// A guard that has counted nothing; with `accept_all` it admits every frame.
+    #[must_use]
+    pub fn new(accept_all: bool) -> Self {
+        Self {
+            accept_all,
+            ..Self::default()
+        }
+    }
+
+    /// Admits the frame `seq`; returns false if it was admitted before, since frames are read again
+    /// after a failure. What is refused is not counted, so it is refused until the guard is replaced.
+    ///
+    /// # Errors
+    /// [`Flood`] if it would be one dead letter too many: stop before it.
+    pub fn admit(&mut self, seq: Seq, is_dead: bool) -> Result<bool, Flood> {
+        if seq <= self.last {
+            return Ok(false);
+        }
+        let in_a_row = if is_dead { self.in_a_row + 1 } else { 0 };
+        let (frames, dead) = (self.frames + 1, self.dead + u64::from(is_dead));
+        if is_dead && !self.accept_all {
+            if in_a_row > MAX_IN_A_ROW {
+                return Err(Flood::InARow);
+            }
+            if frames >= MIN_FRAMES && dead * FRAMES_PER_DEAD_LETTER > frames {
+                return Err(Flood::Share { dead, frames });
+            }
+        }
+        (self.last, self.in_a_row) = (seq, in_a_row);
+        (self.frames, self.dead) = (frames, dead);
+        if self.frames >= 2 * MIN_FRAMES {
+            // Old frames count less, so that a flood after a long good time is noticed.
+            (self.frames, self.dead) = (self.frames / 2, self.dead / 2);
+        }
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Flood, FloodGuard};
+
+    #[test]
+    fn ten_dead_letters_in_a_row_pass_and_the_eleventh_stops_again_and_again() {
+        let mut guard = FloodGuard::default();
+        for seq in 1..=10 {
+            assert_eq!(guard.admit(seq, true), Ok(true));
+        }
+        assert_eq!(guard.admit(10, true), Ok(false), "it was counted");
+        assert_eq!(guard.admit(11, true), Err(Flood::InARow));
+        assert_eq!(guard.admit(11, true), Err(Flood::InARow));
+        assert_eq!(FloodGuard::new(true).admit(11, true), Ok(true));
+    }
+
+    #[test]
+    fn one_dead_letter_in_a_hundred_passes_and_more_of_a_thousand_frames_do_not() {
+        let mut guard = FloodGuard::default();
+        for seq in 1..100_000 {
+            assert_eq!(guard.admit(seq, seq % 100 == 0), Ok(true), "{seq}");
+        }
+        let mut guard = FloodGuard::default();
+        let stopped = (1..100_000).find(|seq| guard.admit(*seq, seq % 50 == 0).is_err());
+        assert_eq!(stopped, Some(1_000));
+    }
+}

@@ -1,0 +1,74 @@
+//! Sealing, and the watermark that says how far the worker is.
+
+use std::{sync::Arc, time::Instant};
+
+use event::Timestamp;
+use event_log::Watermark;
+
+use super::Worker;
+use crate::metrics::PartitionStats;
+
+impl Worker {
+    pub(super) async fn seal(&mut self) -> anyhow::Result<()> {
+        // Another seal or merge is running: the next tick tries again.
+        let Ok(permit) = Arc::clone(&self.context.seal_or_merge).try_acquire_owned() else {
+            return Ok(());
+        };
+        let rules = Arc::clone(&self.context.rules.borrow());
+        let started = Instant::now();
+        let sealed = self
+            .blocking(move |partition| {
+                partition.forget_ids(Timestamp::now())?;
+                partition.seal(&rules)
+            })
+            .await;
+        drop(permit);
+        let metrics = &self.context.metrics;
+        metrics
+            .seal_seconds
+            .observe(started.elapsed().as_secs_f64());
+        let result = if sealed.is_ok() { "ok" } else { "error" };
+        metrics.seals.with_label_values(&[result]).inc();
+        self.open_since = None;
+        if let Some(sealed) = sealed? {
+            tracing::info!(
+                partition = %self.partition().id(),
+                lo = sealed.range.lo,
+                hi = sealed.range.hi,
+                slices = sealed.slices.len(),
+                events = sealed.slices.iter().map(|slice| slice.rows).sum::<u64>(),
+                "sealed"
+            );
+        }
+        Ok(())
+    }
+
+    /// Updates the metrics and the watermark.
+    pub(super) fn publish(&self) {
+        let partition = self.partition();
+        let (sealed, open) = (partition.sealed().totals(), partition.open_state());
+        let stats = PartitionStats {
+            events: sealed.events + open.events,
+            bytes: sealed.disk_bytes + open.file_bytes,
+            oldest: sealed.oldest.into_iter().chain(open.oldest).min(),
+            gaps: sealed.gaps,
+        };
+        self.context
+            .metrics
+            .set_partition_stats(partition.id(), stats);
+        let watermark = Watermark::Warm {
+            partition: partition.id(),
+            committed: partition.next_seq() - 1,
+            sealed: sealed.sealed,
+            events: stats.events,
+            bytes: stats.bytes,
+            oldest_at: stats.oldest,
+            flight_url: self.context.flight_url.clone(),
+        };
+        self.watermarks.send_if_modified(|last| {
+            let changed = last.as_ref() != Some(&watermark);
+            *last = Some(watermark);
+            changed
+        });
+    }
+}
