@@ -16,11 +16,10 @@ mod wire;
 
 use std::{collections::BTreeSet, time::Duration};
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use event::Timestamp;
 
-pub use engine::Sandbox;
-pub use wire::{Job, Received, TableRows};
+pub use engine::{EncodeError, Encoder, Sandbox};
+pub use wire::{Chunks, Executed, Job, Parsed, Received, TableRows};
 
 /// Resource limits of one statement.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +29,7 @@ pub struct Limits {
     pub timeout: Duration,
     /// Most rows of the answer.
     pub max_rows: usize,
-    /// Most bytes of the answer in Arrow's memory format.
+    /// Most bytes of the answer as it is encoded for the client.
     pub max_bytes: usize,
 }
 
@@ -66,6 +65,12 @@ impl Table {
             Self::HourlyStats => "hourly_stats",
             Self::ConversationSummary => "conversation_summary",
         }
+    }
+
+    /// The table of this name in SQL.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|table| table.name() == name)
     }
 }
 
@@ -113,13 +118,6 @@ pub struct Select {
     pub tables: BTreeSet<Table>,
     pub columns: Columns,
     pub pushdown: Pushdown,
-}
-
-/// The result of a statement.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    pub schema: SchemaRef,
-    pub batches: Vec<RecordBatch>,
 }
 
 /// The errors of a statement. All but [`SqlError::Engine`] are caused by the statement.

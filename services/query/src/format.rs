@@ -1,14 +1,21 @@
 //! Formats of an answer, chosen by `Accept`: JSON, NDJSON, CSV or an Arrow stream.
 
+use std::io::Write;
+
 use arrow::{
     csv,
     datatypes::SchemaRef,
     error::ArrowError,
     ipc::writer::StreamWriter,
-    json::{self, StructMode, writer::LineDelimited},
+    json::{
+        self, StructMode,
+        writer::{JsonArray, LineDelimited},
+    },
     record_batch::RecordBatch,
 };
 use axum::http::{HeaderMap, StatusCode, header};
+use serde_json::{Value, json};
+use warm_tier::sql::EncodeError;
 
 use crate::error::{QueryError, Result};
 
@@ -63,56 +70,95 @@ impl Format {
     }
 }
 
-pub(crate) fn to_arrow(
+/// Writes the rows of a statement's answer as the body of this content type. The JSON object stays open
+/// behind its rows.
+///
+/// # Errors
+///
+/// The format cannot represent a column, such as an interval in JSON, or `out` is full.
+pub(crate) fn encode(
+    content_type: &str,
     schema: &SchemaRef,
-    batches: &[RecordBatch],
-) -> std::result::Result<Vec<u8>, ArrowError> {
-    let mut writer = StreamWriter::try_new(Vec::new(), schema)?;
+    batches: &mut dyn Iterator<Item = RecordBatch>,
+    out: &mut dyn Write,
+) -> std::result::Result<(), EncodeError> {
+    let formats = [Format::Json, Format::Ndjson, Format::Csv, Format::Arrow];
+    let format = formats
+        .into_iter()
+        .find(|own| own.content_type() == content_type);
+    match format.unwrap_or(Format::Json) {
+        Format::Json => to_json(schema, batches, out)?,
+        Format::Ndjson => to_lines(StructMode::ObjectOnly, batches, out)?,
+        Format::Csv => to_csv(schema, batches, out)?,
+        Format::Arrow => to_arrow(schema, batches, out)?,
+    }
+    Ok(())
+}
+
+/// Writes `{"columns":[…],"rows":[…]`.
+fn to_json(
+    schema: &SchemaRef,
+    batches: &mut dyn Iterator<Item = RecordBatch>,
+    out: &mut dyn Write,
+) -> std::result::Result<(), ArrowError> {
+    let columns = schema
+        .fields()
+        .iter()
+        .map(|field| json!({"name": field.name(), "type": field.data_type().to_string()}));
+    let columns: Value = columns.collect();
+    write!(out, "{{\"columns\":{columns},\"rows\":")?;
+    let mut writer = json_writer(StructMode::ListOnly).build::<_, JsonArray>(out);
     for batch in batches {
-        writer.write(batch)?;
+        writer.write(&batch)?;
     }
-    writer.finish()?;
-    writer.into_inner()
+    writer.finish()
 }
 
-pub(crate) fn to_csv(
-    schema: &SchemaRef,
-    batches: &[RecordBatch],
-) -> std::result::Result<Vec<u8>, ArrowError> {
-    let mut out = Vec::new();
-    {
-        let builder = csv::WriterBuilder::new().with_timestamp_format(TIMESTAMP_FORMAT.to_owned());
-        let mut writer = builder.build(&mut out);
-        // An empty batch writes the header when there are no rows at all.
-        writer.write(&RecordBatch::new_empty(SchemaRef::clone(schema)))?;
-        for batch in batches {
-            writer.write(batch)?;
-        }
+/// Writes one JSON value per row and line.
+fn to_lines(
+    mode: StructMode,
+    batches: &mut dyn Iterator<Item = RecordBatch>,
+    out: &mut dyn Write,
+) -> std::result::Result<(), ArrowError> {
+    let mut writer = json_writer(mode).build::<_, LineDelimited>(out);
+    for batch in batches {
+        writer.write(&batch)?;
     }
-    Ok(out)
+    writer.finish()
 }
 
-/// Writes one JSON object per row and line.
-pub(crate) fn to_ndjson(batches: &[RecordBatch]) -> std::result::Result<Vec<u8>, ArrowError> {
-    lines(batches, StructMode::ObjectOnly)
-}
-
-/// Writes one JSON array per row and line.
-pub(crate) fn to_rows(batches: &[RecordBatch]) -> std::result::Result<Vec<u8>, ArrowError> {
-    lines(batches, StructMode::ListOnly)
-}
-
-fn lines(batches: &[RecordBatch], mode: StructMode) -> std::result::Result<Vec<u8>, ArrowError> {
-    let mut writer = json::WriterBuilder::new()
+fn json_writer(mode: StructMode) -> json::WriterBuilder {
+    json::WriterBuilder::new()
         .with_explicit_nulls(true)
         .with_struct_mode(mode)
         .with_timestamp_format(TIMESTAMP_FORMAT.to_owned())
-        .build::<_, LineDelimited>(Vec::new());
+}
+
+fn to_csv(
+    schema: &SchemaRef,
+    batches: &mut dyn Iterator<Item = RecordBatch>,
+    out: &mut dyn Write,
+) -> std::result::Result<(), ArrowError> {
+    let builder = csv::WriterBuilder::new().with_timestamp_format(TIMESTAMP_FORMAT.to_owned());
+    let mut writer = builder.build(out);
+    // An empty batch writes the header when there are no rows at all.
+    writer.write(&RecordBatch::new_empty(SchemaRef::clone(schema)))?;
     for batch in batches {
-        writer.write(batch)?;
+        writer.write(&batch)?;
     }
-    writer.finish()?;
-    Ok(writer.into_inner())
+    Ok(())
+}
+
+fn to_arrow(
+    schema: &SchemaRef,
+    batches: &mut dyn Iterator<Item = RecordBatch>,
+    out: &mut dyn Write,
+) -> std::result::Result<(), ArrowError> {
+    let mut writer = StreamWriter::try_new(out, schema)?;
+    for batch in batches {
+        writer.write(&batch)?;
+    }
+    writer.finish()
 }
 
 /// Replaces line ends, which a producer's metadata may have between its members, by blanks: the same

@@ -78,6 +78,8 @@ pub fn main() -> ExitCode {
 /// A server cannot be reached at the start for good, an address cannot be bound, or a task fails.
 pub async fn run(config: Config, mut runtime: Runtime) -> anyhow::Result<()> {
     service_runtime::bound_memory(config.memory_bytes)?;
+    // A statement's process has the same user, and must not read our environment.
+    nix::sys::prctl::set_dumpable(false).context("close the process to others")?;
     let listener = service_runtime::bind("query", config.listen).await?;
     let metrics = Metrics::register(&runtime.registry)?;
     let shutdown = runtime.shutdown();

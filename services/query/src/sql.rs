@@ -4,37 +4,34 @@ mod process;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use anyhow::Context as _;
 use arrow::datatypes::{Schema, SchemaRef};
 use event::{PartitionId, TenantId};
 use tokio::time::Instant;
-use warm_tier::sql::{
-    Answer, Columns, Job, Limits, Pushdown, Sandbox, Select, SqlError, Table, TableRows,
-};
+use warm_tier::sql::{Columns, Job, Limits, Pushdown, Select, SqlError, Table, TableRows};
 
 use crate::{
     error::{QueryError, Result},
+    format::Format,
     plan::Source,
     read::Missing,
     scan::{Budget, ScanRequest, retention_columns},
     service::QueryService,
 };
 
-pub(crate) use process::{is_statement_process, serve_statement};
+pub(crate) use process::{EncodedAnswer, is_statement_process, serve_statement};
 
 /// Most bytes of a statement: more than a person writes.
 pub(crate) const MAX_STATEMENT_BYTES: usize = 64 * 1024;
 
-/// The result of a statement, the sources of its rows, and the gaps by partition.
-#[derive(Debug)]
+/// The encoded result of a statement, the sources of its rows, and the gaps by partition.
 pub(crate) struct SqlAnswer {
-    pub(crate) result: Answer,
+    pub(crate) result: EncodedAnswer,
     pub(crate) sources: BTreeSet<Source>,
     pub(crate) missing: Vec<(PartitionId, Missing)>,
 }
 
 impl QueryService {
-    /// Runs `sql` for `tenant`; reads at most `max_scan_bytes` and takes at most `timeout`.
+    /// Runs `sql` for `tenant` and encodes its rows in `format`; reads at most `max_scan_bytes` and takes at most `timeout`.
     ///
     /// # Errors
     ///
@@ -44,6 +41,7 @@ impl QueryService {
         &self,
         tenant: TenantId,
         sql: String,
+        format: Format,
         max_scan_bytes: u64,
         timeout: Duration,
     ) -> Result<SqlAnswer> {
@@ -54,28 +52,27 @@ impl QueryService {
             let detail = "all statement slots are in use; retry later";
             return Err(QueryError::unavailable("too_many_statements", detail));
         };
-        let limits = self.sql.limits;
-        let (sql, select) = blocking(move || parse(limits, sql)).await?;
+        let job = Job {
+            sql,
+            limits: Limits {
+                timeout: deadline.saturating_duration_since(Instant::now()),
+                ..self.sql.limits
+            },
+            encoding: format.content_type().to_owned(),
+        };
+        // The limit that the client knows, whatever of it was left for a step.
+        let named = |error| match error {
+            SqlError::Timeout(_) => SqlError::Timeout(timeout),
+            error => error,
+        };
+        let (select, process) = process::parse(job, slot, deadline).await.map_err(named)?;
         let scans = self.scan_tables(&tenant, &select, max_scan_bytes);
         let (tables, sources, missing) = tokio::time::timeout_at(deadline, scans)
             .await
             .map_err(timed_out)??;
-        let left = deadline.saturating_duration_since(Instant::now());
-        let job = Job {
-            sql,
-            limits: Limits {
-                timeout: left,
-                ..limits
-            },
-            tables,
-        };
-        let result = process::run(job, slot, deadline).await;
-        let result = result.map_err(|error| match error {
-            SqlError::Timeout(_) => SqlError::Timeout(timeout),
-            error => error,
-        });
+        let result = process.run(tables, deadline).await.map_err(named)?;
         Ok(SqlAnswer {
-            result: result?,
+            result,
             sources,
             missing,
         })
@@ -131,16 +128,4 @@ impl QueryService {
         let fields = whole.fields().iter().filter(|field| needed(field.name()));
         Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>()))
     }
-}
-
-fn parse(limits: Limits, sql: String) -> Result<(String, Select), SqlError> {
-    let select = Sandbox::open(limits)?.parse(&sql)?;
-    Ok((sql, select))
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, SqlError> + Send + 'static,
-) -> Result<T> {
-    let joined = tokio::task::spawn_blocking(work).await;
-    Ok(joined.context("run a statement")??)
 }

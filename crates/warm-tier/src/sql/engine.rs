@@ -1,19 +1,34 @@
 //! The in-memory DuckDB instance that one statement runs in.
 
-use std::sync::Arc;
+use std::io::{self, Write};
 
 use arrow::{
     array::RecordBatch,
-    datatypes::{DataType, Schema, TimeUnit},
+    datatypes::{DataType, Schema, SchemaRef, TimeUnit},
+    error::ArrowError,
 };
 use duckdb::{Config, Connection};
 use event::Timestamp;
 use serde_json::Value;
 
 use super::{
-    Answer, Columns, Limits, Select, SqlError, Table, ast, pushdown,
+    Columns, Limits, Select, SqlError, Table, ast, pushdown,
     watchdog::{Watchdog, WatchdogOutcome},
 };
+
+/// Encodes an answer: gets the name of an encoding, the schema, the rows batch by batch, and the output,
+/// which ends with an error at the statement's limit.
+pub type Encoder<'a> = &'a dyn Fn(
+    &str,
+    &SchemaRef,
+    &mut dyn Iterator<Item = RecordBatch>,
+    &mut dyn Write,
+) -> Result<(), EncodeError>;
+
+/// An answer that has no form in the encoding.
+#[derive(Debug, thiserror::Error)]
+#[error("this format cannot represent a column; cast it to VARCHAR: {0}")]
+pub struct EncodeError(#[from] pub ArrowError);
 
 /// The in-memory DuckDB instance of one statement. Its methods block and must not be called on an
 /// async thread.
@@ -128,13 +143,19 @@ impl Sandbox {
             .map_err(engine)
     }
 
-    /// Runs the statement on the loaded tables. Tables that were not loaded do not exist.
+    /// Runs the statement on the loaded tables and encodes its rows. Tables that were not loaded do not
+    /// exist.
     ///
     /// # Errors
     /// [`SqlError::Timeout`], [`SqlError::Memory`] or [`SqlError::ResultTooLarge`] when it exceeds a
     /// limit, [`SqlError::Invalid`] or [`SqlError::NotAllowed`] when it fails: all of them are the
     /// user's to correct. [`SqlError::Engine`] when DuckDB fails.
-    pub fn run(self, select: &Select) -> Result<Answer, SqlError> {
+    pub fn run(
+        self,
+        select: &Select,
+        encoding: &str,
+        encoder: Encoder<'_>,
+    ) -> Result<Vec<u8>, SqlError> {
         let Limits {
             timeout,
             memory_bytes,
@@ -151,34 +172,33 @@ impl Sandbox {
         let result = self.connection.execute_batch(&sql);
         let outcome = watchdog.stop();
         result.map_err(|error| self.failed(&error, outcome))?;
-        self.read_answer()
+        self.encode_answer(encoding, encoder)
     }
 
-    /// Reads the table `answer`, up to the limits.
-    fn read_answer(&self) -> Result<Answer, SqlError> {
-        let too_large = || SqlError::ResultTooLarge {
-            rows: self.limits.max_rows,
-            bytes: self.limits.max_bytes,
-        };
+    /// Encodes the table `answer`, up to the limits.
+    fn encode_answer(&self, encoding: &str, encoder: Encoder<'_>) -> Result<Vec<u8>, SqlError> {
         let mut statement = self
             .connection
             .prepare("SELECT * FROM temp.answer")
             .map_err(engine)?;
         let rows = statement.stream_arrow([]).map_err(engine)?;
         let schema = rows.get_schema();
-        let (mut count, mut bytes, mut batches) = (0, 0, Vec::new());
-        for batch in rows {
-            count += batch.num_rows();
-            bytes += batch.get_array_memory_size();
-            if count > self.limits.max_rows || bytes > self.limits.max_bytes {
-                return Err(too_large());
-            }
-            batches.push(batch);
+        let mut count = 0;
+        let mut counted = rows.inspect(|batch| count += batch.num_rows());
+        let mut out = LimitedOutput {
+            bytes: Vec::new(),
+            max: self.limits.max_bytes,
+            exceeded: false,
+        };
+        let encoded = encoder(encoding, &schema, &mut counted, &mut out);
+        if out.exceeded || count > self.limits.max_rows {
+            return Err(SqlError::ResultTooLarge {
+                rows: self.limits.max_rows,
+                bytes: self.limits.max_bytes,
+            });
         }
-        Ok(Answer {
-            schema: Arc::clone(&schema),
-            batches,
-        })
+        encoded.map_err(|error| SqlError::Invalid(error.to_string()))?;
+        Ok(out.bytes)
     }
 
     /// Converts an error of DuckDB, which an interrupt by the watchdog may have caused.
@@ -200,6 +220,28 @@ impl Sandbox {
             }
             WatchdogOutcome::WithinLimits => SqlError::Invalid(message),
         }
+    }
+}
+
+/// Memory that takes at most `max` bytes.
+struct LimitedOutput {
+    bytes: Vec<u8>,
+    max: usize,
+    exceeded: bool,
+}
+
+impl Write for LimitedOutput {
+    fn write(&mut self, more: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + more.len() > self.max {
+            self.exceeded = true;
+            return Err(io::Error::from(io::ErrorKind::FileTooLarge));
+        }
+        self.bytes.extend_from_slice(more);
+        Ok(more.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -1,8 +1,9 @@
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, io::Write, sync::Arc, time::Duration};
 
 use arrow::{
     array::{Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray},
-    datatypes::{DataType, Field, Schema, TimeUnit},
+    datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
+    ipc::{reader::StreamReader, writer::StreamWriter},
 };
 use event::Timestamp;
 
@@ -64,12 +65,48 @@ fn limits() -> Limits {
     }
 }
 
+/// The rows of an answer that was encoded by [`encode`].
+#[derive(Debug)]
+struct Answer {
+    schema: SchemaRef,
+    batches: Vec<RecordBatch>,
+}
+
+impl Answer {
+    fn decode(encoded: &[u8]) -> Self {
+        let rows = StreamReader::try_new(encoded, None).unwrap();
+        let schema = rows.schema();
+        let batches = rows.collect::<Result<_, _>>().unwrap();
+        Self { schema, batches }
+    }
+}
+
+/// An encoder that writes an Arrow stream.
+fn encode(
+    encoding: &str,
+    schema: &SchemaRef,
+    batches: &mut dyn Iterator<Item = RecordBatch>,
+    out: &mut dyn Write,
+) -> Result<(), EncodeError> {
+    assert_eq!(encoding, "arrow");
+    let mut writer = StreamWriter::try_new(out, schema)?;
+    for batch in batches {
+        writer.write(&batch)?;
+    }
+    Ok(writer.finish()?)
+}
+
+fn run_in(sandbox: Sandbox, select: &Select) -> Result<Answer, SqlError> {
+    let encoded = sandbox.run(select, "arrow", &encode)?;
+    Ok(Answer::decode(&encoded))
+}
+
 fn run_with(limits: Limits, sql: &str) -> Result<Answer, SqlError> {
     let sandbox = Sandbox::open(limits)?;
     let select = sandbox.parse(sql)?;
     let batch = events();
     sandbox.load(Table::Events, &batch.schema(), [batch.clone()])?;
-    sandbox.run(&select)
+    run_in(sandbox, &select)
 }
 
 fn run(sql: &str) -> Result<Answer, SqlError> {
@@ -248,7 +285,7 @@ fn the_instance_itself_reaches_no_file_and_takes_no_setting() {
             columns: Columns::All,
             pushdown: Pushdown::default(),
         };
-        let error = Sandbox::open(limits()).unwrap().run(&select).unwrap_err();
+        let error = run_in(Sandbox::open(limits()).unwrap(), &select).unwrap_err();
         assert!(
             matches!(error, SqlError::NotAllowed(_) | SqlError::Invalid(_)),
             "{sql}: {error:?}"
@@ -448,5 +485,8 @@ fn rollup_rows_of_many_ranges_are_one_row_of_the_view() {
         .parse("SELECT type || events || '/' || bytes FROM hourly_stats ORDER BY 1")
         .unwrap();
     sandbox.load(Table::HourlyStats, &schema, [batch]).unwrap();
-    assert_eq!(texts(&sandbox.run(&select).unwrap()), ["x3/30", "y4/40"]);
+    assert_eq!(
+        texts(&run_in(sandbox, &select).unwrap()),
+        ["x3/30", "y4/40"]
+    );
 }

@@ -128,12 +128,16 @@ fn to_lines(rows: &[StoredEvent]) -> Vec<u8> {
 /// Writes the rows as the columns of SQL: `position`, then those of the events table.
 fn to_columns(rows: &[StoredEvent], format: Format) -> Result<Vec<u8>> {
     let batch = with_position(rows).map_err(anyhow::Error::from)?;
-    let (schema, batches) = (batch.schema(), [batch]);
-    let written = match format {
-        Format::Csv => format::to_csv(&schema, &batches),
-        _ => format::to_arrow(&schema, &batches),
-    };
-    written.map_err(|error| QueryError::Internal(error.into()))
+    let mut out = Vec::new();
+    let mut batches = std::iter::once(batch.clone());
+    let written = format::encode(
+        format.content_type(),
+        &batch.schema(),
+        &mut batches,
+        &mut out,
+    );
+    written.map_err(|error| QueryError::Internal(error.into()))?;
+    Ok(out)
 }
 
 fn with_position(

@@ -28,11 +28,11 @@ pub(super) const NEXT: HeaderName = HeaderName::from_static("isotherm-next");
 /// Returns a response with a body in `format`, and the headers that describe it.
 pub(super) fn reply(
     format: Format,
-    body: Vec<u8>,
+    body: impl Into<Body>,
     sources: &BTreeSet<Source>,
     complete: bool,
 ) -> Response {
-    let mut response = Response::new(Body::from(body));
+    let mut response = Response::new(body.into());
     let headers = response.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,

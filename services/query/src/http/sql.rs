@@ -1,22 +1,24 @@
 //! `POST /v1/sql`: the body is one SELECT.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use axum::{
-    body::Bytes,
+    body::{Body, Bytes},
     extract::{FromRequest as _, RawQuery, Request, State, rejection::BytesRejection},
     http::{HeaderMap, StatusCode},
     response::Response,
 };
-use event::TenantId;
+use event::{PartitionId, TenantId};
+use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
-use warm_tier::sql::Answer;
 
 use super::reply::{member, missing, reply, tiers};
 use crate::{
     error::{QueryError, Result},
-    format::{self, Format},
+    format::Format,
     params::Params,
+    plan::Source,
+    read::Missing,
     service::Shared,
     sql::{MAX_STATEMENT_BYTES, SqlAnswer},
 };
@@ -45,24 +47,28 @@ pub(super) async fn run(
     let answer = service.run_sql(
         TenantId::default_tenant(),
         sql,
+        format,
         max_bytes.unwrap_or(config.max_scan_bytes),
         timeout,
     );
-    let answer = answer.await?;
-    let body = match format {
-        Format::Json => to_json(&answer)?,
-        Format::Ndjson => format::to_ndjson(&answer.result.batches).map_err(unsupported_type)?,
-        Format::Csv => format::to_csv(&answer.result.schema, &answer.result.batches)
-            .map_err(unsupported_type)?,
-        Format::Arrow => format::to_arrow(&answer.result.schema, &answer.result.batches)
-            .map_err(unsupported_type)?,
+    let SqlAnswer {
+        result,
+        sources,
+        missing,
+    } = answer.await?;
+    let complete = missing.is_empty();
+    // The statement's process has written the rows; what it does not know is added behind them.
+    let end = match format {
+        Format::Json => json_end(&sources, &missing),
+        Format::Ndjson | Format::Csv | Format::Arrow => Vec::new(),
     };
-    Ok(reply(
-        format,
-        body,
-        &answer.sources,
-        answer.missing.is_empty(),
-    ))
+    let end = stream::once(async { Ok(Bytes::from(end)) });
+    let rows = stream::unfold(result, async |mut result| {
+        let chunk = result.next().await?;
+        Some((chunk, result))
+    });
+    let body = Body::from_stream(rows.chain(end));
+    Ok(reply(format, body, &sources, complete))
 }
 
 fn statement(body: std::result::Result<Bytes, BytesRejection>) -> Result<String> {
@@ -98,42 +104,13 @@ fn timeout(params: &mut Params, max: Duration) -> Result<Duration> {
         })
 }
 
-/// Refuses a type that the format cannot represent, such as an interval in JSON.
-fn unsupported_type(error: arrow::error::ArrowError) -> QueryError {
-    let detail = format!("this format cannot represent a column; cast it to VARCHAR: {error}");
-    QueryError::bad_request("sql_invalid", detail)
-}
-
-fn to_json(answer: &SqlAnswer) -> Result<Vec<u8>> {
-    let Answer { schema, batches } = &answer.result;
-    let columns = schema
-        .fields()
-        .iter()
-        .map(|field| json!({"name": field.name(), "type": field.data_type().to_string()}));
-    let columns: Vec<Value> = columns.collect();
+/// Returns the last members of the JSON answer.
+fn json_end(sources: &BTreeSet<Source>, gaps: &[(PartitionId, Missing)]) -> Vec<u8> {
     let mut out = Vec::new();
-    out.extend_from_slice(format!("{{\"columns\":{}", json!(columns)).as_bytes());
-    out.extend_from_slice(b",\"rows\":[");
-    let rows = format::to_rows(batches).map_err(unsupported_type)?;
-    for (index, row) in rows
-        .split(|byte| *byte == b'\n')
-        .filter(|row| !row.is_empty())
-        .enumerate()
-    {
-        if index > 0 {
-            out.push(b',');
-        }
-        out.extend_from_slice(row);
-    }
-    out.push(b']');
-    member(&mut out, "complete", &json!(answer.missing.is_empty()));
-    let missing: Vec<Value> = answer
-        .missing
-        .iter()
-        .flat_map(|(id, part)| missing(*id, part))
-        .collect();
-    member(&mut out, "missing", &json!(missing));
-    member(&mut out, "tiers", &json!(tiers(&answer.sources)));
+    member(&mut out, "complete", &json!(gaps.is_empty()));
+    let gaps = gaps.iter().flat_map(|(id, part)| missing(*id, part));
+    member(&mut out, "missing", &json!(gaps.collect::<Vec<Value>>()));
+    member(&mut out, "tiers", &json!(tiers(sources)));
     out.push(b'}');
-    Ok(out)
+    out
 }

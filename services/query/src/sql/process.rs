@@ -4,19 +4,31 @@
 use std::{
     env, io, mem,
     os::unix::process::CommandExt as _,
-    process::{self, Child, Command, ExitCode, Stdio},
-    sync::{Arc, Mutex, MutexGuard},
+    process::{self, Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
 
 use anyhow::Context as _;
+use bytes::Bytes;
 use nix::{
-    sys::signal::{Signal, kill},
+    sys::{
+        prctl,
+        signal::{Signal, kill},
+    },
     unistd::getpid,
 };
-use tokio::{sync::OwnedSemaphorePermit, time::Instant};
-use warm_tier::sql::{Answer, Job, Received, SqlError};
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc},
+    time::Instant,
+};
+use warm_tier::sql::{Chunks, Job, Parsed, Received, Select, SqlError, TableRows};
+
+use crate::format;
 
 /// First argument of this program when it is to run one statement; the service's process id follows.
 const STATEMENT_ARGUMENT: &str = "__statement";
@@ -29,6 +41,10 @@ const OWN_EXECUTABLE: &str = "/proc/self/exe";
 const UNCOUNTED_BYTES: u64 = 1 << 30;
 /// Time after a statement's timeout at which its process kills itself, if the service has not.
 const SELF_KILL_GRACE: Duration = Duration::from_secs(1);
+/// Chunks of an answer that wait for its client: what it does not read stays in the process.
+const QUEUED_CHUNKS: usize = 2;
+/// Longest time in which a client reads no chunk of its answer.
+const CLIENT_READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Whether this process was started to run one statement.
 pub(crate) fn is_statement_process() -> bool {
@@ -37,22 +53,30 @@ pub(crate) fn is_statement_process() -> bool {
         .is_some_and(|first| first == STATEMENT_ARGUMENT)
 }
 
-/// Reads a job from stdin, runs it, and writes its answer to stdout.
+/// Reads a statement from stdin, runs it, and writes its answer to stdout.
 pub(crate) fn serve_statement() -> ExitCode {
     let serve = || -> anyhow::Result<()> {
         let service = env::args().nth(2).context("the service's id is missing")?;
         service_runtime::die_with(service.parse().context("the service's id")?)?;
-        let received = Received::read(io::stdin().lock())?;
+        prctl::set_no_new_privs().context("give up privileges")?;
+        let received = Received::read(io::stdin().lock(), io::stdout().lock())?;
         let limits = received.limits();
         let bytes = limits.memory_bytes.saturating_mul(2) + UNCOUNTED_BYTES;
         service_runtime::bound_memory(bytes)?;
         // The kernel kills this process first when the machine runs out of memory.
         let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+        let executing = Arc::new(AtomicBool::new(true));
+        let timer = Arc::clone(&executing);
         thread::spawn(move || {
             thread::sleep(limits.timeout + SELF_KILL_GRACE);
-            kill(getpid(), Signal::SIGKILL)
+            // While its answer is sent, the service watches over it.
+            if timer.load(Ordering::Acquire) {
+                let _ = kill(getpid(), Signal::SIGKILL);
+            }
         });
-        Ok(received.run(io::stdout().lock())?)
+        let executed = received.execute(&format::encode)?;
+        executing.store(false, Ordering::Release);
+        Ok(executed.send()?)
     };
     match serve() {
         Ok(()) => ExitCode::SUCCESS,
@@ -69,67 +93,163 @@ enum ProcessState {
     Ended,
 }
 
-/// Kills the process when its answer is no longer awaited.
+/// Kills and reaps the process when its answer is complete, or no longer awaited.
 struct KillOnDrop(Arc<Mutex<ProcessState>>);
+
+impl Default for KillOnDrop {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(ProcessState::NotStarted)))
+    }
+}
 
 impl Drop for KillOnDrop {
     fn drop(&mut self) {
-        match &mut *lock(&self.0) {
-            // The thread that talks to it sees its end and reaps it.
-            ProcessState::Running(child) => drop(child.kill()),
-            state => *state = ProcessState::Ended,
+        let state = mem::replace(&mut *lock(&self.0), ProcessState::Ended);
+        if let ProcessState::Running(mut child) = state {
+            // Both calls fail only if it has ended already; a killed process is reaped at once.
+            let _ = child.kill();
+            let _ = child.wait();
         }
     }
 }
 
-/// Runs `job` in a process until `deadline`. `slot` is released when the process has ended and not
-/// before, also when the returned future is dropped.
+/// A statement that its process has parsed. Dropping it kills the process.
+pub(crate) struct StatementProcess {
+    parsed: Parsed<ChildStdin, ChildStdout>,
+    process: KillOnDrop,
+    slot: OwnedSemaphorePermit,
+    timeout: Duration,
+}
+
+/// Starts a process for `job`, which parses the statement, until `deadline`. `slot` is released when the
+/// process has ended and not before, also when the returned future is dropped.
 ///
 /// # Errors
 ///
 /// [`SqlError::Timeout`] at the deadline, [`SqlError::Died`] when the process ended without an answer,
 /// or its own answer.
-pub(crate) async fn run(
+pub(crate) async fn parse(
     job: Job,
     slot: OwnedSemaphorePermit,
     deadline: Instant,
-) -> Result<Answer, SqlError> {
+) -> Result<(Select, StatementProcess), SqlError> {
     let timeout = job.limits.timeout;
-    let state = Arc::new(Mutex::new(ProcessState::NotStarted));
-    let _kill_on_drop = KillOnDrop(Arc::clone(&state));
-    let running = tokio::task::spawn_blocking(move || {
-        let answer = run_process(job, &state);
-        drop(slot);
-        answer
-    });
-    match tokio::time::timeout_at(deadline, running).await {
-        Ok(Ok(answer)) => answer,
+    let process = KillOnDrop::default();
+    let state = Arc::clone(&process.0);
+    let (select, parsed, slot) = blocking_until(deadline, timeout, move || {
+        let (stdin, stdout) = start_in(&state)?;
+        let (select, parsed) = job.parse(stdin, stdout)?;
+        Ok((select, parsed, slot))
+    })
+    .await?;
+    let process = StatementProcess {
+        parsed,
+        process,
+        slot,
+        timeout,
+    };
+    Ok((select, process))
+}
+
+impl StatementProcess {
+    /// Runs the statement on its rows until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`parse`].
+    pub(crate) async fn run(
+        self,
+        tables: Vec<TableRows>,
+        deadline: Instant,
+    ) -> Result<EncodedAnswer, SqlError> {
+        let Self {
+            parsed,
+            process,
+            slot,
+            timeout,
+        } = self;
+        let (chunks, slot) = blocking_until(deadline, timeout, move || {
+            let chunks = parsed.run(tables)?;
+            Ok((chunks, slot))
+        })
+        .await?;
+        let (sender, receiver) = mpsc::channel(QUEUED_CHUNKS);
+        tokio::task::spawn_blocking(move || forward(chunks, &sender, slot));
+        Ok(EncodedAnswer {
+            receiver,
+            ended: false,
+            _process: process,
+        })
+    }
+}
+
+/// The encoded answer of a statement. Dropping it kills the process.
+pub(crate) struct EncodedAnswer {
+    /// An empty chunk is the end.
+    receiver: mpsc::Receiver<io::Result<Bytes>>,
+    ended: bool,
+    _process: KillOnDrop,
+}
+
+impl EncodedAnswer {
+    /// Returns the next chunk, or an error when the answer is cut off; `None` at its end.
+    pub(crate) async fn next(&mut self) -> Option<io::Result<Bytes>> {
+        if self.ended {
+            return None;
+        }
+        let chunk = self.receiver.recv().await;
+        let chunk = chunk.unwrap_or_else(|| Err(io::Error::other("the client read too slowly")));
+        self.ended = !matches!(&chunk, Ok(chunk) if !chunk.is_empty());
+        match chunk {
+            Ok(chunk) if chunk.is_empty() => None,
+            chunk => Some(chunk),
+        }
+    }
+}
+
+/// Passes `chunks` on until the client has all of them, has left, or has read none for too long.
+fn forward(
+    chunks: Chunks<ChildStdout>,
+    to: &mpsc::Sender<io::Result<Bytes>>,
+    slot: OwnedSemaphorePermit,
+) {
+    let runtime = tokio::runtime::Handle::current();
+    let end = std::iter::once(Ok(Bytes::new()));
+    for chunk in chunks.chain(end) {
+        let failed = chunk.is_err();
+        let sent = runtime.block_on(to.send_timeout(chunk, CLIENT_READ_TIMEOUT));
+        if failed || sent.is_err() {
+            break;
+        }
+    }
+    drop(slot);
+}
+
+/// Runs `work` on a blocking thread until `deadline`; after it, `work` ends when its process is killed.
+async fn blocking_until<T: Send + 'static>(
+    deadline: Instant,
+    timeout: Duration,
+    work: impl FnOnce() -> Result<T, SqlError> + Send + 'static,
+) -> Result<T, SqlError> {
+    match tokio::time::timeout_at(deadline, tokio::task::spawn_blocking(work)).await {
+        Ok(Ok(result)) => result,
         Ok(Err(_)) => Err(SqlError::Died),
         Err(_) => Err(SqlError::Timeout(timeout)),
     }
 }
 
-/// Starts the process, hands it `job`, and reaps it.
-fn run_process(job: Job, state: &Mutex<ProcessState>) -> Result<Answer, SqlError> {
-    let start_error = |error: io::Error| SqlError::Engine(format!("start its process: {error}"));
-    let (stdin, stdout) = {
-        let mut state = lock(state);
-        if matches!(*state, ProcessState::Ended) {
-            return Err(SqlError::Died);
-        }
-        let mut child = start().map_err(start_error)?;
-        let pipes = child.stdin.take().zip(child.stdout.take());
-        *state = ProcessState::Running(child);
-        pipes.expect("both are pipes")
-    };
-    let answer = job.ask(stdin, stdout);
-    let state = mem::replace(&mut *lock(state), ProcessState::Ended);
-    if let ProcessState::Running(mut child) = state {
-        // Its answer is complete or will never come. Both calls fail only if it has ended already.
-        let _ = child.kill();
-        let _ = child.wait();
+/// Starts the process, unless it is not awaited any more.
+fn start_in(state: &Mutex<ProcessState>) -> Result<(ChildStdin, ChildStdout), SqlError> {
+    let mut state = lock(state);
+    if matches!(*state, ProcessState::Ended) {
+        return Err(SqlError::Died);
     }
-    answer
+    let started = start();
+    let mut child =
+        started.map_err(|error| SqlError::Engine(format!("start its process: {error}")))?;
+    let pipes = child.stdin.take().zip(child.stdout.take());
+    *state = ProcessState::Running(child);
+    Ok(pipes.expect("both are pipes"))
 }
 
 fn start() -> io::Result<Child> {

@@ -118,3 +118,69 @@ fn children(parent: u32) -> Vec<u32> {
     });
     children.collect()
 }
+
+/// The service with little memory.
+async fn small_world() -> World {
+    World::start_with(&["--memory-bytes", "700000000", "--sql-timeout", "120s"]).await
+}
+
+/// The most memory that the process has used so far, in bytes.
+fn peak_memory(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = peak.unwrap().trim().trim_end_matches(" kB");
+    kib.parse::<u64>().unwrap() * 1024
+}
+
+#[tokio::test]
+async fn an_answer_that_grows_as_it_is_written_ends_its_statement_and_not_the_service() {
+    let world = small_world().await;
+    // Each character takes six in JSON.
+    let (status, answer) = world.sql("SELECT repeat(chr(1), 50000000)").await;
+    assert_eq!(
+        (status, &answer["code"]),
+        (422, &json!("result_too_large")),
+        "{answer}"
+    );
+    assert!(world.is_ready().await);
+    assert_eq!(cell(&world.sql("SELECT 42").await), 42);
+}
+
+#[tokio::test]
+async fn a_large_answer_passes_through_the_service_and_does_not_stay_in_it() {
+    let world = small_world().await;
+    let before = peak_memory(world.query.pid());
+    let (status, answer) = world
+        .sql("SELECT repeat('x', 1000000) FROM range(100)")
+        .await;
+    assert_eq!(status, 200);
+    assert_eq!(answer["rows"].as_array().map(Vec::len), Some(100));
+    assert_eq!(answer["complete"], true);
+    let grown = peak_memory(world.query.pid()) - before;
+    assert!(grown < 64 << 20, "{grown} bytes for an answer of 100 MB");
+}
+
+#[tokio::test]
+async fn a_condition_that_is_dear_to_evaluate_costs_its_statement_and_not_the_service() {
+    let world = small_world().await;
+    let before = cpu_ticks(world.query.pid());
+    let conditions = vec!["timestamp > now()"; 2500].join(" AND ");
+    let statement = format!("SELECT 1 FROM events WHERE {conditions}");
+    let (status, _) = world.sql(statement).await;
+    assert!([200, 400, 422].contains(&status), "{status}");
+    let after = cpu_ticks(world.query.pid());
+    let (own, statements) = (after.0 - before.0, after.1 - before.1);
+    assert!(
+        own < statements / 2,
+        "the service took {own} ticks, its statement {statements}"
+    );
+}
+
+/// The processor time of the process, and of the processes that it has started and that have ended.
+fn cpu_ticks(pid: u32) -> (u64, u64) {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    let fields: Vec<&str> = fields.split(' ').collect();
+    let ticks = |index: usize| fields[index].parse::<u64>().unwrap();
+    (ticks(11) + ticks(12), ticks(13) + ticks(14))
+}
