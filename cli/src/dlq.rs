@@ -37,7 +37,7 @@ pub(crate) enum Command {
 
 A letter is deleted after the log has acknowledged it. One that still cannot be read stays.")]
     Replay(Selection),
-    /// Delete dead letters for good: readers are no longer told that something is missing.
+    /// Delete dead letters for good: answers no longer name them as missing.
     #[command(after_help = "Examples:
   isotherm dlq drop 0001-0007-0001-00000000000000000042-0000 --yes
   isotherm dlq drop --all --yes")]

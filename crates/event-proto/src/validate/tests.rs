@@ -200,7 +200,7 @@ fn a_frame_beyond_the_limits_of_ingest_is_refused() {
 }
 
 #[test]
-fn a_later_version_is_told_from_damage() {
+fn a_later_version_is_no_damage() {
     let mut frame = frame_of(&[encoded(&valid_event())]);
     frame.version = 2;
     let read = FrameContents::read(frame.encode_to_vec().into());

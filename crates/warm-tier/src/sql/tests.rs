@@ -169,7 +169,7 @@ fn metadata_that_is_no_json_breaks_no_statement_over_other_rows() {
         sandbox
             .load(Table::Events, &schema, [rows.clone()])
             .unwrap();
-        texts(&sandbox.run(&select).unwrap())
+        texts(&run_in(sandbox, &select).unwrap())
     };
     let tools = "SELECT coalesce(metadata->>'tool', '-') AS t FROM events ORDER BY t";
     assert_eq!(ask(tools), ["-", "-", "-", "-", "ls"]);
