@@ -96,6 +96,14 @@ impl ItemError {
             detail: detail.into(),
         }
     }
+
+    /// The error of an event of `bytes`, or of one with a part of so many.
+    fn too_large(bytes: usize) -> Self {
+        let detail = format!(
+            "the event has {bytes} bytes, at most {MAX_EVENT_BYTES} are allowed; split its content"
+        );
+        Self::new("event_too_large", detail)
+    }
 }
 
 /// Parses, validates and packs a decompressed body.
@@ -181,12 +189,7 @@ impl<'c> RequestPacker<'c> {
         };
         let bytes = encoded.bytes.len();
         if bytes > MAX_EVENT_BYTES {
-            return Err(ItemError::new(
-                "event_too_large",
-                format!(
-                    "the event has {bytes} bytes, at most {MAX_EVENT_BYTES} are allowed; split its content"
-                ),
-            ));
+            return Err(ItemError::too_large(bytes));
         }
         let id = self.conversations.id(valid.conversation);
         let conversation = (valid.conversation, id);

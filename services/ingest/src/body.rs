@@ -13,7 +13,7 @@ use axum::{
 use bytes::{Bytes, BytesMut};
 use flate2::read::MultiGzDecoder;
 use futures::StreamExt as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use crate::problem::Problem;
 
@@ -25,7 +25,7 @@ const BODY_READ_TIMEOUT: Duration = Duration::from_secs(30);
 const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest that a request may wait for memory, or for a permit to be processed.
 pub(crate) const ADMISSION_TIMEOUT: Duration = Duration::from_secs(5);
-/// The bytes of one permit of [`BodyBudget`].
+/// The bytes of one permit of [`MemoryBudget`].
 const BUDGET_UNIT_BYTES: usize = 4096;
 /// A body with a content-length is preallocated up to so many times the size of its first chunk, so that a
 /// client must send bytes to get memory.
@@ -36,6 +36,12 @@ const MAX_DISCARDED_BYTES: usize = 8 * MAX_BODY_BYTES;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest zstd window that is decoded: 16 MiB, the size of the largest body.
 const MAX_WINDOW_LOG: u32 = 24;
+
+/// Memory that a body takes while it is processed, as a multiple of its bytes: itself, the frames that it
+/// becomes, compressed and not, and the ids and places of its events, measured with tiny events.
+const PROCESSING_FACTOR: usize = 4;
+/// The least budget: one body of the largest size is read while another is processed.
+pub(crate) const MIN_BUDGET_BYTES: usize = (1 + PROCESSING_FACTOR) * MAX_BODY_BYTES;
 
 /// The content-encoding of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,10 +104,14 @@ fn read_limited(source: impl Read) -> io::Result<Option<Bytes>> {
     Ok((bytes.len() <= MAX_BODY_BYTES).then(|| bytes.into()))
 }
 
-/// The memory for bodies that are being read, shared by all requests. It is reserved for the bytes that have
-/// arrived and not for the announced length, so that an idle client reserves nothing.
+/// The memory for requests, shared by all of them. A fifth is for bodies that are being read, reserved for
+/// the bytes that have arrived and not for the announced length, so that an idle client reserves nothing;
+/// the rest is for bodies that are processed.
 #[derive(Debug)]
-pub(crate) struct BodyBudget(Arc<Semaphore>);
+pub(crate) struct MemoryBudget {
+    reading: Arc<Semaphore>,
+    processing: Semaphore,
+}
 
 /// A body that was read, with its reservation of memory.
 #[derive(Debug)]
@@ -111,11 +121,27 @@ pub(crate) struct BufferedBody {
     pub(crate) reservation: Option<OwnedSemaphorePermit>,
 }
 
-impl BodyBudget {
-    /// A budget for `bodies` bodies of the largest size.
-    pub(crate) fn new(bodies: usize) -> Self {
-        let units = bodies * MAX_BODY_BYTES / BUDGET_UNIT_BYTES;
-        Self(Arc::new(Semaphore::new(units)))
+impl MemoryBudget {
+    /// A budget of `bytes`, at least [`MIN_BUDGET_BYTES`].
+    pub(crate) fn new(bytes: usize) -> Self {
+        let units = bytes.max(MIN_BUDGET_BYTES) / BUDGET_UNIT_BYTES;
+        let reading = units / (1 + PROCESSING_FACTOR);
+        Self {
+            reading: Arc::new(Semaphore::new(reading)),
+            processing: Semaphore::new(units - reading),
+        }
+    }
+
+    /// Reserves what it takes to process a body of at most `bytes`; waits its turn.
+    ///
+    /// # Errors
+    /// The problem when it is not free in time.
+    pub(crate) async fn process(&self, bytes: usize) -> Result<Processing<'_>, Problem> {
+        let units = u32::try_from(processing_units(bytes)).expect("a body is small");
+        let reserved = self.processing.acquire_many(units);
+        let reserved = tokio::time::timeout(ADMISSION_TIMEOUT, reserved).await;
+        let reserved = reserved.map_err(|_| Problem::overloaded())?;
+        Ok(Processing(reserved.expect("the semaphore is never closed")))
     }
 
     /// Reads the body, still compressed, within [`BODY_READ_TIMEOUT`] and without a pause of
@@ -189,9 +215,9 @@ impl BodyBudget {
             return Ok(());
         }
         let missing = u32::try_from(missing).expect("a body is small");
-        let acquired = Arc::clone(&self.0).acquire_many_owned(missing);
+        let acquired = Arc::clone(&self.reading).acquire_many_owned(missing);
         let acquired = tokio::time::timeout(ADMISSION_TIMEOUT, acquired).await;
-        let acquired = acquired.map_err(|_| Problem::too_many_requests())?;
+        let acquired = acquired.map_err(|_| Problem::overloaded())?;
         let acquired = acquired.expect("the semaphore is never closed");
         match reservation {
             Some(reservation) => reservation.merge(acquired),
@@ -199,6 +225,22 @@ impl BodyBudget {
         }
         Ok(())
     }
+}
+
+/// The memory of a request that is processed.
+#[derive(Debug)]
+pub(crate) struct Processing<'a>(SemaphorePermit<'a>);
+
+impl Processing<'_> {
+    /// Gives back what a body of `bytes` does not need.
+    pub(crate) fn shrink(&mut self, bytes: usize) {
+        let unused = self.0.num_permits().saturating_sub(processing_units(bytes));
+        drop(self.0.split(unused));
+    }
+}
+
+fn processing_units(bytes: usize) -> usize {
+    (bytes * PROCESSING_FACTOR).div_ceil(BUDGET_UNIT_BYTES)
 }
 
 fn too_slow(what: String) -> Problem {

@@ -6,6 +6,8 @@ use event::PartitionCount;
 use event_log::NatsArgs;
 use service_runtime::RuntimeArgs;
 
+use crate::body::MIN_BUDGET_BYTES;
+
 /// Accepts events over HTTP and answers when the log has them.
 #[derive(Debug, clap::Parser)]
 #[command(name = "ingest", version)]
@@ -35,6 +37,11 @@ pub struct Args {
     /// Most requests that are processed at the same time; others wait.
     #[arg(long, env = "ISOTHERM_MAX_REQUESTS", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     max_requests: u16,
+    /// Memory for requests, in bytes or as 320MiB: a fifth for bodies that arrive, the rest for bodies
+    /// that are processed, which take four times their decompressed size. What does not fit waits, and is
+    /// answered 503 after 5 s.
+    #[arg(long, env = "ISOTHERM_REQUEST_MEMORY", value_parser = bytes, default_value = "320MiB")]
+    request_memory: i64,
     #[command(flatten)]
     runtime: RuntimeArgs,
 }
@@ -50,6 +57,7 @@ pub(crate) struct Config {
     pub(crate) log_max_bytes: Option<i64>,
     pub(crate) allow_unsafe_log: bool,
     pub(crate) max_requests: usize,
+    pub(crate) request_memory: usize,
 }
 
 impl Args {
@@ -60,6 +68,12 @@ impl Args {
             "--log-replicas {} survives no more failures than one less; use 1, 3 or 5",
             self.log_replicas
         );
+        let request_memory = usize::try_from(self.request_memory).unwrap_or(usize::MAX);
+        anyhow::ensure!(
+            request_memory >= MIN_BUDGET_BYTES,
+            "--request-memory must be at least {}MiB, for one of the largest requests",
+            MIN_BUDGET_BYTES >> 20
+        );
         let config = Config {
             listen: self.listen,
             nats_url: self.log.nats_url,
@@ -69,6 +83,7 @@ impl Args {
             log_max_bytes: self.log_max_bytes,
             allow_unsafe_log: self.allow_unsafe_log,
             max_requests: self.max_requests.into(),
+            request_memory,
         };
         Ok((config, self.runtime))
     }

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::{
     accept::{Accepted, Context, accept},
-    body::{self, ADMISSION_TIMEOUT, BodyBudget, BufferedBody, Encoding},
+    body::{self, ADMISSION_TIMEOUT, BufferedBody, Encoding, MAX_BODY_BYTES, MemoryBudget},
     head::{self, Options},
     if_match::ExpectedEnd,
     log_disk::LogDisk,
@@ -38,10 +38,10 @@ pub(crate) struct App {
     pub(crate) log_disk: LogDisk,
     pub(crate) partitions: PartitionCount,
     pub(crate) metrics: Metrics,
-    /// One permit per request that is processed at the same time, to bound memory.
+    /// One permit per request that is processed at the same time.
     pub(crate) request_permits: Semaphore,
-    /// The memory for bodies that are being read.
-    pub(crate) body_budget: BodyBudget,
+    /// The memory for their bodies.
+    pub(crate) memory: MemoryBudget,
 }
 
 /// The routes of the HTTP interface.
@@ -152,14 +152,24 @@ impl App {
         let BufferedBody {
             bytes: raw,
             reservation: _reservation,
-        } = self.body_budget.read(&parts.headers, body).await?;
+        } = self.memory.read(&parts.headers, body).await?;
         let _permit = self.request_permit().await?;
-        let inline = raw.len() <= MAX_INLINE_BYTES && encoding == Encoding::Identity;
-        let parse = move || {
-            let body = encoding.decode(raw)?;
-            Ok::<_, Problem>((accept(&context, &body)?, body.len()))
+        let is_compressed = encoding != Encoding::Identity;
+        // A compressed body may become as large as any until it is decompressed.
+        let most = if is_compressed {
+            MAX_BODY_BYTES
+        } else {
+            raw.len()
         };
-        let (accepted, bytes) = match inline {
+        let mut memory = self.memory.process(most).await?;
+        let body = match is_compressed {
+            true => run_blocking(move || encoding.decode(raw)).await?,
+            false => raw,
+        };
+        let bytes = body.len();
+        memory.shrink(bytes);
+        let parse = move || accept(&context, &body);
+        let accepted = match bytes <= MAX_INLINE_BYTES {
             true => parse()?,
             false => run_blocking(parse).await?,
         };

@@ -28,7 +28,7 @@ use tracing::info;
 
 pub use config::Args;
 
-use crate::{body::BodyBudget, config::Config, http::App, log_disk::LogDisk, metrics::Metrics};
+use crate::{body::MemoryBudget, config::Config, http::App, log_disk::LogDisk, metrics::Metrics};
 
 /// The interval between two checks of the connection to the log.
 const READINESS_CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -55,7 +55,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         partitions: config.partitions,
         metrics,
         request_permits: Semaphore::new(config.max_requests),
-        body_budget: BodyBudget::new(config.max_requests),
+        memory: MemoryBudget::new(config.request_memory),
     });
     let router = http::router(app);
     info!(addr = %listener.local_addr()?, partitions = config.partitions.get(), "accepting events");

@@ -61,6 +61,13 @@ impl Problem {
         Self::new(status, "too_many_requests", detail).retry_after(1)
     }
 
+    /// 503: the memory for requests is in use.
+    pub(crate) fn overloaded() -> Self {
+        let detail =
+            "the memory for requests is in use; retry with the same event ids, in smaller requests";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail).retry_after(1)
+    }
+
     pub(crate) fn unsupported(detail: impl Into<String>) -> Self {
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         Self::new(status, "unsupported_media_type", detail)

@@ -45,8 +45,8 @@ pub(crate) struct EventReceipt {
     pub(crate) duplicate: bool,
 }
 
-/// Appends all frames concurrently and waits for every acknowledgement; the problem of the worst error when
-/// any fails.
+/// Appends the frames, those of a partition one after the other and no further than the first that fails, so
+/// that a retry of the request appends them in the same order; the problem of the worst error when any fails.
 pub(crate) async fn publish(
     log: &EventLog,
     metrics: &Metrics,
@@ -54,26 +54,34 @@ pub(crate) async fn publish(
     receipts: bool,
 ) -> Result<Receipt, Problem> {
     let headers = service_runtime::propagation::inject(&Span::current());
-    let appends = accepted.frames.iter().map(|frame| {
-        let (payload, headers) = (frame.payload.clone(), headers.clone());
-        let timer = metrics.publish_seconds.start_timer();
-        async move {
-            let appended = log.append(frame.partition, &frame.message_id, payload, headers);
-            let appended = appended.await;
-            timer.observe_duration();
-            appended
-        }
-    });
-    let results = join_all(appends).await;
-    let (appended, errors): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
-    if let Some(worst) = errors
-        .into_iter()
-        .filter_map(Result::err)
-        .max_by_key(severity)
-    {
-        return Err(problem(&worst));
+    let mut by_partition: BTreeMap<PartitionId, Vec<(usize, &Frame)>> = BTreeMap::new();
+    for (index, frame) in accepted.frames.iter().enumerate() {
+        let frames = by_partition.entry(frame.partition).or_default();
+        frames.push((index, frame));
     }
-    let appended: Vec<_> = appended.into_iter().flatten().collect();
+    let appends = by_partition.into_values().map(|frames| async {
+        let mut appended = Vec::with_capacity(frames.len());
+        for (index, frame) in frames {
+            let (payload, headers) = (frame.payload.clone(), headers.clone());
+            let timer = metrics.publish_seconds.start_timer();
+            let append = log.append(frame.partition, &frame.message_id, payload, headers);
+            appended.push((index, append.await?));
+            timer.observe_duration();
+        }
+        Ok(appended)
+    });
+    let (mut appended, mut errors) = (Vec::new(), Vec::new());
+    for result in join_all(appends).await {
+        match result {
+            Ok(frames) => appended.extend(frames),
+            Err(error) => errors.push(error),
+        }
+    }
+    if let Some(worst) = errors.iter().max_by_key(|error| severity(error)) {
+        return Err(problem(worst));
+    }
+    appended.sort_unstable_by_key(|(index, _)| *index);
+    let appended: Vec<_> = appended.into_iter().map(|(_, appended)| appended).collect();
     Ok(receipt(accepted, &appended, receipts))
 }
 

@@ -26,7 +26,7 @@ const PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-allo
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct AccessArgs {
     /// A name under which clients call this service; may be repeated. Without it, a listener on loopback
-    /// answers to localhost, 127.0.0.1 and [::1] alone, and any other to every name.
+    /// answers to localhost, 127.0.0.1 and ::1 alone, and any other to every name.
     #[arg(
         long = "allowed-host",
         env = "ISOTHERM_ALLOWED_HOST",

@@ -9,6 +9,10 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
+/// Most unknown fields of an event. In memory each takes eight times its least length in the body, so
+/// that they must be bounded before the size of the event is known.
+pub(crate) const MAX_UNKNOWN_FIELDS: usize = 1_000;
+
 /// The string fields of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FieldName {
@@ -69,8 +73,10 @@ pub(crate) struct Fields<'a> {
     pub(crate) metadata: Option<&'a RawValue>,
     /// There is a `tenant` that is not null.
     pub(crate) tenant: bool,
-    /// In the order of the body.
+    /// In the order of the body, at most [`MAX_UNKNOWN_FIELDS`].
     pub(crate) unknown: Vec<(Cow<'a, str>, &'a RawValue)>,
+    /// There are more unknown fields than that.
+    pub(crate) too_many: bool,
     /// A known field that occurs twice.
     pub(crate) repeated: Option<&'static str>,
     /// A bit for each known field that has occurred.
@@ -118,7 +124,13 @@ impl<'a> Fields<'a> {
                 let value: &RawValue = map.next_value()?;
                 self.tenant |= value.get() != "null";
             }
-            Key::Unknown(name) => self.unknown.push((name, map.next_value()?)),
+            Key::Unknown(name) if self.unknown.len() < MAX_UNKNOWN_FIELDS => {
+                self.unknown.push((name, map.next_value()?));
+            }
+            Key::Unknown(_) => {
+                map.next_value::<IgnoredAny>()?;
+                self.too_many = true;
+            }
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 
 use std::{borrow::Cow, collections::HashSet, fmt};
 
+use event::MAX_EVENT_BYTES;
 use event_proto::metadata::MAX_METADATA_DEPTH;
 use serde::{
     Deserialize, Deserializer,
@@ -30,6 +31,7 @@ pub(super) fn merge<'a>(
         (Some(own), true) => Cow::Borrowed(own),
         (own, false) => {
             let own = own.unwrap_or("{}");
+            check_size(own, extra)?;
             refuse_repeated(own, extra, event_id)?;
             Cow::Owned(append(own, extra, event_id))
         }
@@ -63,6 +65,19 @@ fn append(own: &str, extra: &[(Cow<'_, str>, &RawValue)], event_id: Option<&str>
 
 fn quoted(text: &str) -> String {
     serde_json::to_string(text).expect("a string always has a JSON form")
+}
+
+/// Refuses what makes an event too large, before its members are looked at one by one, which takes several
+/// times its memory.
+fn check_size(own: &str, extra: &[(Cow<'_, str>, &RawValue)]) -> Result<(), ItemError> {
+    let extra = extra
+        .iter()
+        .map(|(name, value)| name.len() + value.get().len());
+    let bytes = own.len() + extra.sum::<usize>();
+    match bytes > MAX_EVENT_BYTES {
+        true => Err(ItemError::too_large(bytes)),
+        false => Ok(()),
+    }
 }
 
 /// Refuses an extra field that `own` has already, or that occurs twice.

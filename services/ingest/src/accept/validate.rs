@@ -12,7 +12,7 @@ use event_proto::EventRef;
 use super::{
     Context, ItemError,
     conversations::Conversations,
-    item::{FieldName, Fields, Item, Value},
+    item::{FieldName, Fields, Item, MAX_UNKNOWN_FIELDS, Value},
     metadata,
 };
 
@@ -112,13 +112,21 @@ pub(super) fn event<'a>(
     })
 }
 
-/// Checks the rules that concern the whole object: no tenant, no repeated field, no U+0000.
+/// Checks the rules that concern the whole object: no tenant, no repeated field, not too
+/// many fields, no U+0000.
 fn check_object(fields: &Fields<'_>) -> Result<(), ItemError> {
     if fields.tenant {
         return Err(ItemError::new(
             "tenant_not_allowed",
             "the tenant comes from the credential, never from the body; leave it out",
         ));
+    }
+    if fields.too_many {
+        let detail = format!(
+            "an event has at most {MAX_UNKNOWN_FIELDS} fields of the producer's own; put them into one \
+             object in metadata"
+        );
+        return Err(ItemError::new("too_many_fields", detail));
     }
     if let Some(name) = fields.repeated {
         return Err(metadata::repeated(name));

@@ -5,6 +5,7 @@
 mod answers;
 mod conditional;
 mod crash;
+mod memory;
 mod refusals;
 mod slow;
 mod start;

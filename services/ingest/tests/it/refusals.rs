@@ -204,6 +204,38 @@ async fn a_full_log_asks_for_a_later_retry() {
 }
 
 #[tokio::test]
+async fn nothing_of_a_conversation_is_stored_behind_a_frame_that_was_refused() {
+    let (world, _ingest) = World::start_with(&["--log-max-bytes=800KiB"]).await;
+    let event = |id: &str, bytes: usize| {
+        // Text that LZ4 leaves as it is.
+        let mut seed = 7_u64;
+        let letters = std::iter::repeat_with(|| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            char::from(b'!' + u8::try_from((seed >> 33) % 90).unwrap())
+        });
+        let content: String = letters
+            .filter(|c| !matches!(c, '"' | '\\'))
+            .take(bytes)
+            .collect();
+        format!(r#"{{"event_id":"{id}","conversation_id":"c","type":"t","content":"{content}"}}"#)
+    };
+    for id in ["1", "2", "3"] {
+        world.append(event(id, 200_000)).await;
+    }
+
+    // Two frames: the first is too large for the rest of the log, the second is not.
+    let body = format!("{}\n{}", event("4", 240_000), event("5", 40_000));
+    let response = world.post("/v1/events").body(body).send().await.unwrap();
+
+    let (status, problem) = problem(response).await;
+    assert_eq!(
+        (status, problem["code"].as_str().unwrap()),
+        (429, "log_full")
+    );
+    assert_eq!(world.stored().await.len(), 3);
+}
+
+#[tokio::test]
 async fn a_malformed_head_is_a_problem_too() {
     let (world, _ingest) = World::start().await;
     let many: String = (0..300).map(|n| format!("x-{n}: 1\r\n")).collect();

@@ -11,6 +11,24 @@ fn every_bad_item_has_a_code_and_a_sentence() {
         )
     };
     let cases: &[(String, &str, &str)] = &[
+        (
+            format!(
+                r#"{{"conversation_id":"c","type":"t"{}}}"#,
+                (0..=1000)
+                    .map(|n| format!(r#","k{n}":1"#))
+                    .collect::<String>()
+            ),
+            "too_many_fields",
+            "at most 1000",
+        ),
+        (
+            format!(
+                r#"{{"conversation_id":"c","type":"t","metadata":{{"a":"{}"}}}}"#,
+                long(300_000)
+            ),
+            "event_too_large",
+            "at most 262144",
+        ),
         ("5".into(), "not_an_object", "this is a number"),
         ("[[]]".into(), "not_an_object", "this is an array"),
         (r#""{}""#.into(), "not_an_object", "this is a string"),
