@@ -110,12 +110,15 @@ impl Packer {
         let Some(tenant) = &contents.tenant else {
             return;
         };
-        // All events of one frame and conversation go into one pack.
+        // All events of one frame and conversation go into one pack: it is chosen before any is added.
         let mut packs = vec![None; contents.conversations.len()];
         for readable in &contents.events {
             let index = readable.conversation;
-            let pack = *packs[index]
+            packs[index]
                 .get_or_insert_with(|| self.pack_of(tenant, contents.conversations[index].clone()));
+        }
+        for readable in &contents.events {
+            let pack = packs[readable.conversation].expect("it was chosen above");
             self.bytes[pack] += readable.encoded.bytes.len();
             self.events += 1;
             self.packs[pack].pack.events.push(PackedEvent {

@@ -40,8 +40,12 @@ const MAX_WINDOW_LOG: u32 = 24;
 /// Memory that a body takes while it is processed, as a multiple of its bytes: itself, the frames that it
 /// becomes, compressed and not, and the ids and places of its events, measured with tiny events.
 const PROCESSING_FACTOR: usize = 4;
+/// The parts of the budget: one for reading, one for small bodies, the others for large ones.
+const BUDGET_PARTS: usize = 2 + PROCESSING_FACTOR;
 /// The least budget: one body of the largest size is read while another is processed.
-pub(crate) const MIN_BUDGET_BYTES: usize = (1 + PROCESSING_FACTOR) * MAX_BODY_BYTES;
+pub(crate) const MIN_BUDGET_BYTES: usize = BUDGET_PARTS * MAX_BODY_BYTES;
+/// The largest body that is small: it is parsed in a few milliseconds, and never waits for large ones.
+pub(crate) const MAX_SMALL_BYTES: usize = 512 * 1024;
 
 /// The content-encoding of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,13 +108,14 @@ fn read_limited(source: impl Read) -> io::Result<Option<Bytes>> {
     Ok((bytes.len() <= MAX_BODY_BYTES).then(|| bytes.into()))
 }
 
-/// The memory for requests, shared by all of them. A fifth is for bodies that are being read, reserved for
-/// the bytes that have arrived and not for the announced length, so that an idle client reserves nothing;
-/// the rest is for bodies that are processed.
+/// The memory for requests, shared by all of them. A sixth is for bodies that are being read, reserved for
+/// the bytes that have arrived and not for the announced length, so that an idle client reserves nothing; a
+/// sixth is for small bodies that are processed, and the rest for large ones.
 #[derive(Debug)]
 pub(crate) struct MemoryBudget {
     reading: Arc<Semaphore>,
-    processing: Semaphore,
+    small: Semaphore,
+    large: Semaphore,
 }
 
 /// A body that was read, with its reservation of memory.
@@ -125,10 +130,11 @@ impl MemoryBudget {
     /// A budget of `bytes`, at least [`MIN_BUDGET_BYTES`].
     pub(crate) fn new(bytes: usize) -> Self {
         let units = bytes.max(MIN_BUDGET_BYTES) / BUDGET_UNIT_BYTES;
-        let reading = units / (1 + PROCESSING_FACTOR);
+        let part = units / BUDGET_PARTS;
         Self {
-            reading: Arc::new(Semaphore::new(reading)),
-            processing: Semaphore::new(units - reading),
+            reading: Arc::new(Semaphore::new(part)),
+            small: Semaphore::new(part),
+            large: Semaphore::new(units - 2 * part),
         }
     }
 
@@ -138,7 +144,12 @@ impl MemoryBudget {
     /// The problem when it is not free in time.
     pub(crate) async fn process(&self, bytes: usize) -> Result<Processing<'_>, Problem> {
         let units = u32::try_from(processing_units(bytes)).expect("a body is small");
-        let reserved = self.processing.acquire_many(units);
+        let lane = if bytes <= MAX_SMALL_BYTES {
+            &self.small
+        } else {
+            &self.large
+        };
+        let reserved = lane.acquire_many(units);
         let reserved = tokio::time::timeout(ADMISSION_TIMEOUT, reserved).await;
         let reserved = reserved.map_err(|_| Problem::overloaded())?;
         Ok(Processing(reserved.expect("the semaphore is never closed")))

@@ -37,10 +37,11 @@ pub struct Args {
     /// Most requests that are processed at the same time; others wait.
     #[arg(long, env = "ISOTHERM_MAX_REQUESTS", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     max_requests: u16,
-    /// Memory for requests, in bytes or as 320MiB: a fifth for bodies that arrive, the rest for bodies
-    /// that are processed, which take four times their decompressed size. What does not fit waits, and is
+    /// Memory for requests, in bytes or as 384MiB: a sixth for bodies that arrive, the rest for bodies
+    /// that are processed, which take four times their decompressed size; small ones do not wait for
+    /// large ones. What does not fit waits, and is
     /// answered 503 after 5 s.
-    #[arg(long, env = "ISOTHERM_REQUEST_MEMORY", value_parser = bytes, default_value = "320MiB")]
+    #[arg(long, env = "ISOTHERM_REQUEST_MEMORY", value_parser = bytes, default_value = "384MiB")]
     request_memory: i64,
     #[command(flatten)]
     runtime: RuntimeArgs,

@@ -19,7 +19,10 @@ use uuid::Uuid;
 
 use crate::{
     accept::{Accepted, Context, accept},
-    body::{self, ADMISSION_TIMEOUT, BufferedBody, Encoding, MAX_BODY_BYTES, MemoryBudget},
+    body::{
+        self, ADMISSION_TIMEOUT, BufferedBody, Encoding, MAX_BODY_BYTES, MAX_SMALL_BYTES,
+        MemoryBudget,
+    },
     head::{self, Options},
     if_match::ExpectedEnd,
     log_disk::LogDisk,
@@ -27,9 +30,6 @@ use crate::{
     problem::Problem,
     publish::{Receipt, publish},
 };
-
-/// Larger bodies, whose parsing takes some milliseconds, are parsed on blocking threads.
-const MAX_INLINE_BYTES: usize = 512 * 1024;
 
 /// The state that all requests share.
 #[derive(Debug)]
@@ -153,7 +153,6 @@ impl App {
             bytes: raw,
             reservation: _reservation,
         } = self.memory.read(&parts.headers, body).await?;
-        let _permit = self.request_permit().await?;
         let is_compressed = encoding != Encoding::Identity;
         // A compressed body may become as large as any until it is decompressed.
         let most = if is_compressed {
@@ -162,6 +161,7 @@ impl App {
             raw.len()
         };
         let mut memory = self.memory.process(most).await?;
+        let _permit = self.request_permit().await?;
         let body = match is_compressed {
             true => run_blocking(move || encoding.decode(raw)).await?,
             false => raw,
@@ -169,7 +169,7 @@ impl App {
         let bytes = body.len();
         memory.shrink(bytes);
         let parse = move || accept(&context, &body);
-        let accepted = match bytes <= MAX_INLINE_BYTES {
+        let accepted = match bytes <= MAX_SMALL_BYTES {
             true => parse()?,
             false => run_blocking(parse).await?,
         };

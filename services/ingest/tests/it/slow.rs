@@ -72,7 +72,7 @@ async fn clients_that_send_no_body_block_no_others_and_time_out() {
 
 #[tokio::test]
 async fn a_stalled_body_keeps_its_memory_no_longer_than_the_idle_timeout() {
-    let (world, _ingest) = World::start_with(&["--request-memory=80MiB"]).await;
+    let (world, _ingest) = World::start_with(&["--request-memory=96MiB"]).await;
     let bytes = 15 << 20;
     let head = format!(
         "POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n",
