@@ -30,24 +30,12 @@ pub(crate) fn run() -> anyhow::Result<()> {
 
 /// The modules of all packages, without those of tests.
 fn modules() -> anyhow::Result<Vec<Module>> {
-    let mut git = std::process::Command::new("git");
-    git.args([
-        "ls-files",
-        "-z",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-    ]);
-    git.arg("*.rs").current_dir(run::root());
-    let listed = run::output(git).context("list the sources")?;
-    let listed = String::from_utf8(listed).context("read the list of sources")?;
-    let module = |file: &str| {
+    let module = |(file, text): (String, String)| {
         let (krate, path) = file.split_once("/src/")?;
         let path = path.strip_suffix(".rs")?;
         if path.ends_with("tests") || path.contains("tests/") {
             return None;
         }
-        let text = std::fs::read_to_string(run::root().join(file)).ok()?;
         // Unit tests may use any module.
         let text = text.split("#[cfg(test)]").next()?.to_owned();
         let path = match path {
@@ -57,5 +45,6 @@ fn modules() -> anyhow::Result<Vec<Module>> {
         let krate = krate.to_owned();
         Some(Module { krate, path, text })
     };
-    Ok(listed.split_terminator('\0').filter_map(module).collect())
+    let sources = run::sources(&["*.rs"])?;
+    Ok(sources.into_iter().filter_map(module).collect())
 }

@@ -107,3 +107,26 @@ pub(crate) fn say(line: &str) {
     // A closed stderr is no reason to fail.
     let _ = writeln!(std::io::stderr(), "{line}");
 }
+
+/// The files of the working tree whose names match one of the git `patterns`, as path and text: tracked ones
+/// and those that will be, but none that git ignores.
+pub(crate) fn sources(patterns: &[&str]) -> anyhow::Result<Vec<(String, String)>> {
+    let mut git = Command::new("git");
+    git.args([
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+    ])
+    .args(patterns)
+    .current_dir(root());
+    let listed = String::from_utf8(output(git).context("list the sources")?);
+    let listed = listed.context("read the list of sources")?;
+    let read = |path: &str| {
+        // A deleted file is still listed until the deletion is committed.
+        let text = std::fs::read_to_string(root().join(path)).ok()?;
+        Some((path.to_owned(), text))
+    };
+    Ok(listed.split_terminator('\0').filter_map(read).collect())
+}

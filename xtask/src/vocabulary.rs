@@ -48,25 +48,13 @@ pub(crate) fn run() -> anyhow::Result<()> {
 
 /// Every source file and document, without those of [`HISTORY`] and the lists of words.
 fn sources() -> anyhow::Result<Vec<Source>> {
-    let mut git = std::process::Command::new("git");
-    git.args(["ls-files", "-z", "*.rs", "*.lua", "*.md", "*.yaml", "*.tpl"])
-        .args(["--others", "--cached", "--exclude-standard"])
-        .current_dir(run::root());
-    let listed = run::output(git).context("list the files")?;
-    let listed = String::from_utf8(listed).context("read the list of files")?;
-    let read = |path: &str| {
-        // A deleted file is still listed until the deletion is committed.
-        let text = std::fs::read_to_string(run::root().join(path)).ok()?;
-        let path = path.to_owned();
-        Some(Source { path, text })
-    };
-    let files = listed.split_terminator('\0');
     let is_exempt = |path: &str| {
         let mut exempt = HISTORY.iter().chain([&LISTS]);
         exempt.any(|prefix| path.starts_with(prefix))
     };
-    let files = files.filter(|path| !is_exempt(path));
-    Ok(files.filter_map(read).collect())
+    let files = run::sources(&["*.rs", "*.lua", "*.md", "*.yaml", "*.tpl"])?;
+    let files = files.into_iter().filter(|(path, _)| !is_exempt(path));
+    Ok(files.map(|(path, text)| Source { path, text }).collect())
 }
 
 fn is_code(path: &str) -> bool {

@@ -36,7 +36,7 @@ pub(crate) fn check(text: &str) -> Result<(), MetadataError> {
 ///
 /// # Errors
 /// [`MetadataError::TooDeep`] or [`MetadataError::Nul`]: refuse the event.
-pub fn check_depth_and_nul(json: &str) -> Result<(), MetadataError> {
+fn check_depth_and_nul(json: &str) -> Result<(), MetadataError> {
     let bytes = json.as_bytes();
     if bytes.len() <= 2 * MAX_METADATA_DEPTH && !bytes.contains(&b'\\') {
         // Too short for that many pairs of brackets, and without escapes.

@@ -135,15 +135,17 @@ impl Maintenance<'_> {
         if batch.files.is_empty() {
             return Ok(());
         }
-        let (sampled_out, expired) = (batch.result.sampled_out, batch.result.expired);
-        let kept = batch.result.kept.clone();
-        let rows = tokio::task::spawn_blocking(move || segment::encode(&kept)).await?;
+        let RewriteBatch { files, result } = batch;
+        let (sampled_out, expired) = (result.sampled_out, result.expired);
+        let encode = move || (segment::encode(&result.kept), result);
+        let (rows, result) = tokio::task::spawn_blocking(encode).await?;
         let mut adds = Vec::new();
         if rows.num_rows() > 0 {
             let sampled = Some(self.policy.to_owned());
-            adds.push(self.stage(kind, &batch.files, rows, sampled).await?);
+            adds.push(self.stage(kind, &files, rows, sampled).await?);
         }
         let files_written = adds.len() as u64;
+        let batch = RewriteBatch { files, result };
         if self.replace("sample", batch, adds).await? {
             summary.sampled_out += sampled_out;
             summary.expired += expired;
