@@ -7,7 +7,7 @@ use event::{PartitionId, Seq, SeqRange, Timestamp};
 use retention::Class;
 use serde::Deserialize;
 
-use crate::table::Table;
+use crate::{day::Day, table::Table};
 
 const CLASS_TAG: &str = "isotherm.class";
 const RANGE_TAG: &str = "isotherm.range";
@@ -27,9 +27,8 @@ pub struct ColdFile {
     pub path: String,
     /// Partition column of `events`: the tenant of every row. `None` in rollups.
     pub tenant: Option<String>,
-    /// Partition column of `events`: the UTC day of the event time, `2026-11-20`. `None` in
-    /// rollups.
-    pub dt: Option<String>,
+    /// Partition column of `events`: the day of every row. `None` in rollups.
+    pub dt: Option<Day>,
     /// Number of rows.
     pub rows: u64,
     /// Size of the object in bytes.
@@ -81,13 +80,15 @@ impl ColdFile {
             .unwrap_or_default();
         let mut values = add.partition_values;
         let mut value = |name| values.remove(name).flatten();
+        let tags = add.tags.unwrap_or_default();
+        let tag = |name: &str| tags.get(name)?.as_deref();
         Self {
             table,
             tenant: value("tenant"),
-            dt: value("dt"),
+            dt: value("dt").map(|date| Day::from_entry(date, tag)),
             rows: stats.num_records,
             bytes: u64::try_from(add.size).unwrap_or(0),
-            provenance: add.tags.and_then(|tags| Provenance::from_tags(&tags)),
+            provenance: Provenance::from_tags(&tags),
             extent: stats.extent(),
             path: add.path,
         }
@@ -100,11 +101,18 @@ impl ColdFile {
             .map(|name| {
                 let value = match *name {
                     "tenant" => self.tenant.clone(),
-                    _ => self.dt.clone(),
+                    _ => self.dt.as_ref().map(|day| day.date.clone()),
                 };
                 ((*name).to_owned(), value)
             })
             .collect()
+    }
+
+    /// The tags of the log entry; `None` for a file of another engine.
+    pub(crate) fn tags(&self) -> Option<HashMap<String, Option<String>>> {
+        let mut tags = self.provenance.as_ref()?.tags();
+        tags.extend(self.dt.as_ref().and_then(Day::tag));
+        Some(tags)
     }
 
     /// Returns the `remove` action for this file.
@@ -116,7 +124,7 @@ impl ColdFile {
             extended_file_metadata: Some(true),
             partition_values: Some(self.partition_values()),
             size: i64::try_from(self.bytes).ok(),
-            tags: self.provenance.as_ref().map(Provenance::tags),
+            tags: self.tags(),
             ..Remove::default()
         }
     }
@@ -135,8 +143,7 @@ impl ColdFile {
 }
 
 impl Provenance {
-    /// Returns the tags of the log entry.
-    pub(crate) fn tags(&self) -> HashMap<String, Option<String>> {
+    fn tags(&self) -> HashMap<String, Option<String>> {
         let mut tags = HashMap::new();
         let mut tag = |name: &str, value: String| tags.insert(name.to_owned(), Some(value));
         if let Some(class) = self.class {

@@ -15,6 +15,7 @@ mod cache;
 mod check;
 mod checkpoint;
 mod commit;
+mod day;
 mod durable;
 mod error;
 mod file;
@@ -37,6 +38,7 @@ mod vacuum;
 
 pub use cache::ObjectCache;
 pub use commit::{Change, CommitOutcome};
+pub use day::{Day, DayOf};
 pub use error::{Error, Result};
 pub use file::{ColdFile, Extent, Provenance, parse_partition};
 pub use location::{ColdOptions, S3Options};

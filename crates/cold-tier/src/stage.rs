@@ -10,6 +10,7 @@ use retention::Class;
 use segment::parquet_io;
 
 use crate::{
+    day::Day,
     error::{Error, Result},
     file::{ColdFile, Extent, Provenance},
     hash::sha256,
@@ -29,8 +30,8 @@ pub struct PendingFile {
     pub table: Table,
     /// The tenant of every row; `None` in rollups.
     pub tenant: Option<TenantId>,
-    /// The UTC day of the event time of every row, `2026-11-20`; `None` in rollups.
-    pub dt: Option<String>,
+    /// The day of every row; `None` in rollups.
+    pub dt: Option<Day>,
     /// Rows with the table's schema, in any order; staging sorts them.
     pub rows: RecordBatch,
     /// The retention class of every row; `None` in rollups.
@@ -66,7 +67,7 @@ impl StagedFile {
             modification_time: now.as_micros() / 1000,
             data_change,
             stats: Some(self.stats.clone()),
-            tags: self.file.provenance.as_ref().map(Provenance::tags),
+            tags: self.file.tags(),
             ..Add::default()
         }
     }
@@ -101,7 +102,10 @@ fn encode(pending: PendingFile) -> Result<(StagedFile, Bytes)> {
     let sha256 = sha256(&bytes);
     let name = &sha256[..NAME_DIGITS];
     let path = match (&pending.tenant, &pending.dt) {
-        (Some(tenant), Some(dt)) => format!("tenant={tenant}/dt={dt}/{name}.parquet"),
+        (Some(tenant), Some(day)) => {
+            let date = &day.date;
+            format!("tenant={tenant}/dt={date}/{name}.parquet")
+        }
         _ => format!("{name}.parquet"),
     };
     let file = ColdFile {

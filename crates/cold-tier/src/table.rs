@@ -6,7 +6,7 @@ use deltalake_core::kernel::{DataType as DeltaType, PrimitiveType, StructField};
 /// One of the cold tier's tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Table {
-    /// The events, partitioned by tenant and day.
+    /// The events, partitioned by tenant and by the day that [`Day`](crate::Day) says.
     Events,
     /// The rollup per tenant, hour and event type.
     HourlyStats,

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, ensure};
 use arrow::compute::concat_batches;
-use cold_tier::{Change, ColdTier, CommitOutcome, PendingFile, StagedFile, Table};
+use cold_tier::{Change, ColdTier, CommitOutcome, DayOf, PendingFile, StagedFile, Table};
 use event::{PartitionId, SeqRange, Timestamp};
 use futures::TryStreamExt as _;
 use retention::{Class, RuleSet};
@@ -143,7 +143,7 @@ impl PartitionArchiver<'_> {
         let mut scan = self.scan(remote::Table::Events, range);
         scan.class = Some(class);
         let mut batches = self.warm.scan(&scan).await?;
-        let mut rows_by_day = RowsByDay::default();
+        let mut rows_by_day = RowsByDay::new(DayOf::ReceivedAt);
         while let Some(batch) = batches.try_next().await? {
             rows_by_day = tokio::task::spawn_blocking(move || {
                 rows_by_day.push(&batch)?;

@@ -1,4 +1,4 @@
-//! Groups the rows of a scan by file: one tenant and one UTC day of the event time each.
+//! Groups the rows of a scan by file: one tenant and one day each.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,11 @@ use arrow::{
     array::{RecordBatch, UInt32Array},
     compute::{concat_batches, take_record_batch},
 };
-use event::{StoredEvent, TenantId, Timestamp};
+use cold_tier::{Day, DayOf};
+use event::{TenantId, Timestamp};
 
-/// A tenant and a UTC day of the event time, `2026-11-20`.
-pub(crate) type TenantDay = (TenantId, String);
+/// A tenant and a day of its rows.
+pub(crate) type TenantDay = (TenantId, Day);
 
 /// The rows of one tenant and day.
 #[derive(Clone, Debug)]
@@ -20,13 +21,22 @@ pub(crate) struct DayRows {
 }
 
 /// Collects batches of events by tenant and day.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct RowsByDay {
+    day_of: DayOf,
     days: BTreeMap<TenantDay, Vec<DayRows>>,
     pub(crate) row_count: u64,
 }
 
 impl RowsByDay {
+    pub(crate) fn new(day_of: DayOf) -> Self {
+        Self {
+            day_of,
+            days: BTreeMap::new(),
+            row_count: 0,
+        }
+    }
+
     /// Adds a batch of the events schema after checking every row of it.
     pub(crate) fn push(&mut self, batch: &RecordBatch) -> segment::Result<()> {
         let batch = segment::conform(batch, &segment::events_schema())?;
@@ -34,7 +44,8 @@ impl RowsByDay {
         self.row_count += events.len() as u64;
         let mut indices_by_day: BTreeMap<TenantDay, Vec<u32>> = BTreeMap::new();
         for (row, stored) in (0..).zip(&events) {
-            indices_by_day.entry(day(stored)).or_default().push(row);
+            let day = (stored.event.tenant.clone(), self.day_of.day(stored));
+            indices_by_day.entry(day).or_default().push(row);
         }
         for (day, indices) in indices_by_day {
             let received = indices.iter().map(|row| events[*row as usize].received_at);
@@ -57,8 +68,4 @@ impl RowsByDay {
         });
         days.collect()
     }
-}
-
-fn day(stored: &StoredEvent) -> TenantDay {
-    (stored.event.tenant.clone(), stored.event.timestamp.date())
 }

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use cold_tier::{ColdFile, Table};
+use cold_tier::{ColdFile, Day, Table};
 use event::{PartitionId, RangeSet, Seq, SeqRange, Timestamp};
 use retention::{Class, Policy, RuleSet};
 use warm_tier::remote::PartitionCoverage;
@@ -215,7 +215,7 @@ pub(crate) struct FileKind {
     pub(crate) table: Table,
     pub(crate) partition: PartitionId,
     pub(crate) tenant: Option<String>,
-    pub(crate) dt: Option<String>,
+    pub(crate) dt: Option<Day>,
     pub(crate) class: Option<Class>,
     pub(crate) sampled: Option<String>,
 }

@@ -132,14 +132,15 @@ impl Repair<'_> {
         scan.filter.tenant.clone_from(&file.tenant);
         scan.removals = Some(self.coverage.removals);
         let mut batches = self.warm.scan(&scan).await?;
-        let mut by_day = RowsByDay::default();
+        let day = file.dt.as_ref().context("it has no day")?;
+        let mut by_day = RowsByDay::new(day.of);
         while let Some(batch) = batches.try_next().await? {
             by_day.push(&batch)?;
         }
         let of_day = by_day
             .finish()?
             .into_iter()
-            .filter(|((_, dt), _)| Some(dt) == file.dt.as_ref())
+            .filter(|((_, own), _)| own == day)
             .map(|(_, day)| day.rows);
         let of_day: Vec<_> = of_day.collect();
         let rows = concat_batches(&Table::Events.schema(), &of_day)?;

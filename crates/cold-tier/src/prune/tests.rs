@@ -12,7 +12,7 @@ fn file() -> ColdFile {
         table: Table::Events,
         path: "x".to_owned(),
         tenant: Some("acme".to_owned()),
-        dt: Some("2026-11-20".to_owned()),
+        dt: None,
         rows: 10,
         bytes: 100,
         provenance: Some(Provenance {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use cold_tier::{PendingFile, Table};
+use cold_tier::{DayOf, PendingFile, Table};
 use event::{
     ContentEncoding, ConversationId, Event, EventId, EventType, PartitionId, Position, SeqRange,
     StoredEvent, TenantId, Timestamp,
@@ -56,7 +56,7 @@ pub(crate) fn pending(range: SeqRange) -> PendingFile {
     PendingFile {
         table: Table::Events,
         tenant: Some(TenantId::new("acme").unwrap()),
-        dt: Some(rows[0].event.timestamp.date()),
+        dt: Some(DayOf::ReceivedAt.day(&rows[0])),
         received_max: rows[0].received_at,
         rows: segment::encode(&rows),
         class: Some(class()),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use arrow::{array::AsArray as _, datatypes::Int64Type};
-use cold_tier::{Change, ColdScan, ColdTier, CommitOutcome, Error, Order, Table};
+use cold_tier::{Change, ColdScan, ColdTier, CommitOutcome, DayOf, Error, Order, Table};
 use event::{ConversationId, SeqRange, Timestamp};
 
 use crate::{
@@ -84,7 +84,7 @@ async fn a_new_reader_starts_from_a_checkpoint_and_reads_the_same(reader: &ColdT
     assert_eq!(snapshot.committed(), [(PARTITION, RANGES * LENGTH)].into());
     let file = snapshot.events.files().next().unwrap();
     assert_eq!(file.tenant.as_deref(), Some("acme"));
-    assert_eq!(file.dt.as_deref(), Some("2026-11-18"));
+    assert_eq!(file.dt, Some(DayOf::ReceivedAt.day(&event(1, 0))));
     let provenance = file.provenance.clone().unwrap();
     assert_eq!(provenance.class, Some(class()));
     assert_eq!(provenance.ranges.len(), 1);

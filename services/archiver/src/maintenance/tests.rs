@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use cold_tier::{Change, ColdOptions, ColdTier, PendingFile, Table};
+use cold_tier::{Change, ColdOptions, ColdTier, DayOf, PendingFile, Table};
 use event::{
     ContentEncoding, ConversationId, Event, EventId, EventType, PartitionCount, PartitionId,
     Position, SeqRange, StoredEvent, TenantId, Timestamp,
@@ -70,7 +70,7 @@ async fn cold_tier(dir: &TempDir) -> ColdTier {
     let pending = PendingFile {
         table: Table::Events,
         tenant: Some(TenantId::default_tenant()),
-        dt: Some(RECEIVED.date()),
+        dt: Some(DayOf::ReceivedAt.day(&stored())),
         rows: segment::encode(&[stored()]),
         class: Some("w1-c1".parse().unwrap()),
         ranges: vec![(P, range)],

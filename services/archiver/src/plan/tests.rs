@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use cold_tier::{ColdFile, Extent, Provenance, Table};
+use cold_tier::{ColdFile, Day, DayOf, Extent, Provenance, Table};
 use event::{PartitionId, SeqRange, Timestamp};
 use retention::{Action, Class, Cold, HashKey, Policy, RuleSet, Sampling, Warm};
 use warm_tier::remote::{Gap, PartitionCoverage, SliceCoverage};
@@ -140,12 +140,17 @@ fn whole_slices_have_a_known_number_of_rows() {
     assert_eq!(expected(5, 20), None);
 }
 
+fn day(date: &str, of: DayOf) -> Option<Day> {
+    let date = date.to_owned();
+    Some(Day { date, of })
+}
+
 fn file(n: u64, bytes: u64, class: &str) -> ColdFile {
     ColdFile {
         table: Table::Events,
         path: n.to_string(),
         tenant: Some("acme".to_owned()),
-        dt: Some("2026-11-20".to_owned()),
+        dt: day("2026-11-20", DayOf::ReceivedAt),
         rows: 1,
         bytes,
         provenance: Some(Provenance {
@@ -209,8 +214,11 @@ fn small_files_are_merged_when_there_are_many_of_one_kind() {
     assert_eq!(merges(&many), std::slice::from_ref(&many));
     assert_eq!(merges(&many[..7]), Vec::<Vec<ColdFile>>::new());
     let mut other_day = many.clone();
-    other_day[3].dt = Some("2026-11-21".to_owned());
+    other_day[3].dt = day("2026-11-21", DayOf::ReceivedAt);
     assert!(merges(&other_day).is_empty());
+    let mut day_of_event_time = many.clone();
+    day_of_event_time[3].dt = day("2026-11-20", DayOf::EventTime);
+    assert!(merges(&day_of_event_time).is_empty());
     let mut larger = many.clone();
     larger[3].bytes = 2 << 20;
     assert!(merges(&larger).is_empty());

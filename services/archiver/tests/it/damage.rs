@@ -38,9 +38,11 @@ fn object(world: &World, file: &str) -> PathBuf {
 #[tokio::test(flavor = "multi_thread")]
 async fn damage_stops_only_its_own_file_and_removes_nothing_of_it() {
     let mut world = World::start(Some(policy(3_600_000, sampled()))).await;
-    world.publish(0..EVENTS).await;
-    world.until_sealed().await;
-    world.archive().await;
+    for part in [0..EVENTS / 2, EVENTS / 2..EVENTS] {
+        world.publish(part).await;
+        world.until_sealed().await;
+        world.archive().await;
+    }
     world.stop_compactor().await;
     let files: Vec<String> = world.files("cold").await.into_iter().collect();
     assert!(files.len() > 2, "{files:?}");

@@ -6,5 +6,6 @@
 mod ageing;
 mod crash;
 mod damage;
+mod days;
 mod start;
 mod world;

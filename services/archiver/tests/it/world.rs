@@ -103,10 +103,18 @@ impl World {
         self.archive_to("cold").await
     }
 
+    pub(crate) fn client(&self) -> Client {
+        Client::new(&self.flight).unwrap()
+    }
+
     pub(crate) async fn publish(&self, numbers: std::ops::Range<u64>) {
+        self.publish_events(numbers.map(event)).await;
+    }
+
+    pub(crate) async fn publish_events(&self, events: impl IntoIterator<Item = Event>) {
         let count = PartitionCount::new(PARTITIONS).unwrap();
         let mut events_by_partition: BTreeMap<PartitionId, Vec<Event>> = BTreeMap::new();
-        for event in numbers.map(event) {
+        for event in events {
             let partition = count.partition_of(&event.tenant, &event.conversation_id);
             events_by_partition
                 .entry(partition)
@@ -130,7 +138,7 @@ impl World {
     }
 
     pub(crate) async fn until_sealed(&self) {
-        let client = Client::new(&self.flight).unwrap();
+        let client = self.client();
         eventually("everything is sealed", async || {
             let Ok(coverage) = client.coverage().await else {
                 return false;

@@ -12,7 +12,7 @@ fn file(lo: u64, hi: u64, rows: u64, sampled: Option<&str>) -> ColdFile {
         table: Table::Events,
         path: format!("{lo}-{hi}-{rows}"),
         tenant: Some("acme".to_owned()),
-        dt: Some("2026-11-20".to_owned()),
+        dt: None,
         rows,
         bytes: 1,
         provenance: Some(Provenance {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cold_tier::{Change, ColdOptions, ColdTier, CommitOutcome, PendingFile, Table};
+use cold_tier::{Change, ColdOptions, ColdTier, CommitOutcome, DayOf, PendingFile, Table};
 use event::{PartitionId, SeqRange, StoredEvent, TenantId, Timestamp};
 use testkit::eventually;
 
@@ -34,7 +34,7 @@ impl Cold {
             let draft = PendingFile {
                 table: Table::Events,
                 tenant: Some(TenantId::default_tenant()),
-                dt: Some(first.event.timestamp.date()),
+                dt: Some(DayOf::ReceivedAt.day(first)),
                 rows: segment::encode(rows),
                 class: Some("w604800000-cforever".parse().unwrap()),
                 ranges: vec![range],

@@ -1,4 +1,4 @@
-use cold_tier::{Change, ColdOptions, ColdTier, CommitOutcome, PendingFile, Table};
+use cold_tier::{Change, ColdOptions, ColdTier, CommitOutcome, DayOf, PendingFile, Table};
 use event::{PartitionId, Timestamp};
 use retention::{Policy, RuleSet, Selector, Warm};
 use testkit::eventually;
@@ -37,7 +37,7 @@ async fn archive(world: &World, cold: &ColdTier, coverage: &Coverage, with_rows:
             let pending = PendingFile {
                 table: Table::Events,
                 tenant: Some(rows[0].event.tenant.clone()),
-                dt: Some(rows[0].event.timestamp.date()),
+                dt: Some(DayOf::ReceivedAt.day(&rows[0])),
                 rows: segment::encode(&rows),
                 class: Some(partition.slices[0].class),
                 ranges: vec![(id, range)],

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cold_tier::{Change, ColdOptions, ColdTier, PendingFile};
+use cold_tier::{Change, ColdOptions, ColdTier, Day, DayOf, PendingFile};
 use event::{PartitionId, SeqRange, TenantId, Timestamp};
 use retention::{Cold, Hot, Policy, RuleSet, Selector, Warm};
 use tempfile::TempDir;
@@ -91,10 +91,10 @@ async fn archive(world: &World, url: &str) {
         for class in classes {
             let mut scan = Scan::new(Table::Events, id, vec![range]);
             scan.class = Some(class);
-            let mut days: BTreeMap<String, Vec<event::StoredEvent>> = BTreeMap::new();
+            let mut days: BTreeMap<Day, Vec<event::StoredEvent>> = BTreeMap::new();
             for batch in warm.collect(&scan).await.unwrap() {
                 for row in segment::decode(&batch).unwrap() {
-                    days.entry(row.event.timestamp.date())
+                    days.entry(DayOf::ReceivedAt.day(&row))
                         .or_default()
                         .push(row);
                 }
