@@ -15,4 +15,6 @@ pub use conform::conform;
 pub use decode::decode;
 pub use encode::encode;
 pub use error::{Error, Result};
-pub use schema::{conversation_summary_schema, events_schema, hourly_stats_schema};
+pub use schema::{
+    MAX_HOURLY_TYPES, OTHER_TYPES, conversation_summary_schema, events_schema, hourly_stats_schema,
+};

@@ -1,6 +1,7 @@
 //! The tables of a segment file, and the statements that compute the rollups. Pure.
 
 use event::{PartitionId, SeqRange};
+use segment::{MAX_HOURLY_TYPES, OTHER_TYPES};
 
 use crate::engine::text;
 
@@ -69,13 +70,19 @@ pub(crate) fn slice() -> String {
 }
 
 /// The statement that computes the hourly statistics of the rows that `source` selects, as rows of
-/// `hourly_stats`.
+/// `hourly_stats`: per tenant and hour [`MAX_HOURLY_TYPES`] types at most, and the rest as one.
 pub(crate) fn hourly_stats(source: &str, partition: PartitionId, range: SeqRange) -> String {
     let provenance = provenance_columns(partition, range);
+    let other = text(OTHER_TYPES);
     format!(
-        "SELECT tenant, date_trunc('hour', timestamp) AS hour, type::VARCHAR AS type, \
-         count(*) AS events, sum(content_len)::BIGINT AS bytes, {provenance} \
-         FROM {source} GROUP BY tenant, date_trunc('hour', timestamp), type::VARCHAR"
+        "SELECT tenant, hour, type, sum(events)::BIGINT AS events, sum(bytes)::BIGINT AS bytes, \
+         {provenance} FROM (SELECT tenant, hour, events, bytes, \
+         CASE WHEN row_number() OVER (PARTITION BY tenant, hour ORDER BY events DESC, type) \
+         <= {MAX_HOURLY_TYPES} THEN type ELSE {other} END AS type \
+         FROM (SELECT tenant, date_trunc('hour', timestamp) AS hour, type::VARCHAR AS type, \
+         count(*) AS events, sum(content_len)::BIGINT AS bytes \
+         FROM {source} GROUP BY tenant, date_trunc('hour', timestamp), type::VARCHAR)) \
+         GROUP BY tenant, hour, type"
     )
 }
 

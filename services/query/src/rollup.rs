@@ -1,18 +1,26 @@
 //! Rollup rows of many disjoint ranges → the totals of a full scan. Pure.
 
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use arrow::{
     array::{AsArray as _, RecordBatch},
     datatypes::{Int32Type, Int64Type, TimestampMicrosecondType},
 };
 use event::Timestamp;
+use segment::{MAX_HOURLY_TYPES, OTHER_TYPES};
 
 /// Totals of the events of one hour and type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct HourSums {
     pub(crate) events: i64,
     pub(crate) bytes: i64,
+}
+
+impl HourSums {
+    fn add(&mut self, other: Self) {
+        self.events += other.events;
+        self.bytes += other.bytes;
+    }
 }
 
 /// Totals by (hour of event time, type).
@@ -76,16 +84,42 @@ fn rows(batches: &[RecordBatch]) -> impl Iterator<Item = Row<'_>> {
         .flat_map(|batch| (0..batch.num_rows()).map(move |index| Row { batch, index }))
 }
 
-/// Adds up rows of `hourly_stats`.
+/// Adds up rows of `hourly_stats`. An hour has `MAX_HOURLY_TYPES` types at most, and the rest as one.
 pub(crate) fn hourly_stats(batches: &[RecordBatch]) -> HourlyStats {
-    let mut hours = HourlyStats::new();
+    let mut hours: BTreeMap<Timestamp, BTreeMap<String, HourSums>> = BTreeMap::new();
     for row in rows(batches) {
-        let key = (row.time("hour"), row.text("type").to_owned());
-        let hour = hours.entry(key).or_default();
-        hour.events += row.long("events");
-        hour.bytes += row.long("bytes");
+        let types = hours.entry(row.time("hour")).or_default();
+        types
+            .entry(row.text("type").to_owned())
+            .or_default()
+            .add(HourSums {
+                events: row.long("events"),
+                bytes: row.long("bytes"),
+            });
+        // Not only at the end: each range may have other types.
+        if types.len() > 2 * MAX_HOURLY_TYPES {
+            sum_up_rare_types(types);
+        }
     }
-    hours
+    hours.values_mut().for_each(sum_up_rare_types);
+    let sums = hours.into_iter().flat_map(|(hour, types)| {
+        let types = types.into_iter();
+        types.map(move |(kind, sums)| ((hour, kind), sums))
+    });
+    sums.collect()
+}
+
+/// Adds up, as one type, those beyond the limit with the fewest events, then those last by name.
+fn sum_up_rare_types(types: &mut BTreeMap<String, HourSums>) {
+    let other = types.remove(OTHER_TYPES);
+    let mut ranked: Vec<_> = std::mem::take(types).into_iter().collect();
+    // Stable, so that equal numbers stay ordered by name.
+    ranked.sort_by_key(|(_, sums)| Reverse(sums.events));
+    let rare = ranked.split_off(ranked.len().min(MAX_HOURLY_TYPES));
+    types.extend(ranked);
+    for sums in rare.into_iter().map(|(_, sums)| sums).chain(other) {
+        types.entry(OTHER_TYPES.to_owned()).or_default().add(sums);
+    }
 }
 
 /// Adds up rows of `conversation_summary`.

@@ -6,6 +6,7 @@ mod dedupe;
 mod failure;
 mod merge;
 mod remote;
+mod rollup;
 mod scan;
 mod seal;
 mod world;

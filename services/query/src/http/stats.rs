@@ -1,6 +1,7 @@
 //! `GET /v1/stats/hourly`: events and bytes by hour of event time and type.
 //!
-//! Computed before sampling and expiry, so an hour keeps its numbers for ever.
+//! Computed before sampling and expiry, so an hour keeps its numbers for ever. An hour has at most 1,000
+//! types; the events of all others are of the type `(other)`.
 
 use axum::{
     extract::{RawQuery, State},

@@ -58,6 +58,25 @@ fn rollups_of_disjoint_ranges_are_the_rollup_of_all() {
 }
 
 #[test]
+fn an_hour_has_a_bounded_number_of_types_and_exact_sums() {
+    let limit = i64::try_from(MAX_HOURLY_TYPES).unwrap();
+    // Five ranges, each with types of its own, and one type that all of them have.
+    let ranges = (0..5_i64).map(|range| {
+        let own = (0..limit).map(move |n| row("a", 1, &format!("own.{range}.{n}"), 0, "x"));
+        let rows: Vec<_> = own.chain([row("a", 1, "output.chunk", 0, "x")]).collect();
+        live_rows::hourly_stats(&rows).unwrap()
+    });
+    let hours = hourly_stats(&ranges.collect::<Vec<_>>());
+    let sum = |kind: &str| hours[&(Timestamp::from_micros(0), kind.to_owned())];
+    assert_eq!(hours.len(), MAX_HOURLY_TYPES + 1);
+    assert_eq!(sum("output.chunk").events, 5);
+    assert_eq!(sum("own.0.0").events, 1);
+    assert_eq!(sum(OTHER_TYPES).events, 4 * limit + 1);
+    let bytes: i64 = hours.values().map(|sums| sums.bytes).sum();
+    assert_eq!(bytes, 5 * limit + 5);
+}
+
+#[test]
 fn a_summary_has_the_totals_of_its_rows() {
     let rows = all();
     let whole = conversation_summaries(&[live_rows::conversation_summary(&rows).unwrap()]);
