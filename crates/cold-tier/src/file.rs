@@ -7,13 +7,14 @@ use event::{PartitionId, Seq, SeqRange, Timestamp};
 use retention::Class;
 use serde::Deserialize;
 
-use crate::{day::Day, table::Table};
+use crate::{day::Day, judgement::Judgement, table::Table};
 
 const CLASS_TAG: &str = "isotherm.class";
 const RANGE_TAG: &str = "isotherm.range";
 const SHA256_TAG: &str = "isotherm.sha256";
 const SAMPLED_TAG: &str = "isotherm.sampled";
 const RECEIVED_MAX_TAG: &str = "isotherm.received_max";
+const MEMORY_TAG: &str = "isotherm.memory";
 /// The value of `SAMPLED_TAG` for a file at full fidelity.
 const NOT_SAMPLED: &str = "false";
 
@@ -40,7 +41,7 @@ pub struct ColdFile {
 }
 
 /// The origin of a file's rows, stored as tags of its log entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Provenance {
     /// The retention class of every row; `None` for rollups, which are kept for ever.
     pub class: Option<Class>,
@@ -52,6 +53,10 @@ pub struct Provenance {
     pub sampled: Option<String>,
     /// The latest `received_at` of the rows, dropped ones included.
     pub received_max: Timestamp,
+    /// Bytes of the rows in memory; `None` in files of an older version.
+    pub memory_bytes: Option<u64>,
+    /// What the rules last said about the rows; `None` when they were not applied yet.
+    pub judged: Option<Judgement>,
 }
 
 /// Least and greatest values per column (both inclusive), from the file's statistics; `None` where
@@ -154,6 +159,10 @@ impl Provenance {
         let sampled = self.sampled.as_deref().unwrap_or(NOT_SAMPLED);
         tag(SAMPLED_TAG, sampled.to_owned());
         tag(RECEIVED_MAX_TAG, self.received_max.to_string());
+        if let Some(bytes) = self.memory_bytes {
+            tag(MEMORY_TAG, bytes.to_string());
+        }
+        tags.extend(self.judged.iter().flat_map(Judgement::tags));
         tags
     }
 
@@ -167,6 +176,8 @@ impl Provenance {
                 .filter(|sampled| *sampled != NOT_SAMPLED)
                 .map(str::to_owned),
             received_max: tag(RECEIVED_MAX_TAG)?.parse().ok()?,
+            memory_bytes: tag(MEMORY_TAG).and_then(|bytes| bytes.parse().ok()),
+            judged: Judgement::from_tags(tags),
         })
     }
 }

@@ -5,7 +5,7 @@ use arrow::array::RecordBatch;
 use bytes::Bytes;
 use deltalake_core::kernel::Add;
 use event::{PartitionId, SeqRange, TenantId, Timestamp};
-use object_store::{ObjectStore, ObjectStoreExt as _};
+use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, path::Path};
 use retention::Class;
 use segment::parquet_io;
 
@@ -14,9 +14,10 @@ use crate::{
     error::{Error, Result},
     file::{ColdFile, Extent, Provenance},
     hash::sha256,
+    judgement::Judgement,
     log::DeltaLog,
     rows,
-    stats::stats,
+    stats::{stats, stats_of_batches},
     table::Table,
 };
 
@@ -58,6 +59,30 @@ impl StagedFile {
         &self.file
     }
 
+    /// Returns the entry of the live `file`, whose rows are `rows`: to be committed in its own place with
+    /// other tags.
+    ///
+    /// # Errors
+    /// [`Error::Rows`] when the batches have different columns.
+    pub fn live(file: &ColdFile, rows: &[RecordBatch]) -> Result<Self> {
+        let stats = stats_of_batches(file.table, rows);
+        let stats = stats.map_err(|source| Error::Rows {
+            path: file.path.clone(),
+            source,
+        })?;
+        let file = file.clone();
+        Ok(Self { file, stats })
+    }
+
+    /// Returns the file with `judgement` in its tags.
+    #[must_use]
+    pub fn with_judgement(mut self, judgement: Judgement) -> Self {
+        if let Some(provenance) = &mut self.file.provenance {
+            provenance.judged = Some(judgement);
+        }
+        self
+    }
+
     /// Returns the `add` action for this file.
     pub(crate) fn add(&self, data_change: bool, now: Timestamp) -> Add {
         Add {
@@ -73,22 +98,54 @@ impl StagedFile {
     }
 }
 
-/// Puts the object of `pending`, reads it back and verifies it. Equal pending files make the same
-/// object, so staging again is harmless.
+/// Puts the object of `pending`, reads it back and verifies it.
 pub(crate) async fn stage(
     log: &DeltaLog,
     store: &dyn ObjectStore,
     pending: PendingFile,
 ) -> Result<StagedFile> {
-    let (staged, bytes) = tokio::task::spawn_blocking(move || encode(pending)).await??;
-    let object = log.object_path(&staged.file.path);
-    store.put(&object, bytes.into()).await?;
+    let (mut staged, bytes) = tokio::task::spawn_blocking(move || encode(pending)).await??;
+    let object = put(log, store, &mut staged.file, &bytes).await?;
     let read = store.get(&object).await?.bytes().await?;
     let path = staged.file.path.clone();
     let rows = staged.file.rows;
     let sha256 = staged.file.provenance.as_ref().map(|p| p.sha256.clone());
     tokio::task::spawn_blocking(move || verify(path, read, sha256.as_deref(), rows)).await??;
     Ok(staged)
+}
+
+/// Puts the object of `file`, under another name when an object has its name that is not live: a vacuum may
+/// be about to delete that one. A live object of that name has the same bytes, if it is not damaged.
+async fn put(
+    log: &DeltaLog,
+    store: &dyn ObjectStore,
+    file: &mut ColdFile,
+    bytes: &Bytes,
+) -> Result<Path> {
+    let stem = file.path.trim_end_matches(".parquet").to_owned();
+    let mut next_number = 1..;
+    loop {
+        let object = log.object_path(&file.path);
+        let create = PutOptions::from(PutMode::Create);
+        match store.put_opts(&object, bytes.clone().into(), create).await {
+            Ok(_) => return Ok(object),
+            Err(object_store::Error::AlreadyExists { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let state = log.refresh().await?;
+        if state.is_some_and(|state| state.files.contains_key(&file.path)) {
+            store.put(&object, bytes.clone().into()).await?;
+            return Ok(object);
+        }
+        // Every name that is taken is an object, so one is free.
+        for number in next_number.by_ref() {
+            file.path = format!("{stem}-{number}.parquet");
+            match store.head(&log.object_path(&file.path)).await {
+                Err(object_store::Error::NotFound { .. }) => break,
+                found => found.map(drop)?,
+            }
+        }
+    }
 }
 
 fn encode(pending: PendingFile) -> Result<(StagedFile, Bytes)> {
@@ -98,6 +155,7 @@ fn encode(pending: PendingFile) -> Result<(StagedFile, Bytes)> {
     };
     let sorted = rows::in_file_order(pending.table, &pending.rows).map_err(rows_error)?;
     let stats = stats(&sorted);
+    let memory_bytes = segment::memory_bytes(&sorted);
     let bytes = parquet_io::write(&[sorted]).map_err(rows_error)?;
     let sha256 = sha256(&bytes);
     let name = &sha256[..NAME_DIGITS];
@@ -121,6 +179,8 @@ fn encode(pending: PendingFile) -> Result<(StagedFile, Bytes)> {
             sha256,
             sampled: pending.sampled,
             received_max: pending.received_max,
+            memory_bytes: Some(memory_bytes),
+            judged: None,
         }),
         extent: Extent::default(),
     };

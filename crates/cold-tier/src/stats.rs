@@ -1,11 +1,16 @@
 //! The statistics of a file's log entry, by which every engine skips files that it does not need.
 
+use std::sync::Arc;
+
 use arrow::{
     array::{Array as _, AsArray as _, RecordBatch},
+    compute::concat_batches,
     datatypes::{DataType, Int32Type, Int64Type, TimestampMicrosecondType},
 };
 use event::Timestamp;
 use serde_json::{Map, Value, json};
+
+use crate::table::Table;
 
 /// Columns that queries filter by, in any of the three tables.
 const STATS_COLUMNS: [&str; 8] = [
@@ -40,6 +45,26 @@ pub(crate) fn stats(batch: &RecordBatch) -> String {
         "nullCount": nulls,
     })
     .to_string()
+}
+
+/// Returns the statistics of the rows of a file that was read, whose batches have the columns of its path
+/// in addition.
+pub(crate) fn stats_of_batches(table: Table, batches: &[RecordBatch]) -> segment::Result<String> {
+    let Some(first) = batches.first() else {
+        return Ok(stats(&RecordBatch::new_empty(table.schema())));
+    };
+    let schema = first.schema();
+    let is_in_file = |name: &str| !table.partition_columns().contains(&name);
+    let names = STATS_COLUMNS.iter().filter(|name| is_in_file(name));
+    let columns: Vec<_> = names
+        .filter_map(|name| schema.index_of(name).ok())
+        .collect();
+    let parts = batches.iter().map(|batch| batch.project(&columns));
+    let parts = parts.collect::<Result<Vec<_>, _>>()?;
+    Ok(stats(&concat_batches(
+        &Arc::new(schema.project(&columns)?),
+        &parts,
+    )?))
 }
 
 /// The least and the greatest value; `None` for a column of nulls or of another type.

@@ -41,7 +41,8 @@ impl ColdTier {
             .await?;
         let mut vacuumed = Vacuumed::default();
         for candidate in candidates {
-            // Checked again: a writer may have put and committed it since it was listed.
+            // Checked again: its writer may have committed it since it was listed. From here on nobody
+            // can: it was put longer ago than any run takes, and a name that is taken is not used again.
             let current = self.store().head(&candidate.location).await;
             let latest = log.refresh().await?;
             let path = data_path(log.prefix(), &candidate.location);

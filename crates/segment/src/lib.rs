@@ -8,6 +8,7 @@ mod conform;
 mod decode;
 mod encode;
 mod error;
+mod memory;
 pub mod parquet_io;
 mod schema;
 
@@ -15,6 +16,7 @@ pub use conform::conform;
 pub use decode::decode;
 pub use encode::encode;
 pub use error::{Error, Result};
+pub use memory::memory_bytes;
 pub use schema::{
     MAX_HOURLY_TYPES, OTHER_TYPES, conversation_summary_schema, events_schema, hourly_stats_schema,
 };

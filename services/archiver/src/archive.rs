@@ -1,7 +1,7 @@
 //! Archives one range from warm to cold: verified files, one commit per table, rollups first.
 
 use anyhow::{Context as _, ensure};
-use arrow::compute::concat_batches;
+use arrow::{array::RecordBatch, compute::concat_batches};
 use cold_tier::{Change, ColdTier, CommitOutcome, DayOf, PendingFile, StagedFile, Table};
 use event::{PartitionId, SeqRange, Timestamp};
 use futures::TryStreamExt as _;
@@ -32,6 +32,8 @@ pub(crate) struct PartitionArchiver<'a> {
     /// The rules in force, and their hash.
     pub(crate) rules: &'a RuleSet,
     pub(crate) policy: &'a str,
+    /// The most bytes of rows in memory, and so in one file.
+    pub(crate) file_memory: u64,
     pub(crate) now: Timestamp,
 }
 
@@ -95,13 +97,31 @@ impl PartitionArchiver<'_> {
         warm_table: remote::Table,
         range: SeqRange,
     ) -> anyhow::Result<Vec<StagedFile>> {
-        let batches = self.warm.collect(&self.scan(warm_table, range)).await?;
-        let schema = table.schema();
-        let batches = batches.iter().map(|batch| segment::conform(batch, &schema));
-        let batches = batches.collect::<segment::Result<Vec<_>>>()?;
-        let rows = concat_batches(&schema, &batches)?;
+        let mut batches = self.warm.scan(&self.scan(warm_table, range)).await?;
+        let (mut staged, mut rows, mut memory) = (Vec::new(), Vec::new(), 0);
+        while let Some(batch) = batches.try_next().await? {
+            memory += segment::memory_bytes(&batch);
+            rows.push(segment::conform(&batch, &table.schema())?);
+            if memory >= self.file_memory {
+                let full = std::mem::take(&mut rows);
+                staged.extend(self.stage_rollup_file(table, range, &full).await?);
+                memory = 0;
+            }
+        }
+        staged.extend(self.stage_rollup_file(table, range, &rows).await?);
+        Ok(staged)
+    }
+
+    /// Stages a file with rows of a rollup of `range`; `None` when there are none.
+    async fn stage_rollup_file(
+        &self,
+        table: Table,
+        range: SeqRange,
+        batches: &[RecordBatch],
+    ) -> anyhow::Result<Option<StagedFile>> {
+        let rows = concat_batches(&table.schema(), batches)?;
         if rows.num_rows() == 0 {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         let pending = PendingFile {
             table,
@@ -113,7 +133,7 @@ impl PartitionArchiver<'_> {
             sampled: None,
             received_max: self.received_max(range),
         };
-        Ok(vec![self.cold.stage(pending).await?])
+        Ok(Some(self.cold.stage(pending).await?))
     }
 
     async fn stage_events(
@@ -126,20 +146,52 @@ impl PartitionArchiver<'_> {
                 totals.not_archived += self.count_rows(class, range).await?;
                 continue;
             }
-            let rows_by_day = self.read_rows(class, range).await?;
-            totals.events += rows_by_day.row_count;
-            let days = tokio::task::spawn_blocking(|| rows_by_day.finish()).await??;
-            for (day, rows) in days {
-                let pending = self.pending(class, range, day, rows);
-                staged.push(self.cold.stage(pending).await?);
-            }
+            let (files, rows) = self.stage_class(class, range).await?;
+            staged.extend(files);
+            totals.events += rows;
         }
         Ok((staged, totals))
     }
 
-    /// Reads every row of `class` in `range`; each is checked, and their number is compared with
-    /// the coverage.
-    async fn read_rows(&self, class: Class, range: SeqRange) -> anyhow::Result<RowsByDay> {
+    /// Stages every row of `class` in `range`, and compares their number with the coverage. Returns the
+    /// files and the number. Rows that take too much memory are staged in parts, each a range of its own.
+    async fn stage_class(
+        &self,
+        class: Class,
+        range: SeqRange,
+    ) -> anyhow::Result<(Vec<StagedFile>, u64)> {
+        let (mut staged, mut row_count) = (Vec::new(), 0);
+        let mut parts = vec![range];
+        while let Some(part) = parts.pop() {
+            let halves = plan::halves(part);
+            let limit = halves.map_or(u64::MAX, |_| self.file_memory);
+            let Some(rows_by_day) = self.read_rows(class, part, limit).await? else {
+                parts.extend(halves.into_iter().flatten().rev());
+                continue;
+            };
+            row_count += rows_by_day.row_count;
+            let days = tokio::task::spawn_blocking(|| rows_by_day.finish()).await??;
+            for (day, rows) in days {
+                let pending = self.pending(class, part, day, rows);
+                staged.push(self.cold.stage(pending).await?);
+            }
+        }
+        if let Some(expected) = plan::expected_rows(self.coverage, class, range) {
+            ensure!(
+                row_count == expected,
+                "warm answered {row_count} rows of {class} in {range}, it has {expected}"
+            );
+        }
+        Ok((staged, row_count))
+    }
+
+    /// Reads and checks every row of `class` in `range`; `None` when they take more than `limit` bytes.
+    async fn read_rows(
+        &self,
+        class: Class,
+        range: SeqRange,
+        limit: u64,
+    ) -> anyhow::Result<Option<RowsByDay>> {
         let mut scan = self.scan(remote::Table::Events, range);
         scan.class = Some(class);
         let mut batches = self.warm.scan(&scan).await?;
@@ -150,15 +202,11 @@ impl PartitionArchiver<'_> {
                 segment::Result::Ok(rows_by_day)
             })
             .await??;
+            if rows_by_day.memory_bytes > limit {
+                return Ok(None);
+            }
         }
-        if let Some(expected) = plan::expected_rows(self.coverage, class, range) {
-            ensure!(
-                rows_by_day.row_count == expected,
-                "warm answered {} rows of {class} in {range}, it has {expected}",
-                rows_by_day.row_count
-            );
-        }
-        Ok(rows_by_day)
+        Ok(Some(rows_by_day))
     }
 
     async fn count_rows(&self, class: Class, range: SeqRange) -> anyhow::Result<u64> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::ensure;
 use cold_tier::{ColdOptions, S3Options};
 use event_log::NatsArgs;
 use service_runtime::RuntimeArgs;
@@ -32,9 +33,14 @@ pub struct Args {
     /// Stay, and run again and again with this pause.
     #[arg(long, value_name = "PAUSE")]
     pub every: Option<humantime::Duration>,
-    /// Delete objects that nothing has named for this long. Longer than any query and any run.
+    /// Delete objects that nothing has named for this long; at least 7h, which is longer than any query
+    /// and any run.
     #[arg(long, default_value = "72h")]
     pub vacuum_after: humantime::Duration,
+    /// Most bytes of rows in one file of the cold tier, and in one step of a rewrite. A run takes up to
+    /// eight times as much memory.
+    #[arg(long, env = "ISOTHERM_FILE_MEMORY_BYTES", default_value_t = 128 << 20)]
+    pub file_memory_bytes: u64,
     /// How to write the summary of a single run; a table on a terminal, else JSON.
     #[arg(long, short, value_enum)]
     pub output: Option<Output>,
@@ -58,14 +64,35 @@ pub(crate) struct Config {
     pub(crate) cold: ColdOptions,
     pub(crate) every: Option<Duration>,
     pub(crate) vacuum_after: Duration,
+    /// Bytes.
+    pub(crate) file_memory: u64,
     pub(crate) output: Option<Output>,
 }
 
+/// A run is ended after 6 h (`activeDeadlineSeconds` of the chart), and a query that began to read at the
+/// end of that time has ended within an hour.
+const MIN_VACUUM_AFTER: Duration = Duration::from_secs(7 * 3600);
+/// Below this the overhead of a file is most of it.
+const MIN_FILE_MEMORY: u64 = 64 << 10;
+
 impl Args {
     pub(crate) fn validate(&self) -> anyhow::Result<Config> {
-        anyhow::ensure!(
+        ensure!(
             self.every.is_none_or(|every| !every.is_zero()),
             "--every must not be zero"
+        );
+        ensure!(
+            self.file_memory_bytes >= MIN_FILE_MEMORY,
+            "--file-memory-bytes is {}; it must be at least {MIN_FILE_MEMORY}",
+            self.file_memory_bytes
+        );
+        let vacuum_after = Duration::from(self.vacuum_after);
+        ensure!(
+            vacuum_after >= MIN_VACUUM_AFTER,
+            "--vacuum-after is {}; it must be at least {}, or a vacuum may delete what a run is about to \
+             commit or a query still reads",
+            self.vacuum_after,
+            humantime::format_duration(MIN_VACUUM_AFTER)
         );
         Ok(Config {
             nats_url: self.log.nats_url.clone(),
@@ -73,7 +100,8 @@ impl Args {
             cold_url: self.cold_url.clone(),
             cold: self.s3.clone().into(),
             every: self.every.map(Into::into),
-            vacuum_after: self.vacuum_after.into(),
+            vacuum_after,
+            file_memory: self.file_memory_bytes,
             output: self.output,
         })
     }
@@ -86,12 +114,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_object_is_kept_longer_than_any_run_and_any_query() {
+        let config = |vacuum_after| {
+            let flags = [
+                "archiver",
+                "--cold-url",
+                "/cold",
+                "--vacuum-after",
+                vacuum_after,
+            ];
+            Args::parse_from(flags).validate()
+        };
+        let error = config("6h 59m").unwrap_err().to_string();
+        assert!(error.contains("it must be at least 7h"), "{error}");
+        assert_eq!(config("7h").unwrap().vacuum_after, MIN_VACUUM_AFTER);
+    }
+
+    #[test]
     fn the_flags_are_sound_and_a_run_is_single_by_default() {
         Args::command().debug_assert();
         let args = Args::parse_from(["archiver", "--cold-url", "/cold"]);
         let config = args.validate().unwrap();
         assert_eq!(config.every, None);
         assert_eq!(config.vacuum_after, Duration::from_secs(72 * 3600));
+        assert_eq!(config.file_memory, 128 << 20);
         assert_eq!(config.compactor_urls, ["http://127.0.0.1:7403"]);
     }
 }

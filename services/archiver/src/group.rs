@@ -26,6 +26,8 @@ pub(crate) struct RowsByDay {
     day_of: DayOf,
     days: BTreeMap<TenantDay, Vec<DayRows>>,
     pub(crate) row_count: u64,
+    /// Bytes of the rows.
+    pub(crate) memory_bytes: u64,
 }
 
 impl RowsByDay {
@@ -34,6 +36,7 @@ impl RowsByDay {
             day_of,
             days: BTreeMap::new(),
             row_count: 0,
+            memory_bytes: 0,
         }
     }
 
@@ -41,6 +44,7 @@ impl RowsByDay {
     pub(crate) fn push(&mut self, batch: &RecordBatch) -> segment::Result<()> {
         let batch = segment::conform(batch, &segment::events_schema())?;
         let events = segment::decode(&batch)?;
+        self.memory_bytes += segment::memory_bytes(&batch);
         self.row_count += events.len() as u64;
         let mut indices_by_day: BTreeMap<TenantDay, Vec<u32>> = BTreeMap::new();
         for (row, stored) in (0..).zip(&events) {

@@ -104,13 +104,12 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// Puts the object of `file` again. If it has other bytes now, because another version wrote it,
-    /// the file is replaced by one with the same rows.
+    /// Puts the object of `file` again. If it has another name now, because another version wrote it or
+    /// the name was taken, the file is replaced by one with the same rows.
     async fn restore(&self, file: &ColdFile) -> anyhow::Result<()> {
         let own = file.provenance.as_ref().context("it has no provenance")?;
         let staged = self.cold.stage(self.pending(file, own).await?).await?;
-        let put = staged.file().provenance.as_ref();
-        if put.is_some_and(|put| put.sha256 == own.sha256) {
+        if staged.file().path == file.path {
             return Ok(());
         }
         let change = Change {

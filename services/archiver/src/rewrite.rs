@@ -1,20 +1,46 @@
 //! Applies the retention rules to the rows of a file: which are kept, sampled out or expired. Pure.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use arrow::{
     array::{AsArray as _, RecordBatch},
     datatypes::{Int32Type, Int64Type, TimestampMicrosecondType},
 };
+use cold_tier::Judgement;
 use event::{PartitionId, Position, StoredEvent, Timestamp};
 use retention::{Effective, RuleSet, SampleSubject, Subject};
 
-/// The position and the event time of the first event of each (tenant, conversation).
+/// The position and the event time of the first event of some conversations, by tenant and conversation;
+/// `None` while they are not known.
 #[derive(Debug, Default)]
-pub(crate) struct ConversationStarts(HashMap<(String, String), (Position, Timestamp)>);
+pub(crate) struct ConversationStarts(HashMap<(String, String), Option<(Position, Timestamp)>>);
 
 impl ConversationStarts {
-    /// Records the starts in a batch of `conversation_summary`.
+    /// Adds the conversations of a batch of `events`, whose starts are to be found.
+    pub(crate) fn want(&mut self, batch: &RecordBatch) {
+        let tenants = batch["tenant"].as_string::<i32>().iter().flatten();
+        let conversations = batch["conversation_id"].as_string::<i32>().iter();
+        for (tenant, conversation) in tenants.zip(conversations.flatten()) {
+            let key = (tenant.to_owned(), conversation.to_owned());
+            self.0.entry(key).or_default();
+        }
+    }
+
+    /// The number of conversations.
+    pub(crate) fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    /// Returns the least and the greatest conversation; `None` when there is none.
+    pub(crate) fn bounds(&self) -> Option<(&str, &str)> {
+        let conversations = || self.0.keys().map(|(_, conversation)| conversation.as_str());
+        Some((conversations().min()?, conversations().max()?))
+    }
+
+    /// Records the starts in a batch of `conversation_summary` of the conversations that are wanted.
     pub(crate) fn record_batch(&mut self, batch: &RecordBatch) {
         let text = |name: &str, row: usize| batch[name].as_string::<i32>().value(row).to_owned();
         let long = |name: &str, row: usize| batch[name].as_primitive::<Int64Type>().value(row);
@@ -32,15 +58,17 @@ impl ConversationStarts {
             let time = batch["start_timestamp"].as_primitive::<TimestampMicrosecondType>();
             let time = Timestamp::from_micros(time.value(row));
             let conversation = (text("tenant", row), text("conversation_id", row));
-            self.record(conversation, position, time);
+            self.record(&conversation, position, time);
         }
     }
 
     /// Records one summary of a conversation; of several the one with the least position counts.
-    fn record(&mut self, conversation: (String, String), position: Position, time: Timestamp) {
-        let start = self.0.entry(conversation).or_insert((position, time));
-        if position < start.0 {
-            *start = (position, time);
+    fn record(&mut self, conversation: &(String, String), position: Position, time: Timestamp) {
+        let Some(start) = self.0.get_mut(conversation) else {
+            return;
+        };
+        if start.is_none_or(|(least, _)| position < least) {
+            *start = Some((position, time));
         }
     }
 
@@ -48,7 +76,7 @@ impl ConversationStarts {
     fn start_of(&self, stored: &StoredEvent) -> Option<Timestamp> {
         let event = &stored.event;
         let key = (event.tenant.to_string(), event.conversation_id.to_string());
-        self.0.get(&key).map(|(_, time)| *time)
+        self.0.get(&key)?.map(|(_, time)| time)
     }
 }
 
@@ -61,6 +89,53 @@ pub(crate) struct RewriteResult {
     pub(crate) expired: u64,
     /// Rows, of those above, that are within their warm age: the file is not sampled yet.
     pub(crate) still_in_warm: u64,
+    /// When rules are due again, by the rows that are not expired.
+    pub(crate) due: DueTimes,
+}
+
+/// The times at which the rules have something to do with rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct DueTimes {
+    /// The latest `received_at` of the rows that expire at this age.
+    received_by_age: BTreeMap<Duration, Timestamp>,
+    /// When the last row has left warm.
+    left_warm: Timestamp,
+}
+
+impl DueTimes {
+    fn record(&mut self, received_at: Timestamp, effective: &Effective<'_>) {
+        if let Some(age) = effective.ends_after() {
+            self.record_age(age, received_at);
+        }
+        let left_warm = received_at.plus(effective.warm.rules.max_age());
+        self.left_warm = self.left_warm.max(left_warm);
+    }
+
+    fn record_age(&mut self, age: Duration, received_at: Timestamp) {
+        let latest = self.received_by_age.entry(age).or_insert(received_at);
+        *latest = received_at.max(*latest);
+    }
+
+    /// Adds the rows of another file.
+    pub(crate) fn merge(&mut self, other: Self) {
+        for (age, received_at) in other.received_by_age {
+            self.record_age(age, received_at);
+        }
+        self.left_warm = self.left_warm.max(other.left_warm);
+    }
+
+    /// Returns what the rules with the hash `rules` say about these rows. The rows of one age are waited
+    /// for together, so that a file is rewritten no more often than it has ages.
+    pub(crate) fn judgement(&self, rules: &str) -> Judgement {
+        let ages = self.received_by_age.iter();
+        let expiry_due = ages.map(|(age, received_at)| received_at.plus(*age)).min();
+        // A later time could not be written.
+        Judgement {
+            rules: rules.to_owned(),
+            expiry_due: expiry_due.map(|due| due.min(Timestamp::MAX)),
+            sampling_due: self.left_warm.min(Timestamp::MAX),
+        }
+    }
 }
 
 /// Applies the age limits of `rules` to `rows`, and with `starts` also the sampling.
@@ -87,6 +162,7 @@ pub(crate) fn apply_retention(
             result.expired += 1;
             continue;
         }
+        result.due.record(stored.received_at, &effective);
         let rate = match starts {
             Some(starts) => sampled_rate(&stored, &effective, starts),
             None => Some(stored.sample_rate),

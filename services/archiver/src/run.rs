@@ -67,6 +67,7 @@ impl Run<'_> {
             log: self.log,
             rules: &rules,
             policy: &policy,
+            file_memory: self.config.file_memory,
             now,
             metrics: self.metrics,
             progress: &progress,
@@ -170,6 +171,7 @@ impl Run<'_> {
             coverage,
             rules,
             policy,
+            file_memory: self.config.file_memory,
             now,
         }
     }

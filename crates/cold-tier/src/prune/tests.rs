@@ -21,6 +21,7 @@ fn file() -> ColdFile {
             sha256: String::new(),
             sampled: None,
             received_max: at(500),
+            ..Provenance::default()
         }),
         extent: Extent {
             conversation: Some(("b".to_owned(), "d".to_owned())),

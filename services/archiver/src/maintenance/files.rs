@@ -2,8 +2,8 @@
 
 use anyhow::ensure;
 use arrow::array::RecordBatch;
-use cold_tier::{Change, ColdFile, CommitOutcome, PendingFile, StagedFile, Table};
-use event::{StoredEvent, TenantId};
+use cold_tier::{Change, ColdFile, CommitOutcome, Error, PendingFile, StagedFile, Table};
+use event::{TenantId, Timestamp};
 use serde_json::{Map, Value, json};
 
 use super::{Maintenance, RewriteBatch};
@@ -13,6 +13,25 @@ use crate::{
     summary::Summary,
 };
 
+/// A live file, and its rows after the rules.
+pub(super) struct AppliedRules {
+    pub(super) file: ColdFile,
+    pub(super) result: RewriteResult,
+    /// The file's own log entry.
+    entry: StagedFile,
+}
+
+impl AppliedRules {
+    /// The log entry of the file with the judgement of the rules `policy`.
+    pub(super) fn judged(self, policy: &str, now: Timestamp) -> StagedFile {
+        let mut judgement = self.result.due.judgement(policy);
+        if self.result.expired > 0 {
+            judgement.expiry_due = Some(now);
+        }
+        self.entry.with_judgement(judgement)
+    }
+}
+
 impl Maintenance<'_> {
     /// The live event files of which a rewrite of interest is due.
     pub(super) async fn due_files(
@@ -20,9 +39,9 @@ impl Maintenance<'_> {
         is_of_interest: impl Fn(DueRewrites) -> bool,
     ) -> anyhow::Result<Vec<ColdFile>> {
         let snapshot = self.cold.table_snapshot(Table::Events).await?;
-        let due = snapshot
-            .files()
-            .filter(|file| is_of_interest(plan::due_rewrites(file, self.rules, self.now)));
+        let due = snapshot.files().filter(|file| {
+            is_of_interest(plan::due_rewrites(file, self.rules, self.policy, self.now))
+        });
         Ok(due.cloned().collect())
     }
 
@@ -33,19 +52,29 @@ impl Maintenance<'_> {
         file: &ColdFile,
         starts: Option<&ConversationStarts>,
         summary: &mut Summary,
-    ) -> anyhow::Result<Option<RewriteResult>> {
-        let Some(batches) = self.read_live(file, summary).await? else {
+    ) -> anyhow::Result<Option<AppliedRules>> {
+        let Some(batches) = self.read_live(file, None, summary).await? else {
             return Ok(None);
         };
+        let live = file.clone();
         let decode = move || {
-            let events = batches.iter().map(segment::decode);
-            events.collect::<segment::Result<Vec<Vec<StoredEvent>>>>()
+            let entry = StagedFile::live(&live, &batches)?;
+            let mut rows = Vec::new();
+            for batch in batches {
+                let decoded = segment::decode(&batch).map_err(|source| Error::Rows {
+                    path: live.path.clone(),
+                    source,
+                });
+                rows.extend(decoded?);
+            }
+            cold_tier::Result::Ok((rows, entry))
         };
         match tokio::task::spawn_blocking(decode).await? {
-            Ok(rows) => {
-                let result = rewrite::apply_retention(rows.concat(), self.rules, self.now, starts);
-                Ok(Some(result))
-            }
+            Ok((rows, entry)) => Ok(Some(AppliedRules {
+                file: file.clone(),
+                result: rewrite::apply_retention(rows, self.rules, self.now, starts),
+                entry,
+            })),
             Err(error) => {
                 summary.record_damage(file, &error);
                 Ok(None)
@@ -53,14 +82,19 @@ impl Maintenance<'_> {
         }
     }
 
-    /// Reads every row of `file`. `None` when another run has replaced the file meanwhile, and when it
+    /// Reads `columns` of every row of `file`, or all. `None` when another run has replaced the file meanwhile, and when it
     /// is damaged, which is recorded.
     pub(super) async fn read_live(
         &self,
         file: &ColdFile,
+        columns: Option<&[&str]>,
         summary: &mut Summary,
     ) -> anyhow::Result<Option<Vec<RecordBatch>>> {
-        let error = match self.cold.read_file(file).await {
+        let read = match columns {
+            Some(columns) => self.cold.read_file_columns(file, columns).await,
+            None => self.cold.read_file(file).await,
+        };
+        let error = match read {
             Ok(batches) => return Ok(Some(batches)),
             Err(error) if error.is_damage() => error,
             Err(error) => return Err(error.into()),
@@ -70,6 +104,23 @@ impl Maintenance<'_> {
             summary.record_damage(file, &error);
         }
         Ok(None)
+    }
+
+    /// Stages one file with the kept rows of `batch`, if there are any, with the judgement of the rules.
+    pub(super) async fn stage_kept(
+        &self,
+        kind: &FileKind,
+        batch: RewriteBatch,
+        sampled: Option<String>,
+    ) -> anyhow::Result<(RewriteBatch, Vec<StagedFile>)> {
+        if batch.result.kept.is_empty() {
+            return Ok((batch, Vec::new()));
+        }
+        let encode = move || (segment::encode(&batch.result.kept), batch);
+        let (rows, batch) = tokio::task::spawn_blocking(encode).await?;
+        let staged = self.stage(kind, &batch.files, rows, sampled).await?;
+        let judgement = batch.result.due.judgement(self.policy);
+        Ok((batch, vec![staged.with_judgement(judgement)]))
     }
 
     /// Stages one file with `rows`, which replaces `files`.

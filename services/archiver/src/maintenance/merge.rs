@@ -11,7 +11,7 @@ impl Maintenance<'_> {
     pub(super) async fn merge_small_files(&self, summary: &mut Summary) -> anyhow::Result<()> {
         for table in Table::ALL {
             let snapshot = self.cold.table_snapshot(table).await?;
-            for files in plan::merges(snapshot.files()) {
+            for files in plan::merges(snapshot.files(), self.file_memory) {
                 self.progress
                     .set_step(format!("merge {} files", files.len()));
                 self.merge(table, files, summary).await?;
@@ -29,7 +29,7 @@ impl Maintenance<'_> {
     ) -> anyhow::Result<()> {
         let (mut read, mut batches) = (Vec::new(), Vec::new());
         for file in files {
-            if let Some(rows) = self.read_live(&file, summary).await? {
+            if let Some(rows) = self.read_live(&file, None, summary).await? {
                 batches.extend(rows);
                 read.push(file);
             }

@@ -1,128 +1,109 @@
+mod world;
+
 use std::time::Duration;
 
-use cold_tier::{Change, ColdOptions, ColdTier, DayOf, PendingFile, Table};
-use event::{
-    ContentEncoding, ConversationId, Event, EventId, EventType, PartitionCount, PartitionId,
-    Position, SeqRange, StoredEvent, TenantId, Timestamp,
+use cold_tier::Table;
+use retention::{Action, HashKey, RuleSet, Sampling, Selector};
+
+use world::{
+    RECEIVED, World, add_summary, errors_live_longer, expiring_after, expiry, stored, stored_as,
 };
-use event_log::EventLog;
-use retention::{Cold, Policy, RuleSet, Warm};
-use tempfile::TempDir;
-use testkit::Nats;
-
-use super::Maintenance;
-use crate::{metrics::Metrics, progress::Progress, summary::Summary};
-
-const P: PartitionId = PartitionId::first(0);
-const RECEIVED: Timestamp = Timestamp::from_micros(1_795_000_000_000_000);
-
-fn expiring_after(max_age_ms: Option<u64>) -> RuleSet {
-    RuleSet::new(vec![Policy {
-        name: "test/all".to_owned(),
-        hot: None,
-        warm: Some(Warm {
-            max_age_ms: 1,
-            max_bytes: None,
-        }),
-        cold: Some(Cold {
-            max_age_ms,
-            disabled: false,
-            sampling: None,
-        }),
-        ..Policy::built_in()
-    }])
-}
-
-fn stored() -> StoredEvent {
-    let event = Event {
-        event_id: EventId::from_u128(7),
-        tenant: TenantId::default_tenant(),
-        conversation_id: ConversationId::new("c").unwrap(),
-        task_id: None,
-        event_type: EventType::new("error").unwrap(),
-        timestamp: RECEIVED,
-        content: "x".to_owned(),
-        content_encoding: ContentEncoding::Utf8,
-        metadata: String::new(),
-        correlation_id: None,
-        trace_id: None,
-        span_id: None,
-    };
-    let crc32c = event_proto::EncodedEvent::encode(&event)
-        .as_encoded()
-        .crc32c;
-    StoredEvent {
-        event,
-        position: Position::new(P, 1, 0),
-        received_at: RECEIVED,
-        crc32c,
-        sample_rate: 1.0,
-    }
-}
-
-/// A cold tier with one event, of the class of `expiring_after(Some(1))`.
-async fn cold_tier(dir: &TempDir) -> ColdTier {
-    let address = dir.path().join("cold").display().to_string();
-    let options = ColdOptions::default();
-    let cold = ColdTier::open_for_writing(&address, &options).await;
-    let cold = cold.unwrap();
-    let range = SeqRange { lo: 1, hi: 1 };
-    let pending = PendingFile {
-        table: Table::Events,
-        tenant: Some(TenantId::default_tenant()),
-        dt: Some(DayOf::ReceivedAt.day(&stored())),
-        rows: segment::encode(&[stored()]),
-        class: Some("w1-c1".parse().unwrap()),
-        ranges: vec![(P, range)],
-        sampled: None,
-        received_max: RECEIVED,
-    };
-    let change = Change {
-        adds: vec![cold.stage(pending).await.unwrap()],
-        range: Some((P, range)),
-        ..Change::default()
-    };
-    cold.commit(Table::Events, &change, RECEIVED).await.unwrap();
-    cold
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_whose_rules_changed_removes_nothing_and_says_so() {
-    let (nats, dir) = (Nats::start().await, TempDir::new().unwrap());
-    let log = EventLog::connect(&nats.url, "test").await.unwrap();
-    let count = PartitionCount::new(1).unwrap();
-    log.ensure_streams(count, 1, None).await.unwrap();
-    let cold = cold_tier(&dir).await;
+    let world = World::start(&[stored()]).await;
     let rules = expiring_after(Some(1));
-    let run = async || {
-        let mut summary = Summary::default();
-        let maintenance = Maintenance {
-            cold: &cold,
-            log: &log,
-            rules: &rules,
-            policy: &rules.hash(),
-            now: RECEIVED.plus(Duration::from_secs(1)),
-            metrics: &Metrics::register(&prometheus::Registry::new()).unwrap(),
-            progress: &Progress::start(),
-        };
-        let result = maintenance
-            .run(Duration::from_secs(3600), &mut summary)
-            .await;
-        (result, summary.expired)
-    };
-    let rows = async || cold.snapshot().await.unwrap().events.rows();
 
-    log.publish_policy(&expiring_after(None)).await.unwrap();
-    let (result, _) = run().await;
+    let published = expiring_after(None);
+    world.log.publish_policy(&published).await.unwrap();
+    let (result, _) = world.run(&rules, 1).await;
     let error = format!("{:#}", result.unwrap_err());
     assert!(
         error.contains("rules changed during the run; the next run applies them"),
         "{error}"
     );
-    assert_eq!(rows().await, 1);
+    assert_eq!(world.rows().await, 1);
 
-    log.publish_policy(&rules).await.unwrap();
-    let (result, expired) = run().await;
+    world.log.publish_policy(&rules).await.unwrap();
+    let (result, summary) = world.run(&rules, 1).await;
     result.unwrap();
-    assert_eq!((expired, rows().await), (1, 0));
+    assert_eq!((summary.expired, world.rows().await), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_read_once_by_the_same_rules_until_an_age_of_its_rows_is_past() {
+    let world = World::start(&[stored()]).await;
+    let rules = errors_live_longer();
+    world.log.publish_policy(&rules).await.unwrap();
+    let before = world.files().await;
+
+    // Due by the shortest age, but the one event is an error.
+    let (result, summary) = world.run(&rules, 20).await;
+    result.unwrap();
+    assert_eq!((summary.expired, summary.files_written), (0, 0));
+    let after = world.files().await;
+    assert_eq!(after[0].path, before[0].path);
+    assert_eq!(after[0].extent, before[0].extent);
+    let judged = after[0].provenance.as_ref().unwrap().judged.clone();
+    let due = RECEIVED.plus(Duration::from_secs(1000));
+    assert_eq!(judged.unwrap().expiry_due, Some(due));
+
+    world.delete_objects().await;
+    let damaged = async |rules, seconds| world.run(rules, seconds).await.1.damaged.len();
+    assert_eq!(damaged(&rules, 30).await, 0, "read again");
+    assert_eq!(damaged(&rules, 1000).await, 0, "read too early");
+    assert_eq!(damaged(&rules, 1001).await, 1, "not read when it is due");
+    let other = expiring_after(Some(10_000));
+    assert_eq!(damaged(&other, 30).await, 1, "not read by other rules");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_past_their_age_leave_a_file_whose_other_rows_live_longer() {
+    let world = World::start(&[stored(), stored_as(1, "output.chunk")]).await;
+    let rules = errors_live_longer();
+    world.log.publish_policy(&rules).await.unwrap();
+
+    let (result, summary) = world.run(&rules, 20).await;
+    result.unwrap();
+    assert_eq!((summary.expired, summary.files_written), (1, 1));
+    let file = world.files().await.remove(0);
+    let found = world.cold.read_file(&file).await.unwrap();
+    assert_eq!(segment::decode(&found[0]).unwrap(), [stored()]);
+    assert_eq!(file.provenance.unwrap().sampled, None);
+
+    world.delete_objects().await;
+    let (_, summary) = world.run(&rules, 30).await;
+    assert_eq!(summary.damaged.len(), 0, "read again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sampling_reads_only_the_summaries_that_may_have_its_conversations() {
+    let world = World::start(&[stored()]).await;
+    for (seq, conversation) in [(1, "c"), (2, "a"), (3, "z")] {
+        add_summary(&world.cold, conversation, seq).await;
+    }
+    let summaries = world.cold.table_snapshot(Table::ConversationSummary).await;
+    for file in summaries.unwrap().files() {
+        let extent = file.extent.conversation.clone().unwrap();
+        if extent.0 != "c" {
+            let folder = world.dir.path().join("cold/conversation_summary");
+            std::fs::remove_file(folder.join(&file.path)).unwrap();
+        }
+    }
+    let mut policy = expiry("test/all", Selector::default(), None);
+    policy.cold.as_mut().unwrap().sampling = Some(Sampling {
+        salt: "test/all".to_owned(),
+        hash_key: HashKey::Event,
+        rules: Vec::new(),
+        default_action: Action::Keep,
+    });
+    let rules = RuleSet::new(vec![policy]);
+    world.log.publish_policy(&rules).await.unwrap();
+
+    let (result, summary) = world.run(&rules, 1).await;
+
+    result.unwrap();
+    assert_eq!(summary.damaged.len(), 0, "{summary:?}");
+    let file = world.files().await.remove(0);
+    assert_eq!(file.provenance.unwrap().sampled, Some(rules.hash()));
 }

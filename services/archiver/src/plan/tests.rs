@@ -6,8 +6,8 @@ use retention::{Action, Class, Cold, HashKey, Policy, RuleSet, Sampling, Warm};
 use warm_tier::remote::{Gap, PartitionCoverage, SliceCoverage};
 
 use super::{
-    ArchiveStep, Committed, DueRewrites, MAX_COMMIT_BYTES, MIN_FILES_TO_MERGE, due_rewrites,
-    expected_rows, merged_ranges, merges, next_step,
+    ArchiveStep, Committed, DueRewrites, MAX_COMMIT_BYTES, due_rewrites, expected_rows, halves,
+    merge::MIN_FILES_TO_MERGE, merged_ranges, merges, next_step,
 };
 
 const P: PartitionId = PartitionId::first(3);
@@ -145,6 +145,32 @@ fn day(date: &str, of: DayOf) -> Option<Day> {
     Some(Day { date, of })
 }
 
+#[test]
+fn a_range_is_halved_down_to_one_sequence() {
+    let range = |lo, hi| SeqRange { lo, hi };
+    assert_eq!(halves(range(1, 9)), Some([range(1, 5), range(6, 9)]));
+    assert_eq!(halves(range(4, 5)), Some([range(4, 4), range(5, 5)]));
+    assert_eq!(halves(range(4, 4)), None);
+}
+
+#[test]
+fn a_merged_file_fits_into_memory() {
+    let sized = |n, memory_bytes| {
+        let mut file = file(n, 10, "w1-cforever");
+        let provenance = file.provenance.as_mut().unwrap();
+        provenance.memory_bytes = memory_bytes;
+        file
+    };
+    let lengths =
+        |files: &[ColdFile]| -> Vec<usize> { merges(files, 800).iter().map(Vec::len).collect() };
+    let known: Vec<_> = (0..20).map(|n| sized(n, Some(100))).collect();
+    assert_eq!(lengths(&known), [8, 8]);
+    let too_large: Vec<_> = (0..20).map(|n| sized(n, Some(101))).collect();
+    assert_eq!(lengths(&too_large), [0; 0]);
+    let of_an_older_version: Vec<_> = (0..20).map(|n| sized(n, None)).collect();
+    assert_eq!(lengths(&of_an_older_version), [10, 10]);
+}
+
 fn file(n: u64, bytes: u64, class: &str) -> ColdFile {
     ColdFile {
         table: Table::Events,
@@ -159,6 +185,7 @@ fn file(n: u64, bytes: u64, class: &str) -> ColdFile {
             sha256: String::new(),
             sampled: None,
             received_max: Timestamp::from_micros(0),
+            ..Provenance::default()
         }),
         extent: Extent::default(),
     }
@@ -192,7 +219,8 @@ fn rules(warm_ms: u64, cold_ms: Option<u64>) -> RuleSet {
 fn files_are_due_when_the_age_of_their_class_or_the_shortest_age_is_past() {
     let at = |ms: u64| Timestamp::from_micros(0).plus(Duration::from_millis(ms));
     let due = |class: &str, rules: &RuleSet, ms| {
-        let DueRewrites { expiry, sampling } = due_rewrites(&file(1, 1, class), rules, at(ms));
+        let DueRewrites { expiry, sampling } =
+            due_rewrites(&file(1, 1, class), rules, &rules.hash(), at(ms));
         (expiry, sampling)
     };
     let keep_a_minute = rules(1000, Some(60_000));
@@ -211,19 +239,19 @@ fn files_are_due_when_the_age_of_their_class_or_the_shortest_age_is_past() {
 fn small_files_are_merged_when_there_are_many_of_one_kind() {
     let many: Vec<_> = (0..8).map(|n| file(n, 10, "w1-cforever")).collect();
     assert_eq!(many.len(), MIN_FILES_TO_MERGE);
-    assert_eq!(merges(&many), std::slice::from_ref(&many));
-    assert_eq!(merges(&many[..7]), Vec::<Vec<ColdFile>>::new());
+    assert_eq!(merges(&many, u64::MAX), std::slice::from_ref(&many));
+    assert_eq!(merges(&many[..7], u64::MAX), Vec::<Vec<ColdFile>>::new());
     let mut other_day = many.clone();
     other_day[3].dt = day("2026-11-21", DayOf::ReceivedAt);
-    assert!(merges(&other_day).is_empty());
+    assert!(merges(&other_day, u64::MAX).is_empty());
     let mut day_of_event_time = many.clone();
     day_of_event_time[3].dt = day("2026-11-20", DayOf::EventTime);
-    assert!(merges(&day_of_event_time).is_empty());
+    assert!(merges(&day_of_event_time, u64::MAX).is_empty());
     let mut larger = many.clone();
     larger[3].bytes = 2 << 20;
-    assert!(merges(&larger).is_empty());
+    assert!(merges(&larger, u64::MAX).is_empty());
     let large: Vec<_> = (0..20).map(|n| file(n, 15 << 20, "w1-cforever")).collect();
-    let merged = merges(&large);
+    let merged = merges(&large, u64::MAX);
     assert_eq!(merged.iter().map(Vec::len).collect::<Vec<_>>(), [8, 8]);
     assert_eq!(merged_ranges(&merged[0]), [(P, SeqRange { lo: 0, hi: 7 })]);
 }

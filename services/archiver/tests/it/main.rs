@@ -7,5 +7,6 @@ mod ageing;
 mod crash;
 mod damage;
 mod days;
+mod memory;
 mod start;
 mod world;

@@ -74,6 +74,10 @@ impl World {
     }
 
     pub(crate) fn archiver_of(&self, cold: &str, compactor: &str) -> Service {
+        self.archiver_with(cold, compactor, &[])
+    }
+
+    fn archiver_with(&self, cold: &str, compactor: &str, more: &[&str]) -> Service {
         let cold = self.cold_path(cold);
         Service::start(
             env!("CARGO_BIN_EXE_archiver"),
@@ -83,7 +87,9 @@ impl World {
                 ["--cold-url", &cold],
                 ["--admin-addr", "127.0.0.1:0"],
             ]
-            .concat(),
+            .concat()
+            .into_iter()
+            .chain(more.iter().copied()),
         )
     }
 
@@ -93,7 +99,11 @@ impl World {
 
     /// A whole run into the cold tier `name`; returns its summary.
     pub(crate) async fn archive_to(&self, name: &str) -> String {
-        let mut archiver = self.archiver_of(name, &self.flight);
+        self.archive_with(name, &[]).await
+    }
+
+    pub(crate) async fn archive_with(&self, name: &str, more: &[&str]) -> String {
+        let mut archiver = self.archiver_with(name, &self.flight, more);
         let status = archiver.wait(LONG).await;
         assert!(status.success(), "{}", archiver.stderr());
         archiver.stdout()

@@ -21,6 +21,7 @@ fn file(lo: u64, hi: u64, rows: u64, sampled: Option<&str>) -> ColdFile {
             sha256: String::new(),
             sampled: sampled.map(str::to_owned),
             received_max: Timestamp::from_micros(0),
+            ..Provenance::default()
         }),
         extent: Extent::default(),
     }
