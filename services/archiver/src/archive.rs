@@ -161,7 +161,8 @@ impl PartitionArchiver<'_> {
         range: SeqRange,
     ) -> anyhow::Result<(Vec<StagedFile>, u64)> {
         let (mut staged, mut row_count) = (Vec::new(), 0);
-        let mut parts = vec![range];
+        let mut parts = plan::parts(self.coverage, class, range, self.file_memory);
+        parts.reverse();
         while let Some(part) = parts.pop() {
             let halves = plan::halves(part);
             let limit = halves.map_or(u64::MAX, |_| self.file_memory);

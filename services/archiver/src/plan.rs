@@ -19,6 +19,9 @@ pub(crate) use merge::{FileKind, kind, merged_ranges, merges};
 /// Content bytes in one commit. A larger slice is committed alone.
 pub(crate) const MAX_COMMIT_BYTES: u64 = 64 * 1024 * 1024;
 
+/// Bytes of a row in memory without its content and metadata, about: names, ids and times.
+const BYTES_PER_ROW: u64 = 400;
+
 /// The last committed sequence of one partition, per cold table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Committed {
@@ -128,6 +131,29 @@ pub(crate) fn classes(warm: &PartitionCoverage, range: SeqRange) -> Vec<Class> {
     classes.sort();
     classes.dedup();
     classes
+}
+
+/// Divides `range` into parts of equal length, ascending, whose rows of `class` take about `limit` bytes of
+/// memory. Only an estimate: metadata is not counted, and sequences differ in size.
+pub(crate) fn parts(
+    warm: &PartitionCoverage,
+    class: Class,
+    range: SeqRange,
+    limit: u64,
+) -> Vec<SeqRange> {
+    let slices = warm.slices.iter();
+    let own = slices.filter(|own| own.class == class && own.range().intersect(&range).is_some());
+    let bytes = own.map(|slice| {
+        slice
+            .bytes
+            .saturating_add(slice.rows.saturating_mul(BYTES_PER_ROW))
+    });
+    let length = range.hi.saturating_sub(range.lo) + 1;
+    let count = bytes.sum::<u64>().div_ceil(limit.max(1)).clamp(1, length);
+    let step = length.div_ceil(count);
+    let starts = (0..count).map(|n| range.lo + n * step);
+    let parts = starts.map_while(|lo| SeqRange::new(lo, range.hi.min(lo + step - 1)));
+    parts.collect()
 }
 
 /// Returns the halves of `range`; `None` when it is one sequence.

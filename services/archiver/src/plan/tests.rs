@@ -7,7 +7,7 @@ use warm_tier::remote::{Gap, PartitionCoverage, SliceCoverage};
 
 use super::{
     ArchiveStep, Committed, DueRewrites, MAX_COMMIT_BYTES, due_rewrites, expected_rows, halves,
-    merge::MIN_FILES_TO_MERGE, merged_ranges, merges, next_step,
+    merge::MIN_FILES_TO_MERGE, merged_ranges, merges, next_step, parts,
 };
 
 const P: PartitionId = PartitionId::first(3);
@@ -151,6 +151,24 @@ fn a_range_is_halved_down_to_one_sequence() {
     assert_eq!(halves(range(1, 9)), Some([range(1, 5), range(6, 9)]));
     assert_eq!(halves(range(4, 5)), Some([range(4, 4), range(5, 5)]));
     assert_eq!(halves(range(4, 4)), None);
+}
+
+#[test]
+fn a_range_is_divided_by_the_memory_that_its_rows_take() {
+    // 10 rows of 400 bytes each, and content.
+    let coverage = warm(1, 10, vec![slice(1, 10, 6000)]);
+    let of = |limit| {
+        let class = class("w1000-cforever");
+        parts(&coverage, class, SeqRange { lo: 1, hi: 10 }, limit)
+    };
+    let range = |lo, hi| SeqRange { lo, hi };
+    assert_eq!(of(10_000), [range(1, 10)]);
+    assert_eq!(of(9_999), [range(1, 5), range(6, 10)]);
+    assert_eq!(
+        of(2_600),
+        [range(1, 3), range(4, 6), range(7, 9), range(10, 10)]
+    );
+    assert_eq!(of(1).len(), 10);
 }
 
 #[test]
