@@ -1,7 +1,7 @@
 //! Whole passes against a mocked API server: the requests, their order and their content. No event
 //! log listens at the given address, and no pass may wait for one.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use expect_test::{Expect, expect};
 use http::{Request, Response};
@@ -12,11 +12,10 @@ use prometheus::Registry;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::Controller;
+use super::{Controller, grace::GraceState};
 use crate::{config::Config, lease::Leadership, metrics::Metrics};
 
-const TEMPLATE: &str =
-    "apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: archiver}\nspec: {jobTemplate: {}}\n";
+const MIN_GRACE: Duration = Duration::from_secs(3600);
 
 pub(crate) fn policy(name: &str, spec: &str) -> RetentionPolicy {
     let yaml = format!(
@@ -37,7 +36,7 @@ async fn a_policy_is_stored_first_and_its_status_says_that_the_log_is_unreachabl
             GET /apis/isotherm.dev/v1alpha1/namespaces/isotherm/retentionpolicies?
             GET /api/v1/namespaces/isotherm/configmaps/rules
             PATCH /api/v1/namespaces/isotherm/configmaps/rules?&force=true&fieldManager=isotherm-operator
-            GET /api/v1/namespaces/isotherm/configmaps/archiver
+            GET /apis/apps/v1/namespaces/isotherm/deployments/operator
             PATCH /apis/batch/v1/namespaces/isotherm/cronjobs/archiver?&force=true&fieldManager=isotherm-operator
               */5 * * * * suspend=false
             PATCH /apis/isotherm.dev/v1alpha1/namespaces/isotherm/retentionpolicies/a/status?&force=true&fieldManager=isotherm-operator-status
@@ -69,7 +68,7 @@ async fn broken_objects_get_a_status_and_the_others_are_in_force() {
             GET /api/v1/namespaces/isotherm/configmaps/rules
             PATCH /api/v1/namespaces/isotherm/configmaps/rules?&force=true&fieldManager=isotherm-operator
               warm: 7d by isotherm/built-in until 1970-01-01T01:00:00Z, then 1h by isotherm/good
-            GET /api/v1/namespaces/isotherm/configmaps/archiver
+            GET /apis/apps/v1/namespaces/isotherm/deployments/operator
             PATCH /apis/batch/v1/namespaces/isotherm/cronjobs/archiver?&force=true&fieldManager=isotherm-operator
               */5 * * * * suspend=true
             PATCH /apis/isotherm.dev/v1alpha1/namespaces/isotherm/retentionpolicies/good/status?&force=true&fieldManager=isotherm-operator-status
@@ -97,10 +96,32 @@ async fn broken_objects_get_a_status_and_the_others_are_in_force() {
 }
 
 #[tokio::test]
+async fn a_policy_that_asks_for_no_grace_period_waits_and_its_status_says_so() {
+    let spec = "priority: 10000, deletionGracePeriod: 0s, tiers: {warm: {maxAge: 1s}}";
+    check(&[json!(policy("greedy", spec))], None, expect![[r#"
+        GET /apis/isotherm.dev/v1alpha1/namespaces/isotherm/retentionpolicies?
+        GET /api/v1/namespaces/isotherm/configmaps/rules
+        PATCH /api/v1/namespaces/isotherm/configmaps/rules?&force=true&fieldManager=isotherm-operator
+          warm: 7d by isotherm/built-in until 1970-01-01T01:00:00Z, then 1s by isotherm/greedy
+        GET /apis/apps/v1/namespaces/isotherm/deployments/operator
+        PATCH /apis/batch/v1/namespaces/isotherm/cronjobs/archiver?&force=true&fieldManager=isotherm-operator
+          */5 * * * * suspend=false
+        PATCH /apis/isotherm.dev/v1alpha1/namespaces/isotherm/retentionpolicies/greedy/status?&force=true&fieldManager=isotherm-operator-status
+          Accepted=True GracePeriodRaised: spec.deletionGracePeriod is 0s: 1h applies, the operator's --min-grace
+          Conflicted=False NoOverlap
+          Programmed=Unknown LogUnreachable: the log cannot be reached: connect to nats
+          Ready=False NotProgrammed: warm keeps 7d by isotherm/built-in until 1970-01-01T01:00:00Z, then 1s by isotherm/greedy
+        POST /apis/events.k8s.io/v1/namespaces/isotherm/events?
+          Accepted: spec.deletionGracePeriod is 0s: 1h applies, the operator's --min-grace
+        POST /apis/events.k8s.io/v1/namespaces/isotherm/events?
+          ShorteningScheduled: warm keeps 7d by isotherm/built-in until 1970-01-01T01:00:00Z, then 1s by isotherm/greedy
+    "#]]).await;
+}
+
+#[tokio::test]
 async fn a_second_pass_writes_nothing_that_is_there_already() {
     let own = policy("a", "tiers: {warm: {maxAge: 30d}}");
-    let state =
-        super::grace::GraceState::default().next(std::slice::from_ref(&own), Timestamp::UNIX_EPOCH);
+    let state = first_state(&own);
     let first = pass(&[json!(own)], Some(&state)).await;
     let status = first
         .iter()
@@ -123,6 +144,12 @@ async fn a_second_pass_writes_nothing_that_is_there_already() {
     );
 }
 
+/// The state that the first pass stores when `policy` is the only one.
+fn first_state(policy: &RetentionPolicy) -> GraceState {
+    let policies = std::slice::from_ref(policy);
+    GraceState::default().next(policies, MIN_GRACE, Timestamp::UNIX_EPOCH)
+}
+
 fn unreadable() -> Value {
     json!({
         "apiVersion": "isotherm.dev/v1alpha1",
@@ -132,7 +159,7 @@ fn unreadable() -> Value {
     })
 }
 
-async fn check(policies: &[Value], state: Option<&super::grace::GraceState>, expected: Expect) {
+async fn check(policies: &[Value], state: Option<&GraceState>, expected: Expect) {
     let mut text = String::new();
     for (line, body) in pass(policies, state).await {
         let _ = writeln!(text, "{line}");
@@ -142,10 +169,7 @@ async fn check(policies: &[Value], state: Option<&super::grace::GraceState>, exp
 }
 
 /// The requests of one pass.
-async fn pass(
-    policies: &[Value],
-    state: Option<&super::grace::GraceState>,
-) -> Vec<(String, Value)> {
+async fn pass(policies: &[Value], state: Option<&GraceState>) -> Vec<(String, Value)> {
     let (service, mut apiserver) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
     let list = json!({"apiVersion": "isotherm.dev/v1alpha1", "kind": "RetentionPolicyList", "metadata": {}, "items": policies});
     let state = state.map(|state| serde_json::to_string(state).unwrap());
@@ -158,8 +182,8 @@ async fn pass(
             let answer = match (head.method.as_str(), head.uri.path()) {
                 ("GET", path) if path.ends_with("retentionpolicies") => list.clone(),
                 ("GET", path) if path.ends_with("retentionpolicies/unreadable") => unreadable(),
-                ("GET", path) if path.ends_with("configmaps/archiver") => {
-                    map("archiver", "cronjob.yaml", TEMPLATE)
+                ("GET", path) if path.ends_with("deployments/operator") => {
+                    json!({"metadata": {"name": "operator", "uid": "u-1"}})
                 }
                 ("GET", _) => match &state {
                     Some(state) => map("rules", "state.json", state),
@@ -198,8 +222,10 @@ fn controller(client: Client) -> Controller {
         identity: "a".to_owned(),
         config_map: "rules".to_owned(),
         lease: "lease".to_owned(),
-        archiver_template: "archiver".to_owned(),
+        archiver_job: Some(super::archive::tests::JOB.parse().unwrap()),
         all_namespaces: false,
+        max_priority: 1000,
+        min_grace: MIN_GRACE,
     };
     let metrics = Metrics::register(&Registry::new()).unwrap();
     Controller::new(
