@@ -67,7 +67,7 @@ pub(crate) struct Config {
     pub(crate) all_namespaces: bool,
     /// The highest priority of a policy outside `namespace`.
     pub(crate) max_priority: i32,
-    /// The least grace period of a shortening; zero only if the operator was told to allow it.
+    /// The least grace period of a shortening; zero only with `--allow-zero-grace`.
     pub(crate) min_grace: Duration,
 }
 

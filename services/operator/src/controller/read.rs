@@ -24,7 +24,7 @@ pub(crate) struct Reader {
     policies: Api<DeserializeGuard<RetentionPolicy>>,
     maps: Api<ConfigMap>,
     deployments: Api<Deployment>,
-    bindings: Option<Api<TenantBinding>>,
+    bindings: Option<Api<DeserializeGuard<TenantBinding>>>,
     namespace: String,
     /// The highest priority of a policy outside `namespace`.
     max_priority: i32,
@@ -128,13 +128,25 @@ impl Reader {
         }
     }
 
-    /// Lists the bindings. `None` when only one namespace is watched, which needs none.
+    /// Lists the bindings. `None` when only one namespace is watched, which needs none. One that cannot
+    /// be parsed binds nothing: what this version does not know of it may forbid something.
     async fn bindings(&self) -> Result<Option<Vec<TenantBinding>>, Error> {
         let Some(api) = &self.bindings else {
             return Ok(None);
         };
         let list = api.list(&ListParams::default()).await;
-        Ok(Some(list.map_err(read_error("tenant bindings"))?.items))
+        let list = list.map_err(read_error("tenant bindings"))?;
+        let readable = list.items.into_iter().filter_map(|guarded| {
+            let read = guarded.0.inspect_err(|invalid| {
+                warn!(
+                    name = invalid.metadata.name,
+                    error = invalid.error,
+                    "tenant binding cannot be parsed, its namespace is not bound"
+                );
+            });
+            read.ok()
+        });
+        Ok(Some(readable.collect()))
     }
 
     /// Reads the uid of the Deployment `name`. `None` when it does not exist.

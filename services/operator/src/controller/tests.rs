@@ -1,21 +1,17 @@
 //! Whole passes against a mocked API server: the requests, their order and their content. No event
 //! log listens at the given address, and no pass may wait for one.
 
-use std::{fmt::Write as _, time::Duration};
+mod mock;
+
+use std::fmt::Write as _;
 
 use expect_test::{Expect, expect};
-use http::{Request, Response};
 use jiff::Timestamp;
 use k8s_api::RetentionPolicy;
-use kube::{Client, client::Body};
-use prometheus::Registry;
 use serde_json::{Value, json};
-use tokio::sync::watch;
 
-use super::{Controller, grace::GraceState};
-use crate::{config::Config, lease::Leadership, metrics::Metrics};
-
-const MIN_GRACE: Duration = Duration::from_secs(3600);
+use super::grace::GraceState;
+use mock::{MIN_GRACE, pass, pass_with, unreadable};
 
 pub(crate) fn policy(name: &str, spec: &str) -> RetentionPolicy {
     let yaml = format!(
@@ -82,12 +78,12 @@ async fn broken_objects_get_a_status_and_the_others_are_in_force() {
               ShorteningScheduled: warm keeps 7d by isotherm/built-in until 1970-01-01T01:00:00Z, then 1h by isotherm/good
             PATCH /apis/isotherm.dev/v1alpha1/namespaces/isotherm/retentionpolicies/invalid/status?&force=true&fieldManager=isotherm-operator-status
               Accepted=False InvalidSpec: spec.tiers.warm.maxAge: "1w" is no age, there are no weeks: write 7d
-              Ready=False NotAccepted: correct the spec, see Accepted
+              Ready=False NotAccepted: see Accepted
             POST /apis/events.k8s.io/v1/namespaces/isotherm/events?
               InvalidSpec: spec.tiers.warm.maxAge: "1w" is no age, there are no weeks: write 7d
             PATCH /apis/isotherm.dev/v1alpha1/namespaces/isotherm/retentionpolicies/unreadable/status?&force=true&fieldManager=isotherm-operator-status
               Accepted=False Unreadable: this version cannot read the policy: Unknown field tires. Expected one of priority, suspend, enforcement, deletionGracePeriod, selector, tiers, archive
-              Ready=False NotAccepted: correct the spec, see Accepted
+              Ready=False NotAccepted: see Accepted
             POST /apis/events.k8s.io/v1/namespaces/isotherm/events?
               Unreadable: this version cannot read the policy: Unknown field tires. Expected one of priority, suspend, enforcement, deletionGracePeriod, selector, tiers, archive
         "#]],
@@ -150,13 +146,39 @@ fn first_state(policy: &RetentionPolicy) -> GraceState {
     GraceState::default().next(policies, MIN_GRACE, Timestamp::UNIX_EPOCH)
 }
 
-fn unreadable() -> Value {
-    json!({
-        "apiVersion": "isotherm.dev/v1alpha1",
-        "kind": "RetentionPolicy",
-        "metadata": {"name": "unreadable", "namespace": "isotherm"},
-        "spec": {"tires": 4},
-    })
+#[tokio::test]
+async fn over_all_namespaces_a_policy_needs_a_binding_that_this_version_can_read() {
+    let of = |namespace: &str| {
+        let mut own = policy("a", "tiers: {warm: {maxAge: 30d}}");
+        own.metadata.namespace = Some(namespace.to_owned());
+        json!(own)
+    };
+    let binding = |name: &str, spec: Value| json!({"apiVersion": "isotherm.dev/v1alpha1", "kind": "TenantBinding", "metadata": {"name": name}, "spec": spec});
+    let bindings = [
+        binding("bound", json!({"tenants": ["acme"]})),
+        binding("later", json!({"tenants": ["*"], "except": ["bank"]})),
+    ];
+    let policies = ["bound", "later", "none"].map(of);
+    let requests = pass_with(&policies, Some(&bindings), None).await;
+    let accepted = |namespace: &str| {
+        let path = format!("/namespaces/{namespace}/retentionpolicies/a/status");
+        let (_, body) = requests
+            .iter()
+            .find(|(line, _)| line.contains(&path))
+            .unwrap();
+        let condition = &body["status"]["conditions"][0];
+        condition["reason"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(accepted("bound"), "Valid");
+    assert_eq!(accepted("later"), "NamespaceNotBound");
+    assert_eq!(accepted("none"), "NamespaceNotBound");
+    let stored = requests
+        .iter()
+        .find_map(|(_, body)| body["data"]["rules.json"].as_str());
+    assert!(
+        stored.unwrap().contains(r#""tenants":["acme"]"#),
+        "{stored:?}"
+    );
 }
 
 async fn check(policies: &[Value], state: Option<&GraceState>, expected: Expect) {
@@ -166,79 +188,6 @@ async fn check(policies: &[Value], state: Option<&GraceState>, expected: Expect)
         text += &summary(&line, &body);
     }
     expected.assert_eq(&text);
-}
-
-/// The requests of one pass.
-async fn pass(policies: &[Value], state: Option<&GraceState>) -> Vec<(String, Value)> {
-    let (service, mut apiserver) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
-    let list = json!({"apiVersion": "isotherm.dev/v1alpha1", "kind": "RetentionPolicyList", "metadata": {}, "items": policies});
-    let state = state.map(|state| serde_json::to_string(state).unwrap());
-    let server = tokio::spawn(async move {
-        let mut requests = Vec::new();
-        while let Some((request, reply)) = apiserver.next_request().await {
-            let (head, body) = request.into_parts();
-            let body: Value =
-                serde_json::from_slice(&body.collect_bytes().await.unwrap()).unwrap_or_default();
-            let answer = match (head.method.as_str(), head.uri.path()) {
-                ("GET", path) if path.ends_with("retentionpolicies") => list.clone(),
-                ("GET", path) if path.ends_with("retentionpolicies/unreadable") => unreadable(),
-                ("GET", path) if path.ends_with("deployments/operator") => {
-                    json!({"metadata": {"name": "operator", "uid": "u-1"}})
-                }
-                ("GET", _) => match &state {
-                    Some(state) => map("rules", "state.json", state),
-                    None => {
-                        json!({"kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound", "message": "", "metadata": {}})
-                    }
-                },
-                _ => body.clone(),
-            };
-            let code = answer["code"].as_u64().unwrap_or(200);
-            let code = u16::try_from(code).unwrap();
-            let answer = serde_json::to_vec(&answer).unwrap();
-            reply.send_response(
-                Response::builder()
-                    .status(code)
-                    .body(Body::from(answer))
-                    .unwrap(),
-            );
-            requests.push((format!("{} {}", head.method, head.uri), body));
-        }
-        requests
-    });
-    let mut controller = controller(Client::new(service, "isotherm"));
-    Box::pin(controller.reconcile(Timestamp::UNIX_EPOCH))
-        .await
-        .unwrap();
-    drop(controller);
-    server.await.unwrap()
-}
-
-fn controller(client: Client) -> Controller {
-    let config = Config {
-        nats_url: "nats://127.0.0.1:1".to_owned(),
-        sql_url: "http://127.0.0.1:1/v1/sql".parse().unwrap(),
-        namespace: "isotherm".to_owned(),
-        identity: "a".to_owned(),
-        config_map: "rules".to_owned(),
-        lease: "lease".to_owned(),
-        archiver_job: Some(super::archive::tests::JOB.parse().unwrap()),
-        all_namespaces: false,
-        max_priority: 1000,
-        min_grace: MIN_GRACE,
-    };
-    let metrics = Metrics::register(&Registry::new()).unwrap();
-    Controller::new(
-        client,
-        &config,
-        Leadership::always(),
-        metrics,
-        watch::channel(None).0,
-    )
-}
-
-fn map(name: &str, key: &str, value: &str) -> Value {
-    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "uid": "u-1"}, "data": {key: value}})
 }
 
 /// The parts of a body that the tests compare.
