@@ -22,6 +22,7 @@ use crate::{
 
 const CHARTS: [&str; 2] = ["charts/isotherm-crds", "charts/isotherm"];
 const KUBERNETES_VERSIONS: [&str; 5] = ["1.33", "1.34", "1.35", "1.36", "1.37"];
+const ADMISSION_API: &str = "admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy";
 const SNAPSHOT: &str = "charts/isotherm/ci/dev.rendered";
 
 #[derive(Debug, Default, clap::Args)]
@@ -111,7 +112,7 @@ fn lint(case: &Case) -> anyhow::Result<()> {
     run::output(command).with_context(|| case.name()).map(drop)
 }
 
-/// Renders by both Helms, which must agree, with and without the API of the Prometheus Operator.
+/// Renders by both Helms, which must agree, with and without the optional APIs.
 fn render(cases: &[Case], scratch: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for case in cases {
@@ -129,6 +130,8 @@ fn render(cases: &[Case], scratch: &Path) -> anyhow::Result<Vec<PathBuf>> {
                 let mut command = case.command(&helm, &verb);
                 if !api.is_empty() {
                     command.args(["--api-versions", api]);
+                    // Every supported Kubernetes has it; Helm knows that only of a cluster.
+                    command.args(["--api-versions", ADMISSION_API]);
                 }
                 let output = run::output(command).with_context(|| case.name())?;
                 rendered.push(without_blank_lines(&output));

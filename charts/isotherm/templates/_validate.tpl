@@ -5,6 +5,8 @@
 {{- else }}
 {{- include "isotherm.requireEndpoints" . }}
 {{- end }}
+{{- include "isotherm.validateGrace" . }}
+{{- include "isotherm.validateMemory" . }}
 {{- range list "ingest" "query" }}
 {{- $values := index $.Values . }}
 {{- if and $values.autoscaling.enabled $values.keda.enabled }}
@@ -12,6 +14,15 @@
 {{- end }}
 {{- if and $values.keda.enabled (not $values.keda.prometheusUrl) }}
 {{- fail (printf "\n\n%s.keda needs to know where to ask: set %s.keda.prometheusUrl, for example http://prometheus.monitoring:9090.\n" . .) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* A grace period of zero must be asked for twice. */}}
+{{- define "isotherm.validateGrace" -}}
+{{- with .Values.operator }}
+{{- if and (hasPrefix "0" .minGrace) (not .allowZeroGrace) }}
+{{- fail (printf "\n\noperator.minGrace: %s lets whoever may write a policy delete events at once: set it to 1s or more, or operator.allowZeroGrace to true.\n" .minGrace) }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -11,10 +11,18 @@ pub const READY: &str = "Ready";
 
 /// Reason of `Accepted`: the spec is valid.
 pub const VALID: &str = "Valid";
+/// Reason of `Accepted`: the spec is valid, and its grace period is shorter than the operator allows.
+pub const GRACE_PERIOD_RAISED: &str = "GracePeriodRaised";
 /// Reason of `Accepted` being false: the spec breaks a rule.
 pub const INVALID_SPEC: &str = "InvalidSpec";
 /// Reason of `Accepted` being false: the object cannot be parsed as a policy.
 pub const UNREADABLE: &str = "Unreadable";
+/// Reason of `Accepted` being false: its namespace has no TenantBinding.
+pub const NAMESPACE_NOT_BOUND: &str = "NamespaceNotBound";
+/// Reason of `Accepted` being false: it selects a tenant that is not bound to its namespace.
+pub const TENANT_NOT_BOUND: &str = "TenantNotBound";
+/// Reason of `Accepted` being false: a field is set as only policies of the operator's namespace may.
+pub const RESERVED_FIELD: &str = "ReservedField";
 /// Reason of `Conflicted` being false.
 pub const NO_OVERLAP: &str = "NoOverlap";
 /// Reason of `Conflicted` being true.

@@ -1,18 +1,24 @@
-//! The custom resource definition, as it is applied to the API server.
+//! The custom resource definitions, as they are applied to the API server.
 
 use kube::CustomResourceExt as _;
 use serde_json::Value;
 
-use crate::retention_policy::RetentionPolicy;
+use crate::{retention_policy::RetentionPolicy, tenant_binding::TenantBinding};
 
-/// Renders the definition of [`RetentionPolicy`] as YAML; always the same text.
+/// The plural names of the resources.
+pub const DEFINITIONS: [&str; 2] = ["retentionpolicies", "tenantbindings"];
+
+/// Renders the definition of the resource `plural` as YAML, always the same text; `None` if it is none of
+/// [`DEFINITIONS`].
 ///
 /// # Panics
 /// If the derived schema has no YAML form, which a test rules out.
 #[must_use]
-pub fn crd_yaml() -> String {
+pub fn crd_yaml(plural: &str) -> Option<String> {
+    let mut definitions = [RetentionPolicy::crd(), TenantBinding::crd()].into_iter();
+    let definition = definitions.find(|own| own.spec.names.plural == plural)?;
     let mut definition =
-        serde_json::to_value(RetentionPolicy::crd()).expect("a definition always has a JSON form");
+        serde_json::to_value(definition).expect("a definition always has a JSON form");
     normalize(&mut definition);
     let options = serde_saphyr::SerializerOptions {
         prefer_block_scalars: false,
@@ -21,7 +27,7 @@ pub fn crd_yaml() -> String {
     let mut yaml = String::new();
     serde_saphyr::to_fmt_writer_with_options(&mut yaml, &definition, options)
         .expect("a definition always has a YAML form");
-    yaml
+    Some(yaml)
 }
 
 /// Removes `nullable`, because an optional field may be left out but not be null, and writes bounds such

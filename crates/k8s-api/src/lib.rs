@@ -1,4 +1,4 @@
-//! The `RetentionPolicy` resource, in Kubernetes and in files.
+//! The `RetentionPolicy` resource, in Kubernetes and in files, and the `TenantBinding` resource.
 //!
 //! Types, their validation (the same rules, in the same words, as the API server's), and their
 //! compilation into the [`retention::RuleSet`] that every service follows. Pure.
@@ -12,10 +12,11 @@ mod quantity;
 mod retention_policy;
 mod schema;
 mod status;
+mod tenant_binding;
 mod validate;
 
 pub use compile::{compile, grace_period, ranked, rules, selector_of};
-pub use crd::crd_yaml;
+pub use crd::{DEFINITIONS, crd_yaml};
 pub use error::{Error, Problem};
 pub use parse::parse;
 pub use retention_policy::{
@@ -27,4 +28,5 @@ pub use status::{
     ArchiveStatus, Component, Conflict, EffectiveAges, Preview, Shortening, Status, TierPreview,
     TierStatus,
 };
+pub use tenant_binding::{TenantBinding, TenantBindingSpec};
 pub use validate::{Violation, validate};

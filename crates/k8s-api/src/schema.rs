@@ -44,6 +44,22 @@ pub(crate) fn globs(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// The tenants of a binding: names, or the beginning of names followed by `*`.
+pub(crate) fn tenants(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 64,
+        "x-kubernetes-list-type": "set",
+        "items": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 256,
+            "pattern": "^[^*?\\x00-\\x1F\\x7F]*\\*?$",
+        },
+    })
+}
+
 pub(crate) fn values(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",

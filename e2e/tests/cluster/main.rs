@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a scenario that fails must panic")]
 
+mod admission;
 mod api;
 mod archive;
 mod client;

@@ -1,9 +1,13 @@
 //! The command-line arguments, and the configuration made of them.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, ensure};
 use event_log::NatsArgs;
 use reqwest::Url;
 use service_runtime::RuntimeArgs;
+
+use crate::archiver_job::ArchiverJob;
 
 /// Turns RetentionPolicy objects into the rules that every service follows.
 #[derive(Debug, clap::Parser)]
@@ -18,7 +22,7 @@ pub struct Args {
         default_value = "http://127.0.0.1:7402"
     )]
     query_url: Url,
-    /// The namespace of the policies, of the ConfigMaps and of the Lease.
+    /// The namespace of the policies, of the ConfigMap and of the Lease.
     #[arg(long, env = "POD_NAMESPACE", default_value = "default")]
     namespace: String,
     /// The name under which this replica holds the Lease: another one for each replica.
@@ -30,13 +34,22 @@ pub struct Args {
     /// The Lease that one replica holds.
     #[arg(long, default_value = "isotherm-operator")]
     lease: String,
-    /// The ConfigMap with the archiver's CronJob under the key cronjob.yaml; the operator fills in
-    /// its schedule and whether it is suspended.
-    #[arg(long, default_value = "isotherm-archiver")]
-    archiver_template: String,
-    /// Take policies from every namespace, not only from --namespace.
+    /// What the archiver's CronJob is made of, as JSON. Without it there is no CronJob.
+    #[arg(long, env = "ISOTHERM_ARCHIVER_JOB", hide_env_values = true)]
+    archiver_job: Option<ArchiverJob>,
+    /// Take policies from every namespace, not only from --namespace. Each namespace needs a
+    /// TenantBinding.
     #[arg(long)]
     all_namespaces: bool,
+    /// The highest priority of a policy outside --namespace.
+    #[arg(long, env = "ISOTHERM_MAX_PRIORITY", default_value_t = 1000)]
+    max_priority: i32,
+    /// The least grace period of a shortening: a policy that asks for less gets this.
+    #[arg(long, env = "ISOTHERM_MIN_GRACE", default_value = "1h")]
+    min_grace: humantime::Duration,
+    /// Accept --min-grace 0s, with which whoever may write a policy can delete events at once.
+    #[arg(long, env = "ISOTHERM_ALLOW_ZERO_GRACE")]
+    allow_zero_grace: bool,
     #[command(flatten)]
     runtime: RuntimeArgs,
 }
@@ -50,9 +63,16 @@ pub(crate) struct Config {
     pub(crate) identity: String,
     pub(crate) config_map: String,
     pub(crate) lease: String,
-    pub(crate) archiver_template: String,
+    pub(crate) archiver_job: Option<ArchiverJob>,
     pub(crate) all_namespaces: bool,
+    /// The highest priority of a policy outside `namespace`.
+    pub(crate) max_priority: i32,
+    /// The least grace period of a shortening; zero only with `--allow-zero-grace`.
+    pub(crate) min_grace: Duration,
 }
+
+/// The shortest `--min-grace` without `--allow-zero-grace`: times in Kubernetes have whole seconds.
+const SHORTEST_FLOOR: Duration = Duration::from_secs(1);
 
 impl Args {
     /// Checks the arguments and resolves the URL of the SQL endpoint.
@@ -60,6 +80,13 @@ impl Args {
         ensure!(
             !self.identity.is_empty(),
             "--identity is empty: give each replica a name, in a pod POD_NAME"
+        );
+        let min_grace = Duration::from(self.min_grace);
+        ensure!(
+            min_grace >= SHORTEST_FLOOR || self.allow_zero_grace,
+            "--min-grace {} lets a policy delete events at once: write at least 1s, or add \
+             --allow-zero-grace",
+            self.min_grace
         );
         let sql_url = self.query_url.join("/v1/sql");
         let sql_url =
@@ -71,9 +98,34 @@ impl Args {
             identity: self.identity,
             config_map: self.config_map,
             lease: self.lease,
-            archiver_template: self.archiver_template,
+            archiver_job: self.archiver_job,
             all_namespaces: self.all_namespaces,
+            max_priority: self.max_priority,
+            min_grace,
         };
         Ok((config, self.runtime))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    fn min_grace(flags: &[&str]) -> anyhow::Result<Duration> {
+        let args = ["operator", "--identity=a"].iter().chain(flags);
+        Ok(Args::try_parse_from(args)?.validate()?.0.min_grace)
+    }
+
+    #[test]
+    fn only_a_flag_of_its_own_allows_a_grace_period_of_zero() {
+        assert_eq!(min_grace(&[]).unwrap(), Duration::from_secs(3600));
+        for zero in ["0s", "10ms"] {
+            let refusal = min_grace(&["--min-grace", zero]).unwrap_err().to_string();
+            assert!(refusal.contains("--allow-zero-grace"), "{refusal}");
+        }
+        let allowed = min_grace(&["--min-grace=0s", "--allow-zero-grace"]);
+        assert_eq!(allowed.unwrap(), Duration::ZERO);
     }
 }

@@ -1,7 +1,7 @@
 //! Brings the services and the statuses in line with the policies:
 //!
 //! 1. reads every policy; one that cannot be used gets a status that says so and does not block the
-//!    others,
+//!    others; where several namespaces are watched, each policy is narrowed to the tenants of its own,
 //! 2. decides which rules are in force now and which changes wait for their grace period,
 //! 3. stores that in the ConfigMap, then publishes the rules to the services: a decision is stored
 //!    before it has an effect, so that the next leader knows which grace periods were promised,
@@ -12,6 +12,7 @@
 
 mod apply;
 mod archive;
+mod binding;
 mod conditions;
 mod conflicts;
 mod describe;
@@ -48,7 +49,7 @@ use self::{
 };
 use crate::{config::Config, lease::Leadership, metrics::Metrics};
 
-/// Interval at which acknowledgements and the archiver template are read again. Changes of policies
+/// Interval at which acknowledgements and the bindings are read again. Changes of policies
 /// wake the controller at once.
 const RESYNC_INTERVAL: Duration = Duration::from_secs(5);
 /// Wait after a change, so that changes that arrive together are handled in one pass.
@@ -100,6 +101,7 @@ pub(crate) struct Controller {
     pub(crate) figures: SharedFigures,
     pub(crate) leadership: Leadership,
     pub(crate) changed: Arc<Notify>,
+    config: Config,
 }
 
 impl Controller {
@@ -119,6 +121,7 @@ impl Controller {
             figures: SharedFigures::default(),
             leadership,
             changed: Arc::new(Notify::new()),
+            config: config.clone(),
         }
     }
 
@@ -156,10 +159,8 @@ impl Controller {
     pub(crate) async fn reconcile(&mut self, now: Timestamp) -> Result<Option<Timestamp>, Error> {
         let policies = self.reader.policies().await?;
         let stored = self.reader.state().await?;
-        let state = stored
-            .clone()
-            .unwrap_or_default()
-            .next(&policies.valid, now);
+        let (before, min_grace) = (stored.clone().unwrap_or_default(), self.config.min_grace);
+        let state = before.next(&policies.valid, min_grace, now);
         if stored.as_ref() != Some(&state) {
             info!(
                 policies = state.applied.len(),
@@ -190,11 +191,13 @@ impl Controller {
     }
 
     async fn apply_archiver(&mut self, archive: &ArchiveStatus) -> Result<(), Error> {
-        let Some(template) = self.reader.template().await? else {
+        let Some(job) = &self.config.archiver_job else {
             return Ok(());
         };
+        let owner = self.reader.deployment_uid(&job.owner).await?;
         self.ensure_leader()?;
-        if let Err(problem) = self.applier.cron_job(&template, archive).await? {
+        let object = archive::cron_job(job, &self.config.namespace, owner.as_deref(), archive);
+        if let Err(problem) = self.applier.cron_job(&job.name, object).await? {
             self.metrics.count_error(c::ARCHIVE_FAILED);
             warn!(problem, "archiver CronJob refused");
         }
@@ -228,10 +231,11 @@ impl Controller {
             figures: figures.filter(is_current),
             pending: state.pending(),
             archive,
+            min_grace: self.config.min_grace,
             now,
         };
         let mut accepted: Vec<RetentionPolicy> = Vec::new();
-        for (policy, conflicts) in with_conflicts(policies) {
+        for (policy, conflicts) in conflicts::of_valid(policies) {
             let mut policy = policy.clone();
             let status = status::accepted(&policy, conflicts, &observations);
             self.ensure_leader()?;
@@ -267,15 +271,6 @@ impl Controller {
             Err(Error::NotLeading)
         }
     }
-}
-
-/// Every valid policy with its conflicts; one that is suspended has none.
-fn with_conflicts(policies: &Policies) -> Vec<(&RetentionPolicy, Vec<k8s_api::Conflict>)> {
-    let ranked = k8s_api::ranked(&policies.valid);
-    let conflicts = conflicts::conflicts(&ranked);
-    let suspended = policies.valid.iter().filter(|policy| policy.spec.suspend);
-    let suspended = suspended.map(|policy| (policy, Vec::new()));
-    ranked.into_iter().zip(conflicts).chain(suspended).collect()
 }
 
 /// Times in Kubernetes objects have whole seconds.

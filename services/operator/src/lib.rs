@@ -5,6 +5,7 @@
 //! restarts; a broken object does not block the others; an unreachable service is reported in the
 //! statuses and never waited for. Of several replicas, only the holder of the Lease writes.
 
+mod archiver_job;
 mod config;
 mod controller;
 mod lease;

@@ -44,6 +44,35 @@ const REFUSALS: &[(&[&str], &str)] = &[
         ],
         "enable one of them",
     ),
+    (
+        &["profile=dev", "operator.minGrace=0s"],
+        "operator.allowZeroGrace to true",
+    ),
+    (
+        &["profile=dev", "operator.minGrace=1w"],
+        "/operator/minGrace",
+    ),
+    // The sums that must fit beneath the memory limits.
+    (
+        &["profile=dev", "ingest.requestMemory=385MiB"],
+        "ingest.resources.limits.memory is 512Mi and must be at least 513Mi",
+    ),
+    (
+        &["profile=dev", "partitions=17"],
+        "hotWriter.resources.limits.memory is 512Mi and must be at least 536Mi",
+    ),
+    (
+        &["profile=dev", "compactor.memoryLimit=2GiB"],
+        "compactor.resources.limits.memory is 3Gi",
+    ),
+    (
+        &["profile=dev", "query.sql.atOnce=3"],
+        "query.resources.limits.memory is 8Gi and must be at least 10240Mi",
+    ),
+    (
+        &["profile=dev", "dev.nats.storage=1Gi"],
+        "dev.nats.storage is too small",
+    ),
 ];
 
 pub(super) fn check() -> anyhow::Result<()> {

@@ -1,6 +1,6 @@
 //! Writes to the API server: server-side apply, each kind with all the fields that are ours.
 
-use k8s_api::{ArchiveStatus, RetentionPolicy, Status};
+use k8s_api::{RetentionPolicy, Status};
 use k8s_openapi::{
     api::{
         batch::v1::CronJob,
@@ -17,11 +17,7 @@ use serde_json::{Value, json};
 use tokio::time::{Duration, Instant};
 use tracing::warn;
 
-use super::{
-    Error, archive, describe, events,
-    grace::GraceState,
-    read::{STATE, Template},
-};
+use super::{Error, describe, events, grace::GraceState, read::STATE};
 use crate::{config::Config, lease::Leadership};
 
 const MANAGER: &str = "isotherm-operator";
@@ -34,7 +30,6 @@ pub(crate) struct Applier {
     client: Client,
     namespace: String,
     config_map: String,
-    archiver_template: String,
     recorder: Recorder,
     leadership: Leadership,
     /// The CronJob that was applied last, and when.
@@ -52,7 +47,6 @@ impl Applier {
             client,
             namespace: config.namespace.clone(),
             config_map: config.config_map.clone(),
-            archiver_template: config.archiver_template.clone(),
             leadership,
             cron_job: None,
         }
@@ -93,18 +87,13 @@ impl Applier {
         Ok(())
     }
 
-    /// Applies the archiver's CronJob. The inner error says why the template, or what was made of it,
-    /// is no valid CronJob: only an edit repairs that.
+    /// Applies the archiver's CronJob `name`. The inner error says why the API server refuses it: only
+    /// an edit of a policy or of the chart's values repairs that.
     pub(crate) async fn cron_job(
         &mut self,
-        template: &Template,
-        archive: &ArchiveStatus,
+        name: &str,
+        job: Value,
     ) -> Result<Result<(), String>, Error> {
-        let owner = (self.archiver_template.as_str(), template.uid.as_str());
-        let job = match archive::cron_job(&template.yaml, &self.namespace, owner, archive) {
-            Ok(job) => job,
-            Err(problem) => return Ok(Err(problem)),
-        };
         if self
             .cron_job
             .as_ref()
@@ -112,13 +101,9 @@ impl Applier {
         {
             return Ok(Ok(()));
         }
-        let name = job["metadata"]["name"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
         let api = Api::<CronJob>::namespaced(self.client.clone(), &self.namespace);
         let params = PatchParams::apply(MANAGER).force();
-        match api.patch(&name, &params, &Patch::Apply(&job)).await {
+        match api.patch(name, &params, &Patch::Apply(&job)).await {
             Ok(_) => {
                 self.cron_job = Some((job, Instant::now()));
                 Ok(Ok(()))

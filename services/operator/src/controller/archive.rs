@@ -1,7 +1,12 @@
-//! The archiver's CronJob: the pod comes from the chart's template, the schedule from the policies.
+//! The archiver's CronJob: the pod from the operator's configuration, the schedule from the policies.
 
 use k8s_api::{Archive, ArchiveStatus, Enforcement, RetentionPolicy};
 use serde_json::{Value, json};
+
+use crate::archiver_job::ArchiverJob;
+
+/// The user and group of every pod of the image.
+const USER_ID: i64 = 65532;
 
 /// Returns the archive settings of the highest ranked policy that has any, or the defaults. Policies
 /// in dry run are skipped.
@@ -21,72 +26,100 @@ pub(crate) fn decide(ranked: &[&RetentionPolicy]) -> ArchiveStatus {
     }
 }
 
-/// Builds the CronJob of `template` in `namespace`, owned by the ConfigMap that the template comes from.
+/// Builds the CronJob of `job` in `namespace`, owned by the Deployment with `owner_uid`, if it exists.
 pub(crate) fn cron_job(
-    template: &str,
+    job: &ArchiverJob,
     namespace: &str,
-    owner: (&str, &str),
+    owner_uid: Option<&str>,
     archive: &ArchiveStatus,
-) -> Result<Value, String> {
-    let mut job: Value = serde_saphyr::from_str(template)
-        .map_err(|error| format!("cronjob.yaml is no YAML: {error}"))?;
-    let name = job["metadata"]["name"].as_str().unwrap_or_default();
-    if job["kind"] != "CronJob" || job["apiVersion"] != "batch/v1" || name.is_empty() {
-        return Err("cronjob.yaml is no batch/v1 CronJob with a name".to_owned());
-    }
-    if !job["spec"].is_object() {
-        return Err("cronjob.yaml has no spec".to_owned());
-    }
-    job["spec"]["schedule"] = json!(archive.schedule);
-    job["spec"]["timeZone"] = json!("Etc/UTC");
-    job["spec"]["suspend"] = json!(archive.suspend);
-    job["metadata"]["namespace"] = json!(namespace);
-    job["metadata"]["ownerReferences"] = json!([{
-        "apiVersion": "v1", "kind": "ConfigMap", "name": owner.0, "uid": owner.1,
-    }]);
-    Ok(job)
+) -> Value {
+    let owner = owner_uid.map(
+        |uid| json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": job.owner, "uid": uid}),
+    );
+    json!({
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": {
+            "name": job.name,
+            "namespace": namespace,
+            "labels": job.labels,
+            "ownerReferences": owner.into_iter().collect::<Vec<_>>(),
+        },
+        "spec": {
+            "schedule": archive.schedule,
+            "timeZone": "Etc/UTC",
+            "suspend": archive.suspend,
+            "concurrencyPolicy": "Forbid",
+            "startingDeadlineSeconds": job.starting_deadline_seconds,
+            "successfulJobsHistoryLimit": job.successful_jobs_history_limit,
+            "failedJobsHistoryLimit": job.failed_jobs_history_limit,
+            "jobTemplate": {"metadata": {"labels": job.labels}, "spec": run_of(job)},
+        },
+    })
+}
+
+/// The spec of the Job of one run.
+fn run_of(job: &ArchiverJob) -> Value {
+    let mut labels = job.labels.clone();
+    labels.extend(job.pod_labels.clone());
+    // A pod that was evicted (node drain) does not count as a failed try.
+    let ignored = json!({"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]});
+    json!({
+        "backoffLimit": job.backoff_limit,
+        "activeDeadlineSeconds": job.active_deadline_seconds,
+        "ttlSecondsAfterFinished": job.ttl_seconds_after_finished,
+        "podFailurePolicy": {"rules": [ignored]},
+        "template": {
+            "metadata": {"labels": labels, "annotations": job.pod_annotations},
+            "spec": pod_of(job),
+        },
+    })
+}
+
+/// The spec of the pod of one run: no volumes, no token, no right beyond those of any other process.
+fn pod_of(job: &ArchiverJob) -> Value {
+    json!({
+        "serviceAccountName": job.service_account,
+        "automountServiceAccountToken": false,
+        "enableServiceLinks": false,
+        "imagePullSecrets": job.image_pull_secrets,
+        "priorityClassName": job.priority_class_name,
+        "securityContext": {
+            "runAsNonRoot": true,
+            "runAsUser": USER_ID,
+            "runAsGroup": USER_ID,
+            "fsGroup": USER_ID,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "nodeSelector": job.node_selector,
+        "tolerations": job.tolerations,
+        "affinity": job.affinity,
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": 30,
+        "containers": [container_of(job)],
+    })
+}
+
+fn container_of(job: &ArchiverJob) -> Value {
+    let fixed = ["--once", "--output=json"].map(str::to_owned);
+    let args: Vec<&String> = fixed.iter().chain(&job.args).collect();
+    json!({
+        "name": "archiver",
+        "image": job.image,
+        "imagePullPolicy": job.image_pull_policy,
+        "command": ["/usr/local/bin/archiver"],
+        "args": args,
+        "env": job.env,
+        "ports": [{"name": "admin", "containerPort": 9090}],
+        "resources": job.resources,
+        "securityContext": {
+            "allowPrivilegeEscalation": false,
+            "readOnlyRootFilesystem": true,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{cron_job, decide};
-    use crate::controller::tests::policy;
-
-    #[test]
-    fn the_highest_ranked_policy_with_archive_settings_decides() {
-        let policies = [
-            policy(
-                "low",
-                "priority: 1, archive: {suspend: true}, tiers: {hot: {maxAge: 1h}}",
-            ),
-            policy("high", "priority: 2, tiers: {hot: {maxAge: 1h}}"),
-            policy(
-                "dry",
-                "priority: 3, enforcement: DryRun, archive: {schedule: '0 * * * *'}, tiers: {hot: {maxAge: 1h}}",
-            ),
-        ];
-        let decided = decide(&k8s_api::ranked(&policies));
-        assert!(decided.suspend && decided.schedule == "*/5 * * * *");
-        assert_eq!(decided.decided_by.as_deref(), Some("isotherm/low"));
-        let decided = decide(&k8s_api::ranked(&policies[1..]));
-        assert!(!decided.suspend && decided.decided_by.is_none());
-    }
-
-    #[test]
-    fn a_template_gets_its_schedule_and_its_owner_or_is_refused() {
-        let template = "apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: archiver}\nspec: {jobTemplate: {}}\n";
-        let archive = decide(&[]);
-        let job = cron_job(template, "ns", ("map", "u-1"), &archive).unwrap();
-        assert_eq!(job["spec"]["schedule"], "*/5 * * * *");
-        assert_eq!(job["spec"]["suspend"], false);
-        assert_eq!(job["metadata"]["namespace"], "ns");
-        assert_eq!(job["metadata"]["ownerReferences"][0]["uid"], "u-1");
-        for bad in [
-            "{",
-            "kind: Pod",
-            "apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: a}",
-        ] {
-            cron_job(bad, "ns", ("map", "u-1"), &archive).unwrap_err();
-        }
-    }
-}
+pub(crate) mod tests;

@@ -1,5 +1,7 @@
 //! The four conditions of a policy, each with a reason and a message. Pure.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_api::{Conflict, Enforcement, RetentionPolicy, Status, condition as c};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -23,7 +25,8 @@ pub(crate) fn for_policy(
         old.unwrap_or_default(),
         observed.now,
     );
-    list.add(c::ACCEPTED, "True", c::VALID, String::new());
+    let (reason, message) = accepted(policy, observed.min_grace);
+    list.add(c::ACCEPTED, "True", reason, message);
     match conflicts.first() {
         Some(first) => {
             let message = conflict_message(policy, first);
@@ -46,6 +49,19 @@ pub(crate) fn for_policy(
         ready_message(policy, status, observed),
     );
     list.conditions
+}
+
+/// The reason and the message of `Accepted` of a valid policy.
+fn accepted(policy: &RetentionPolicy, min_grace: Duration) -> (&'static str, String) {
+    if k8s_api::grace_period(policy) >= min_grace {
+        return (c::VALID, String::new());
+    }
+    let message = format!(
+        "spec.deletionGracePeriod is {}: {} applies, the operator's --min-grace",
+        policy.spec.deletion_grace_period,
+        humantime::format_duration(min_grace)
+    );
+    (c::GRACE_PERIOD_RAISED, message)
 }
 
 fn conflict_message(policy: &RetentionPolicy, other: &Conflict) -> String {

@@ -3,6 +3,17 @@
 
 use k8s_api::{Conflict, Enforcement, RetentionPolicy, Tiers};
 
+use super::read::Policies;
+
+/// Every valid policy with its conflicts; one that is suspended has none.
+pub(crate) fn of_valid(policies: &Policies) -> Vec<(&RetentionPolicy, Vec<Conflict>)> {
+    let ranked = k8s_api::ranked(&policies.valid);
+    let conflicts = conflicts(&ranked);
+    let suspended = policies.valid.iter().filter(|policy| policy.spec.suspend);
+    let suspended = suspended.map(|policy| (policy, Vec::new()));
+    ranked.into_iter().zip(conflicts).chain(suspended).collect()
+}
+
 /// Returns the conflicts of each of `ranked`, which is in order of precedence.
 pub(crate) fn conflicts(ranked: &[&RetentionPolicy]) -> Vec<Vec<Conflict>> {
     let of_one = |(index, policy): (usize, &&RetentionPolicy)| {

@@ -2,7 +2,7 @@
 //! policy that changed; every other change takes effect at once. Pure; all memory is in
 //! [`GraceState`].
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_api::RetentionPolicy;
@@ -78,13 +78,21 @@ impl GraceState {
         self.delayed.iter().map(|change| change.until).min()
     }
 
-    /// Returns the state after `policies`, all valid, replace those of this state at `now`.
-    pub(crate) fn next(&self, policies: &[RetentionPolicy], now: Timestamp) -> Self {
+    /// Returns the state after `policies`, all valid, replace those of this state at `now`. A policy
+    /// cannot ask for a shorter grace period than `min_grace`.
+    pub(crate) fn next(
+        &self,
+        policies: &[RetentionPolicy],
+        min_grace: Duration,
+        now: Timestamp,
+    ) -> Self {
         let applied: Vec<RetentionPolicy> = policies.iter().map(trimmed).collect();
         let mut delayed: Vec<DelayedChange> = self.delayed.clone();
         delayed.retain(|change| change.until > now);
         for name in changed(&self.applied, &applied) {
-            self.delay(&mut delayed, &applied, &name, now);
+            let policy = find(&applied, &name).or(find(&self.applied, &name));
+            let grace = policy.map(k8s_api::grace_period).unwrap_or_default();
+            self.delay(&mut delayed, &applied, &name, grace.max(min_grace), now);
         }
         // A change that was reverted needs no grace period.
         delayed.retain(|change| find(&applied, &change.policy) != change.before.as_ref());
@@ -102,10 +110,9 @@ impl GraceState {
         delayed: &mut Vec<DelayedChange>,
         applied: &[RetentionPolicy],
         name: &str,
+        grace: Duration,
         now: Timestamp,
     ) {
-        let (was, is) = (find(&self.applied, name), find(applied, name));
-        let grace = is.or(was).map(k8s_api::grace_period).unwrap_or_default();
         if grace.is_zero() {
             delayed.retain(|change| change.policy != name);
             return;
@@ -115,7 +122,7 @@ impl GraceState {
         let until = now.checked_add(grace).unwrap_or(Timestamp::MAX);
         let change = DelayedChange {
             policy: name.to_owned(),
-            before: was.cloned(),
+            before: find(&self.applied, name).cloned(),
             until,
         };
         let Some(earlier) = delayed.iter_mut().find(|other| other.policy == name) else {

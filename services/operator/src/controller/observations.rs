@@ -1,5 +1,7 @@
 //! Everything besides a policy itself that its status is computed from.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_api::ArchiveStatus;
 use retention::RuleSet;
@@ -21,5 +23,7 @@ pub(crate) struct Observations {
     pub(crate) figures: Option<Result<Figures, String>>,
     pub(crate) pending: Vec<PendingShortening>,
     pub(crate) archive: ArchiveStatus,
+    /// The least grace period of a shortening.
+    pub(crate) min_grace: Duration,
     pub(crate) now: Timestamp,
 }

@@ -1,8 +1,8 @@
-//! Reads from the API server: policies, the stored state, the archiver template.
+//! Reads from the API server: policies, tenant bindings, the stored state, the own Deployment.
 
-use k8s_api::{RetentionPolicy, Status, condition as c};
+use k8s_api::{RetentionPolicy, Status, TenantBinding, condition as c};
 use k8s_openapi::{
-    api::core::v1::ConfigMap,
+    api::{apps::v1::Deployment, core::v1::ConfigMap},
     apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta},
 };
 use kube::{
@@ -17,16 +17,18 @@ use crate::config::Config;
 
 /// Key of the state in the ConfigMap of the rules.
 pub(super) const STATE: &str = "state.json";
-/// Key of the CronJob in the archiver's ConfigMap.
-const TEMPLATE: &str = "cronjob.yaml";
 
 /// Reader of the objects that a pass starts from.
 pub(crate) struct Reader {
     client: Client,
     policies: Api<DeserializeGuard<RetentionPolicy>>,
     maps: Api<ConfigMap>,
+    deployments: Api<Deployment>,
+    bindings: Option<Api<DeserializeGuard<TenantBinding>>>,
+    namespace: String,
+    /// The highest priority of a policy outside `namespace`.
+    max_priority: i32,
     config_map: String,
-    archiver_template: String,
 }
 
 /// All policies except those being deleted, valid and refused.
@@ -52,26 +54,31 @@ impl RefusedPolicy {
     }
 }
 
-/// The archiver's template, and the uid of the ConfigMap that holds it.
-#[derive(Clone, Debug)]
-pub(crate) struct Template {
-    pub(crate) yaml: String,
-    pub(crate) uid: String,
-}
-
 impl Reader {
     pub(crate) fn new(client: Client, config: &Config) -> Self {
         Self {
             client: client.clone(),
             policies: policies(client.clone(), config),
-            maps: Api::namespaced(client, &config.namespace),
+            maps: Api::namespaced(client.clone(), &config.namespace),
+            deployments: Api::namespaced(client.clone(), &config.namespace),
+            bindings: config.all_namespaces.then(|| Api::all(client)),
+            namespace: config.namespace.clone(),
+            max_priority: config.max_priority,
             config_map: config.config_map.clone(),
-            archiver_template: config.archiver_template.clone(),
         }
     }
 
-    /// Lists and validates the policies.
+    /// Lists and validates the policies, each narrowed to the tenants of its namespace.
     pub(crate) async fn policies(&self) -> Result<Policies, Error> {
+        let policies = self.listed().await?;
+        let bindings = self.bindings().await?;
+        Ok(match bindings {
+            Some(bindings) => policies.bound_by(&bindings, &self.namespace, self.max_priority),
+            None => policies,
+        })
+    }
+
+    async fn listed(&self) -> Result<Policies, Error> {
         let list = self.policies.list(&ListParams::default()).await;
         let mut policies = Policies::default();
         for guarded in list.map_err(read_error("policies"))?.items {
@@ -121,15 +128,32 @@ impl Reader {
         }
     }
 
-    /// Reads the archiver's template. `None` when the chart installs no archiver.
-    pub(crate) async fn template(&self) -> Result<Option<Template>, Error> {
-        let map = self.maps.get_opt(&self.archiver_template).await;
-        let map = map.map_err(read_error("the ConfigMap of the archiver"))?;
-        Ok(map.and_then(|map| {
-            let yaml = map.data?.remove(TEMPLATE)?;
-            let uid = map.metadata.uid?;
-            Some(Template { yaml, uid })
-        }))
+    /// Lists the bindings. `None` when only one namespace is watched, which needs none. One that cannot
+    /// be parsed binds nothing: what this version does not know of it may forbid something.
+    async fn bindings(&self) -> Result<Option<Vec<TenantBinding>>, Error> {
+        let Some(api) = &self.bindings else {
+            return Ok(None);
+        };
+        let list = api.list(&ListParams::default()).await;
+        let list = list.map_err(read_error("tenant bindings"))?;
+        let readable = list.items.into_iter().filter_map(|guarded| {
+            let read = guarded.0.inspect_err(|invalid| {
+                warn!(
+                    name = invalid.metadata.name,
+                    error = invalid.error,
+                    "tenant binding cannot be parsed, its namespace is not bound"
+                );
+            });
+            read.ok()
+        });
+        Ok(Some(readable.collect()))
+    }
+
+    /// Reads the uid of the Deployment `name`. `None` when it does not exist.
+    pub(crate) async fn deployment_uid(&self, name: &str) -> Result<Option<String>, Error> {
+        let deployment = self.deployments.get_opt(name).await;
+        let deployment = deployment.map_err(read_error("the operator's Deployment"))?;
+        Ok(deployment.and_then(|own| own.metadata.uid))
     }
 }
 

@@ -73,7 +73,7 @@ pub(crate) fn refused(
         c::READY,
         "False",
         c::NOT_ACCEPTED,
-        "correct the spec, see Accepted".to_owned(),
+        "see Accepted".to_owned(),
     );
     Status {
         observed_generation: generation,

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use expect_test::{Expect, expect};
 use jiff::{SignedDuration, Timestamp};
 use k8s_api::RetentionPolicy;
@@ -22,14 +24,18 @@ fn warm(age: &str, more: &str) -> RetentionPolicy {
 /// The states after each of `steps`: (minutes since the start, the policies there are then).
 /// Between two steps the operator restarts: each step begins with the stored state alone.
 fn check(steps: &[(i64, &[RetentionPolicy])], expected: Expect) {
+    check_with(Duration::ZERO, steps, expected);
+}
+
+fn check_with(min_grace: Duration, steps: &[(i64, &[RetentionPolicy])], expected: Expect) {
     let mut stored = String::new();
     let mut text = String::new();
     for (minute, policies) in steps {
         let now = START + SignedDuration::from_mins(*minute);
         let state: GraceState = serde_json::from_str(&stored).unwrap_or_default();
-        let next = state.next(policies, now);
+        let next = state.next(policies, min_grace, now);
         assert_eq!(
-            next.next(policies, now),
+            next.next(policies, min_grace, now),
             next,
             "a second pass changes nothing"
         );
@@ -197,6 +203,40 @@ fn two_changes_that_only_together_shorten_wait_together() {
         expect![[r#"
             0: 2592000 s
             1: 2592000 s, warm isotherm/a -> isotherm/b at 61
+        "#]],
+    );
+}
+
+#[test]
+fn a_policy_without_a_grace_period_waits_for_the_least_one_also_when_it_is_deleted() {
+    let quick = |age: &str| warm(age, "deletionGracePeriod: 0s,");
+    check_with(
+        Duration::from_secs(3600),
+        &[
+            (0, &[quick("1m")]),
+            (60, &[quick("1m")]),
+            (61, &[quick("30d")]),
+            (62, &[]),
+            (122, &[]),
+        ],
+        expect![[r#"
+            0: 604800 s, warm isotherm/built-in -> isotherm/a at 60
+            60: 60 s
+            61: 2592000 s
+            62: 2592000 s, warm isotherm/a -> isotherm/built-in at 122
+            122: 604800 s
+        "#]],
+    );
+}
+
+#[test]
+fn a_longer_grace_period_than_the_least_one_stays_as_it_is() {
+    check_with(
+        Duration::from_secs(600),
+        &[(0, &[warm("30d", "")]), (1, &[warm("1d", "")])],
+        expect![[r#"
+            0: 2592000 s
+            1: 2592000 s, warm isotherm/a -> isotherm/a at 61
         "#]],
     );
 }
