@@ -29,15 +29,20 @@ pub(crate) struct Committed {
 pub(crate) enum ArchiveStep {
     /// Everything that is sealed is in cold.
     UpToDate,
-    /// Archive this range.
-    Archive(SeqRange),
+    /// Archive this range. The parts that are lost in every tier are recorded with it.
+    Archive { range: SeqRange, lost: RangeSet },
     /// Nothing can be archived now, for this reason.
     Blocked(String),
 }
 
 /// Returns the next range to archive: it follows the committed one, ends with a slice where
-/// possible, and has no gap.
-pub(crate) fn next_step(committed: Committed, warm: &PartitionCoverage) -> ArchiveStep {
+/// possible, and has no gap but `accepted` ones. A gap cannot be left for later: the progress of a
+/// partition is one sequence, up to which all of it is committed.
+pub(crate) fn next_step(
+    committed: Committed,
+    warm: &PartitionCoverage,
+    accepted: &RangeSet,
+) -> ArchiveStep {
     let lo = match committed.events {
         // An empty cold tier starts where this warm tier starts.
         0 => warm.first,
@@ -46,16 +51,12 @@ pub(crate) fn next_step(committed: Committed, warm: &PartitionCoverage) -> Archi
     if lo > warm.sealed {
         return ArchiveStep::UpToDate;
     }
-    if lo < warm.first {
-        return ArchiveStep::Blocked(format!(
-            "{lo}-{} are in neither tier: warm begins at {}",
-            warm.first - 1,
-            warm.first
-        ));
-    }
     // A run crashed between the commits of one range: exactly that range is completed first.
     let begun = committed.hourly_stats.max(committed.conversation_summary);
-    let hi = commit_end(lo, begun, warm);
+    let hi = match lo < warm.first && begun < lo {
+        true => warm.first - 1,
+        false => commit_end(lo, begun, warm),
+    };
     let range = SeqRange { lo, hi };
     if hi > warm.sealed {
         return ArchiveStep::Blocked(format!("{range} was begun and is not sealed here yet"));
@@ -67,14 +68,32 @@ pub(crate) fn next_step(committed: Committed, warm: &PartitionCoverage) -> Archi
             "{missing} has left warm for another cold tier; is --cold-url the compactor's?"
         ));
     }
-    let gaps = warm.gap_ranges().intersect(range);
-    match gaps.ranges().first() {
-        None => ArchiveStep::Archive(range),
+    let before_warm = SeqRange::new(1, warm.first.saturating_sub(1));
+    let mut absent = warm.gap_ranges();
+    absent.extend(before_warm);
+    let open = absent.intersect(range).subtract(accepted);
+    let range = match open.ranges().first() {
+        None => range,
         Some(gap) if begun >= lo || gap.lo <= lo => {
-            ArchiveStep::Blocked(format!("{gap} is lost in warm until it is refilled"))
+            return ArchiveStep::Blocked(blocked_by(*gap, warm));
         }
-        Some(gap) => ArchiveStep::Archive(SeqRange { lo, hi: gap.lo - 1 }),
+        Some(gap) => SeqRange { lo, hi: gap.lo - 1 },
+    };
+    let mut lost = absent.intersect(range);
+    if committed.events == 0 {
+        lost.extend(before_warm);
     }
+    ArchiveStep::Archive { range, lost }
+}
+
+/// Says that nothing behind `gap` can be archived, and what a person can do.
+fn blocked_by(gap: SeqRange, warm: &PartitionCoverage) -> String {
+    format!(
+        "{gap} of {partition} is neither in cold nor in warm, and nothing behind it is archived or purged from \
+         the log until it is refilled; if it is lost for good, see `isotherm gap list` and give it up with \
+         `isotherm gap accept {partition}:{gap} --yes`",
+        partition = warm.partition
+    )
 }
 
 /// The last sequence of the commit that starts at `lo`: that of the range when it was begun, else

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use cold_tier::ColdTier;
-use event::{PartitionId, Timestamp};
+use event::{PartitionId, RangeSet, Timestamp};
 use event_log::EventLog;
 use retention::RuleSet;
 use tokio_util::sync::CancellationToken;
@@ -115,17 +115,19 @@ impl Run<'_> {
         summary: &mut Summary,
     ) -> anyhow::Result<()> {
         let (mut conflicts, mut transient_errors) = (0, 0);
+        let accepted = self.accepted_gaps(partition).await?;
         while !self.shutdown.is_cancelled() && conflicts < MAX_CONSECUTIVE_CONFLICTS {
             let coverage = warm.coverage().await.context("ask the compactor")?;
             let Some(coverage) = coverage.partition(partition) else {
                 break;
             };
-            let range = match plan::next_step(self.committed(partition).await?, coverage) {
+            let committed = self.committed(partition).await?;
+            let (range, lost) = match plan::next_step(committed, coverage, &accepted) {
                 ArchiveStep::UpToDate => break,
                 ArchiveStep::Blocked(reason) => anyhow::bail!("{reason}"),
-                ArchiveStep::Archive(range) => range,
+                ArchiveStep::Archive { range, lost } => (range, lost),
             };
-            let archiver = self.archiver(warm, coverage, (rules, policy), now);
+            let archiver = self.archiver(warm, coverage, &lost, (rules, policy), now);
             let totals = match archiver.archive(range).await {
                 Ok(Some(totals)) => totals,
                 Ok(None) => {
@@ -161,6 +163,7 @@ impl Run<'_> {
         &'s self,
         warm: &'s Client,
         coverage: &'s PartitionCoverage,
+        lost: &'s RangeSet,
         (rules, policy): (&'s RuleSet, &'s str),
         now: Timestamp,
     ) -> PartitionArchiver<'s> {
@@ -170,8 +173,17 @@ impl Run<'_> {
             coverage,
             rules,
             policy,
+            lost,
             now,
         }
+    }
+
+    /// Reads the gaps of `partition` whose loss a person has accepted.
+    async fn accepted_gaps(&self, partition: PartitionId) -> anyhow::Result<RangeSet> {
+        let accepted = self.log.accepted_gaps().await;
+        let accepted = accepted.context("read the accepted gaps")?.into_iter();
+        let own = accepted.filter(|(gap, _)| gap.partition == partition);
+        Ok(own.map(|(gap, _)| gap.range).collect())
     }
 
     async fn committed(&self, partition: PartitionId) -> anyhow::Result<Committed> {

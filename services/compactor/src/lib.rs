@@ -271,6 +271,7 @@ impl Compactor {
             log_grace: self.config.log_grace,
             expiry: Arc::default(),
             doubts: BTreeSet::new(),
+            gaps: maintenance::Gaps::default(),
         };
         tasks.spawn("maintenance", maintenance.run(shutdown));
         Ok(())

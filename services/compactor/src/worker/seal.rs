@@ -51,7 +51,6 @@ impl Worker {
             events: sealed.events + open.events,
             bytes: sealed.disk_bytes + open.file_bytes,
             oldest: sealed.oldest.into_iter().chain(open.oldest).min(),
-            gaps: sealed.gaps,
         };
         self.context
             .metrics
