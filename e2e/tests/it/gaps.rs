@@ -30,13 +30,14 @@ impl World {
     }
 
     /// The state of the log, which has one partition.
-    async fn log_state(&self) -> LogState {
+    pub(crate) async fn log_state(&self) -> LogState {
         let log = self.log().await;
         let count = log.partition_count().await.unwrap().unwrap();
         log.state(count.all().next().unwrap()).await.unwrap()
     }
 
-    async fn hours(&self) -> Value {
+    /// The statistics by hour.
+    pub(crate) async fn hours(&self) -> Value {
         let answer = self.http.get(self.query("/v1/stats/hourly")).send().await;
         answer.unwrap().json().await.unwrap()
     }
