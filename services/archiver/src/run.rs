@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use cold_tier::ColdTier;
-use event::{PartitionId, RangeSet, Timestamp};
+use event::{PartitionId, RangeSet, SeqRange, Timestamp};
 use event_log::EventLog;
 use retention::RuleSet;
 use tokio_util::sync::CancellationToken;
@@ -139,7 +139,10 @@ impl Run<'_> {
                     tokio::time::sleep(TRANSIENT_ERROR_PAUSE).await;
                     continue;
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    report_damage(warm, partition, range, &error).await;
+                    return Err(error);
+                }
             };
             conflicts = 0;
             self.record(totals, summary);
@@ -205,6 +208,22 @@ impl Run<'_> {
         summary.kept = snapshot.events.rows();
         summary.kept_bytes = snapshot.events.bytes();
         Ok(())
+    }
+}
+
+/// Tells the compactor when a row of `range` is not what was written: it takes the slice out and refills it
+/// from the log, so that a later run can archive it.
+async fn report_damage(
+    warm: &Client,
+    partition: PartitionId,
+    range: SeqRange,
+    error: &anyhow::Error,
+) {
+    if error.downcast_ref::<segment::Error>().is_some()
+        && let Err(error) = warm.check(partition, range).await
+    {
+        let error = &error as &dyn std::error::Error;
+        tracing::warn!(error, %partition, %range, "cannot report a damaged row");
     }
 }
 

@@ -7,14 +7,14 @@ mod refill;
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
 use event::{Seq, Timestamp};
 use tokio::{task, time};
 use tokio_util::sync::CancellationToken;
-use warm_tier::{Engine, Expiry, Scanner, SealedPartition, Slice, WarmTier};
+use warm_tier::{Engine, Expiry, Merger, Scanner, SealedPartition, Slice, WarmTier};
 
 pub(crate) use self::gaps::Gaps;
 use crate::{
@@ -32,6 +32,7 @@ pub(crate) struct Maintenance {
     pub interval: Duration,
     pub log_grace: Duration,
     pub expiry: Arc<Mutex<Expiry>>,
+    pub merger: Arc<Mutex<Merger>>,
     /// The doubts of the last round, which were logged.
     pub doubts: BTreeSet<Doubt>,
     pub gaps: Gaps,
@@ -113,13 +114,18 @@ impl Maintenance {
         Ok(())
     }
 
-    /// Merges until there is nothing to merge. A merge that fails has changed nothing.
+    /// Merges until there is nothing to merge. A merge that fails has changed nothing and waits.
     async fn merge(&self, sealed: &Arc<SealedPartition>) {
         loop {
             let permit = Arc::clone(&self.context.seal_or_merge)
                 .acquire_owned()
                 .await;
-            let result = run_blocking(&self.tier, sealed, warm_tier::merge_once).await;
+            let merger = Arc::clone(&self.merger);
+            let result = run_blocking(&self.tier, sealed, move |_, sealed| {
+                let mut merger = merger.lock().expect("nothing panics while it holds this");
+                merger.merge_once(sealed, Instant::now())
+            })
+            .await;
             drop(permit);
             let merges = &self.context.metrics.merges;
             match result {
@@ -130,8 +136,11 @@ impl Maintenance {
                 Ok(None) => return,
                 Err(error) => {
                     merges.with_label_values(&["error"]).inc();
-                    tracing::warn!(error = format!("{error:#}"), "merge failed");
-                    return;
+                    // The merger has logged its own errors, and goes on with another group.
+                    if error.downcast_ref::<warm_tier::Error>().is_none() {
+                        tracing::warn!(error = format!("{error:#}"), "merge failed");
+                        return;
+                    }
                 }
             }
         }

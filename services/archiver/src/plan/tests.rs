@@ -6,8 +6,8 @@ use retention::{Action, Class, Cold, HashKey, Policy, RuleSet, Sampling, Warm};
 use warm_tier::remote::{Gap, PartitionCoverage, SliceCoverage};
 
 use super::{
-    ArchiveStep, Committed, DueRewrites, MAX_COMMIT_BYTES, MIN_FILES_TO_MERGE, due_rewrites,
-    expected_rows, merged_ranges, merges, next_step,
+    ArchiveStep, Committed, DueRewrites, MIN_FILES_TO_MERGE, due_rewrites, expected_rows,
+    merged_ranges, merges, next_step, step::MAX_COMMIT_BYTES,
 };
 
 const P: PartitionId = PartitionId::first(3);
