@@ -3,7 +3,7 @@
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::{
-    append, archive, bench, common::Common, dev, dlq, import, policy, read, run, simulate,
+    append, archive, bench, common::Common, dev, dlq, gap, import, policy, read, run, simulate,
 };
 
 const EXAMPLES: &str = "\
@@ -103,6 +103,9 @@ program goes on and its output waits.")]
     /// Look at what could not be read from the event log, and replay or drop it.
     #[command(subcommand)]
     Dlq(dlq::Command),
+    /// Look at ranges that every tier has lost, and accept the loss so that the archive goes on.
+    #[command(subcommand)]
+    Gap(gap::Command),
     /// Post a file of events and measure when they arrive.
     #[command(name = "bench-load", hide = true)]
     BenchLoad(bench::Args),

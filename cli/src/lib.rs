@@ -12,6 +12,7 @@ mod common;
 mod dev;
 mod dlq;
 mod exit;
+mod gap;
 mod import;
 mod new_event;
 mod output;
@@ -70,6 +71,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Stats => read::lists::stats(common).await?,
         Command::Import(command) => import::run(command, common).await?,
         Command::Dlq(command) => dlq::run(command, common).await?,
+        Command::Gap(command) => gap::run(command, common).await?,
         Command::Policy(command) => policy::run(command, common).await?,
         Command::Completions { shell } => args::completions(shell)?,
         Command::Simulate(args) => simulate::run(&args, common).await?,

@@ -11,8 +11,14 @@ the log must fit on the disk of its server. The sums are those of the table in d
 {{- $hotWriter := add $readers (mul 128 $mebibyte) }}
 {{- include "isotherm.requireLimit" (list .Values.hotWriter "hotWriter" $hotWriter "24 MiB for each partition and 128 MiB") }}
 {{- with .Values.compactor }}
-{{- $sum := add (include "isotherm.bytes" .memoryLimit) (include "isotherm.bytes" .dedupeMemory) $readers }}
-{{- include "isotherm.requireLimit" (list . "compactor" (div (mul $sum 5) 3) "memoryLimit, dedupeMemory and 24 MiB for each partition, which should take 60 % of it") }}
+{{- /* And the rows of its batch twice; to check a file takes 256 MiB. */}}
+{{- $partitions := mul $.Values.partitions 56 $mebibyte }}
+{{- $sum := add (include "isotherm.bytes" .memoryLimit) (include "isotherm.bytes" .dedupeMemory) (mul 256 $mebibyte) $partitions }}
+{{- include "isotherm.requireLimit" (list . "compactor" $sum "memoryLimit, dedupeMemory, 256 MiB and 56 MiB for each partition") }}
+{{- end }}
+{{- with .Values.archiver }}
+{{- $sum := max (mul 8 .fileMemoryBytes) (mul 512 $mebibyte) }}
+{{- include "isotherm.requireLimit" (list . "archiver" $sum "8 times fileMemoryBytes, at least 512 MiB") }}
 {{- end }}
 {{- with .Values.query }}
 {{- $statement := add (mul 2 (include "isotherm.bytes" .sql.memoryBytes)) (mul 1024 $mebibyte) }}

@@ -7,7 +7,7 @@ use deltalake_core::{
     kernel::{Action, Transaction, Version, transaction::CommitData},
     protocol::{DeltaOperation, SaveMode},
 };
-use event::{PartitionId, Seq, SeqRange, Timestamp};
+use event::{PartitionId, RangeSet, Seq, SeqRange, Timestamp};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -40,6 +40,10 @@ pub struct Change {
     /// The range that becomes committed. A partition's ranges are committed once, in ascending
     /// order, without gaps.
     pub range: Option<(PartitionId, SeqRange)>,
+    /// Ranges of that partition whose rows no tier has: [`TableSnapshot::lost`] names them from here on.
+    ///
+    /// [`TableSnapshot::lost`]: crate::TableSnapshot::lost
+    pub lost: Vec<SeqRange>,
     /// Rows of `removes` that are in none of `adds`, because the rules say so. Every row of a removed
     /// file is either added or dropped.
     pub rows_dropped: u64,
@@ -141,6 +145,24 @@ pub(crate) fn committed_seq(state: &TableState, partition: PartitionId) -> Seq {
     committed.map_or(0, |version| u64::try_from(*version).unwrap_or(0))
 }
 
+/// The application of the transaction that records a lost range, whose end is the version: `g1p07e1:lost:3`.
+/// Transactions stay in checkpoints, unlike `commitInfo`.
+fn lost_id(partition: PartitionId, lo: Seq) -> String {
+    format!("{partition}:lost:{lo}")
+}
+
+/// Returns the ranges of `partition` whose rows were lost before they were archived.
+pub(crate) fn lost_ranges(state: &TableState, partition: PartitionId) -> RangeSet {
+    let prefix = format!("{partition}:lost:");
+    let transactions = state.transactions.iter();
+    transactions
+        .filter_map(|(app, version)| {
+            let lo = app.strip_prefix(&prefix)?.parse().ok()?;
+            SeqRange::new(lo, u64::try_from(*version).ok()?)
+        })
+        .collect()
+}
+
 /// The JSON lines of the log entry. `previous` is the SHA-256 of the entry before.
 fn log_entry(change: &Change, previous: Option<String>, now: Timestamp) -> Result<Vec<u8>> {
     let data_change = !change.only_rearranged;
@@ -156,15 +178,20 @@ fn log_entry(change: &Change, previous: Option<String>, now: Timestamp) -> Resul
         .adds
         .iter()
         .map(|file| Action::Add(file.add(data_change, now)));
-    let transactions = change.range.map(|(partition, range)| {
+    let transaction = |id: String, range: SeqRange| {
         let version = i64::try_from(range.hi).expect("sequences stay below 2^63");
-        Transaction::new_with_last_update(partition, version, Some(now.as_micros() / 1000))
+        Transaction::new_with_last_update(id, version, Some(now.as_micros() / 1000))
+    };
+    let transactions = change.range.iter().flat_map(|(partition, range)| {
+        let lost = change.lost.iter();
+        let lost = lost.map(|lost| transaction(lost_id(*partition, lost.lo), *lost));
+        lost.chain([transaction(partition.to_string(), *range)])
     });
     let data = CommitData::new(
         removes.chain(adds).collect(),
         operation(change),
         [("isotherm".to_owned(), commit_info(change, previous))].into(),
-        transactions.into_iter().collect(),
+        transactions.collect(),
     );
     let bytes = data
         .get_bytes()
@@ -193,6 +220,10 @@ fn commit_info(change: &Change, previous: Option<String>) -> Value {
     let mut info = change.info.clone();
     if let Some((partition, range)) = change.range {
         info.insert("range".into(), json!(format!("{partition}:{range}")));
+    }
+    if !change.lost.is_empty() {
+        let lost = change.lost.iter().map(SeqRange::to_string);
+        info.insert("lost".into(), lost.collect());
     }
     let hashes = change.adds.iter().filter_map(|staged| {
         let provenance = staged.file.provenance.as_ref()?;

@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use deltalake_core::kernel::Version;
-use event::{PartitionId, Seq};
+use event::{PartitionId, RangeSet, Seq};
 
 use crate::{
-    commit::committed_seq,
+    commit::{committed_seq, lost_ranges},
     file::{ColdFile, parse_partition},
     replay::TableState,
     table::Table,
@@ -62,6 +62,16 @@ impl TableSnapshot {
         self.state
             .as_ref()
             .map_or(0, |state| committed_seq(state, partition))
+    }
+
+    /// Returns the committed ranges of `partition` whose rows no tier had when they were committed: an
+    /// answer over them is incomplete for ever.
+    #[must_use]
+    pub fn lost(&self, partition: PartitionId) -> RangeSet {
+        let state = self.state.as_ref();
+        state
+            .map(|state| lost_ranges(state, partition))
+            .unwrap_or_default()
     }
 
     fn all_committed(&self) -> BTreeMap<PartitionId, Seq> {

@@ -16,6 +16,8 @@ pub(crate) const META_BUCKET: &str = "isotherm-meta";
 pub(crate) const POLICY_BUCKET: &str = "isotherm-policy";
 /// The bucket of the watermarks, one key per tier and partition.
 pub(crate) const WATERMARK_BUCKET: &str = "isotherm-watermarks";
+/// The bucket of the open gaps, one key per partition, and of the accepted ones, one key each.
+pub(crate) const GAP_BUCKET: &str = "isotherm-gaps";
 
 /// A handle of one bucket.
 #[derive(Debug)]

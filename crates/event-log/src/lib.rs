@@ -15,6 +15,7 @@ mod args;
 mod bucket;
 mod dead_letter;
 mod error;
+mod gap;
 mod log;
 mod names;
 mod policy;
@@ -30,6 +31,7 @@ pub use dead_letter::{
     DEAD_LETTER_STREAM, DeadLetter, Flood, FloodGuard, HALT_RETRY_INTERVAL, Halt,
 };
 pub use error::{Error, Result};
+pub use gap::{AcceptedGap, GapRange, OpenGap};
 pub use log::EventLog;
 pub use names::stream as stream_name;
 pub use policy::DEFAULT_TIME_SCALE;

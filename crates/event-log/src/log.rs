@@ -12,7 +12,7 @@ use tracing::warn;
 
 use crate::{
     acknowledged::AcknowledgedSeqs,
-    bucket::{Bucket, META_BUCKET, POLICY_BUCKET, WATERMARK_BUCKET},
+    bucket::{Bucket, GAP_BUCKET, META_BUCKET, POLICY_BUCKET, WATERMARK_BUCKET},
     error::{Error, Result},
 };
 
@@ -37,6 +37,7 @@ struct Inner {
     meta: Bucket,
     policy: Bucket,
     watermarks: Bucket,
+    gaps: Bucket,
 }
 
 impl EventLog {
@@ -81,6 +82,7 @@ impl EventLog {
             meta: bucket(META_BUCKET),
             policy: bucket(POLICY_BUCKET),
             watermarks: bucket(WATERMARK_BUCKET),
+            gaps: bucket(GAP_BUCKET),
             jetstream,
         })))
     }
@@ -109,6 +111,10 @@ impl EventLog {
 
     pub(crate) fn watermark_bucket(&self) -> &Bucket {
         &self.0.watermarks
+    }
+
+    pub(crate) fn gap_bucket(&self) -> &Bucket {
+        &self.0.gaps
     }
 }
 

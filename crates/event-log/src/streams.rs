@@ -51,7 +51,8 @@ impl EventLog {
         replicas: usize,
         max_bytes: Option<i64>,
     ) -> Result<()> {
-        for bucket in [self.meta(), self.policy_bucket(), self.watermark_bucket()] {
+        let shared = [self.meta(), self.policy_bucket(), self.watermark_bucket()];
+        for bucket in shared.into_iter().chain([self.gap_bucket()]) {
             bucket.ensure(replicas).await?;
         }
         // First: who sees the number of partitions can rely on it.

@@ -213,18 +213,18 @@ mod partition_text {
     }
 }
 
-mod micros {
+pub(crate) mod micros {
     use event::Timestamp;
     use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(
+    pub(crate) fn serialize<S: Serializer>(
         time: &Option<Timestamp>,
         to: S,
     ) -> Result<S::Ok, S::Error> {
         time.map(Timestamp::as_micros).serialize(to)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         from: D,
     ) -> Result<Option<Timestamp>, D::Error> {
         Ok(Option::deserialize(from)?.map(Timestamp::from_micros))

@@ -105,6 +105,14 @@ impl Dedupe {
         Ok((fresh, dropped))
     }
 
+    /// Forgets the ids of `events`, which were new and could not be stored.
+    pub(crate) fn forget(&mut self, events: &[StoredEvent]) {
+        for event in events {
+            let key = self.key_of(event);
+            self.open.remove(&key);
+        }
+    }
+
     /// Moves the ids of the open segment to the sealed range of `file`.
     pub(crate) fn seal(&mut self, file: IdFile) {
         let keys = std::mem::take(&mut self.open);
@@ -205,9 +213,9 @@ impl Dedupe {
         if !path.is_file() {
             return Err(Error::damaged(path, "it is missing"));
         }
-        let damaged = |error: Error| Error::damaged(&path, error);
-        engine::attach_read_only(connection, &path, &alias).map_err(damaged)?;
-        let rows = identities(connection, &source(&alias)).map_err(damaged);
+        let of_file = |error: Error| error.of_file(&path);
+        engine::attach_read_only(connection, &path, &alias).map_err(of_file)?;
+        let rows = identities(connection, &source(&alias)).map_err(of_file);
         engine::detach(connection, &alias)?;
         rows
     }

@@ -80,3 +80,14 @@ pub(crate) fn bytes(path: &Path) -> u64 {
     let len = |path: &Path| fs::metadata(path).map_or(0, |meta| meta.len());
     len(path) + len(&layout::wal_of(path))
 }
+
+/// Checks that there is a file at `path`; [`Error::Damaged`] when there is none.
+pub(crate) fn check_exists(path: &Path) -> Result<()> {
+    match fs::metadata(path) {
+        Ok(file) if file.is_file() => Ok(()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::file("look at", path)(error))
+        }
+        _ => Err(Error::damaged(path, "it is missing")),
+    }
+}

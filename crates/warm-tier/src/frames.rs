@@ -1,8 +1,8 @@
 //! The input and the result of an append.
 
-use event::{SeqRange, StoredEvent};
+use event::{Seq, SeqRange, StoredEvent};
 
-use crate::duplicates::Duplicate;
+use crate::{duplicates::Duplicate, error::Error};
 
 /// The result of an append.
 #[derive(Debug, Default)]
@@ -13,6 +13,21 @@ pub struct Appended {
     pub bytes: u64,
     /// The duplicates, in log order.
     pub dropped: Vec<Duplicate>,
+    /// The last sequence that is stored.
+    pub through: Seq,
+    /// Why the frames behind `through` are not stored: DuckDB has no memory for the next one alone.
+    pub refused: Option<Error>,
+}
+
+impl Appended {
+    /// Nothing behind `through` is stored, because of `error`.
+    pub(crate) fn refused(through: Seq, error: Error) -> Self {
+        Self {
+            through,
+            refused: Some(error),
+            ..Self::default()
+        }
+    }
 }
 
 /// Decoded and checked frames of the log.
@@ -22,8 +37,8 @@ pub struct Frames {
     pub range: SeqRange,
     /// In log order.
     pub events: Vec<StoredEvent>,
-    /// The number of frames that could not be decoded, whole or in part.
-    pub dead_letters: u64,
+    /// The sequences of frames that could not be decoded, whole or in part, ascending.
+    pub dead_letters: Vec<Seq>,
     /// Bytes of canonical events.
     pub encoded_bytes: u64,
 }

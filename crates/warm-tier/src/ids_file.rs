@@ -7,7 +7,7 @@ use duckdb::Connection;
 use crate::{
     disk,
     engine::{self, Engine},
-    error::{Error, Result},
+    error::Result,
     layout,
     manifest::IdFile,
     sealed_partition::SealedPartition,
@@ -40,9 +40,7 @@ pub(crate) fn write(
 
 /// Reads the whole file in the separate instance `probe`; an error says that it is damaged.
 pub(crate) fn verify(probe: &Engine, path: &Path) -> Result<()> {
-    if !path.is_file() {
-        return Err(Error::damaged(path, "it is missing"));
-    }
+    disk::check_exists(path)?;
     let connection = probe.connect()?;
     let alias = slice_file::alias("ids");
     let read = || -> Result<()> {
@@ -53,7 +51,7 @@ pub(crate) fn verify(probe: &Engine, path: &Path) -> Result<()> {
         ))?;
         engine::detach(&connection, &alias)
     };
-    read().map_err(|error| Error::damaged(path, error))
+    read().map_err(|error| error.of_file(path))
 }
 
 /// Rebuilds a lost or damaged id file from the slices that cover its range. The list of dropped

@@ -1,4 +1,4 @@
-//! Maintenance of sealed slices: merge, expiry, quotas, purge limit, refill. Runs beside the writer.
+//! Maintenance of sealed slices: expiry, quotas, purge limit, refill. Runs beside the writer.
 
 use std::{collections::HashMap, fs, path::PathBuf, sync::Arc, time::Duration};
 
@@ -10,28 +10,10 @@ use crate::{
     engine::{self, Engine},
     error::Result,
     manifest::{LostSlice, Slice},
-    merge,
     quota::{self, Quota, QuotaSlice},
     sealed_partition::{SealedPartition, SliceFile},
     slice_file,
 };
-
-/// Merges the oldest run of small slices, if there is one, and returns the merged slice.
-///
-/// # Errors
-/// [`Error::Database`] and [`Error::File`] when a slice cannot be read or written,
-/// [`Error::Damaged`] when the result differs from its inputs. The manifest is unchanged: try again
-/// later.
-///
-/// [`Error::Database`]: crate::Error::Database
-/// [`Error::File`]: crate::Error::File
-/// [`Error::Damaged`]: crate::Error::Damaged
-pub fn merge_once(engine: &Engine, sealed: &SealedPartition) -> Result<Option<Slice>> {
-    match merge::plan(&sealed.manifest()) {
-        Some(inputs) => merge::run(engine, sealed, &inputs),
-        None => Ok(None),
-    }
-}
 
 /// Finds slices that are past their age or over a quota. Caches the retention of each slice until
 /// the rules change.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use event::{RangeSet, SeqRange};
+use retention::Class;
 
 use crate::{
     disk,
@@ -17,18 +18,20 @@ use crate::{
 
 /// Number of slices of a level that are merged into one of the next.
 const FAN_IN: usize = 8;
-/// Most bytes of content of a merged slice, which is rewritten as a whole. The value has no reason
-/// but to bound the work of one merge.
-const MAX_MERGED_BYTES: u64 = 1024 * 1024 * 1024;
 /// Slices of this level are not merged any more.
 const MAX_LEVEL: u8 = 3;
 /// A merged slice spans at most its class's warm age divided by this, because it is dropped as a
 /// whole.
 const WARM_AGE_DIVISOR: u32 = 8;
 
-/// Selects the slices to merge next: the oldest run of [`FAN_IN`] neighbours of one class and level.
-/// Pure.
-pub(crate) fn plan(manifest: &Manifest) -> Option<Vec<Slice>> {
+/// Selects the slices to merge next: the oldest run of [`FAN_IN`] neighbours of one class and level that has
+/// at most `max_bytes` of content, because it is rewritten as a whole, and that `is_waiting` does not hold
+/// back. Pure.
+pub(crate) fn plan(
+    manifest: &Manifest,
+    max_bytes: u64,
+    is_waiting: impl Fn(Class, SeqRange) -> bool,
+) -> Option<Vec<Slice>> {
     let mut classes: Vec<_> = manifest.slices.iter().map(|slice| slice.class).collect();
     classes.sort_unstable();
     classes.dedup();
@@ -38,14 +41,25 @@ pub(crate) fn plan(manifest: &Manifest) -> Option<Vec<Slice>> {
             .iter()
             .filter(|s| s.class == class)
             .collect();
-        let run = own.windows(FAN_IN).find(|run| may_merge(manifest, run))?;
+        let run = own.windows(FAN_IN).find(|run| {
+            let bytes: u64 = run.iter().map(|slice| slice.bytes).sum();
+            bytes <= max_bytes
+                && may_merge(manifest, run)
+                && range_of(run).is_some_and(|range| !is_waiting(class, range))
+        })?;
         Some(run.iter().map(|slice| (*slice).clone()).collect())
     })
 }
 
+/// From the first sequence of `run` to its last.
+pub(crate) fn range_of<S: std::borrow::Borrow<Slice>>(run: &[S]) -> Option<SeqRange> {
+    let (first, last) = (run.first()?.borrow(), run.last()?.borrow());
+    SeqRange::new(first.lo, last.hi)
+}
+
 fn may_merge(manifest: &Manifest, run: &[&Slice]) -> bool {
-    let (first, last) = (run[0], run[run.len() - 1]);
-    let Some(range) = SeqRange::new(first.lo, last.hi) else {
+    let first = run[0];
+    let Some(range) = range_of(run) else {
         return false;
     };
     let lost = manifest.gaps.iter();
@@ -55,7 +69,6 @@ fn may_merge(manifest: &Manifest, run: &[&Slice]) -> bool {
     for expired in manifest.expired_of(first.class).ranges() {
         absent.insert(*expired);
     }
-    let bytes: u64 = run.iter().map(|slice| slice.bytes).sum();
     let received_max = run.iter().map(|slice| slice.received_max()).max();
     let received_min = run.iter().map(|slice| slice.received_min()).min();
     let span = received_max
@@ -63,7 +76,6 @@ fn may_merge(manifest: &Manifest, run: &[&Slice]) -> bool {
         .map_or(Duration::ZERO, |(to, from)| to.since(from));
     first.level < MAX_LEVEL
         && run.iter().all(|slice| slice.level == first.level)
-        && bytes <= MAX_MERGED_BYTES
         && span <= first.class.warm_max_age() / WARM_AGE_DIVISOR
         // A slice has all rows of its class in its range, so none of them may be dropped or lost.
         && absent.intersect(range).is_empty()
@@ -101,8 +113,15 @@ pub(crate) fn run(
     let staged = layout::staged(&path);
     let connection = engine.connect()?;
     let aliases: Vec<_> = files.iter().map(|_| slice_file::alias("merge")).collect();
+    let mut attached = Vec::new();
     for (file, alias) in files.iter().zip(&aliases) {
-        engine::attach_read_only(&connection, &file.path, alias)?;
+        match engine::attach_read_only(&connection, &file.path, alias) {
+            Ok(()) => attached.push(alias),
+            Err(error) => {
+                detach_all(&connection, &attached)?;
+                return Err(error);
+            }
+        }
     }
     let columns = schema::COLUMNS.replace(" type,", " type::VARCHAR AS type,");
     let selects: Vec<_> = aliases
@@ -111,9 +130,7 @@ pub(crate) fn run(
         .collect();
     let source = format!("({})", selects.join(" UNION ALL "));
     let written = slice_file::write(&connection, &staged, &id, &source);
-    for alias in &aliases {
-        engine::detach(&connection, alias)?;
-    }
+    detach_all(&connection, &attached)?;
     written?;
     slice_file::verify(engine, &staged, &merged.sums())?;
     disk::rename(&staged, &path)?;
@@ -123,6 +140,11 @@ pub(crate) fn run(
         disk::remove(&path)?;
     }
     Ok(published.then_some(merged))
+}
+
+fn detach_all(connection: &duckdb::Connection, aliases: &[&String]) -> Result<()> {
+    let mut aliases = aliases.iter();
+    aliases.try_for_each(|alias| engine::detach(connection, alias))
 }
 
 fn total_sums(inputs: &[Slice]) -> Sums {

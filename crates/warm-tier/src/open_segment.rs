@@ -4,28 +4,16 @@
 use std::path::{Path, PathBuf};
 
 use duckdb::{Connection, params};
-use event::{
-    ConversationId, EventId, PartitionId, Seq, SeqRange, StoredEvent, TenantId, Timestamp,
-};
+use event::{ConversationId, EventId, PartitionId, Seq, SeqRange, TenantId, Timestamp};
 
 use crate::{
+    batch::Batch,
     disk,
     duplicates::Duplicate,
     engine::{self, Engine},
     error::{Error, Result},
     layout, schema,
 };
-
-/// Consecutive frames of the log, deduplicated.
-#[derive(Clone, Debug)]
-pub(crate) struct Batch<'a> {
-    pub range: SeqRange,
-    pub events: &'a [StoredEvent],
-    pub dropped: &'a [Duplicate],
-    pub dead_letters: u64,
-    /// Bytes of canonical events, for the size at which a segment is sealed.
-    pub encoded_bytes: u64,
-}
 
 /// Counts over the content of an open segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -126,9 +114,21 @@ impl OpenSegment {
         Ok(())
     }
 
-    /// Appends `batch` and advances the offset in one transaction. After an error the segment must not
-    /// be used.
-    pub(crate) fn append(&mut self, batch: &Batch<'_>) -> Result<()> {
+    /// Appends `batch`; when DuckDB has no memory for it, its halves one after the other, down to single
+    /// frames. After an error that is not of memory the segment must not be used.
+    pub(crate) fn append_in_parts(&mut self, batch: &Batch<'_>) -> Result<()> {
+        match self.append(batch) {
+            Err(error) if error.is_out_of_memory() => {
+                let (first, second) = batch.halves().ok_or(error)?;
+                self.append_in_parts(&first)?;
+                self.append_in_parts(&second)
+            }
+            appended => appended,
+        }
+    }
+
+    /// Appends `batch` and advances the offset in one transaction, which an error rolls back.
+    fn append(&mut self, batch: &Batch<'_>) -> Result<()> {
         if batch.range.lo != self.next {
             return Err(Error::Gap {
                 partition: self.partition,
@@ -142,6 +142,34 @@ impl OpenSegment {
             .map(|e| e.event.content.len() as u64)
             .sum();
         self.connection.execute_batch("BEGIN")?;
+        if let Err(error) = self.insert(batch, bytes) {
+            // Fails when DuckDB has ended the transaction itself.
+            let _ = self.connection.execute_batch("ROLLBACK");
+            return Err(error);
+        }
+        match self.connection.execute_batch("COMMIT") {
+            Ok(()) => self.add_to_totals(batch, bytes),
+            Err(error) => return self.recover_commit(batch, error.into()),
+        }
+        Ok(())
+    }
+
+    /// Reads the file again after a failed commit, because DuckDB's memory may lack what it has committed.
+    fn recover_commit(&mut self, batch: &Batch<'_>, error: Error) -> Result<()> {
+        if !error.is_out_of_memory() {
+            return Err(error);
+        }
+        engine::detach(&self.connection, &self.alias)?;
+        engine::attach(&self.connection, &self.path, &self.alias)?;
+        self.next = self.lo;
+        self.recount()?;
+        match self.next > batch.range.hi {
+            true => Ok(()),
+            false => Err(error),
+        }
+    }
+
+    fn insert(&self, batch: &Batch<'_>, bytes: u64) -> Result<()> {
         self.insert_rows(batch)?;
         self.insert_dropped(batch.dropped)?;
         let sql = format!(
@@ -150,11 +178,9 @@ impl OpenSegment {
         );
         let (events, dropped) = (batch.events.len() as u64, batch.dropped.len() as u64);
         let SeqRange { lo, hi } = batch.range;
-        let (dead, encoded) = (batch.dead_letters, batch.encoded_bytes);
+        let (dead, encoded) = (batch.dead_letters.len() as u64, batch.encoded_bytes);
         self.connection
             .execute(&sql, params![lo, hi, events, bytes, dropped, dead, encoded])?;
-        self.connection.execute_batch("COMMIT")?;
-        self.add_to_totals(batch, bytes);
         Ok(())
     }
 
@@ -164,7 +190,7 @@ impl OpenSegment {
         totals.bytes += bytes;
         totals.encoded_bytes += batch.encoded_bytes;
         totals.duplicates += batch.dropped.len() as u64;
-        totals.dead_letters += batch.dead_letters;
+        totals.dead_letters += batch.dead_letters.len() as u64;
         let received = batch.events.iter().map(|event| event.received_at);
         totals.received_min = received.clone().chain(totals.received_min).min();
         totals.received_max = received.chain(totals.received_max).max();

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 pub struct Options {
     /// The folder with everything that the warm tier stores.
     pub data: PathBuf,
-    /// Memory of DuckDB in bytes: half for writing, half for reading.
+    /// Memory of DuckDB in bytes: half for appending and sealing, a quarter each for merging and for reading.
     pub memory_limit: u64,
-    /// Bytes that each partition's filters of known event ids may take.
+    /// Bytes that the filters of known event ids of all partitions may take together.
     pub dedupe_memory: usize,
 }

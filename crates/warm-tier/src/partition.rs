@@ -6,6 +6,7 @@ use event::{PartitionId, Seq, SeqRange, Timestamp};
 use retention::RuleSet;
 
 use crate::{
+    batch::Batch,
     dedupe::Dedupe,
     disk,
     duplicates::Duplicate,
@@ -14,7 +15,7 @@ use crate::{
     frames::{Appended, Frames},
     layout,
     manifest::LostSlice,
-    open_segment::{self, Batch, OpenSegment},
+    open_segment::{self, OpenSegment},
     options::Options,
     recovery,
     seal::{self, Seal, SealOutcome},
@@ -134,27 +135,45 @@ impl Partition {
         anchor
     }
 
-    /// Appends the new events of `frames` durably, in one transaction with the offset.
+    /// Appends the new events of `frames` durably, in one transaction with the offset. When DuckDB's memory
+    /// does not suffice, in smaller ones; [`Appended::refused`] says why the rest is not stored.
     ///
     /// # Errors
     /// [`Error::Gap`] when the frames do not continue the open segment, [`Error::Database`],
     /// [`Error::Damaged`] or [`Error::File`] when a file fails. Restart the process and append again
     /// from [`Partition::next_seq`].
     pub fn append(&mut self, frames: Frames) -> Result<Appended> {
-        let (fresh, dropped) = self.dedupe.split(frames.events)?;
+        let before = frames.range.lo - 1;
+        let (mut fresh, mut dropped) = match self.dedupe.split(frames.events) {
+            Err(error) if error.is_out_of_memory() => {
+                return Ok(Appended::refused(before, error));
+            }
+            split => split?,
+        };
         let open = self.open.as_mut().expect("a segment is always open");
-        open.append(&Batch {
+        let appended = open.append_in_parts(&Batch {
             range: frames.range,
             events: &fresh,
             dropped: &dropped,
-            dead_letters: frames.dead_letters,
+            dead_letters: &frames.dead_letters,
             encoded_bytes: frames.encoded_bytes,
-        })?;
-        self.sealed.set_committed(frames.range.hi, &dropped);
+        });
+        let (through, refused) = match appended {
+            Err(error) if error.is_out_of_memory() => (open.next - 1, Some(error)),
+            appended => (appended.map(|()| frames.range.hi)?, None),
+        };
+        let stored = fresh.partition_point(|event| event.position.seq <= through);
+        self.dedupe.forget(&fresh.split_off(stored));
+        dropped.retain(|duplicate| duplicate.seq <= through);
+        if through > before {
+            self.sealed.set_committed(through, &dropped);
+        }
         Ok(Appended {
             stored: fresh.len() as u64,
             bytes: fresh.iter().map(|e| e.event.content.len() as u64).sum(),
             dropped,
+            through,
+            refused,
         })
     }
 
@@ -183,8 +202,9 @@ impl Partition {
     /// segment. `None` when the open segment is empty.
     ///
     /// # Errors
-    /// [`Error::Damaged`] when the slices differ from the open segment, [`Error::Database`] or
-    /// [`Error::File`] when a file fails. Restart the process, which finds the segment open or sealed.
+    /// One that [is of memory](Error::is_out_of_memory) changes nothing: try again. [`Error::Damaged`] when
+    /// the slices differ from the open segment, [`Error::Database`] or [`Error::File`] when a file fails:
+    /// restart the process, which finds the segment open or sealed.
     pub fn seal(&mut self, rules: &RuleSet) -> Result<Option<SealOutcome>> {
         let Some(mut seal) = Seal::new(&self.engine, &self.sealed, self.segment()) else {
             return Ok(None);
@@ -271,3 +291,6 @@ impl Partition {
         self.open.as_ref().expect("a segment is always open")
     }
 }
+
+#[cfg(test)]
+mod tests;

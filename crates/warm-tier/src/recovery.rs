@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Memory of an instance that verifies one file. The value has no reason but to bound memory.
-const PROBE_MEMORY: u64 = 256 * 1024 * 1024;
+pub(crate) const PROBE_MEMORY: u64 = 256 * 1024 * 1024;
 
 /// Recovers the sealed part: reads the manifest and moves slices that are damaged or missing to its
 /// gaps.
@@ -57,14 +57,17 @@ pub(crate) fn recover_id_files(
 ) -> Result<()> {
     for ids in sealed.manifest().ids {
         let probe = Engine::start(PROBE_MEMORY, 1, &spill.join("probe"))?;
-        if let Err(error) = ids_file::verify(&probe, &sealed.dir.join(&ids.file)) {
-            tracing::error!(
-                partition = %sealed.partition,
-                error = %error,
-                "id file is damaged and goes into quarantine, it is rebuilt from the slices"
-            );
-            sealed_partition::move_to_quarantine(&sealed.dir, &ids.file)?;
-            ids_file::rebuild(engine, sealed, &ids)?;
+        match ids_file::verify(&probe, &sealed.dir.join(&ids.file)) {
+            Err(error @ Error::Damaged { .. }) => {
+                tracing::error!(
+                    partition = %sealed.partition,
+                    error = %error,
+                    "id file is damaged and goes into quarantine, it is rebuilt from the slices"
+                );
+                sealed_partition::move_to_quarantine(&sealed.dir, &ids.file)?;
+                ids_file::rebuild(engine, sealed, &ids)?;
+            }
+            verified => verified?,
         }
     }
     Ok(())
@@ -81,6 +84,9 @@ pub(crate) fn recover_open_segment(
     let probe = Engine::start(PROBE_MEMORY, 1, &spill.join("probe"))?;
     let probed = OpenSegment::open(&probe, &sealed.dir, sealed.partition, lo);
     if let Err(error) = probed.and_then(OpenSegment::close) {
+        if error.is_of_the_machine() {
+            return Err(error);
+        }
         tracing::error!(
             partition = %sealed.partition,
             error = %error,

@@ -17,3 +17,6 @@ pub(crate) const COVERAGE_ACTION: &str = "coverage";
 /// The Flight action that answers a [`DuplicatesRequest`](crate::duplicates::DuplicatesRequest)
 /// with [`Duplicates`], both as JSON.
 pub(crate) const DUPLICATES_ACTION: &str = "repeats";
+/// The Flight action that checks the slices of a [`CheckRequest`](crate::scan_request::CheckRequest), in
+/// which a reader found a wrong row, and answers how many of them went into quarantine.
+pub(crate) const CHECK_ACTION: &str = "check";

@@ -1,26 +1,29 @@
 //! Runs scans over sealed slices, in a separate read-only DuckDB instance.
 
+mod instance;
+
 use std::{
-    collections::HashMap,
     path::PathBuf,
-    sync::{Arc, Mutex, Weak},
+    sync::{Arc, Mutex},
 };
 
 use arrow::{datatypes::SchemaRef, record_batch::RecordBatch};
 use duckdb::Connection;
-use event::{PartitionId, Seq};
+use event::{PartitionId, Seq, SeqRange};
 
 use crate::{
     catalog::Catalog,
     coverage::Coverage,
     duplicates::Duplicates,
-    engine::{self, Engine},
+    engine::Engine,
     error::{Error, Result},
+    recovery::PROBE_MEMORY,
     scan_request::{Order, Scan},
     scan_sql::{self, SliceSource},
     sealed_partition::{SealedPartition, SliceFile},
-    slice_file,
+    slice_check,
 };
+use instance::Instance;
 
 /// A reader of the sealed slices of one data folder. Cheap to clone; every scan blocks its thread.
 #[derive(Clone, Debug)]
@@ -32,19 +35,6 @@ struct Inner {
     memory: u64,
     spill: PathBuf,
     instance: Mutex<Instance>,
-}
-
-/// A DuckDB instance and the files that are attached to it. Files stay attached between scans.
-#[derive(Debug)]
-struct Instance {
-    engine: Engine,
-    attached: HashMap<PathBuf, AttachedSlice>,
-}
-
-#[derive(Debug)]
-struct AttachedSlice {
-    alias: String,
-    file: Weak<SliceFile>,
 }
 
 impl Scanner {
@@ -87,12 +77,37 @@ impl Scanner {
     pub fn scan(&self, scan: &Scan, mut on_batch: impl FnMut(RecordBatch) -> bool) -> Result<()> {
         let schema = scan_sql::schema(scan)?;
         let (sealed, files) = self.slices(scan)?;
-        let result = self.run(scan, &schema, &files, &mut on_batch);
-        if let Err(Error::Database(error)) = &result {
-            tracing::error!(partition = %sealed.partition, %error, "scan failed");
-            self.quarantine_damaged(&sealed, &files)?;
+        let Some(filter) = scan.filter.possible() else {
+            return Ok(());
+        };
+        let scan = Scan {
+            filter,
+            ..scan.clone()
+        };
+        let result = self.run(&scan, &schema, &files, &mut on_batch);
+        if let Err(error @ Error::Database(_)) = &result {
+            let partition = sealed.partition;
+            tracing::error!(%partition, error = %error, "scan failed");
+            self.replace_broken_instance()?;
+            if !error.is_of_the_machine() {
+                self.quarantine_damaged(&sealed, &files)?;
+            }
         }
         result
+    }
+
+    /// Checks every row of the slices of `partition` that overlap `range`, because a reader found a wrong
+    /// one. Damaged slices go into quarantine; returns their number.
+    ///
+    /// # Errors
+    /// [`Error::NotCovered`] when the partition is not here. [`Error::Database`] or [`Error::File`] when a
+    /// slice cannot be read now: report it again.
+    pub(crate) fn check(&self, partition: PartitionId, range: SeqRange) -> Result<usize> {
+        let sealed = self.0.catalog.sealed(partition);
+        let sealed = sealed.ok_or(Error::NotCovered { partition, range })?;
+        let mut files = sealed.snapshot().1;
+        files.retain(|file| file.slice.range().intersect(&range).is_some());
+        self.quarantine_damaged(&sealed, &files)
     }
 
     /// Collects all batches of the result.
@@ -193,62 +208,39 @@ impl Scanner {
         Ok((connection, aliases))
     }
 
-    /// Verifies `files` after a failed scan and moves the damaged ones to the quarantine. Replaces the
-    /// instance, because a damaged file may have invalidated it.
-    fn quarantine_damaged(&self, sealed: &SealedPartition, files: &[Arc<SliceFile>]) -> Result<()> {
-        let fresh = Instance::start(self.0.memory, &self.0.spill)?;
-        *self.lock() = fresh;
-        for file in files {
-            let probe = Engine::start(self.0.memory, 1, &self.0.spill)?;
-            match slice_file::verify(&probe, &file.path, &file.slice.sums()) {
-                Err(error @ Error::Damaged { .. }) => sealed.quarantine(&file.slice, &error)?,
-                verified => verified?,
-            }
+    /// Replaces the instance when an error has invalidated it.
+    fn replace_broken_instance(&self) -> Result<()> {
+        let mut instance = self.lock();
+        if !instance.is_usable() {
+            *instance = Instance::start(self.0.memory, &self.0.spill)?;
         }
         Ok(())
+    }
+
+    /// Checks `files` and moves the damaged ones to the quarantine; returns their number.
+    fn quarantine_damaged(
+        &self,
+        sealed: &SealedPartition,
+        files: &[Arc<SliceFile>],
+    ) -> Result<usize> {
+        let mut damaged = 0;
+        for file in files {
+            // An instance for each: a damaged file may invalidate its own.
+            let probe = Engine::start(PROBE_MEMORY, 1, &self.0.spill.join("probe"))?;
+            match slice_check::check(&probe, sealed.partition, &file.path, &file.slice) {
+                Err(error @ Error::Damaged { .. }) => {
+                    sealed.quarantine(&file.slice, &error)?;
+                    damaged += 1;
+                }
+                checked => checked?,
+            }
+        }
+        Ok(damaged)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Instance> {
         let instance = self.0.instance.lock();
         instance.expect("nothing panics while it holds this")
-    }
-}
-
-impl Instance {
-    fn start(memory: u64, spill: &std::path::Path) -> Result<Self> {
-        // One thread per query: point reads are faster, and many queries run side by side.
-        Ok(Self {
-            engine: Engine::start(memory, 1, spill)?,
-            attached: HashMap::new(),
-        })
-    }
-
-    /// The alias of `file`, which is attached if it is not yet.
-    fn alias(&mut self, connection: &Connection, file: &Arc<SliceFile>) -> Result<String> {
-        if let Some(attached) = self.attached.get(&file.path) {
-            return Ok(attached.alias.clone());
-        }
-        let alias = slice_file::alias("slice");
-        engine::attach_read_only(connection, &file.path, &alias)?;
-        let attached = AttachedSlice {
-            alias: alias.clone(),
-            file: Arc::downgrade(file),
-        };
-        self.attached.insert(file.path.clone(), attached);
-        Ok(alias)
-    }
-
-    fn release(&mut self) -> Result<()> {
-        let is_dropped = |attached: &AttachedSlice| attached.file.strong_count() == 0;
-        if !self.attached.values().any(is_dropped) {
-            return Ok(());
-        }
-        let connection = self.engine.connect()?;
-        let dropped = self.attached.extract_if(|_, attached| is_dropped(attached));
-        for (_, attached) in dropped {
-            engine::detach(&connection, &attached.alias)?;
-        }
-        Ok(())
     }
 }
 
@@ -278,7 +270,7 @@ fn row_span(connection: &Connection, scan: &Scan, alias: &str) -> Result<RowSpan
 }
 
 /// Runs `sql` and calls `on_batch` with each batch; returns `false` when `on_batch` did.
-fn stream_rows(
+pub(crate) fn stream_rows(
     connection: &Connection,
     sql: &str,
     schema: &SchemaRef,

@@ -51,6 +51,15 @@ pub enum Table {
     ConversationSummary,
 }
 
+/// A request to check the slices of `partition` that overlap `range`.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct CheckRequest {
+    #[serde(with = "serial::partition")]
+    pub(crate) partition: PartitionId,
+    pub(crate) lo: Seq,
+    pub(crate) hi: Seq,
+}
+
 /// The order of the rows: by position, or with `None` slice after slice by `lo`, each sorted by
 /// (tenant, conversation, position).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -89,6 +98,24 @@ pub struct Filter {
     /// Only positions before `(seq, idx)`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<(Seq, u16)>,
+}
+
+impl Filter {
+    /// The filter without types that no event can have; `None` when no event can match it. SQL cannot
+    /// express a NUL, and ingest takes no name with one.
+    pub(crate) fn possible(&self) -> Option<Self> {
+        let is_possible = |text: &String| !text.contains('\0');
+        let types = self.types.iter().filter(|text| is_possible(text));
+        let types: Vec<String> = types.cloned().collect();
+        let mut names = self.tenant.iter().chain(&self.conversation_id);
+        if !names.all(is_possible) || (types.is_empty() && !self.types.is_empty()) {
+            return None;
+        }
+        Some(Self {
+            types,
+            ..self.clone()
+        })
+    }
 }
 
 impl Scan {

@@ -64,7 +64,6 @@ pub struct SealedTotals {
     pub disk_bytes: u64,
     /// Least `received_at`.
     pub oldest: Option<Timestamp>,
-    pub gaps: u64,
 }
 
 /// The manifest with one handle for each slice that it names.
@@ -191,7 +190,6 @@ impl SealedPartition {
             events: slices.iter().map(|slice| slice.rows).sum(),
             disk_bytes: state.files.values().map(|file| file.disk_bytes).sum(),
             oldest: slices.iter().map(Slice::received_min).min(),
-            gaps: state.manifest.gaps.len() as u64,
         }
     }
 

@@ -149,17 +149,15 @@ const INDEX: &str = "INSERT INTO conversation_rows SELECT tenant, conversation_i
      max(rowid), count(*) FROM events GROUP BY tenant, conversation_id \
      ORDER BY tenant, conversation_id";
 
-/// Reads the file at `path` and compares its sums with `expected`; [`Error::Damaged`] when they
-/// differ or the file cannot be read.
+/// Reads the file at `path` and compares its sums with `expected`; [`Error::Damaged`] when they differ or
+/// what the file has cannot be read. Another error says nothing about the file.
 pub(crate) fn verify(engine: &Engine, path: &Path, expected: &Sums) -> Result<()> {
-    if !path.is_file() {
-        return Err(Error::damaged(path, "it is missing"));
-    }
+    disk::check_exists(path)?;
     let connection = engine.connect()?;
     let alias = alias("verify");
-    let damaged = |error: Error| Error::damaged(path, error);
-    engine::attach_read_only(&connection, path, &alias).map_err(damaged)?;
-    let found = sums(&connection, &format!("{alias}.events")).map_err(damaged);
+    let of_file = |error: Error| error.of_file(path);
+    engine::attach_read_only(&connection, path, &alias).map_err(of_file)?;
+    let found = sums(&connection, &format!("{alias}.events")).map_err(of_file);
     engine::detach(&connection, &alias)?;
     if found? == Some(*expected) {
         return Ok(());

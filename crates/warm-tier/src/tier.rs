@@ -4,6 +4,7 @@ use std::{
     fs::{self, File, TryLockError},
     io,
     path::Path,
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use event::{PartitionId, Seq};
@@ -14,6 +15,7 @@ use crate::{
     engine::Engine,
     error::{Error, Result},
     layout,
+    merger::Merger,
     options::Options,
     partition::Partition,
     scan::Scanner,
@@ -24,13 +26,22 @@ use crate::{
 pub struct WarmTier {
     _lock: File,
     options: Options,
+    /// Of the open segments: appends and seals.
     writer: Engine,
+    /// Of merges and the rest of the maintenance.
+    maintenance: Engine,
     catalog: Catalog,
+    /// Among how many partitions the memory for event ids is divided.
+    partitions: AtomicUsize,
 }
 
-/// Threads of the instance that writes. Batches are small: a second thread would cost more in
-/// synchronization than it saves. A seal, of which one runs at a time, uses one core only.
+/// Threads of the instances that write. Batches are small: a second thread would cost more in
+/// synchronization than it saves. A seal or a merge, of which one runs at a time, uses one core only.
 const WRITER_THREADS: i64 = 1;
+/// The part of the memory limit that the appends and the seals have for themselves: one half.
+const WRITER_SHARE: u64 = 2;
+/// The part of it that the merges have, and that the readers have: a quarter each.
+const OTHER_SHARE: u64 = 4;
 
 impl WarmTier {
     /// Opens the data folder, creating it when it does not exist, and locks it.
@@ -48,14 +59,25 @@ impl WarmTier {
             }
             _ => {}
         }
-        let half = options.memory_limit / 2;
+        let (half, quarter) = (
+            options.memory_limit / WRITER_SHARE,
+            options.memory_limit / OTHER_SHARE,
+        );
         let writer = Engine::start(half, WRITER_THREADS, &spill.join("write"))?;
+        let maintenance = Engine::start(quarter, WRITER_THREADS, &spill.join("maintain"))?;
         Ok(Self {
             _lock: lock,
             options,
             writer,
+            maintenance,
             catalog: Catalog::default(),
+            partitions: AtomicUsize::new(1),
         })
+    }
+
+    /// Divides the memory for event ids among `partitions`. Call it before the first is opened.
+    pub fn divide_among(&self, partitions: u16) {
+        self.partitions.store(partitions.into(), Ordering::Relaxed);
     }
 
     /// Returns whether the folder has the partition; if not, [`WarmTier::partition`] creates it.
@@ -72,7 +94,12 @@ impl WarmTier {
     /// [`Error::Damaged`] when the manifest cannot be read or an open segment does not continue the
     /// sealed range: restore the folder. [`Error::File`] or [`Error::Database`] when a file fails.
     pub fn partition(&self, partition: PartitionId, first: Seq) -> Result<Partition> {
-        let opened = Partition::open(self.writer.clone(), &self.options, partition, first)?;
+        let partitions = self.partitions.load(Ordering::Relaxed).max(1);
+        let options = Options {
+            dedupe_memory: self.options.dedupe_memory / partitions,
+            ..self.options.clone()
+        };
+        let opened = Partition::open(self.writer.clone(), &options, partition, first)?;
         self.catalog.insert(opened.sealed());
         Ok(opened)
     }
@@ -83,7 +110,11 @@ impl WarmTier {
     /// [`Error::Database`] or [`Error::File`] when its DuckDB instance cannot be started.
     pub fn scanner(&self) -> Result<Scanner> {
         let spill = layout::spill_dir(&self.options.data).join("read");
-        Scanner::start(self.catalog.clone(), self.options.memory_limit / 2, spill)
+        Scanner::start(
+            self.catalog.clone(),
+            self.options.memory_limit / OTHER_SHARE,
+            spill,
+        )
     }
 
     /// The open partitions of this folder.
@@ -92,10 +123,18 @@ impl WarmTier {
         self.catalog.clone()
     }
 
-    /// The DuckDB instance in which the maintenance (merge, expiry, refill) runs: that of the writer.
+    /// The DuckDB instance in which the maintenance (merge, expiry, refill) runs.
     #[must_use]
     pub fn engine(&self) -> Engine {
-        self.writer.clone()
+        self.maintenance.clone()
+    }
+
+    /// Creates the merger of this folder.
+    #[must_use]
+    pub fn merger(&self) -> Merger {
+        let memory = self.options.memory_limit / OTHER_SHARE;
+        let spill = layout::spill_dir(&self.options.data);
+        Merger::new(self.engine(), memory, spill)
     }
 }
 

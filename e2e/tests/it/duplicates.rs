@@ -1,4 +1,14 @@
-use crate::{agents, world::World};
+use std::fs;
+
+use serde_json::json;
+use testkit::eventually;
+
+use crate::{
+    agents,
+    world::{Setup, World, keep_all},
+};
+
+const HOUR: u64 = 3_600_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_in_other_batches_is_never_returned_twice() {
@@ -19,4 +29,44 @@ async fn a_retry_in_other_batches_is_never_returned_twice() {
         .await
         .to_string();
     assert!(counted.contains("1500"), "{counted}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statistics_over_a_range_of_duplicates_only_are_complete_when_only_cold_has_it() {
+    let setup = Setup {
+        partitions: 1,
+        ..Setup::default()
+    };
+    let mut world = World::start_with(setup).await;
+    world.set_policy(HOUR, HOUR, keep_all()).await;
+    let (posted, last) = (agents::run(31, 200, 3), agents::run(32, 3, 1));
+    world.post(&posted, 200).await;
+    world.until_sealed().await;
+    // The same events in other frames: the range that is sealed now has no row.
+    world.post(&posted, 60).await;
+    world.until_sealed().await;
+    world.post(&last, 10).await;
+    world.until_sealed().await;
+    world.archive().await;
+    eventually("the log has the last message only", async || {
+        let log = world.log_state().await;
+        log.first == log.last
+    })
+    .await;
+
+    world.kill("compactor").await;
+    fs::remove_dir_all(world.path("warm")).unwrap();
+    world.start_service("compactor");
+    world.until_ready("compactor").await;
+    world.until_sealed().await;
+
+    let hours = world.hours().await;
+    assert_eq!(
+        (&hours["complete"], &hours["missing"]),
+        (&json!(true), &json!([])),
+        "{hours}"
+    );
+    let counted = hours["hours"].as_array().unwrap().iter();
+    let counted = counted.map(|hour| hour["events"].as_u64().unwrap());
+    assert_eq!(counted.sum::<u64>(), (posted.len() + last.len()) as u64);
 }

@@ -8,6 +8,7 @@ mod answers;
 mod crash;
 mod damage;
 mod duplicates;
+mod gaps;
 mod http;
 mod rules;
 mod sampling;

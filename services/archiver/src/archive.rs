@@ -3,7 +3,7 @@
 use anyhow::{Context as _, ensure};
 use arrow::{array::RecordBatch, compute::concat_batches};
 use cold_tier::{Change, ColdTier, CommitOutcome, DayOf, PendingFile, StagedFile, Table};
-use event::{PartitionId, SeqRange, Timestamp};
+use event::{PartitionId, RangeSet, SeqRange, Timestamp};
 use futures::TryStreamExt as _;
 use retention::{Class, RuleSet};
 use serde_json::{Map, Value, json};
@@ -34,6 +34,8 @@ pub(crate) struct PartitionArchiver<'a> {
     pub(crate) policy: &'a str,
     /// The most bytes of rows in memory, and so in one file.
     pub(crate) file_memory: u64,
+    /// The parts of the range that no tier has.
+    pub(crate) lost: &'a RangeSet,
     pub(crate) now: Timestamp,
 }
 
@@ -84,6 +86,7 @@ impl PartitionArchiver<'_> {
         let change = Change {
             adds,
             range: Some((self.partition(), range)),
+            lost: self.lost.ranges().to_vec(),
             info,
             ..Change::default()
         };
@@ -97,6 +100,9 @@ impl PartitionArchiver<'_> {
         warm_table: remote::Table,
         range: SeqRange,
     ) -> anyhow::Result<Vec<StagedFile>> {
+        if self.in_warm(range).is_none() {
+            return Ok(Vec::new());
+        }
         let mut batches = self.warm.scan(&self.scan(warm_table, range)).await?;
         let (mut staged, mut rows, mut memory) = (Vec::new(), Vec::new(), 0);
         while let Some(batch) = batches.try_next().await? {
@@ -236,9 +242,15 @@ impl PartitionArchiver<'_> {
     }
 
     fn scan(&self, table: remote::Table, range: SeqRange) -> Scan {
-        let mut scan = Scan::new(table, self.partition(), vec![range]);
+        let in_warm = self.in_warm(range).unwrap_or(range);
+        let mut scan = Scan::new(table, self.partition(), vec![in_warm]);
         scan.removals = Some(self.coverage.removals);
         scan
+    }
+
+    /// The part of `range` that warm can be asked for: warm may begin behind a lost range.
+    fn in_warm(&self, range: SeqRange) -> Option<SeqRange> {
+        self.coverage.sealed_range()?.intersect(&range)
     }
 
     fn partition(&self) -> PartitionId {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use cold_tier::ColdTier;
-use event::{PartitionId, Timestamp};
+use event::{PartitionId, RangeSet, SeqRange, Timestamp};
 use event_log::EventLog;
 use retention::RuleSet;
 use tokio_util::sync::CancellationToken;
@@ -116,17 +116,19 @@ impl Run<'_> {
         summary: &mut Summary,
     ) -> anyhow::Result<()> {
         let (mut conflicts, mut transient_errors) = (0, 0);
+        let accepted = self.accepted_gaps(partition).await?;
         while !self.shutdown.is_cancelled() && conflicts < MAX_CONSECUTIVE_CONFLICTS {
             let coverage = warm.coverage().await.context("ask the compactor")?;
             let Some(coverage) = coverage.partition(partition) else {
                 break;
             };
-            let range = match plan::next_step(self.committed(partition).await?, coverage) {
+            let committed = self.committed(partition).await?;
+            let (range, lost) = match plan::next_step(committed, coverage, &accepted) {
                 ArchiveStep::UpToDate => break,
                 ArchiveStep::Blocked(reason) => anyhow::bail!("{reason}"),
-                ArchiveStep::Archive(range) => range,
+                ArchiveStep::Archive { range, lost } => (range, lost),
             };
-            let archiver = self.archiver(warm, coverage, (rules, policy), now);
+            let archiver = self.archiver(warm, coverage, &lost, (rules, policy), now);
             let totals = match archiver.archive(range).await {
                 Ok(Some(totals)) => totals,
                 Ok(None) => {
@@ -138,7 +140,10 @@ impl Run<'_> {
                     tokio::time::sleep(TRANSIENT_ERROR_PAUSE).await;
                     continue;
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    report_damage(warm, partition, range, &error).await;
+                    return Err(error);
+                }
             };
             conflicts = 0;
             self.record(totals, summary);
@@ -162,6 +167,7 @@ impl Run<'_> {
         &'s self,
         warm: &'s Client,
         coverage: &'s PartitionCoverage,
+        lost: &'s RangeSet,
         (rules, policy): (&'s RuleSet, &'s str),
         now: Timestamp,
     ) -> PartitionArchiver<'s> {
@@ -172,8 +178,17 @@ impl Run<'_> {
             rules,
             policy,
             file_memory: self.config.file_memory,
+            lost,
             now,
         }
+    }
+
+    /// Reads the gaps of `partition` whose loss a person has accepted.
+    async fn accepted_gaps(&self, partition: PartitionId) -> anyhow::Result<RangeSet> {
+        let accepted = self.log.accepted_gaps().await;
+        let accepted = accepted.context("read the accepted gaps")?.into_iter();
+        let own = accepted.filter(|(gap, _)| gap.partition == partition);
+        Ok(own.map(|(gap, _)| gap.range).collect())
     }
 
     async fn committed(&self, partition: PartitionId) -> anyhow::Result<Committed> {
@@ -195,6 +210,22 @@ impl Run<'_> {
         summary.kept = snapshot.events.rows();
         summary.kept_bytes = snapshot.events.bytes();
         Ok(())
+    }
+}
+
+/// Tells the compactor when a row of `range` is not what was written: it takes the slice out and refills it
+/// from the log, so that a later run can archive it.
+async fn report_damage(
+    warm: &Client,
+    partition: PartitionId,
+    range: SeqRange,
+    error: &anyhow::Error,
+) {
+    if error.downcast_ref::<segment::Error>().is_some()
+        && let Err(error) = warm.check(partition, range).await
+    {
+        let error = &error as &dyn std::error::Error;
+        tracing::warn!(error, %partition, %range, "cannot report a damaged row");
     }
 }
 

@@ -35,7 +35,8 @@ pub struct Args {
     /// The URL at which other services reach it; http:// and the address by default.
     #[arg(long)]
     pub flight_url: Option<String>,
-    /// For DuckDB: half for writing, half for reading. Keep it below 60 % of the machine's.
+    /// For DuckDB: half for appending and sealing, a quarter each for merging and for reading. Keep it below
+    /// 40 % of the machine's.
     #[arg(long, default_value = "1GiB")]
     pub memory_limit: ByteSize,
     /// For the filters of event ids of the last 24 h. What does not fit is looked up on disk.
@@ -102,8 +103,8 @@ pub(crate) struct ThrottleConfig {
 }
 
 const BYTES_PER_MIB: u64 = 1024 * 1024;
-/// Least memory limit: below it DuckDB fails.
-const MIN_MEMORY_BYTES: u64 = 128 * BYTES_PER_MIB;
+/// Least memory limit: with less than 64 MiB in one of its three instances DuckDB fails.
+const MIN_MEMORY_BYTES: u64 = 256 * BYTES_PER_MIB;
 
 impl Args {
     /// Checks the arguments and makes the configuration.

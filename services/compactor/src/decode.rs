@@ -63,7 +63,7 @@ impl Batch {
             frames: Frames {
                 range: SeqRange { lo: seq, hi: seq },
                 events: Vec::new(),
-                dead_letters: 0,
+                dead_letters: Vec::new(),
                 encoded_bytes: 0,
             },
             dead_letters: Vec::new(),
@@ -85,7 +85,7 @@ impl Batch {
             });
         }
         if let Some(damage) = contents.damage {
-            frames.dead_letters += 1;
+            frames.dead_letters.push(message.seq);
             self.dead_letters.push(DeadLetter {
                 position: Position::new(message.partition, message.seq, 0),
                 received_at: message.received_at,

@@ -21,7 +21,11 @@ mod throttle;
 mod watermark;
 mod worker;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use cold_tier::ColdOptions;
@@ -95,6 +99,7 @@ impl Compactor {
         let store = log.store_id().await.context("read the id of the store")?;
         let claim = StoreClaim::new(&self.config.warm.data, store.map(|id| id.to_string()));
         claim.check()?;
+        self.tier.divide_among(count.get());
         let is_new = !count.all().any(|partition| self.tier.has(partition));
         let mut cold = self.cold(claim.store().map(str::to_owned));
         if let Some(cold) = &mut cold {
@@ -270,7 +275,9 @@ impl Compactor {
             interval: self.config.maintenance_interval,
             log_grace: self.config.log_grace,
             expiry: Arc::default(),
+            merger: Arc::new(Mutex::new(self.tier.merger())),
             doubts: BTreeSet::new(),
+            gaps: maintenance::Gaps::default(),
         };
         tasks.spawn("maintenance", maintenance.run(shutdown));
         Ok(())

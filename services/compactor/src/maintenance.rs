@@ -1,24 +1,25 @@
 //! Maintenance of sealed slices, all partitions in turn: merge, expire slices that are in cold, purge
 //! the log, refill lost slices, enforce quotas.
 
+mod gaps;
+mod refill;
+
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
-use event::{PartitionId, Seq, SeqRange, StoredEvent, Timestamp};
-use event_log::{EventLog, FloodGuard};
-use futures::StreamExt as _;
+use event::{Seq, Timestamp};
 use tokio::{task, time};
 use tokio_util::sync::CancellationToken;
-use warm_tier::{Engine, Expiry, LostSlice, Scanner, SealedPartition, Slice, WarmTier};
+use warm_tier::{Engine, Expiry, Merger, Scanner, SealedPartition, Slice, WarmTier};
 
+pub(crate) use self::gaps::Gaps;
 use crate::{
     cold::LazyColdTier,
     context::WorkerContext,
-    decode,
     proof::{ColdView, Doubt, Kept},
 };
 
@@ -31,8 +32,10 @@ pub(crate) struct Maintenance {
     pub interval: Duration,
     pub log_grace: Duration,
     pub expiry: Arc<Mutex<Expiry>>,
+    pub merger: Arc<Mutex<Merger>>,
     /// The doubts of the last round, which were logged.
     pub doubts: BTreeSet<Doubt>,
+    pub gaps: Gaps,
 }
 
 impl Maintenance {
@@ -59,6 +62,9 @@ impl Maintenance {
         for sealed in self.tier.catalog().sealed_partitions() {
             self.maintain_partition(&sealed, cold.as_ref(), &mut kept)
                 .await?;
+        }
+        if cold.is_some() || self.cold.is_none() {
+            self.publish_gaps(cold.as_ref()).await;
         }
         if let Some(cold) = cold {
             self.enforce_quotas(&cold, &mut kept)
@@ -108,13 +114,18 @@ impl Maintenance {
         Ok(())
     }
 
-    /// Merges until there is nothing to merge. A merge that fails has changed nothing.
+    /// Merges until there is nothing to merge. A merge that fails has changed nothing and waits.
     async fn merge(&self, sealed: &Arc<SealedPartition>) {
         loop {
             let permit = Arc::clone(&self.context.seal_or_merge)
                 .acquire_owned()
                 .await;
-            let result = run_blocking(&self.tier, sealed, warm_tier::merge_once).await;
+            let merger = Arc::clone(&self.merger);
+            let result = run_blocking(&self.tier, sealed, move |_, sealed| {
+                let mut merger = merger.lock().expect("nothing panics while it holds this");
+                merger.merge_once(sealed, Instant::now())
+            })
+            .await;
             drop(permit);
             let merges = &self.context.metrics.merges;
             match result {
@@ -125,8 +136,11 @@ impl Maintenance {
                 Ok(None) => return,
                 Err(error) => {
                     merges.with_label_values(&["error"]).inc();
-                    tracing::warn!(error = format!("{error:#}"), "merge failed");
-                    return;
+                    // The merger has logged its own errors, and goes on with another group.
+                    if error.downcast_ref::<warm_tier::Error>().is_none() {
+                        tracing::warn!(error = format!("{error:#}"), "merge failed");
+                        return;
+                    }
                 }
             }
         }
@@ -235,62 +249,6 @@ impl Maintenance {
             tracing::warn!(error, %partition, "cannot purge the log now");
         }
     }
-
-    async fn refill(&self, sealed: &Arc<SealedPartition>, cold: Seq) {
-        for lost in warm_tier::to_refill(sealed, cold) {
-            match self.refill_one(sealed, lost.clone()).await {
-                Ok(true) => {
-                    tracing::info!(lo = lost.lo, hi = lost.hi, "refilled slice from the log")
-                }
-                Ok(false) => {}
-                Err(error) => {
-                    let (partition, error) = (sealed.partition, format!("{error:#}"));
-                    tracing::error!(error, %partition, lo = lost.lo, hi = lost.hi, "cannot refill slice");
-                }
-            }
-        }
-    }
-
-    /// Refills one slice; `false` when the log no longer has all of its range.
-    async fn refill_one(
-        &self,
-        sealed: &Arc<SealedPartition>,
-        lost: LostSlice,
-    ) -> anyhow::Result<bool> {
-        let range = SeqRange {
-            lo: lost.lo,
-            hi: lost.hi,
-        };
-        if self.context.log.first_seq(sealed.partition).await? > range.lo {
-            return Ok(false);
-        }
-        let events = read_events(&self.context.log, sealed.partition, range).await?;
-        let rules = Arc::clone(&self.context.rules.borrow());
-        run_blocking(&self.tier, sealed, move |engine, sealed| {
-            warm_tier::refill(engine, sealed, &lost, &rules, &events)
-        })
-        .await?;
-        Ok(true)
-    }
-}
-
-/// Reads and decodes the events of `range`.
-async fn read_events(
-    log: &EventLog,
-    partition: PartitionId,
-    range: SeqRange,
-) -> anyhow::Result<Vec<StoredEvent>> {
-    let messages = log.read_range(partition, range).await?;
-    let messages: Vec<_> = messages.collect().await;
-    let messages = messages.into_iter().collect::<Result<Vec<_>, _>>()?;
-    // The range was taken before: its dead letters were counted and stored then.
-    let decode = move || decode::batches(messages, &mut FloodGuard::new(true));
-    let decoded = task::spawn_blocking(decode).await?;
-    if let Some(halt) = decoded.halt {
-        return Err(halt.into());
-    }
-    let batches = decoded.batches.into_iter();
-    Ok(batches.flat_map(|batch| batch.frames.events).collect())
 }
 
 /// Runs `work` on a blocking thread.

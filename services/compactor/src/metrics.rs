@@ -25,6 +25,7 @@ pub(crate) struct Metrics {
     pub merges: IntCounterVec,
     pub pending: IntGauge,
     pub gaps: IntGauge,
+    pub lost_ranges: IntGauge,
     pub damaged_files: IntGauge,
     pub unproven_slices: IntGauge,
     pub disk_free_share: Gauge,
@@ -42,7 +43,6 @@ pub(crate) struct PartitionStats {
     pub bytes: u64,
     /// Least `received_at`.
     pub oldest: Option<Timestamp>,
-    pub gaps: u64,
 }
 
 impl Metrics {
@@ -109,7 +109,12 @@ impl Metrics {
             gaps: gauge(
                 registry,
                 "compactor_gaps",
-                "Slices that are lost in warm and not refilled.",
+                "Ranges that neither warm nor cold has and that nobody has accepted as lost.",
+            )?,
+            lost_ranges: gauge(
+                registry,
+                "compactor_lost_ranges",
+                "Ranges that were accepted as lost and that the archive has committed past.",
             )?,
             damaged_files: gauge(
                 registry,
@@ -157,7 +162,6 @@ impl Metrics {
         };
         self.events.set(sum(|stats| stats.events));
         self.bytes.set(sum(|stats| stats.bytes));
-        self.gaps.set(sum(|stats| stats.gaps));
         let oldest = all.values().filter_map(|stats| stats.oldest).min();
         let micros = oldest.map_or(0, Timestamp::as_micros);
         self.oldest.set(seconds(micros));

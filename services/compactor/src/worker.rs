@@ -1,5 +1,6 @@
 //! The worker of one partition: reads the log from its own offset, appends, and seals in time.
 
+mod chunks;
 mod dead_letters;
 mod seal;
 
@@ -11,16 +12,14 @@ use std::{
 use anyhow::Context as _;
 use event::Seq;
 use event_log::{FloodGuard, LogMessage, Watermark};
-use futures::{
-    StreamExt as _,
-    stream::{BoxStream, ReadyChunks},
-};
+use futures::StreamExt as _;
 use service_runtime::{Linger, propagation};
 use tokio::{sync::watch, task, time};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 use warm_tier::Partition;
 
+use self::chunks::{Chunks, MAX_CHUNK_MESSAGES};
 use crate::{
     config::SealRules,
     context::WorkerContext,
@@ -30,8 +29,6 @@ use crate::{
     throttle::Throttle,
 };
 
-/// Most messages of one read; [`decode::batches`] bounds one transaction.
-const MAX_CHUNK_MESSAGES: usize = 256;
 /// Time between two checks whether to seal or to report duplicates again.
 const TICK_INTERVAL: Duration = Duration::from_millis(200);
 /// The wait after a chunk that was not full, so that under load a transaction has more events.
@@ -41,9 +38,6 @@ const LINGER: Linger = Linger {
 };
 /// Most spans that a batch's span is linked to: no reason but to bound its size.
 const MAX_LINKS: usize = 32;
-
-/// The messages of the log as they become available, at most [`MAX_CHUNK_MESSAGES`] at once.
-type Chunks = ReadyChunks<BoxStream<'static, event_log::Result<LogMessage>>>;
 
 /// The writer of one partition.
 pub(crate) struct Worker {
@@ -59,6 +53,8 @@ pub(crate) struct Worker {
     flood_guard: Option<FloodGuard>,
     /// When to read on, while a message of the log stops this worker.
     halted_until: Option<time::Instant>,
+    /// How often the last seal has failed for memory, and when to try again.
+    seal_retry: Option<(u32, Instant)>,
 }
 
 impl Worker {
@@ -72,6 +68,7 @@ impl Worker {
         Self {
             flood_guard: Some(FloodGuard::new(context.accept_dead_letters)),
             halted_until: None,
+            seal_retry: None,
             throttle: Throttle::new(context.throttle_under_pressure.clone()),
             context,
             partition: Some(partition),
@@ -83,6 +80,7 @@ impl Worker {
 
     pub(crate) async fn run(mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
         self.check_log().await.context("compare with the log")?;
+        self.resume_flood_guard().await?;
         self.publish();
         let mut chunks = self.open_log().await?;
         let sealed = self.partition().sealed();
@@ -124,7 +122,7 @@ impl Worker {
         let (id, next) = (self.partition().id(), self.partition().next_seq());
         let messages = self.context.log.read_from(id, next).await;
         let messages = messages.context("read the log")?;
-        Ok(messages.boxed().ready_chunks(MAX_CHUNK_MESSAGES))
+        Ok(Chunks::new(messages.boxed()))
     }
 
     /// Checks the log's identity. Without the next sequence, continues at the first that the log has.
@@ -189,15 +187,19 @@ impl Worker {
             {
                 return Ok(());
             }
-            self.append_batch(batch).await.context("append to warm")?;
+            if let Some(refused) = self.append_batch(batch).await.context("append to warm")? {
+                self.halt_for_memory(&refused);
+                return Ok(());
+            }
         }
         self.set_halt(decoded.halt);
         Ok(())
     }
 
-    async fn append_batch(&mut self, batch: Batch) -> anyhow::Result<()> {
+    /// Appends `batch`; returns why a part of it is not stored.
+    async fn append_batch(&mut self, batch: Batch) -> anyhow::Result<Option<warm_tier::Error>> {
         let frames = batch.frames;
-        let (range, dead) = (frames.range, frames.dead_letters);
+        let (lo, dead) = (frames.range.lo, frames.dead_letters.clone());
         let started = Instant::now();
         let appended = self
             .blocking(move |partition| partition.append(frames))
@@ -207,15 +209,19 @@ impl Worker {
             .append_seconds
             .observe(started.elapsed().as_secs_f64());
         metrics.moved.inc_by(appended.stored);
-        metrics.dead_letters.inc_by(dead);
+        let dead = dead.partition_point(|seq| *seq <= appended.through);
+        metrics.dead_letters.inc_by(dead as u64);
         let dropped = appended.dropped.len() as u64;
         let removed = metrics.removed.with_label_values(&["warm", "duplicate"]);
         removed.inc_by(dropped);
-        tracing::debug!(stored = appended.stored, dropped, hi = range.hi, "appended");
-        self.open_since.get_or_insert(started);
-        self.publish();
-        self.report(range.lo - 1, range.hi, appended.dropped);
-        Ok(())
+        let through = appended.through;
+        tracing::debug!(stored = appended.stored, dropped, through, "appended");
+        if through >= lo {
+            self.open_since.get_or_insert(started);
+            self.publish();
+            self.report(lo - 1, through, appended.dropped);
+        }
+        Ok(appended.refused)
     }
 
     fn report(&self, after: Seq, through: Seq, dropped: Vec<warm_tier::Duplicate>) {
@@ -235,7 +241,8 @@ impl Worker {
             .open_since
             .map_or(Duration::ZERO, |since| since.elapsed());
         let SealRules { bytes, after } = self.context.seal;
-        if !state.is_empty && (state.encoded_bytes >= bytes || waited >= after) {
+        let may_seal = self.seal_retry.is_none_or(|(_, at)| at <= Instant::now());
+        if !state.is_empty && may_seal && (state.encoded_bytes >= bytes || waited >= after) {
             self.seal().await.context("seal")?;
         }
         let requested = self.duplicates.as_ref().and_then(Reporter::take_request);

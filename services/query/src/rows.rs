@@ -95,7 +95,25 @@ impl Sources {
             ..Scan::new(Table::Events, request.partition, vec![range])
         };
         let batches = self.warm.client.collect(&scan).await.map_err(warm_error)?;
-        decode(&batches)
+        match decode(&batches) {
+            Err(error) => Err(self.report_damage(request.partition, range, error).await),
+            rows => rows,
+        }
+    }
+
+    /// Tells the compactor that a row of `range` is not what was written. When it has taken the slice out
+    /// of its coverage, another source has the rows, or nobody: plan again.
+    async fn report_damage(
+        &self,
+        partition: PartitionId,
+        range: SeqRange,
+        error: SourceError,
+    ) -> SourceError {
+        tracing::warn!(%partition, %range, ?error, "warm has a damaged row");
+        match self.warm.client.check(partition, range).await {
+            Ok(damaged) if damaged > 0 => SourceError::Stale,
+            _ => error,
+        }
     }
 
     /// Reads up to `limit` rows from `snapshot` of the cold tier, but not what warm answers, `in_warm`.

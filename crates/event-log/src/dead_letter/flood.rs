@@ -1,7 +1,7 @@
 //! When dead letters are too many to pass over: then something is wrong with the log or with this
 //! program, and reading on would empty the log into dead letters. Pure.
 
-use event::Seq;
+use event::{RangeSet, Seq, SeqRange};
 
 /// So many dead letters in a row are passed over, and no more.
 const MAX_IN_A_ROW: u64 = 10;
@@ -40,6 +40,25 @@ impl FloodGuard {
         }
     }
 
+    /// A guard as it was behind the frame before `next`, when `open` are the dead letters that are still
+    /// open: a restart forgets no flood. Those that a person has dropped or replayed do not count.
+    #[must_use]
+    pub fn resumed(accept_all: bool, next: Seq, open: &RangeSet) -> Self {
+        let last = next.saturating_sub(1);
+        let frames = last.min(MIN_FRAMES);
+        let counted = SeqRange::new(last + 1 - frames, last);
+        let dead = counted.map(|counted| open.intersect(counted));
+        let dead = dead.unwrap_or_default();
+        let run = open.ranges().iter().find(|run| run.contains(last));
+        Self {
+            accept_all,
+            last,
+            in_a_row: run.map_or(0, |run| last + 1 - run.lo),
+            frames,
+            dead: dead.ranges().iter().map(|run| run.hi + 1 - run.lo).sum(),
+        }
+    }
+
     /// Admits the frame `seq`; returns false if it was admitted before, since frames are read again
     /// after a failure. What is refused is not counted, so it is refused until the guard is replaced.
     ///
@@ -71,6 +90,8 @@ impl FloodGuard {
 
 #[cfg(test)]
 mod tests {
+    use event::{RangeSet, SeqRange};
+
     use super::{Flood, FloodGuard};
 
     #[test]
@@ -83,6 +104,27 @@ mod tests {
         assert_eq!(guard.admit(11, true), Err(Flood::InARow));
         assert_eq!(guard.admit(11, true), Err(Flood::InARow));
         assert_eq!(FloodGuard::new(true).admit(11, true), Ok(true));
+    }
+
+    #[test]
+    fn a_restart_forgets_no_flood_but_what_a_person_has_dropped() {
+        let open = |lo, hi| RangeSet::from(SeqRange { lo, hi });
+        let mut guard = FloodGuard::resumed(false, 11, &open(1, 10));
+        assert_eq!(guard.admit(10, true), Ok(false), "it was counted");
+        assert_eq!(guard.admit(11, true), Err(Flood::InARow));
+        assert_eq!(guard.admit(11, false), Ok(true));
+        let mut dropped = FloodGuard::resumed(false, 11, &open(1, 9));
+        assert_eq!(dropped.admit(11, true), Ok(true));
+        let mut share = FloodGuard::resumed(false, 5_001, &open(4_500, 4_520));
+        let stopped = Err(Flood::Share {
+            dead: 22,
+            frames: 1_001,
+        });
+        assert_eq!(share.admit(5_001, true), stopped);
+        assert_eq!(
+            FloodGuard::resumed(false, 1, &RangeSet::new()).admit(1, true),
+            Ok(true)
+        );
     }
 
     #[test]

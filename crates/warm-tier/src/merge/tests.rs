@@ -1,10 +1,10 @@
 use event::{PartitionId, Seq};
-use retention::Class;
 
 use super::*;
 use crate::manifest::LostSlice;
 
 const DAY: &str = "w86400000-cforever";
+const MAX_BYTES: u64 = 1000;
 const MINUTE: i64 = 60_000_000;
 
 fn slice(lo: Seq, hi: Seq, class: &str, level: u8) -> Slice {
@@ -35,7 +35,7 @@ fn manifest(count: u64, class: &str) -> Manifest {
 }
 
 fn planned(manifest: &Manifest) -> Option<(Seq, Seq)> {
-    let inputs = plan(manifest)?;
+    let inputs = plan(manifest, MAX_BYTES, |_, _| false)?;
     assert_eq!(inputs.len(), FAN_IN);
     Some((inputs[0].lo, inputs[FAN_IN - 1].hi))
 }
@@ -95,6 +95,14 @@ fn a_merged_slice_is_limited_in_time_span_and_in_size() {
     assert_eq!(planned(&manifest(8, "w3600000-cforever")), None);
     assert_eq!(planned(&manifest(8, "w3900000-cforever")), Some((1, 80)));
     let mut large = manifest(8, DAY);
-    large.slices[0].bytes = MAX_MERGED_BYTES;
+    large.slices[0].bytes = MAX_BYTES;
     assert_eq!(planned(&large), None);
+}
+
+#[test]
+fn a_run_that_waits_holds_back_no_other() {
+    let waits = |_, range: SeqRange| range.lo <= 80;
+    let inputs = plan(&manifest(16, DAY), MAX_BYTES, waits).unwrap();
+    assert_eq!((inputs[0].lo, inputs[7].hi), (81, 160));
+    assert!(plan(&manifest(15, DAY), MAX_BYTES, waits).is_none());
 }

@@ -7,7 +7,7 @@ use arrow_flight::{
     Action, Ticket, decode::FlightRecordBatchStream, error::FlightError,
     flight_service_client::FlightServiceClient,
 };
-use event::{PartitionId, Seq};
+use event::{PartitionId, Seq, SeqRange};
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use serde::de::DeserializeOwned;
 use tonic::{
@@ -15,12 +15,12 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use super::{COVERAGE_ACTION, DUPLICATES_ACTION};
+use super::{CHECK_ACTION, COVERAGE_ACTION, DUPLICATES_ACTION};
 use crate::{
     coverage::Coverage,
     duplicates::{Duplicates, DuplicatesRequest},
     error::{Error, Result},
-    scan_request::Scan,
+    scan_request::{CheckRequest, Scan},
 };
 
 /// The batches of a scan. Dropping the stream ends the scan.
@@ -73,6 +73,19 @@ impl Client {
         let request = DuplicatesRequest { partition, after };
         let request = serde_json::to_vec(&request).expect("a request always has a JSON form");
         self.call_action(DUPLICATES_ACTION, request).await
+    }
+
+    /// Reports that a row of `range` of `partition` does not have its checksum. The compactor checks the
+    /// slices there and takes damaged ones out of its coverage; returns their number.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the compactor does not answer: retry. [`Error::Remote`] when it cannot
+    /// read a slice now.
+    pub async fn check(&self, partition: PartitionId, range: SeqRange) -> Result<usize> {
+        let SeqRange { lo, hi } = range;
+        let request = CheckRequest { partition, lo, hi };
+        let request = serde_json::to_vec(&request).expect("a request always has a JSON form");
+        self.call_action(CHECK_ACTION, request).await
     }
 
     /// Calls a Flight action and parses the JSON of its answer.

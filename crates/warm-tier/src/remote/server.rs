@@ -10,6 +10,7 @@ use arrow_flight::{
     error::FlightError,
     flight_service_server::{FlightService, FlightServiceServer},
 };
+use event::SeqRange;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use tokio::{
     net::TcpListener,
@@ -18,12 +19,12 @@ use tokio::{
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{COVERAGE_ACTION, DUPLICATES_ACTION};
+use super::{CHECK_ACTION, COVERAGE_ACTION, DUPLICATES_ACTION};
 use crate::{
     duplicates::DuplicatesRequest,
     error::{Error, Result},
     scan::Scanner,
-    scan_request::Scan,
+    scan_request::{CheckRequest, Scan},
     scan_sql,
 };
 
@@ -90,6 +91,21 @@ impl Server {
         Ok(serde_json::to_vec(&coverage).expect("a coverage always has a JSON form"))
     }
 
+    /// Runs like a scan: on a blocking thread, with a permit.
+    async fn check(&self, request: &[u8]) -> Result<Vec<u8>, Status> {
+        let CheckRequest { partition, lo, hi } = serde_json::from_slice(request)
+            .map_err(|error| Status::invalid_argument(format!("request: {error}")))?;
+        let range = SeqRange::new(lo, hi)
+            .ok_or_else(|| Status::invalid_argument("request: an empty range"))?;
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        let _permit = permit.expect("the semaphore is never closed");
+        let scanner = self.scanner.clone();
+        let check = move || scanner.check(partition, range);
+        let damaged = tokio::task::spawn_blocking(check).await;
+        let damaged = damaged.map_err(|error| Status::internal(error.to_string()))??;
+        Ok(serde_json::to_vec(&damaged).expect("a number always has a JSON form"))
+    }
+
     fn duplicates(&self, request: &[u8]) -> Result<Vec<u8>, Status> {
         let DuplicatesRequest { partition, after } = serde_json::from_slice(request)
             .map_err(|error| Status::invalid_argument(format!("request: {error}")))?;
@@ -149,6 +165,7 @@ impl FlightService for Server {
         let json = match &*r#type {
             COVERAGE_ACTION => self.coverage().await?,
             DUPLICATES_ACTION => self.duplicates(&body)?,
+            CHECK_ACTION => self.check(&body).await?,
             action => {
                 let message = format!("there is no action {action:?}");
                 return Err(Status::invalid_argument(message));
@@ -167,6 +184,10 @@ impl FlightService for Server {
             (
                 DUPLICATES_ACTION,
                 "duplicates in the log of one partition, as JSON",
+            ),
+            (
+                CHECK_ACTION,
+                "check the slices of a range in which a row is wrong",
             ),
         ];
         let actions = actions.map(|(name, description)| {
@@ -214,5 +235,7 @@ impl FlightService for Server {
 }
 
 fn unsupported() -> Status {
-    Status::unimplemented("this server has scans (DoGet) and the actions coverage and repeats")
+    Status::unimplemented(
+        "this server has scans (DoGet) and the actions coverage, repeats and check",
+    )
 }

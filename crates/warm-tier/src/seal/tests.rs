@@ -44,7 +44,7 @@ fn frames(lo: u64, hi: u64) -> Frames {
     Frames {
         range: SeqRange { lo, hi },
         events: (lo..=hi).map(|seq| event(seq, seq, 0)).collect(),
-        dead_letters: 0,
+        dead_letters: Vec::new(),
         encoded_bytes: 1,
     }
 }
@@ -97,7 +97,7 @@ fn a_crash_between_any_two_steps_leaves_every_event_once() {
         let again = partition.append(Frames {
             range: SeqRange { lo: 21, hi: 22 },
             events: vec![event(7, 21, 0), event(22, 22, 0)],
-            dead_letters: 0,
+            dead_letters: Vec::new(),
             encoded_bytes: 1,
         });
         assert_eq!(again.unwrap().dropped.len(), 1, "after {steps} steps");

@@ -171,7 +171,7 @@ fn a_frame_that_cannot_be_decoded_is_counted_and_its_sequence_is_covered() {
     let mut partition = world.partition();
     let mut batch = frames(1, 3);
     batch.events.retain(|event| event.position.seq != 2);
-    batch.dead_letters = 1;
+    batch.dead_letters = vec![2];
 
     partition.append(batch).unwrap();
     partition.seal(&RuleSet::default()).unwrap();

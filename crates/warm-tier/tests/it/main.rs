@@ -4,6 +4,7 @@
 
 mod dedupe;
 mod failure;
+mod memory;
 mod merge;
 mod remote;
 mod rollup;

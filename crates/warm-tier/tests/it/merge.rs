@@ -1,4 +1,7 @@
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use arrow::{
     array::AsArray as _,
@@ -7,7 +10,7 @@ use arrow::{
 use event::{SeqRange, StoredEvent, Timestamp};
 use retention::RuleSet;
 use warm_tier::{
-    Expiry, Scanner, drop_slice, merge_once, purgeable,
+    Expiry, Scanner, SealedPartition, drop_slice, purgeable,
     remote::{Scan, Table},
 };
 
@@ -96,6 +99,11 @@ fn summaries_by_hand(events: &[StoredEvent]) -> Summaries {
     found
 }
 
+fn merge_all(world: &World, sealed: &SealedPartition) {
+    let mut merger = world.tier.merger();
+    while merger.merge_once(sealed, Instant::now()).unwrap().is_some() {}
+}
+
 #[test]
 fn a_merge_equals_its_inputs() {
     let world = World::new();
@@ -105,7 +113,7 @@ fn a_merge_equals_its_inputs() {
     let before = (hourly(&scanner, 1, 80), summaries(&scanner, 1, 80));
     assert_eq!(sealed.manifest().slices.len(), 16);
 
-    while merge_once(&world.tier.engine(), &sealed).unwrap().is_some() {}
+    merge_all(&world, &sealed);
 
     // The class that stays for a minute is not merged: the result would span more than its age.
     let levels: Vec<_> = sealed
@@ -152,10 +160,7 @@ fn rollups_equal_a_full_scan_at_every_stage() {
     };
 
     check();
-    while merge_once(&world.tier.engine(), &partition.sealed())
-        .unwrap()
-        .is_some()
-    {}
+    merge_all(&world, &partition.sealed());
     check();
 }
 

@@ -174,6 +174,28 @@ fn a_range_that_is_not_sealed_is_an_error_and_not_an_empty_answer() {
 }
 
 #[test]
+fn a_name_that_no_event_can_have_matches_nothing_and_leaves_all_slices() {
+    let (_world, partition, scanner) = world();
+    let nul = "a\0".to_owned();
+    for change in [
+        |scan: &mut Scan, nul: String| scan.filter.types = vec![nul],
+        |scan: &mut Scan, nul: String| scan.filter.conversation_id = Some(nul),
+        |scan: &mut Scan, nul: String| scan.filter.tenant = Some(nul),
+    ] {
+        let mut scan = all();
+        change(&mut scan, nul.clone());
+        assert_eq!(rows(&scanner, &scan), []);
+    }
+    let mut scan = all();
+    scan.filter.types = vec![nul, "error.timeout".to_owned()];
+    assert!(
+        !rows(&scanner, &scan).is_empty(),
+        "the other type is still found"
+    );
+    assert_eq!(partition.sealed().coverage().removals, 0);
+}
+
+#[test]
 fn values_are_never_sql() {
     let (_world, _partition, scanner) = world();
     let mut scan = all();

@@ -14,26 +14,32 @@ pub(crate) const START: i64 = 1_795_000_000_000_000;
 
 pub(crate) struct World {
     dir: TempDir,
+    memory: u64,
     pub(crate) tier: WarmTier,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::with_memory(512 * 1024 * 1024)
+    }
+
+    /// With `memory` bytes for DuckDB.
+    pub(crate) fn with_memory(memory: u64) -> Self {
         let dir = TempDir::new().unwrap();
-        let tier = WarmTier::open(options(&dir)).unwrap();
-        Self { dir, tier }
+        let tier = WarmTier::open(options(&dir, memory)).unwrap();
+        Self { dir, memory, tier }
     }
 
     /// The same folder after the process died.
     pub(crate) fn restarted(self) -> Self {
-        let Self { dir, tier } = self;
+        let Self { dir, memory, tier } = self;
         drop(tier);
-        let tier = WarmTier::open(options(&dir)).unwrap();
-        Self { dir, tier }
+        let tier = WarmTier::open(options(&dir, memory)).unwrap();
+        Self { dir, memory, tier }
     }
 
     pub(crate) fn options(&self) -> Options {
-        options(&self.dir)
+        options(&self.dir, self.memory)
     }
 
     pub(crate) fn partition(&self) -> Partition {
@@ -45,10 +51,10 @@ impl World {
     }
 }
 
-fn options(dir: &TempDir) -> Options {
+fn options(dir: &TempDir, memory_limit: u64) -> Options {
     Options {
         data: dir.path().to_owned(),
-        memory_limit: 512 * 1024 * 1024,
+        memory_limit,
         dedupe_memory: 1024 * 1024,
     }
 }
@@ -86,6 +92,21 @@ pub(crate) fn event(number: u64, seq: u64, idx: u16) -> StoredEvent {
     }
 }
 
+/// The same, with 250,000 bytes of content that no compression makes much smaller.
+pub(crate) fn large_event(number: u64, seq: u64) -> StoredEvent {
+    let mut stored = event(number, seq, 0);
+    let mut state = number | 1;
+    let digits = (0..15_625).map(|_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        format!("{state:016x}")
+    });
+    stored.event.content = digits.collect();
+    stored.crc32c = EncodedEvent::encode(&stored.event).crc32c;
+    stored
+}
+
 pub(crate) const PER_FRAME: u64 = 10;
 
 /// The events of frames `lo..=hi`, ten a frame, numbered through.
@@ -107,7 +128,7 @@ pub(crate) fn frames_of(lo: u64, hi: u64, events: Vec<StoredEvent>) -> Frames {
         range: SeqRange { lo, hi },
         encoded_bytes: events.len() as u64 * 300,
         events,
-        dead_letters: 0,
+        dead_letters: Vec::new(),
     }
 }
 

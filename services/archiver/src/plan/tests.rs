@@ -1,13 +1,13 @@
 use std::time::Duration;
 
 use cold_tier::{ColdFile, Day, DayOf, Extent, Provenance, Table};
-use event::{PartitionId, SeqRange, Timestamp};
+use event::{PartitionId, RangeSet, SeqRange, Timestamp};
 use retention::{Action, Class, Cold, HashKey, Policy, RuleSet, Sampling, Warm};
 use warm_tier::remote::{Gap, PartitionCoverage, SliceCoverage};
 
 use super::{
-    ArchiveStep, Committed, DueRewrites, MAX_COMMIT_BYTES, due_rewrites, expected_rows, halves,
-    merge::MIN_FILES_TO_MERGE, merged_ranges, merges, next_step, parts,
+    ArchiveStep, Committed, DueRewrites, due_rewrites, expected_rows, halves,
+    merge::MIN_FILES_TO_MERGE, merged_ranges, merges, next_step, parts, step::MAX_COMMIT_BYTES,
 };
 
 const P: PartitionId = PartitionId::first(3);
@@ -54,7 +54,26 @@ fn events(events: u64) -> Committed {
 }
 
 fn archive(lo: u64, hi: u64) -> ArchiveStep {
-    ArchiveStep::Archive(SeqRange { lo, hi })
+    archive_with(lo, hi, &[])
+}
+
+fn archive_with(lo: u64, hi: u64, lost: &[(u64, u64)]) -> ArchiveStep {
+    ArchiveStep::Archive {
+        range: SeqRange { lo, hi },
+        lost: ranges(lost),
+    }
+}
+
+fn ranges(ranges: &[(u64, u64)]) -> RangeSet {
+    let ranges = ranges.iter();
+    ranges
+        .map(|(lo, hi)| SeqRange { lo: *lo, hi: *hi })
+        .collect()
+}
+
+/// The next step when no gap is accepted.
+fn next(committed: Committed, warm: &PartitionCoverage) -> ArchiveStep {
+    next_step(committed, warm, &RangeSet::new())
 }
 
 #[test]
@@ -64,7 +83,11 @@ fn ranges_follow_what_is_committed() {
         (0, warm(1, 0, vec![]), ArchiveStep::UpToDate),
         (0, warm(1, 9, vec![slice(1, 9, 10)]), archive(1, 9)),
         (9, warm(1, 9, vec![slice(1, 9, 10)]), ArchiveStep::UpToDate),
-        (0, warm(5, 9, vec![slice(5, 9, 10)]), archive(5, 9)),
+        (
+            0,
+            warm(5, 9, vec![slice(5, 9, 10)]),
+            archive_with(5, 9, &[(1, 4)]),
+        ),
         // As many small slices as fit into one commit.
         (
             0,
@@ -86,7 +109,7 @@ fn ranges_follow_what_is_committed() {
         // Sealed without a slice.
         (5, warm(1, 9, vec![]), archive(6, 9)),
     ] {
-        assert_eq!(next_step(events(committed), &warm), expected, "{warm:?}");
+        assert_eq!(next(events(committed), &warm), expected, "{warm:?}");
     }
 }
 
@@ -98,16 +121,13 @@ fn a_range_that_was_begun_is_completed_unchanged() {
         conversation_summary: 0,
         events: 0,
     };
-    assert_eq!(next_step(begun, &coverage), archive(1, 10));
+    assert_eq!(next(begun, &coverage), archive(1, 10));
     let ahead = Committed {
         hourly_stats: 30,
         conversation_summary: 30,
         events: 10,
     };
-    assert!(matches!(
-        next_step(ahead, &coverage),
-        ArchiveStep::Blocked(_)
-    ));
+    assert!(matches!(next(ahead, &coverage), ArchiveStep::Blocked(_)));
 }
 
 #[test]
@@ -118,16 +138,55 @@ fn nothing_is_archived_across_a_gap() {
         hi: 15,
         class: None,
     });
-    assert_eq!(next_step(events(0), &coverage), archive(1, 10));
+    assert_eq!(next(events(0), &coverage), archive(1, 10));
     assert!(matches!(
-        next_step(events(10), &coverage),
+        next(events(10), &coverage),
         ArchiveStep::Blocked(_)
     ));
     let behind = warm(12, 20, vec![slice(12, 20, 1)]);
-    let ArchiveStep::Blocked(reason) = next_step(events(5), &behind) else {
+    let ArchiveStep::Blocked(reason) = next(events(5), &behind) else {
         panic!("6-11 are in no tier");
     };
     assert!(reason.contains("6-11"), "{reason}");
+}
+
+#[test]
+fn an_accepted_gap_is_archived_with_what_is_left_of_its_range_and_others_still_block() {
+    let mut coverage = warm(1, 20, vec![slice(1, 10, 1), slice(16, 20, 1)]);
+    coverage.gaps.push(Gap {
+        lo: 11,
+        hi: 15,
+        class: None,
+    });
+    let step =
+        |committed, warm, accepted: &[_]| next_step(events(committed), warm, &ranges(accepted));
+    let past = archive_with(1, 20, &[(11, 15)]);
+    assert_eq!(step(0, &coverage, &[(11, 15)]), past);
+    // What warm has is archived, whatever was accepted.
+    assert_eq!(step(0, &coverage, &[(1, 20)]), past);
+    assert_eq!(
+        step(0, &coverage, &[(11, 12)]),
+        archive_with(1, 12, &[(11, 12)])
+    );
+    let blocked = step(12, &coverage, &[(11, 12)]);
+    let ArchiveStep::Blocked(reason) = blocked else {
+        panic!("{blocked:?}");
+    };
+    let command = "`isotherm gap accept g1p03e1:13-15 --yes`";
+    assert!(reason.contains(command), "{reason}");
+
+    let behind = warm(12, 20, vec![slice(12, 20, 1)]);
+    assert_eq!(
+        step(5, &behind, &[(6, 11)]),
+        archive_with(6, 11, &[(6, 11)])
+    );
+    assert_eq!(step(11, &behind, &[(6, 11)]), archive(12, 20));
+    let begun = Committed {
+        hourly_stats: 14,
+        ..events(5)
+    };
+    let completed = next_step(begun, &behind, &ranges(&[(6, 11)]));
+    assert_eq!(completed, archive_with(6, 14, &[(6, 11)]));
 }
 
 #[test]
@@ -278,9 +337,6 @@ fn small_files_are_merged_when_there_are_many_of_one_kind() {
 fn a_cold_tier_that_is_not_the_compactors_is_not_filled() {
     let mut other = warm(1, 9, vec![slice(6, 9, 10)]);
     other.dropped.push(SeqRange { lo: 1, hi: 5 });
-    assert!(matches!(
-        next_step(events(0), &other),
-        ArchiveStep::Blocked(_)
-    ));
-    assert_eq!(next_step(events(5), &other), archive(6, 9));
+    assert!(matches!(next(events(0), &other), ArchiveStep::Blocked(_)));
+    assert_eq!(next(events(5), &other), archive(6, 9));
 }

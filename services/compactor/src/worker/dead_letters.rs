@@ -1,7 +1,7 @@
 //! What the worker does with frames that cannot be read: stores them, or stops before them.
 
 use anyhow::Context as _;
-use event_log::{DeadLetter, HALT_RETRY_INTERVAL, Halt};
+use event_log::{DeadLetter, FloodGuard, HALT_RETRY_INTERVAL, Halt};
 use service_runtime::Backoff;
 use tokio::time;
 use tokio_util::sync::CancellationToken;
@@ -9,6 +9,16 @@ use tokio_util::sync::CancellationToken;
 use super::Worker;
 
 impl Worker {
+    /// Counts the dead letters before the next frame, as before the start.
+    pub(super) async fn resume_flood_guard(&mut self) -> anyhow::Result<()> {
+        let (id, next) = (self.partition().id(), self.partition().next_seq());
+        let open = self.context.log.open_dead_letters(id).await;
+        let open = open.context("read the dead letters")?;
+        let accepts_all = self.context.accept_dead_letters;
+        self.flood_guard = Some(FloodGuard::resumed(accepts_all, next, &open));
+        Ok(())
+    }
+
     /// Stores the dead letters, before the offset moves past their frames. Retries until there is
     /// room for them; returns false when the process stops.
     pub(super) async fn store_dead_letters(
@@ -36,9 +46,22 @@ impl Worker {
 
     /// Stops reading for a while because of `halt`, or notes that nothing stops it.
     pub(super) fn set_halt(&mut self, halt: Option<Halt>) {
-        let id = self.partition().id();
-        let reason = halt.map(|halt| halt.to_string());
-        self.halted_until = halt.map(|_| time::Instant::now() + HALT_RETRY_INTERVAL);
-        self.context.halts.set(id, reason);
+        self.set_halt_reason(halt.map(|halt| halt.to_string()));
+    }
+
+    /// Stops reading for a while before a frame for which DuckDB has no memory, even alone.
+    pub(super) fn halt_for_memory(&mut self, error: &warm_tier::Error) {
+        let seq = self.partition().next_seq();
+        self.set_halt_reason(Some(format!(
+            "stopped before frame {seq}, which the memory for appends does not suffice for; it is tried again \
+             every {} s; raise --memory-limit if this stays ({error})",
+            HALT_RETRY_INTERVAL.as_secs()
+        )));
+    }
+
+    fn set_halt_reason(&mut self, reason: Option<String>) {
+        let retry_at = || time::Instant::now() + HALT_RETRY_INTERVAL;
+        self.halted_until = reason.as_ref().map(|_| retry_at());
+        self.context.halts.set(self.partition().id(), reason);
     }
 }

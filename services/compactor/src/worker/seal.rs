@@ -1,12 +1,27 @@
 //! Sealing, and the watermark that says how far the worker is.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use event::Timestamp;
 use event_log::Watermark;
+use service_runtime::Backoff;
 
 use super::Worker;
 use crate::metrics::PartitionStats;
+
+/// After a seal that failed for memory.
+const SEAL_BACKOFF: Backoff = Backoff {
+    first: Duration::from_secs(10),
+    max: Duration::from_secs(600),
+};
+
+fn is_out_of_memory(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<warm_tier::Error>();
+    error.is_some_and(warm_tier::Error::is_out_of_memory)
+}
 
 impl Worker {
     pub(super) async fn seal(&mut self) -> anyhow::Result<()> {
@@ -29,7 +44,14 @@ impl Worker {
             .observe(started.elapsed().as_secs_f64());
         let result = if sealed.is_ok() { "ok" } else { "error" };
         metrics.seals.with_label_values(&[result]).inc();
+        if let Err(error) = &sealed
+            && is_out_of_memory(error)
+        {
+            self.retry_seal_later(error);
+            return Ok(());
+        }
         self.open_since = None;
+        self.seal_retry = None;
         if let Some(sealed) = sealed? {
             tracing::info!(
                 partition = %self.partition().id(),
@@ -43,6 +65,19 @@ impl Worker {
         Ok(())
     }
 
+    /// A seal that failed for memory has changed nothing: the segment stays open, and it is tried again.
+    fn retry_seal_later(&mut self, error: &anyhow::Error) {
+        let failures = self.seal_retry.map_or(0, |(failures, _)| failures);
+        let pause = SEAL_BACKOFF.delay(failures);
+        self.seal_retry = Some((failures + 1, Instant::now() + pause));
+        tracing::warn!(
+            partition = %self.partition().id(),
+            error = format!("{error:#}"),
+            retry_in_s = pause.as_secs(),
+            "seal failed for memory, will retry"
+        );
+    }
+
     /// Updates the metrics and the watermark.
     pub(super) fn publish(&self) {
         let partition = self.partition();
@@ -51,7 +86,6 @@ impl Worker {
             events: sealed.events + open.events,
             bytes: sealed.disk_bytes + open.file_bytes,
             oldest: sealed.oldest.into_iter().chain(open.oldest).min(),
-            gaps: sealed.gaps,
         };
         self.context
             .metrics

@@ -66,6 +66,16 @@ async fn a_flood_halts_the_partition_and_accepting_it_lets_it_go_on() {
     assert_eq!(world.log.dead_letters().await.unwrap().len(), 10);
     assert!(compactor.stop().await.success());
 
+    // A restart does not let ten more pass.
+    let compactor = world.compactor(&["--seal-after", "100ms"]);
+    eventually("it stops at the same frame", async || {
+        let ready = world.readiness().await;
+        ready.contains("stopped before frame 11")
+    })
+    .await;
+    assert_eq!(world.log.dead_letters().await.unwrap().len(), 10);
+    assert!(compactor.stop().await.success());
+
     let _compactor = world.compactor(&["--seal-after", "100ms", "--accept-dead-letters"]);
     world.until_sealed().await;
     assert_eq!(world.log.dead_letters().await.unwrap().len(), 12);

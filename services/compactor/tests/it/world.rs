@@ -68,29 +68,32 @@ impl World {
         Client::new(&format!("http://127.0.0.1:{}", self.flight_port)).unwrap()
     }
 
-    /// Appends the events `numbers`, `per_frame` in one frame; returns the last sequence of each
-    /// partition.
+    /// Appends the events `numbers`, `per_frame` in one frame.
     pub(crate) async fn publish(&self, numbers: std::ops::Range<u64>, per_frame: usize) {
-        let count = PartitionCount::new(PARTITIONS).unwrap();
         let mut of: BTreeMap<PartitionId, Vec<Event>> = BTreeMap::new();
         for event in numbers.map(event) {
-            let partition = count.partition_of(&event.tenant, &event.conversation_id);
-            of.entry(partition).or_default().push(event);
+            of.entry(partition_of(&event)).or_default().push(event);
         }
-        for (partition, events) in of {
+        for events in of.values() {
             for chunk in events.chunks(per_frame) {
-                let mut frame = FrameBuilder::new(TenantId::default_tenant(), partition, 0);
-                for event in chunk {
-                    let encoded = EncodedEvent::encode(event);
-                    let identity = encoded.identity(event.event_id);
-                    let conversation = frame.conversation(&event.conversation_id);
-                    frame.push(identity, conversation, encoded.as_encoded());
-                }
-                let (id, headers) = (frame.message_id(), Vec::new());
-                let appended = self.log.append(partition, &id, frame.encode(), headers);
-                appended.await.unwrap();
+                self.publish_events(chunk).await;
             }
         }
+    }
+
+    /// Appends `events`, which are of one partition, as one frame.
+    pub(crate) async fn publish_events(&self, events: &[Event]) {
+        let partition = partition_of(&events[0]);
+        let mut frame = FrameBuilder::new(TenantId::default_tenant(), partition, 0);
+        for event in events {
+            let encoded = EncodedEvent::encode(event);
+            let identity = encoded.identity(event.event_id);
+            let conversation = frame.conversation(&event.conversation_id);
+            frame.push(identity, conversation, encoded.as_encoded());
+        }
+        let (id, headers) = (frame.message_id(), Vec::new());
+        let appended = self.log.append(partition, &id, frame.encode(), headers);
+        appended.await.unwrap();
     }
 
     pub(crate) async fn last(&self) -> BTreeMap<PartitionId, Seq> {
@@ -133,20 +136,25 @@ impl World {
 
     /// Every event that is served, by partition and position.
     pub(crate) async fn stored(&self) -> Vec<StoredEvent> {
+        self.stored_or_none().await.unwrap()
+    }
+
+    /// `None` when it cannot be read now.
+    pub(crate) async fn stored_or_none(&self) -> Option<Vec<StoredEvent>> {
         let client = self.client();
         let mut stored = Vec::new();
-        for partition in client.coverage().await.unwrap().partitions {
+        for partition in client.coverage().await.ok()?.partitions {
             let Some(SeqRange { lo, hi }) = partition.sealed_range() else {
                 continue;
             };
             let range = SeqRange { lo, hi };
             let mut scan = Scan::new(Table::Events, partition.partition, vec![range]);
             scan.order = Order::Asc;
-            for batch in client.collect(&scan).await.unwrap() {
+            for batch in client.collect(&scan).await.ok()? {
                 stored.extend(segment::decode(&batch).unwrap());
             }
         }
-        stored
+        Some(stored)
     }
 
     pub(crate) async fn metric(&self, name: &str) -> f64 {
@@ -173,6 +181,11 @@ impl World {
             .await
             .is_ok_and(|answer| answer.status().is_success())
     }
+}
+
+pub(crate) fn partition_of(event: &Event) -> PartitionId {
+    let count = PartitionCount::new(PARTITIONS).unwrap();
+    count.partition_of(&event.tenant, &event.conversation_id)
 }
 
 /// Event `number`: one of seven conversations.

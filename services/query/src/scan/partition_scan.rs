@@ -172,9 +172,15 @@ impl<'a> PartitionScan<'a> {
         };
         match self.request.table {
             Table::Events => self.read_events(&plan).await?,
-            Table::HourlyStats | Table::ConversationSummary => {
-                missing.ranges.extend(self.read_rollups(&plan).await?);
-            }
+            Table::HourlyStats | Table::ConversationSummary => self.read_rollups(&plan).await?,
+        }
+        let mut from_cold = plan.ranges_of(Source::Cold);
+        from_cold.extend(plan.ranges_of(Source::WarmAndCold));
+        if let Some(snapshot) = &self.snapshot {
+            let lost = snapshot.events.lost(self.partition);
+            missing
+                .ranges
+                .extend(lost.subtract(&lost.subtract(&from_cold)));
         }
         missing.ranges.extend(std::mem::take(&mut self.unread));
         if let Some(all) = self.last.and_then(|last| SeqRange::new(1, last)) {

@@ -19,9 +19,9 @@ use crate::{
 };
 
 impl PartitionScan<'_> {
-    /// Reads the rollup rows into the output. Returns the ranges that are planned for cold but have no
-    /// rollups there.
-    pub(super) async fn read_rollups(&mut self, plan: &Plan) -> Result<RangeSet, ReadError> {
+    /// Reads the rollup rows into the output. A range that is committed in cold and in no file there has
+    /// no rows: all of its events were duplicates, or it was lost.
+    pub(super) async fn read_rollups(&mut self, plan: &Plan) -> Result<(), ReadError> {
         let mut from_cold = plan.ranges_of(Source::Cold);
         for range in plan.ranges_of(Source::WarmAndCold).ranges() {
             from_cold.insert(*range);
@@ -59,7 +59,7 @@ impl PartitionScan<'_> {
                 .batches
                 .push(batch.map_err(|error| QueryError::Internal(error.into()))?);
         }
-        Ok(from_cold.subtract(&cold))
+        Ok(())
     }
 
     /// Returns the whole archived ranges that overlap `ranges`.

@@ -13,7 +13,8 @@ pub(super) struct Piece {
     pub(super) rows: Vec<StoredEvent>,
     /// The sources that had some of the rows.
     pub(super) contributors: Vec<Source>,
-    /// Ranges of which rows may be missing, because a file of the cold tier cannot be read.
+    /// Ranges of which rows may be missing, because a file of the cold tier cannot be read, or because
+    /// they were lost before they were archived.
     pub(super) missing: RangeSet,
     /// Frames of the log that cannot be read.
     pub(super) dead_letters: RangeSet,
@@ -64,6 +65,9 @@ impl Attempt<'_> {
                 merge(rows, Seq::MAX, self.request.order)
             }
         };
+        if matches!(source, Source::WarmAndCold | Source::Cold) {
+            missing.extend(self.lost().intersect(range));
+        }
         rows.retain(|row| range.contains(row.position.seq));
         rows.truncate(limit);
         contributors.retain(|_| !rows.is_empty());
@@ -73,6 +77,14 @@ impl Attempt<'_> {
             missing,
             dead_letters,
         })
+    }
+
+    /// The ranges that were lost before they could be archived.
+    fn lost(&self) -> RangeSet {
+        let snapshot = self.snapshot.as_deref();
+        snapshot
+            .map(|snapshot| snapshot.events.lost(self.request.partition))
+            .unwrap_or_default()
     }
 
     /// The parts of `range` that warm has, by retention class.
