@@ -13,6 +13,7 @@ mod acknowledged;
 mod append;
 mod args;
 mod bucket;
+mod clock;
 mod dead_letter;
 mod error;
 mod log;

@@ -13,6 +13,7 @@ use tracing::warn;
 use crate::{
     acknowledged::AcknowledgedSeqs,
     bucket::{Bucket, META_BUCKET, POLICY_BUCKET, WATERMARK_BUCKET},
+    clock::LogClock,
     error::{Error, Result},
 };
 
@@ -34,6 +35,7 @@ struct Inner {
     client: Client,
     jetstream: Context,
     acknowledged: AcknowledgedSeqs,
+    clock: LogClock,
     meta: Bucket,
     policy: Bucket,
     watermarks: Bucket,
@@ -78,6 +80,7 @@ impl EventLog {
         Ok(Self(Arc::new(Inner {
             client,
             acknowledged: AcknowledgedSeqs::default(),
+            clock: LogClock::default(),
             meta: bucket(META_BUCKET),
             policy: bucket(POLICY_BUCKET),
             watermarks: bucket(WATERMARK_BUCKET),
@@ -97,6 +100,10 @@ impl EventLog {
 
     pub(crate) fn acknowledged(&self) -> &AcknowledgedSeqs {
         &self.0.acknowledged
+    }
+
+    pub(crate) fn clock(&self) -> &LogClock {
+        &self.0.clock
     }
 
     pub(crate) fn meta(&self) -> &Bucket {

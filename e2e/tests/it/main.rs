@@ -5,6 +5,7 @@
 mod admin_port;
 mod agents;
 mod answers;
+mod clocks;
 mod crash;
 mod damage;
 mod duplicates;
