@@ -50,7 +50,7 @@ pub use frames::{Appended, Frames};
 pub use maintenance::{Expiry, drop_slice, merge_once, purgeable, to_refill};
 pub use manifest::{Expired, IdFile, LostSlice, Manifest, Slice};
 pub use options::Options;
-pub use partition::{OpenState, Partition};
+pub use partition::{DEDUPE_AGE, ID_RECOVERY_COLUMNS, OpenState, Partition, RecoveredRows};
 pub use refill::refill;
 pub use scan::Scanner;
 pub use seal::SealOutcome;

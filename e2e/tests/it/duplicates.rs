@@ -1,4 +1,15 @@
-use crate::{agents, world::World};
+use std::fs;
+
+use serde_json::Value;
+
+use crate::{
+    agents,
+    clocks::until_purged,
+    damage::positions,
+    world::{World, keep_all},
+};
+
+const HOUR: u64 = 3_600_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_in_other_batches_is_never_returned_twice() {
@@ -19,4 +30,42 @@ async fn a_retry_in_other_batches_is_never_returned_twice() {
         .await
         .to_string();
     assert!(counted.contains("1500"), "{counted}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_posted_again_after_the_warm_volume_was_lost_are_stored_once() {
+    let mut world = World::start().await;
+    let posted = agents::run(27, 900, 5);
+    world.set_policy(HOUR, HOUR, keep_all()).await;
+    world.post(&posted, 100).await;
+    world.until_sealed().await;
+    world.archive().await;
+    until_purged(&world).await;
+    world.kill("compactor").await;
+    fs::remove_dir_all(world.path("warm")).unwrap();
+    world.start_service("compactor");
+    world.until_ready("compactor").await;
+
+    world.post(&posted, 77).await;
+    world.until_sealed().await;
+    world.archive().await;
+
+    world.assert_returns_exactly(&posted).await;
+    let (all, answer) = positions(&world).await;
+    let expected = (posted.len(), posted.len(), &Value::Bool(true));
+    let rows = answer["rows"].as_array().unwrap().len();
+    assert_eq!((all.len(), rows, &answer["complete"]), expected);
+    let hourly = world.query("/v1/stats/hourly");
+    let hourly: Value = world
+        .http
+        .get(hourly)
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    let hours = hourly["hours"].as_array().unwrap().iter();
+    let events: u64 = hours.map(|hour| hour["events"].as_u64().unwrap()).sum();
+    assert_eq!(events, posted.len() as u64, "{hourly}");
 }

@@ -6,7 +6,9 @@ use event_log::EventLog;
 use reqwest::{Client, Response};
 use retention::{Cold, Hot, Policy, RuleSet, Selector, Warm};
 use tempfile::TempDir;
-use testkit::{Nats, Service, ShiftedClock, Valkey, eventually, eventually_within, free_port, program};
+use testkit::{
+    Nats, Service, ShiftedClock, Valkey, eventually, eventually_within, free_port, program,
+};
 
 pub(crate) use crate::rules::{keep_all, sampled};
 
@@ -134,8 +136,10 @@ impl World {
                 args.extend(["--cache-dir".into(), self.path("cache")]);
             }
         }
-        self.services
-            .insert(name, Service::start_with(program(name), args, self.env(name)));
+        self.services.insert(
+            name,
+            Service::start_with(program(name), args, self.env(name)),
+        );
     }
 
     fn env(&self, name: &str) -> Option<(&'static str, String)> {

@@ -1,6 +1,7 @@
 //! The worker of one partition: reads the log from its own offset, appends, and seals in time.
 
 mod dead_letters;
+mod lost_ids;
 mod seal;
 
 use std::{
@@ -84,6 +85,9 @@ impl Worker {
     pub(crate) async fn run(mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
         self.check_log().await.context("compare with the log")?;
         self.publish();
+        if !self.recover_ids(&shutdown).await? {
+            return Ok(());
+        }
         let mut chunks = self.open_log().await?;
         let sealed = self.partition().sealed();
         let mut ticks = time::interval(TICK_INTERVAL);

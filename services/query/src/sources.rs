@@ -56,7 +56,10 @@ impl Sources {
     /// one past its age would be.
     pub(crate) async fn now(&self) -> Result<Timestamp, QueryError> {
         self.log.now().await.map_err(|error| {
-            tracing::warn!(error = &error as &dyn std::error::Error, "no time of the log");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "no time of the log"
+            );
             let detail = "the event log does not answer, so the ages of events are not known";
             QueryError::unavailable("log_unavailable", detail)
         })
