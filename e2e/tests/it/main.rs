@@ -10,6 +10,7 @@ mod crash;
 mod damage;
 mod duplicates;
 mod http;
+mod restored_log;
 mod rules;
 mod sampling;
 mod tiers;

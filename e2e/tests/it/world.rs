@@ -13,7 +13,7 @@ use testkit::{
 pub(crate) use crate::rules::{keep_all, sampled};
 
 const SERVICES: [&str; 4] = ["ingest", "hot-writer", "compactor", "query"];
-const WAIT_TIMEOUT: Duration = Duration::from_secs(90);
+pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_secs(90);
 
 pub(crate) struct World {
     // Dropped first: the services must end before the servers that they are connected to.
