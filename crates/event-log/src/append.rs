@@ -1,6 +1,6 @@
 //! Appending: a message is acknowledged, refused, or its outcome is reported as unknown.
 
-use std::{error::Error as _, sync::atomic::Ordering, time::Duration};
+use std::{error::Error as _, time::Duration};
 
 use async_nats::{
     HeaderMap,
@@ -18,10 +18,13 @@ use tracing::warn;
 
 use crate::{
     error::{Error, Result},
-    log::EventLog,
+    fence::MessageIdentity,
+    log::{ACK_TIMEOUT, EventLog},
     names,
 };
 
+/// The interval between two looks for a connection: no reason but a quick start.
+const CONNECTION_POLL_INTERVAL: Duration = Duration::from_millis(10);
 const MAX_APPEND_ATTEMPTS: u32 = 3;
 /// No new attempt begins later than this after the first.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(20);
@@ -56,7 +59,8 @@ impl EventLog {
     /// # Errors
     /// [`Error::Unknown`] if an attempt may have stored the message: retry with the same id.
     /// [`Error::Unavailable`] if none did, [`Error::Full`] if the log has no space: retry later.
-    /// [`Error::TooLarge`], [`Error::Setup`], [`Error::Regressed`]: permanent.
+    /// [`Error::TooLarge`], [`Error::Setup`]: permanent. [`Error::Regressed`], [`Error::Replaced`]: the
+    /// partition is latched.
     pub async fn append(
         &self,
         partition: PartitionId,
@@ -65,7 +69,8 @@ impl EventLog {
         headers: Vec<(String, String)>,
     ) -> Result<Appended> {
         let message = || message(partition, message_id, payload.clone(), &headers);
-        let appended = self.append_message(partition, payload.len(), message);
+        let sent = (message_id, payload.len());
+        let appended = self.append_message(partition, sent, message);
         let appended = appended.await?;
         Ok(appended.expect("without an expected last sequence the log does not refuse one"))
     }
@@ -88,20 +93,27 @@ impl EventLog {
             let message = message(partition, message_id, payload.clone(), &headers);
             message.expected_last_sequence(last)
         };
-        self.append_message(partition, payload.len(), message).await
+        self.append_message(partition, (message_id, payload.len()), message)
+            .await
     }
 
     async fn append_message(
         &self,
         partition: PartitionId,
-        bytes: usize,
+        (message_id, bytes): (&str, usize),
         message: impl Fn() -> PublishMessage,
     ) -> Result<Option<Appended>> {
         let deadline = Instant::now() + APPEND_TIMEOUT;
         let (mut attempt, mut may_be_stored) = (0, false);
         loop {
             attempt += 1;
-            let error = match self.publish(partition, message()).await {
+            if let Err(error) = self.await_fence(partition).await {
+                return Err(match may_be_stored {
+                    true => unknown(partition, error),
+                    false => error,
+                });
+            }
+            let error = match self.publish(partition, message_id, message()).await {
                 Ok(outcome) => return outcome.map(Some),
                 Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
                     return Ok(None);
@@ -132,13 +144,35 @@ impl EventLog {
         }
     }
 
+    /// Waits for a connection, and compares the log if that is due. What is sent without a connection
+    /// would be appended at the next one, whatever log that leads to. Tries it again for a moment: a log
+    /// that has just started does not answer yet.
+    async fn await_fence(&self, partition: PartitionId) -> Result<()> {
+        let deadline = Instant::now() + ACK_TIMEOUT;
+        while !self.is_connected() {
+            if Instant::now() >= deadline {
+                return Err(Error::unavailable("append", "there is no connection"));
+            }
+            tokio::time::sleep(CONNECTION_POLL_INTERVAL).await;
+        }
+        let mut checked = self.check_fence(partition).await;
+        for _ in 1..MAX_APPEND_ATTEMPTS {
+            if !matches!(&checked, Err(error) if error.is_transient()) {
+                break;
+            }
+            tokio::time::sleep(APPEND_RETRY_PAUSE).await;
+            checked = self.check_fence(partition).await;
+        }
+        checked
+    }
+
     async fn publish(
         &self,
         partition: PartitionId,
+        message_id: &str,
         message: PublishMessage,
     ) -> Result<Result<Appended>, PublishError> {
-        let acknowledged = self.acknowledged().of(partition);
-        let known = acknowledged.map_or(0, |seq| seq.load(Ordering::Acquire));
+        let (known, connection) = (self.last_seen(partition), self.connection());
         let subject = names::subject(partition);
         let ack: PublishAck = self
             .jetstream()
@@ -146,19 +180,31 @@ impl EventLog {
             .await?
             .await?;
         if !ack.duplicate && ack.sequence <= known {
-            return Ok(Err(Error::Regressed {
-                partition,
-                last: ack.sequence,
-                known,
-            }));
+            return Ok(Err(self.latch_regressed(partition, ack.sequence, known)));
         }
-        if let Some(acknowledged) = acknowledged {
-            acknowledged.fetch_max(ack.sequence, Ordering::AcqRel);
+        // The client sends again what it could not send before it reconnected.
+        if connection != self.connection()
+            && let Err(error) = self.check_fence(partition).await
+        {
+            return Ok(Err(unknown(partition, error)));
         }
+        let seen = (ack.sequence, MessageIdentity::of_id(message_id));
+        self.record_seen(partition, seen, connection);
         Ok(Ok(Appended {
             seq: ack.sequence,
             duplicate: ack.duplicate,
         }))
+    }
+}
+
+/// The error of an append that may be stored, in a log that cannot be compared because of `error`.
+fn unknown(partition: PartitionId, error: Error) -> Error {
+    match error.is_transient() {
+        true => Error::Unknown {
+            partition,
+            source: error.into(),
+        },
+        false => error,
     }
 }
 

@@ -46,12 +46,21 @@ pub enum Error {
         source: Source,
     },
     /// The log ends before a sequence that it has already assigned: stop, an operator must investigate.
-    #[error("the log of partition {partition} went back: it ends at {last}, {known} was seen")]
+    #[error(
+        "the log of partition {partition} went back: it ends at {last}, {known} was seen; this is an older copy, or \
+         another log: restore the right one (see \"Back up and restore\" in docs/operations.md)"
+    )]
     Regressed {
         partition: PartitionId,
         last: Seq,
         known: Seq,
     },
+    /// The log has another message at a sequence than was seen there: stop, an operator must investigate.
+    #[error(
+        "the log of partition {partition} has another message at {seq} than was seen there; this is an \
+         older copy, or another log: restore the right one (see \"Back up and restore\" in docs/operations.md)"
+    )]
+    Replaced { partition: PartitionId, seq: Seq },
     /// A sequence is missing that was not purged: stop, an operator must investigate.
     #[error("the log of partition {partition} misses {expected}, the next is {found}")]
     Gap {
@@ -101,6 +110,12 @@ impl Error {
             cause = error.source();
         }
         Self::unavailable(what, error)
+    }
+
+    /// Returns true if the log is an older copy, or another one: its partition is latched.
+    #[must_use]
+    pub fn is_divergence(&self) -> bool {
+        matches!(self, Self::Regressed { .. } | Self::Replaced { .. })
     }
 
     /// Returns true if a retry of the same call may succeed without intervention.

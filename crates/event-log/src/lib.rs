@@ -3,18 +3,19 @@
 //!
 //! Guarantees: [`EventLog::append`] returns success only after the log's acknowledgement, and never
 //! reports a time-out as success or as "not stored". A reader gets every sequence from its start on,
-//! in order and once; only a purged head is skipped. A log that went backwards is an error
-//! ([`Error::Regressed`]), never a silent gap.
+//! in order and once; only a purged head is skipped. A log that went backwards, or is another one, is an
+//! error ([`Error::Regressed`], [`Error::Replaced`]), never a silent gap.
 //!
 //! Invariant: messages are removed from a stream only by [`EventLog::purge_through`], and the last
 //! message always stays.
 
-mod acknowledged;
 mod append;
 mod args;
 mod bucket;
+mod clock;
 mod dead_letter;
 mod error;
+mod fence;
 mod gap;
 mod log;
 mod names;
@@ -31,6 +32,7 @@ pub use dead_letter::{
     DEAD_LETTER_STREAM, DeadLetter, Flood, FloodGuard, HALT_RETRY_INTERVAL, Halt,
 };
 pub use error::{Error, Result};
+pub use fence::LATCH_CHECK_INTERVAL;
 pub use gap::{AcceptedGap, GapRange, OpenGap};
 pub use log::EventLog;
 pub use names::stream as stream_name;

@@ -1,6 +1,9 @@
 //! The connection to NATS.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use async_nats::{
     Client, ConnectOptions,
@@ -11,9 +14,10 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::{
-    acknowledged::AcknowledgedSeqs,
     bucket::{Bucket, GAP_BUCKET, META_BUCKET, POLICY_BUCKET, WATERMARK_BUCKET},
+    clock::LogClock,
     error::{Error, Result},
+    fence::Fences,
 };
 
 /// The timeout of one request or acknowledgement.
@@ -33,7 +37,8 @@ pub struct EventLog(Arc<Inner>);
 struct Inner {
     client: Client,
     jetstream: Context,
-    acknowledged: AcknowledgedSeqs,
+    fences: Fences,
+    clock: LogClock,
     meta: Bucket,
     policy: Bucket,
     watermarks: Bucket,
@@ -78,7 +83,8 @@ impl EventLog {
         let bucket = |name| Bucket::new(jetstream.clone(), name);
         Ok(Self(Arc::new(Inner {
             client,
-            acknowledged: AcknowledgedSeqs::default(),
+            fences: Fences::default(),
+            clock: LogClock::default(),
             meta: bucket(META_BUCKET),
             policy: bucket(POLICY_BUCKET),
             watermarks: bucket(WATERMARK_BUCKET),
@@ -97,8 +103,18 @@ impl EventLog {
         &self.0.jetstream
     }
 
-    pub(crate) fn acknowledged(&self) -> &AcknowledgedSeqs {
-        &self.0.acknowledged
+    /// The number of the connection, counted from 1; it rises with each reconnect.
+    pub(crate) fn connection(&self) -> u64 {
+        let statistics = self.0.client.statistics();
+        statistics.connects.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn fences(&self) -> &Fences {
+        &self.0.fences
+    }
+
+    pub(crate) fn clock(&self) -> &LogClock {
+        &self.0.clock
     }
 
     pub(crate) fn meta(&self) -> &Bucket {

@@ -16,6 +16,7 @@ use tracing::{debug, warn};
 
 use crate::{
     error::{Error, Result},
+    fence::MessageIdentity,
     log::EventLog,
     streams::LogState,
 };
@@ -42,10 +43,11 @@ impl EventLog {
     /// purged, the first message is the first that is left.
     ///
     /// The stream retries transient errors itself. It yields permanent ones ([`Error::Gap`],
-    /// [`Error::Regressed`]) and then ends.
+    /// [`Error::Regressed`], [`Error::Replaced`]) and then ends.
     ///
     /// # Errors
-    /// [`Error::Regressed`] if the log ends before `seq - 1`: permanent. [`Error::Unavailable`]: retry.
+    /// [`Error::Regressed`] if the log ends before `seq - 1`, [`Error::Replaced`] if it is another one:
+    /// permanent. [`Error::Unavailable`]: retry.
     pub async fn read_from(
         &self,
         partition: PartitionId,
@@ -59,6 +61,7 @@ impl EventLog {
             was_behind: false,
             failures: 0,
         };
+        self.check_fence(partition).await?;
         let state = self.state(partition).await?;
         reader.check(state)?;
         let follow = async |mut reader: Reader| {
@@ -147,6 +150,18 @@ impl Reader {
         if seq > self.next && !self.was_purged(seq).await? {
             return Ok(None);
         }
+        let connection = self.log.connection();
+        match self.log.check_fence(self.partition).await {
+            Ok(()) => {}
+            Err(error) if error.is_transient() => {
+                self.reopen().await;
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        }
+        let identity = MessageIdentity::of_message(message.headers.as_ref(), &message.payload);
+        self.log
+            .record_seen(self.partition, (seq, identity), connection);
         self.next = seq + 1;
         (self.was_behind, self.failures) = (false, 0);
         Ok(Some(LogMessage {
@@ -177,6 +192,10 @@ impl Reader {
 
     /// Reads again if, twice in a row, no message was delivered although the log has one.
     async fn check_for_missed_message(&mut self) -> Result<()> {
+        match self.log.check_fence(self.partition).await {
+            Err(error) if !error.is_transient() => return Err(error),
+            _ => {}
+        }
         let Ok(state) = self.log.state(self.partition).await else {
             return Ok(());
         };
@@ -193,10 +212,14 @@ impl Reader {
     /// Fails if the log ends before what was read.
     fn check(&self, state: LogState) -> Result<()> {
         if state.last + 1 < self.next {
+            let known = self.next - 1;
+            if self.log.last_seen(self.partition) > state.last {
+                return Err(self.log.latch_regressed(self.partition, state.last, known));
+            }
             return Err(Error::Regressed {
                 partition: self.partition,
                 last: state.last,
-                known: self.next - 1,
+                known,
             });
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! A nats-server with JetStream.
 
-use std::process::Command;
+use std::{fs, path::Path, process::Command};
 
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
@@ -77,6 +77,24 @@ impl Nats {
         self.process = Some(process);
     }
 
+    /// Copies the store to the folder `to`, which must not exist; stops the server for that moment.
+    pub async fn copy_store(&mut self, to: &Path) {
+        self.stop().await;
+        copy_folder(&self.dir.path().join("store"), to);
+        self.restart().await;
+    }
+
+    /// Kills the server, replaces its store by the folder `by`, keeps the old one as the folder `old`,
+    /// and starts the server again.
+    pub async fn replace_store(&mut self, by: &Path, old: &Path) {
+        self.kill().await;
+        let store = self.dir.path().join("store");
+        copy_folder(&store, old);
+        fs::remove_dir_all(&store).unwrap();
+        copy_folder(by, &store);
+        self.restart().await;
+    }
+
     /// Pauses the server with SIGSTOP: it keeps its connections and answers nothing.
     pub fn pause(&self) {
         self.running().signal(Signal::SIGSTOP);
@@ -90,4 +108,9 @@ impl Nats {
     fn running(&self) -> &Process {
         self.process.as_ref().expect("nats-server runs")
     }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").args([from, to]).status();
+    assert!(copied.unwrap().success(), "copy {}", from.display());
 }

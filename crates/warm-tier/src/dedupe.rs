@@ -71,10 +71,7 @@ impl Dedupe {
             sealed: Vec::new(),
             filter_budget,
         };
-        for file in files {
-            let keys = dedupe.keys_of_file(file)?;
-            dedupe.add_sealed(file.clone(), keys);
-        }
+        dedupe.add_files(files)?;
         let connection = engine.connect()?;
         let events = format!("{}.events", open.alias);
         dedupe.open = dedupe.keys(&connection, &events)?.into_iter().collect();
@@ -117,6 +114,16 @@ impl Dedupe {
     pub(crate) fn seal(&mut self, file: IdFile) {
         let keys = std::mem::take(&mut self.open);
         self.add_sealed(file, keys.into_iter().collect());
+    }
+
+    /// Loads the ids of sealed ranges.
+    pub(crate) fn add_files(&mut self, files: &[IdFile]) -> Result<()> {
+        for file in files {
+            let keys = self.keys_of_file(file)?;
+            self.add_sealed(file.clone(), keys);
+        }
+        self.sealed.sort_by_key(|sealed| sealed.file.lo);
+        Ok(())
     }
 
     /// Drops the ranges whose id files are not in `files`.

@@ -54,7 +54,7 @@ pub use maintenance::{Expiry, drop_slice, purgeable, to_refill};
 pub use manifest::{Expired, IdFile, LostSlice, Manifest, Slice};
 pub use merger::Merger;
 pub use options::Options;
-pub use partition::{OpenState, Partition};
+pub use partition::{DEDUPE_AGE, ID_RECOVERY_COLUMNS, OpenState, Partition, RecoveredRows};
 pub use refill::refill;
 pub use scan::Scanner;
 pub use seal::SealOutcome;

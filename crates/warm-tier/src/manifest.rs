@@ -30,6 +30,10 @@ pub struct Manifest {
     pub slices: Vec<Slice>,
     /// Ascending by `lo`; only of ranges sealed in the last 24 h.
     pub ids: Vec<IdFile>,
+    /// The first sequence whose ids are not yet forgotten; `None` until the first ones are, in a
+    /// manifest of an earlier version.
+    #[serde(default)]
+    pub ids_from: Option<Seq>,
     /// Slices and ranges that are lost here.
     #[serde(rename = "holes")] // the name in manifests before 0.2
     pub gaps: Vec<LostSlice>,
@@ -107,6 +111,7 @@ impl Manifest {
             sealed: first.saturating_sub(1),
             slices: Vec::new(),
             ids: Vec::new(),
+            ids_from: Some(1),
             gaps: Vec::new(),
             expired: Vec::new(),
             duplicates: 0,
@@ -144,6 +149,48 @@ impl Manifest {
         self.slices.extend(slices);
         self.ids.push(ids);
         self.sort();
+    }
+
+    /// Removes the id files `old`, whose ids are older than is promised.
+    pub(crate) fn forget_ids(&mut self, old: &[IdFile]) {
+        self.ids.retain(|ids| !old.contains(ids));
+        let forgotten = old.iter().map(|ids| ids.hi + 1);
+        self.ids_from = forgotten.chain(self.ids_from).max();
+    }
+
+    /// Removes the id file `lost`, whose ids must be recovered.
+    pub(crate) fn lose_ids(&mut self, lost: &IdFile) {
+        let first = self.ids.first().map(|ids| ids.lo);
+        self.ids_from = self.ids_from.or(first);
+        self.ids.retain(|ids| ids != lost);
+    }
+
+    /// The sealed ranges, and those before them, whose ids must be known and are in no id file.
+    pub(crate) fn missing_ids(&self) -> RangeSet {
+        let wanted = self
+            .ids_from
+            .and_then(|from| SeqRange::new(from, self.sealed));
+        let wanted: RangeSet = wanted.into_iter().collect();
+        let known = self
+            .ids
+            .iter()
+            .filter_map(|ids| SeqRange::new(ids.lo, ids.hi));
+        wanted.subtract(&known.collect())
+    }
+
+    /// Whether the slices have all stored rows of `range`.
+    pub(crate) fn has_all(&self, range: SeqRange) -> bool {
+        let mut absent: RangeSet = self
+            .expired
+            .iter()
+            .flat_map(|own| own.ranges.clone())
+            .collect();
+        self.gaps
+            .iter()
+            .filter_map(|gap| SeqRange::new(gap.lo, gap.hi))
+            .for_each(|gap| absent.insert(gap));
+        let is_stored = self.first <= range.lo && range.hi <= self.sealed;
+        is_stored && absent.intersect(range).is_empty()
     }
 
     /// Replaces `inputs` by `merged`; `false` when one of them is no longer there.

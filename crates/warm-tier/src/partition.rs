@@ -1,5 +1,7 @@
 //! The writer of one partition: drops duplicates, appends, seals.
 
+mod id_recovery;
+
 use std::{sync::Arc, time::Duration};
 
 use event::{PartitionId, Seq, SeqRange, Timestamp};
@@ -23,8 +25,10 @@ use crate::{
     slice_file::{self, LogAnchor},
 };
 
+pub use id_recovery::{ID_RECOVERY_COLUMNS, RecoveredRows};
+
 /// Age up to which event ids are kept: the README promises producers that they may retry for 24 hours.
-const DEDUPE_AGE: Duration = Duration::from_secs(24 * 3600);
+pub const DEDUPE_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// The only writer of a partition. Its methods block. After an error of [`Partition::append`] or
 /// [`Partition::seal`] the process must be restarted.
@@ -67,7 +71,7 @@ impl Partition {
         let sealed = recovery::recover_sealed(&dir, partition, first, &spill)?;
         let open = recovery::recover_open_segment(&engine, &sealed, &spill)?;
         sealed.set_committed(open.next - 1, &open.dropped(sealed.manifest().sealed)?);
-        recovery::recover_id_files(&engine, &sealed, &spill)?;
+        recovery::recover_id_files(&sealed, &spill)?;
         let ids = sealed.manifest().ids;
         let dedupe = Dedupe::load(&engine, &dir, &ids, &open, options.dedupe_memory)?;
         Ok(Self {
@@ -276,7 +280,7 @@ impl Partition {
             return Ok(());
         }
         self.sealed.update_manifest(|manifest| {
-            manifest.ids.retain(|ids| !old.contains(ids));
+            manifest.forget_ids(&old);
             true
         })?;
         self.dedupe.retain(&self.sealed.manifest().ids);

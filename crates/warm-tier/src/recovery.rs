@@ -49,12 +49,9 @@ pub(crate) fn recover_sealed(
     Ok(sealed)
 }
 
-/// Verifies the id files and rebuilds those that are damaged or missing from the slices.
-pub(crate) fn recover_id_files(
-    engine: &Engine,
-    sealed: &SealedPartition,
-    spill: &Path,
-) -> Result<()> {
+/// Verifies the id files and forgets those that are damaged or missing, whose ids are recovered before
+/// the next append.
+pub(crate) fn recover_id_files(sealed: &SealedPartition, spill: &Path) -> Result<()> {
     for ids in sealed.manifest().ids {
         let probe = Engine::start(PROBE_MEMORY, 1, &spill.join("probe"))?;
         match ids_file::verify(&probe, &sealed.dir.join(&ids.file)) {
@@ -62,10 +59,13 @@ pub(crate) fn recover_id_files(
                 tracing::error!(
                     partition = %sealed.partition,
                     error = %error,
-                    "id file is damaged and goes into quarantine, it is rebuilt from the slices"
+                    "id file is damaged and goes into quarantine, its ids are recovered"
                 );
                 sealed_partition::move_to_quarantine(&sealed.dir, &ids.file)?;
-                ids_file::rebuild(engine, sealed, &ids)?;
+                sealed.update_manifest(|manifest| {
+                    manifest.lose_ids(&ids);
+                    true
+                })?;
             }
             verified => verified?,
         }

@@ -78,7 +78,8 @@ impl<'a> Seal<'a> {
             return Err(Error::damaged(&self.open.path, "a row has no class"));
         }
         let path = self.staged(&self.ids.file);
-        ids_file::write(&connection, &path, &events, Some(&self.open.alias))
+        let dropped = format!("FROM {}.dropped", self.open.alias);
+        ids_file::write(&connection, &path, &events, &dropped)
     }
 
     /// Reads the staged slices back and compares their sums with those of the open segment.

@@ -1,10 +1,12 @@
 use std::fs;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use testkit::eventually;
 
 use crate::{
     agents,
+    clocks::until_purged,
+    damage::positions,
     world::{Setup, World, keep_all},
 };
 
@@ -69,4 +71,42 @@ async fn statistics_over_a_range_of_duplicates_only_are_complete_when_only_cold_
     let counted = hours["hours"].as_array().unwrap().iter();
     let counted = counted.map(|hour| hour["events"].as_u64().unwrap());
     assert_eq!(counted.sum::<u64>(), (posted.len() + last.len()) as u64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_posted_again_after_the_warm_volume_was_lost_are_stored_once() {
+    let mut world = World::start().await;
+    let posted = agents::run(27, 900, 5);
+    world.set_policy(HOUR, HOUR, keep_all()).await;
+    world.post(&posted, 100).await;
+    world.until_sealed().await;
+    world.archive().await;
+    until_purged(&world).await;
+    world.kill("compactor").await;
+    fs::remove_dir_all(world.path("warm")).unwrap();
+    world.start_service("compactor");
+    world.until_ready("compactor").await;
+
+    world.post(&posted, 77).await;
+    world.until_sealed().await;
+    world.archive().await;
+
+    world.assert_returns_exactly(&posted).await;
+    let (all, answer) = positions(&world).await;
+    let expected = (posted.len(), posted.len(), &Value::Bool(true));
+    let rows = answer["rows"].as_array().unwrap().len();
+    assert_eq!((all.len(), rows, &answer["complete"]), expected);
+    let hourly = world.query("/v1/stats/hourly");
+    let hourly: Value = world
+        .http
+        .get(hourly)
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    let hours = hourly["hours"].as_array().unwrap().iter();
+    let events: u64 = hours.map(|hour| hour["events"].as_u64().unwrap()).sum();
+    assert_eq!(events, posted.len() as u64, "{hourly}");
 }

@@ -5,11 +5,13 @@
 mod admin_port;
 mod agents;
 mod answers;
+mod clocks;
 mod crash;
 mod damage;
 mod duplicates;
 mod gaps;
 mod http;
+mod restored_log;
 mod rules;
 mod sampling;
 mod tiers;

@@ -6,12 +6,14 @@ use event_log::EventLog;
 use reqwest::{Client, Response};
 use retention::{Cold, Hot, Policy, RuleSet, Selector, Warm};
 use tempfile::TempDir;
-use testkit::{Nats, Service, Valkey, eventually, eventually_within, free_port, program};
+use testkit::{
+    Nats, Service, ShiftedClock, Valkey, eventually, eventually_within, free_port, program,
+};
 
 pub(crate) use crate::rules::{keep_all, sampled};
 
 const SERVICES: [&str; 4] = ["ingest", "hot-writer", "compactor", "query"];
-const WAIT_TIMEOUT: Duration = Duration::from_secs(90);
+pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_secs(90);
 
 pub(crate) struct World {
     // Dropped first: the services must end before the servers that they are connected to.
@@ -25,7 +27,7 @@ pub(crate) struct World {
 }
 
 /// The options of a [`World`].
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Setup {
     pub(crate) partitions: u16,
     /// The URL of an OTLP collector for traces, over HTTP.
@@ -34,6 +36,8 @@ pub(crate) struct Setup {
     pub(crate) cold: Option<String>,
     /// Arguments of the query service for its cold tier, if it is not that of the others.
     pub(crate) query_cold: Vec<String>,
+    /// The wall clock of every program but ingest, if it is wrong.
+    pub(crate) clock: Option<ShiftedClock>,
 }
 
 impl Default for Setup {
@@ -43,6 +47,7 @@ impl Default for Setup {
             collector: None,
             cold: None,
             query_cold: Vec::new(),
+            clock: None,
         }
     }
 }
@@ -131,8 +136,15 @@ impl World {
                 args.extend(["--cache-dir".into(), self.path("cache")]);
             }
         }
-        self.services
-            .insert(name, Service::start(program(name), args));
+        self.services.insert(
+            name,
+            Service::start_with(program(name), args, self.env(name)),
+        );
+    }
+
+    fn env(&self, name: &str) -> Option<(&'static str, String)> {
+        let clock = self.setup.clock.as_ref();
+        clock.filter(|_| name != "ingest").map(ShiftedClock::env)
     }
 
     fn common(&self, name: &str) -> Vec<String> {
@@ -218,7 +230,7 @@ impl World {
             "--admin-addr",
             "127.0.0.1:0",
         ];
-        Service::start(program("archiver"), args)
+        Service::start_with(program("archiver"), args, self.env("archiver"))
     }
 
     pub(crate) async fn log(&self) -> EventLog {

@@ -153,7 +153,10 @@ impl Archiver {
             metrics: &self.metrics,
             shutdown: &self.shutdown,
         };
-        let summary = run.run(Timestamp::now()).await;
+        let summary = match connections.log.now().await {
+            Ok(now) => run.run(now).await,
+            Err(error) => Err(error.into()),
+        };
         self.metrics
             .record_run(summary.as_ref().ok(), Timestamp::now());
         summary

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use cold_tier::{ColdOptions, ColdTier, Table};
+use cold_tier::{ColdOptions, ColdTier, Table, TableSnapshot};
+use event_log::EventLog;
 
 use crate::proof::ColdView;
 
@@ -37,16 +38,23 @@ impl LazyColdTier {
     /// Checks that the cold tier is not another store's. One that does not answer in time is checked
     /// when it is used.
     pub(crate) async fn check_store(&mut self) -> cold_tier::Result<()> {
-        match tokio::time::timeout(CHECK_TIMEOUT, self.view()).await {
+        match tokio::time::timeout(CHECK_TIMEOUT, self.events()).await {
             Ok(Err(error @ cold_tier::Error::OtherStore { .. })) => Err(error),
             _ => Ok(()),
         }
     }
 
     /// Reads what the events table has now.
-    pub(crate) async fn view(&mut self) -> cold_tier::Result<ColdView> {
-        let tier = self.tier()?.clone();
-        let events = tier.table_snapshot(Table::Events).await?;
-        Ok(ColdView { tier, events })
+    pub(crate) async fn events(&mut self) -> cold_tier::Result<TableSnapshot> {
+        self.tier()?.table_snapshot(Table::Events).await
+    }
+
+    /// Reads what the events table has, and the time by which ages are counted.
+    pub(crate) async fn view(&mut self, log: &EventLog) -> anyhow::Result<ColdView> {
+        Ok(ColdView {
+            events: self.events().await?,
+            tier: self.tier()?.clone(),
+            now: log.now().await?,
+        })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use cold_tier::ColdOptions;
 use event_log::EventLog;
 use retention::RuleSet;
 use service_runtime::Halts;
@@ -17,6 +18,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct WorkerContext {
     pub log: EventLog,
+    /// The URL and the options of the cold tier, if there is one.
+    pub cold: Option<(String, ColdOptions)>,
     /// Makes the volume that of the store of the log.
     pub store: StoreClaim,
     pub rules: watch::Receiver<Arc<RuleSet>>,

@@ -101,7 +101,8 @@ impl Compactor {
         claim.check()?;
         self.tier.divide_among(count.get());
         let is_new = !count.all().any(|partition| self.tier.has(partition));
-        let mut cold = self.cold(claim.store().map(str::to_owned));
+        let cold = self.cold_options(claim.store().map(str::to_owned));
+        let mut cold = cold.map(|(url, options)| LazyColdTier::new(url, options));
         if let Some(cold) = &mut cold {
             cold.check_store().await?;
         }
@@ -209,6 +210,7 @@ impl Compactor {
         };
         Ok(WorkerContext {
             log: log.clone(),
+            cold: self.cold_options(store.store().map(str::to_owned)),
             store,
             rules,
             appends_allowed,
@@ -222,10 +224,9 @@ impl Compactor {
         })
     }
 
-    fn cold(&self, store: Option<String>) -> Option<LazyColdTier> {
+    fn cold_options(&self, store: Option<String>) -> Option<(String, ColdOptions)> {
         let (url, options) = self.config.cold.clone()?;
-        let options = ColdOptions { store, ..options };
-        Some(LazyColdTier::new(url, options))
+        Some((url, ColdOptions { store, ..options }))
     }
 
     async fn start_worker(

@@ -79,12 +79,12 @@ impl Maintenance {
     /// Reads what the cold tier has; `None` without a cold tier, or when it cannot be read now.
     async fn cold_view(&mut self) -> Option<ColdView> {
         let cold = self.cold.as_mut()?;
-        match cold.view().await {
+        match cold.view(&self.context.log).await {
             Ok(view) => Some(view),
             Err(error) => {
                 tracing::warn!(
                     error = format!("{error:#}"),
-                    "cannot read the cold tier, expires and purges nothing meanwhile"
+                    "cannot read the cold tier or the log's clock, expires and purges nothing meanwhile"
                 );
                 None
             }
@@ -104,7 +104,7 @@ impl Maintenance {
         let cold = view.map(|view| view.committed(sealed.partition));
         if let Some((view, cold)) = view.zip(cold) {
             self.expire(sealed, view, kept).await?;
-            self.purge(sealed, cold).await;
+            self.purge(sealed, cold, view.now).await;
         }
         // Without a cold tier the log is the only other copy. While a cold tier does not answer, it is
         // not known whether a refill is needed.
@@ -154,10 +154,10 @@ impl Maintenance {
     ) -> anyhow::Result<()> {
         let rules = Arc::clone(&self.context.rules.borrow());
         let expiry = Arc::clone(&self.expiry);
-        let cold = view.committed(sealed.partition);
+        let (cold, now) = (view.committed(sealed.partition), view.now);
         let due = run_blocking(&self.tier, sealed, move |engine, sealed| {
             let mut expiry = expiry.lock().expect("nothing panics while it holds this");
-            expiry.past_age(engine, sealed, &rules, cold, Timestamp::now())
+            expiry.past_age(engine, sealed, &rules, cold, now)
         })
         .await
         .context("find old slices")?;
@@ -231,8 +231,8 @@ impl Maintenance {
         Ok(())
     }
 
-    async fn purge(&self, sealed: &Arc<SealedPartition>, cold: Seq) {
-        let before = Timestamp::now().minus(self.log_grace);
+    async fn purge(&self, sealed: &Arc<SealedPartition>, cold: Seq, now: Timestamp) {
+        let before = now.minus(self.log_grace);
         let Some(through) = warm_tier::purgeable(sealed, cold, before) else {
             return;
         };

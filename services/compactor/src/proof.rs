@@ -4,15 +4,16 @@
 use std::collections::BTreeSet;
 
 use cold_tier::{ColdFile, ColdTier, TableSnapshot};
-use event::{PartitionId, RangeSet, Seq, SeqRange};
+use event::{PartitionId, RangeSet, Seq, SeqRange, Timestamp};
 use retention::{Cold, RuleSet};
 use warm_tier::Slice;
 
-/// What the cold tier has at one moment.
+/// What the cold tier has at one moment, `now` by the clock that ages are counted by.
 #[derive(Clone, Debug)]
 pub(crate) struct ColdView {
     pub(crate) tier: ColdTier,
     pub(crate) events: TableSnapshot,
+    pub(crate) now: Timestamp,
 }
 
 /// A reason for which a slice stays in warm.

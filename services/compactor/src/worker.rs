@@ -2,6 +2,7 @@
 
 mod chunks;
 mod dead_letters;
+mod lost_ids;
 mod seal;
 
 use std::{
@@ -11,8 +12,8 @@ use std::{
 
 use anyhow::Context as _;
 use event::Seq;
-use event_log::{FloodGuard, LogMessage, Watermark};
-use futures::StreamExt as _;
+use event_log::{FloodGuard, LATCH_CHECK_INTERVAL, LogMessage, Watermark};
+use futures::{StreamExt as _, stream};
 use service_runtime::{Linger, propagation};
 use tokio::{sync::watch, task, time};
 use tokio_util::sync::CancellationToken;
@@ -51,10 +52,12 @@ pub(crate) struct Worker {
     throttle: Throttle,
     /// `None` only while a blocking thread has it.
     flood_guard: Option<FloodGuard>,
-    /// When to read on, while a message of the log stops this worker.
+    /// When to read on, while a message of the log stops this worker, or the log is another one.
     halted_until: Option<time::Instant>,
     /// How often the last seal has failed for memory, and when to try again.
     seal_retry: Option<(u32, Instant)>,
+    /// The log is not the one that was read before.
+    is_latched: bool,
 }
 
 impl Worker {
@@ -69,6 +72,7 @@ impl Worker {
             flood_guard: Some(FloodGuard::new(context.accept_dead_letters)),
             halted_until: None,
             seal_retry: None,
+            is_latched: false,
             throttle: Throttle::new(context.throttle_under_pressure.clone()),
             context,
             partition: Some(partition),
@@ -82,6 +86,9 @@ impl Worker {
         self.check_log().await.context("compare with the log")?;
         self.resume_flood_guard().await?;
         self.publish();
+        if !self.recover_ids(&shutdown).await? {
+            return Ok(());
+        }
         let mut chunks = self.open_log().await?;
         let sealed = self.partition().sealed();
         let mut ticks = time::interval(TICK_INTERVAL);
@@ -94,8 +101,8 @@ impl Worker {
                 () = shutdown.cancelled() => return Ok(()),
                 _ = ticks.tick() => None,
                 () = sleep_until(halted), if halted.is_some() => {
-                    chunks = self.open_log().await?;
                     self.halted_until = None;
+                    chunks = self.open_log().await?;
                     continue;
                 }
                 chunk = self.throttle.then(&sealed, chunks.next()), if appends_allowed => {
@@ -105,9 +112,11 @@ impl Worker {
             match chunk {
                 Some(chunk) => {
                     let (full, began) = (chunk.len() == MAX_CHUNK_MESSAGES, time::Instant::now());
-                    let chunk = chunk.into_iter().collect::<Result<Vec<_>, _>>();
-                    self.append(chunk.context("read the log")?, &shutdown)
-                        .await?;
+                    match chunk.into_iter().collect::<Result<Vec<_>, _>>() {
+                        Ok(chunk) => self.append(chunk, &shutdown).await?,
+                        Err(error) if error.is_divergence() => self.latch(&error),
+                        Err(error) => return Err(error).context("read the log"),
+                    }
                     if !full {
                         LINGER.after(began).await;
                     }
@@ -117,12 +126,29 @@ impl Worker {
         }
     }
 
-    /// Opens the log behind what is stored.
+    /// Opens the log behind what is stored. Nothing is read from one that is not the log that was read
+    /// before.
     async fn open_log(&mut self) -> anyhow::Result<Chunks> {
         let (id, next) = (self.partition().id(), self.partition().next_seq());
-        let messages = self.context.log.read_from(id, next).await;
-        let messages = messages.context("read the log")?;
+        let messages = match self.context.log.read_from(id, next).await {
+            Err(error) if error.is_divergence() => {
+                self.latch(&error);
+                return Ok(Chunks::new(stream::empty().boxed()));
+            }
+            messages => messages.context("read the log")?,
+        };
+        if std::mem::take(&mut self.is_latched) {
+            self.context.halts.set(id, None);
+        }
         Ok(Chunks::new(messages.boxed()))
+    }
+
+    /// Reads and seals nothing until a person has restored the log.
+    fn latch(&mut self, error: &event_log::Error) {
+        let id = self.partition().id();
+        self.context.halts.set(id, Some(error.to_string()));
+        self.is_latched = true;
+        self.halted_until = Some(time::Instant::now() + LATCH_CHECK_INTERVAL);
     }
 
     /// Checks the log's identity. Without the next sequence, continues at the first that the log has.
@@ -241,7 +267,8 @@ impl Worker {
             .open_since
             .map_or(Duration::ZERO, |since| since.elapsed());
         let SealRules { bytes, after } = self.context.seal;
-        let may_seal = self.seal_retry.is_none_or(|(_, at)| at <= Instant::now());
+        let may_seal =
+            !self.is_latched && self.seal_retry.is_none_or(|(_, at)| at <= Instant::now());
         if !state.is_empty && may_seal && (state.encoded_bytes >= bytes || waited >= after) {
             self.seal().await.context("seal")?;
         }

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use event::{ConversationId, PartitionId, TenantId, Timestamp};
+use event::{ConversationId, PartitionId, TenantId};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use hot_tier::{Limits, Trimmed};
 use retention::RuleSet;
@@ -16,7 +16,7 @@ use tracing::{debug, warn};
 
 use crate::{
     retention_limit::{limit_for, strictest_limit},
-    shared::{Shared, Signals},
+    shared::{DependencyError, Shared, Signals},
 };
 
 /// Conversations trimmed at the same time. No reason for the number but to bound the load on the server.
@@ -46,8 +46,7 @@ impl Trimmer {
                 continue;
             };
             for (partition, signals) in &self.partitions {
-                let trimmed = self.trim(*partition, &rules, Timestamp::now()).await;
-                match trimmed {
+                match self.trim(*partition, &rules).await {
                     Ok(trimmed) if trimmed == Trimmed::default() => {}
                     Ok(trimmed) => {
                         debug!(%partition, ?trimmed, "trimmed");
@@ -71,13 +70,12 @@ impl Trimmer {
         &self,
         partition: PartitionId,
         rules: &RuleSet,
-        now: Timestamp,
-    ) -> hot_tier::Result<Trimmed> {
+    ) -> Result<Trimmed, DependencyError> {
         let sealed = self.shared.sealed.get(partition);
         if sealed == 0 {
             return Ok(Trimmed::default());
         }
-        let hot = &self.shared.hot;
+        let (hot, now) = (&self.shared.hot, self.shared.log.now().await?);
         let strictest = strictest_limit(rules);
         let older_than = now.minus(strictest.max_age);
         let candidates = hot

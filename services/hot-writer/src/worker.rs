@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use event::{PartitionId, Seq};
-use event_log::{FloodGuard, HALT_RETRY_INTERVAL, Halt, LogMessage, Watermark};
+use event_log::{
+    FloodGuard, HALT_RETRY_INTERVAL, Halt, LATCH_CHECK_INTERVAL, LogMessage, Watermark,
+};
 use futures::{
     StreamExt as _,
     stream::{BoxStream, ReadyChunks},
@@ -63,7 +65,8 @@ impl Worker {
 
     async fn follow(&self, shutdown: &CancellationToken) -> anyhow::Result<()> {
         let mut guard = FloodGuard::new(self.shared.accept_dead_letters);
-        loop {
+        let mut is_latched = false;
+        while !shutdown.is_cancelled() {
             let cursor = self
                 .ensure_cursor(shutdown)
                 .await
@@ -74,30 +77,62 @@ impl Worker {
                 "following the log"
             );
             self.signals.changed.notify_one();
-            let mut messages = self.open_log(cursor.last, shutdown).await?;
-            let mut last = cursor.last;
-            loop {
-                let batch = tokio::select! {
-                    biased;
-                    () = shutdown.cancelled() => return Ok(()),
-                    () = self.signals.lost.notified() => break,
-                    batch = messages.next() => batch.context("the log ended")?,
-                };
-                let batch: Result<Vec<_>, _> = batch.into_iter().collect();
-                let batch = batch.context("read the log")?;
-                let (full, began) = (batch.len() == MAX_BATCH_MESSAGES, Instant::now());
-                let read = batch::read(batch, &mut guard);
-                self.shared.metrics.dead_letters.inc_by(read.dead_letters);
-                match self.write_all(read.messages, last, shutdown).await? {
-                    WriteResult::Through(seq) => last = seq,
-                    WriteResult::CursorWentBack => break,
+            let copied = match self.open_log(cursor.last, shutdown).await {
+                Ok(messages) => {
+                    if std::mem::take(&mut is_latched) {
+                        self.shared.halts.set(self.partition, None);
+                    }
+                    let copy = self.copy(messages, cursor.last, &mut guard, shutdown);
+                    copy.await
                 }
-                if self.wait_while_halted(read.halt, shutdown).await {
-                    break;
-                }
-                if !full {
-                    BATCH_LINGER.after(began).await;
-                }
+                Err(error) => Err(error),
+            };
+            let Err(error) = copied else {
+                continue;
+            };
+            let cause = error.downcast_ref::<event_log::Error>();
+            let Some(cause) = cause.filter(|cause| cause.is_divergence()) else {
+                return Err(error);
+            };
+            // It is not the log that was copied before: nothing is, until a person has restored it.
+            is_latched = true;
+            let reason = Some(cause.to_string());
+            self.shared.halts.set(self.partition, reason);
+            let pause = time::sleep(LATCH_CHECK_INTERVAL);
+            shutdown.run_until_cancelled(pause).await;
+        }
+        Ok(())
+    }
+
+    /// Copies `messages`, which are behind the cursor's `last`, until they are to be read again.
+    async fn copy(
+        &self,
+        mut messages: MessageBatches,
+        mut last: Seq,
+        guard: &mut FloodGuard,
+        shutdown: &CancellationToken,
+    ) -> anyhow::Result<()> {
+        loop {
+            let batch = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return Ok(()),
+                () = self.signals.lost.notified() => return Ok(()),
+                batch = messages.next() => batch.context("the log ended")?,
+            };
+            let batch: Result<Vec<_>, _> = batch.into_iter().collect();
+            let batch = batch.context("read the log")?;
+            let (full, began) = (batch.len() == MAX_BATCH_MESSAGES, Instant::now());
+            let read = batch::read(batch, guard);
+            self.shared.metrics.dead_letters.inc_by(read.dead_letters);
+            match self.write_all(read.messages, last, shutdown).await? {
+                WriteResult::Through(seq) => last = seq,
+                WriteResult::CursorWentBack => return Ok(()),
+            }
+            if self.wait_while_halted(read.halt, shutdown).await {
+                return Ok(());
+            }
+            if !full {
+                BATCH_LINGER.after(began).await;
             }
         }
     }

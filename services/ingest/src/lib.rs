@@ -20,8 +20,9 @@ mod publish;
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use event::PartitionCount;
 use event_log::{Error, EventLog};
-use service_runtime::{Backoff, Check, Runtime};
+use service_runtime::{Backoff, Check, Halts, Runtime};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -43,6 +44,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let metrics = Metrics::register(&runtime.registry).context("register metrics")?;
     let listener = service_runtime::bind("http", config.listen).await?;
     let nats = runtime.readiness.check("nats");
+    let halts = Halts::register(&runtime.readiness, &runtime.registry, "ingest")
+        .context("register metrics")?;
     let shutdown = runtime.shutdown();
     let log = tokio::select! {
         () = shutdown.cancelled() => return runtime.join().await,
@@ -59,9 +62,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     });
     let router = http::router(app);
     info!(addr = %listener.local_addr()?, partitions = config.partitions.get(), "accepting events");
-    runtime
-        .tasks
-        .spawn("nats check", check_readiness(log, nats, shutdown.clone()));
+    runtime.tasks.spawn(
+        "nats check",
+        check_readiness(log.clone(), nats, shutdown.clone()),
+    );
+    let fences = check_fences(log, config.partitions, halts, shutdown.clone());
+    runtime.tasks.spawn("log check", fences);
     let following = log_disk.follow(config.monitor_urls, shutdown.clone());
     runtime.tasks.spawn("log disk", following);
     let serving = service_runtime::serve(listener, router, runtime.access.clone(), shutdown);
@@ -94,6 +100,27 @@ async fn check_readiness(
             false => "not connected",
         };
         nats.set(log.is_connected(), detail);
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            () = tokio::time::sleep(READINESS_CHECK_INTERVAL) => {}
+        }
+    }
+}
+
+/// Compares the logs of all partitions after each reconnect, and reports those that are latched.
+async fn check_fences(
+    log: EventLog,
+    partitions: PartitionCount,
+    halts: Halts,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    loop {
+        for partition in partitions.all() {
+            // While it does not answer, it is compared before the next append.
+            let _ = log.check_fence(partition).await;
+            let reason = log.latched(partition).map(|error| error.to_string());
+            halts.set(partition, reason);
+        }
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
             () = tokio::time::sleep(READINESS_CHECK_INTERVAL) => {}

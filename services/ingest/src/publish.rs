@@ -155,6 +155,11 @@ pub(crate) fn problem(error: &Error) -> Problem {
             let detail = format!("the log did not answer, the outcome is unknown; {RETRY_ADVICE}");
             Problem::new(unavailable, "outcome_unknown", detail).retry_after(1)
         }
+        Error::Regressed { .. } | Error::Replaced { .. } => {
+            error!(%error, "log is not the one that took events before");
+            let detail = format!("{error}; it takes nothing until then; {RETRY_ADVICE}");
+            Problem::new(unavailable, "log_diverged", detail).retry_after(60)
+        }
         _ => {
             error!(error = error as &dyn std::error::Error, "log is damaged");
             let detail = format!("the log is damaged and takes nothing; {RETRY_ADVICE}");

@@ -12,7 +12,7 @@ mod ordered_ranges;
 
 use std::collections::BTreeSet;
 
-use event::{Position, RangeSet, Seq, SeqRange, StoredEvent, Timestamp};
+use event::{Position, RangeSet, Seq, SeqRange, StoredEvent};
 
 use self::attempt::Attempt;
 use crate::{
@@ -140,9 +140,12 @@ impl Sources {
         limit: usize,
         dedup: &DedupState,
     ) -> Result<Page> {
-        let (rules, now) = (self.rules(), Timestamp::now());
-        let can_expire = retention_filter::can_expire(&rules);
-        let selective = can_expire || !request.types.is_all() || dedup.from_compactor.is_some();
+        let rules = self.rules();
+        let now = match retention_filter::can_expire(&rules) {
+            true => Some(self.now().await?),
+            false => None,
+        };
+        let selective = now.is_some() || !request.types.is_all() || dedup.from_compactor.is_some();
         let mut page = Page {
             checked: Seq::MAX,
             ..Page::default()
@@ -166,7 +169,7 @@ impl Sources {
             let visible = chunk.rows.into_iter().filter(|row| {
                 request.types.matches(row.event.event_type.as_str())
                     && !dedup.is_duplicate(&row.position)
-                    && (!can_expire || retention_filter::is_visible(&rules, row, now))
+                    && now.is_none_or(|now| retention_filter::is_visible(&rules, row, now))
             });
             let visible: Vec<_> = visible.collect();
             let size = |row: &StoredEvent| row.event.content.len() + row.event.metadata.len();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use event::{PartitionId, Seq, SeqRange};
+use event::{PartitionId, Seq, SeqRange, Timestamp};
 use event_log::EventLog;
 use hot_tier::HotReader;
 use retention::RuleSet;
@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use crate::{
     cold::ColdSource,
     dedup_wait::{DedupState, DedupWaits},
+    error::QueryError,
     metrics::Metrics,
     plan,
     warm::WarmSource,
@@ -46,6 +47,22 @@ impl Sources {
     /// Returns the retention rules now in force.
     pub(crate) fn rules(&self) -> Arc<RuleSet> {
         Arc::clone(&self.rules.borrow())
+    }
+
+    /// Returns the time by which the ages of rows are counted.
+    ///
+    /// # Errors
+    /// [`QueryError::Unavailable`] while it was never read from the log: no row can be shown, because
+    /// one past its age would be.
+    pub(crate) async fn now(&self) -> Result<Timestamp, QueryError> {
+        self.log.now().await.map_err(|error| {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "no time of the log"
+            );
+            let detail = "the event log does not answer, so the ages of events are not known";
+            QueryError::unavailable("log_unavailable", detail)
+        })
     }
 
     /// Returns the first and last sequence of the log; `None` when it is `excluded` or does not

@@ -4,6 +4,7 @@
 
 mod appending;
 mod dead_letters;
+mod fence;
 mod reading;
 mod setup;
 mod shared;

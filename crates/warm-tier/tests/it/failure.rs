@@ -129,7 +129,7 @@ fn a_damaged_open_segment_goes_into_quarantine_and_is_read_again_from_the_log() 
 }
 
 #[test]
-fn a_lost_id_file_is_rebuilt_from_the_slices() {
+fn a_lost_id_file_and_its_duplicates_are_recovered_from_the_slices_and_the_log() {
     for damaged in [true, false] {
         let world = World::new();
         let mut partition = world.partition();
@@ -144,7 +144,19 @@ fn a_lost_id_file_is_rebuilt_from_the_slices() {
 
         let world = world.restarted();
         let mut partition = world.partition();
+        let lost = SeqRange { lo: 1, hi: 10 };
+        assert_eq!(partition.missing_ids().ranges(), [lost]);
+        assert!(partition.has_all(lost));
+        let rows = partition.begin_id_recovery().unwrap();
+        let repeat = event(21, 10, 50);
+        let logged = [events(1, 10), vec![repeat.clone()]].concat();
+        rows.add_logged(&logged).unwrap();
+        partition.recover_ids(lost, &rows).unwrap();
 
+        assert!(partition.missing_ids().is_empty());
+        let dropped = partition.dropped_after(0).unwrap();
+        let dropped: Vec<_> = dropped.iter().map(|own| (own.seq, own.idx)).collect();
+        assert_eq!(dropped, [repeat.position.offset()]);
         let again = frames_of(21, 21, vec![event(55, 21, 0), event(999, 21, 1)]);
         assert_eq!(partition.append(again).unwrap().dropped.len(), 1);
     }

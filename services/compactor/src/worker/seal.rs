@@ -5,7 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use event::Timestamp;
 use event_log::Watermark;
 use service_runtime::Backoff;
 
@@ -30,10 +29,12 @@ impl Worker {
             return Ok(());
         };
         let rules = Arc::clone(&self.context.rules.borrow());
+        // Without the log's time no id is forgotten now: the next seal does it.
+        let now = self.context.log.now().await.ok();
         let started = Instant::now();
         let sealed = self
             .blocking(move |partition| {
-                partition.forget_ids(Timestamp::now())?;
+                now.map_or(Ok(()), |now| partition.forget_ids(now))?;
                 partition.seal(&rules)
             })
             .await;

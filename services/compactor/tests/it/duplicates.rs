@@ -1,8 +1,14 @@
-use event::PartitionCount;
+use std::fs;
+
+use cold_tier::{ColdOptions, ColdTier};
+use event::{PartitionCount, PartitionId};
 use hot_tier::HotWriter;
 use testkit::{Valkey, eventually};
 
-use crate::world::{PARTITIONS, World, assert_once};
+use crate::{
+    tiering::{archive, short},
+    world::{PARTITIONS, World, assert_once},
+};
 
 const DROPPED: &str = "isotherm_tier_removed_events_total{reason=\"duplicate\",tier=\"warm\"}";
 
@@ -60,4 +66,58 @@ async fn duplicates_are_published_to_the_hot_tier_and_again_after_it_lost_its_da
     eventually("the hot tier knows again", published).await;
     assert!(valkey.command("KEYS *:d:*").await.contains("conversation"));
     assert!(compactor.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_whose_lost_ids_cannot_be_read_again_waits_and_the_others_go_on() {
+    let world = World::start().await;
+    world.log.publish_policy(&short()).await.unwrap();
+    let url = world.dir.path().join("cold").display().to_string();
+    let cold = ColdTier::open_for_writing(&url, &ColdOptions::default())
+        .await
+        .unwrap();
+    let args = ["--seal-after", "200ms", "--cold-url", &url];
+    let compactor = world.compactor(&args);
+    world.publish(0..300, 10).await;
+    let coverage = world.until_sealed().await;
+    archive(&world, &cold, &coverage, true).await;
+    eventually("nothing is left in warm", async || {
+        world.stored().await.is_empty()
+    })
+    .await;
+    assert!(compactor.stop().await.success());
+    let (halted, other) = (PartitionId::first(0), PartitionId::first(1));
+    for entry in fs::read_dir(world.data().join("g1/p00/e1")).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_name().to_string_lossy().starts_with("ids-") {
+            fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    let log = format!("{url}/events/_delta_log/{:020}.json", 0);
+    let text = fs::read(&log).unwrap();
+    fs::write(&log, "damaged").unwrap();
+
+    let _compactor = world.compactor(&args);
+    eventually("it says what it waits for", async || {
+        world
+            .readiness()
+            .await
+            .contains("g1p00e1 takes nothing from the log")
+    })
+    .await;
+    world.publish(0..300, 7).await;
+    let last = world.last().await;
+    let committed = async |partition| {
+        let coverage = world.client().coverage().await.unwrap();
+        coverage.partition(partition).unwrap().committed
+    };
+    eventually("the other partition goes on", async || {
+        committed(other).await == last[&other]
+    })
+    .await;
+    assert!(committed(halted).await < last[&halted]);
+
+    fs::write(&log, text).unwrap();
+    world.until_sealed().await;
+    assert_eq!(world.stored().await, [], "every event is a repeat");
 }

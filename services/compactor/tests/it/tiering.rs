@@ -7,7 +7,7 @@ use warm_tier::remote::{self, Coverage, Scan};
 use crate::world::{World, assert_once};
 
 /// Everything leaves warm after a second.
-fn short() -> RuleSet {
+pub(crate) fn short() -> RuleSet {
     RuleSet::new(vec![Policy {
         name: "test/short".to_owned(),
         priority: 1,
@@ -23,7 +23,7 @@ fn short() -> RuleSet {
 }
 
 /// Commits to the cold tier that it has everything that is sealed, with the rows if `with_rows`.
-async fn archive(world: &World, cold: &ColdTier, coverage: &Coverage, with_rows: bool) {
+pub(crate) async fn archive(world: &World, cold: &ColdTier, coverage: &Coverage, with_rows: bool) {
     for partition in &coverage.partitions {
         let (id, range) = (partition.partition, partition.sealed_range().unwrap());
         let mut adds = Vec::new();
@@ -42,7 +42,7 @@ async fn archive(world: &World, cold: &ColdTier, coverage: &Coverage, with_rows:
                 class: Some(partition.slices[0].class),
                 ranges: vec![(id, range)],
                 sampled: None,
-                received_max: Timestamp::from_micros(1),
+                received_max: rows.iter().map(|row| row.received_at).max().unwrap(),
             };
             adds.push(cold.stage(pending).await.unwrap());
         }

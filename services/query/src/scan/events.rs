@@ -61,7 +61,7 @@ impl PartitionScan<'_> {
                 .await?;
         }
         if can_expire {
-            let now = Timestamp::now();
+            let now = self.sources.now().await?;
             for batch in &mut self.out.batches {
                 let visible = visible_rows(batch, &rules, now);
                 let filtered = filter_record_batch(batch, &visible);
