@@ -4,13 +4,18 @@
 //! the same with the warm tier stopped until they are in the hot tier; and through a plain pipeline
 //! into a server of the same configuration.
 
+mod answers;
 mod cpu;
 mod events;
 mod figures;
 mod measure;
 mod servers;
 
-use std::{fs, io::Write as _, path::PathBuf};
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, bail};
 
@@ -36,6 +41,9 @@ pub(crate) struct Args {
     /// Number of runs; the medians are reported.
     #[arg(long, default_value = "3", value_parser = clap::value_parser!(u64).range(1..))]
     runs: u64,
+    /// Ask instead of storing: SQL and lists, beside the same events in DuckDB, ClickHouse and SQLite.
+    #[arg(long)]
+    answers: bool,
     /// Write the figures of all runs to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -51,6 +59,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let bytes = step(&format!("write {count} events"), || {
         write_events(&bench, count)
     })?;
+    if args.answers {
+        return answer(&bench, count, args.json.as_deref());
+    }
     let mut runs: Vec<Run> = Vec::new();
     for n in 1..=args.runs {
         let name = format!("run {n} of {}", args.runs);
@@ -73,6 +84,20 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         bail!("the goal is missed: {ratio:.2}x");
     }
     Ok(())
+}
+
+/// Measures the answers and prints their table.
+fn answer(bench: &Bench, count: u64, json: Option<&Path>) -> anyhow::Result<()> {
+    let answers = step("ask all stores", || answers::measure(bench, count))?;
+    bench.remove();
+    if let Some(path) = json {
+        let json = serde_json::to_vec_pretty(&answers)?;
+        fs::write(path, json).with_context(|| format!("write {}", path.display()))?;
+    }
+    let text = format!("\n{}", answers::table(count, &answers)?);
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .context("write to stdout")
 }
 
 /// Writes the events to a file; returns its length in bytes.

@@ -87,12 +87,24 @@ pub(crate) fn isotherm(
     base: u16,
     more: impl IntoIterator<Item = impl AsRef<OsStr>>,
 ) -> anyhow::Result<Process> {
+    isotherm_with(program, dir, base, more, &[])
+}
+
+/// Starts `isotherm dev` like [`isotherm`], with additional environment variables.
+pub(crate) fn isotherm_with(
+    program: &Path,
+    dir: &Path,
+    base: u16,
+    more: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    envs: &[(&str, &str)],
+) -> anyhow::Result<Process> {
     let log = dir.join("dev.log");
     let mut command = Command::new(program);
     command.arg("dev").arg("--data").arg(dir.join("data"));
     command.args(["--port-base", &base.to_string()]).args(more);
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     command.stderr(File::create(&log)?).current_dir(run::root());
+    command.envs(envs.iter().copied());
     run::find_libraries(&mut command);
     let mut process = Process::start(command)?;
     let stdout = process.child.stdout.take().expect("stdout is piped");

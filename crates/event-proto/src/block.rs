@@ -58,7 +58,7 @@ pub(crate) struct Block {
 }
 
 /// Builder of a block: the events so far, not compressed.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct BlockBuilder {
     crc32c: Vec<u32>,
     lengths: Vec<u32>,
@@ -79,6 +79,13 @@ impl BlockBuilder {
         let length = u32::try_from(event.bytes.len()).expect("an event is at most 256 KiB");
         self.lengths.push(length);
         self.raw.extend_from_slice(event.bytes);
+    }
+
+    /// Adds the events of `other` behind its own.
+    pub(crate) fn append(&mut self, other: &Self) {
+        self.crc32c.extend_from_slice(&other.crc32c);
+        self.lengths.extend_from_slice(&other.lengths);
+        self.raw.extend_from_slice(&other.raw);
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -1,4 +1,6 @@
-//! Frames: the events of one request and one partition, as one message of the log.
+//! Frames: events of one partition, of one request or of several small ones, as one message of the log.
+
+use std::collections::HashMap;
 
 use bytes::Bytes;
 use event::{ConversationId, Event, PartitionId, TenantId};
@@ -89,13 +91,15 @@ impl Frame {
     }
 }
 
-/// Builder of one frame from events of one request and one partition.
-#[derive(Debug)]
+/// Builder of one frame from events of one tenant and one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FrameBuilder {
     tenant: TenantId,
     /// The bytes that the message id is a hash of, collected first because one call of the hash is
     /// much faster than one per event.
     identity: Vec<u8>,
+    /// The bytes of `identity` before those of the first event.
+    identity_prefix: usize,
     conversations: Vec<ConversationId>,
     conversation_index: Vec<u32>,
     events: BlockBuilder,
@@ -109,6 +113,7 @@ impl FrameBuilder {
         let identity = [tenant.as_str().as_bytes(), name.as_bytes(), &[]].join(&0);
         Self {
             tenant,
+            identity_prefix: identity.len(),
             identity,
             conversations: Vec::new(),
             conversation_index: Vec::new(),
@@ -140,6 +145,44 @@ impl FrameBuilder {
         u16::try_from(self.len() - 1).expect("at most 500")
     }
 
+    /// Returns true if all events of `other` still fit, and are of the same tenant.
+    #[must_use]
+    pub fn has_room_for_frame(&self, other: &Self) -> bool {
+        self.tenant == other.tenant
+            && self.len() + other.len() <= MAX_FRAME_EVENTS
+            && self.bytes() + other.bytes() <= MAX_FRAME_BYTES
+    }
+
+    /// Adds the events of `other`, a frame of the same tenant and partition, behind its own. Each
+    /// conversation remains once in the list. Returns the `idx` of the first event added.
+    pub fn append(&mut self, other: Self) -> u16 {
+        let first = u16::try_from(self.len()).expect("at most 500");
+        let numbers = (0..).zip(&self.conversations);
+        let mut known: HashMap<ConversationId, u32> =
+            numbers.map(|(number, id)| (id.clone(), number)).collect();
+        let numbers: Vec<u32> = other
+            .conversations
+            .iter()
+            .map(|id| {
+                let new = || self.conversation(id);
+                *known.entry(id.clone()).or_insert_with(new)
+            })
+            .collect();
+        let indexes = other.conversation_index.iter();
+        self.conversation_index
+            .extend(indexes.map(|index| numbers[*index as usize]));
+        self.identity
+            .extend_from_slice(&other.identity[other.identity_prefix..]);
+        self.events.append(&other.events);
+        first
+    }
+
+    /// The bytes of its events, not compressed.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.events.bytes()
+    }
+
     /// The number of events in the frame.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -153,7 +196,7 @@ impl FrameBuilder {
     }
 
     /// The message id for the log's own deduplication: the blake3 hash over the tenant, the partition
-    /// and each event's identity, in order, as 64 hex digits. The same request gives the same id.
+    /// and each event's identity, in order, as 64 hex digits. The same events give the same id.
     #[must_use]
     pub fn message_id(&self) -> String {
         blake3::hash(&self.identity).to_hex().to_string()

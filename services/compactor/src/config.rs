@@ -43,10 +43,10 @@ pub struct Args {
     #[arg(long, default_value = "256MiB")]
     pub dedupe_memory: ByteSize,
     /// Seal a segment when its events have this many bytes.
-    #[arg(long, default_value = "128MiB")]
+    #[arg(long, env = "ISOTHERM_SEAL_BYTES", default_value = "128MiB")]
     pub seal_bytes: ByteSize,
     /// Seal a segment when its first events have waited this long.
-    #[arg(long, default_value = "10m")]
+    #[arg(long, env = "ISOTHERM_SEAL_AFTER", default_value = "10m")]
     pub seal_after: humantime::Duration,
     /// The log keeps what is younger, even when it is in warm and cold.
     #[arg(long, default_value = "1h")]

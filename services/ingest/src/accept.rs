@@ -9,11 +9,10 @@ mod split;
 mod validate;
 
 use axum::http::StatusCode;
-use bytes::Bytes;
 use event::{
     ConversationId, EventId, MAX_EVENT_BYTES, PartitionCount, PartitionId, TenantId, Timestamp,
 };
-use event_proto::Identity;
+use event_proto::{FrameBuilder, Identity};
 
 use crate::problem::{BadItem, MAX_LISTED, Problem};
 
@@ -49,14 +48,11 @@ pub(crate) struct Trace {
     pub(crate) span_id: String,
 }
 
-/// An encoded frame, as one message for the log.
+/// A frame that is not encoded yet: the log may get it in one message with frames of other requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) partition: PartitionId,
-    pub(crate) message_id: String,
-    pub(crate) payload: Bytes,
-    /// The number of its events.
-    pub(crate) events: usize,
+    pub(crate) events: FrameBuilder,
 }
 
 /// The frame and index at which an accepted item is stored.

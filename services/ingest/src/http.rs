@@ -28,13 +28,14 @@ use crate::{
     log_disk::LogDisk,
     metrics::{Metrics, Protocol},
     problem::Problem,
-    publish::{Receipt, publish},
+    publish::{Appender, Receipt, publish},
 };
 
 /// The state that all requests share.
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) log: EventLog,
+    pub(crate) appender: Appender,
     pub(crate) log_disk: LogDisk,
     pub(crate) partitions: PartitionCount,
     pub(crate) metrics: Metrics,
@@ -214,7 +215,7 @@ impl App {
         let published = async {
             self.log_disk.check()?;
             match expected {
-                None => publish(&self.log, &self.metrics, accepted, receipts).await,
+                None => publish(&self.appender, accepted, receipts).await,
                 Some(expected) => expected.publish(&self.log, accepted, receipts).await,
             }
         };

@@ -20,7 +20,7 @@ use tracing::{Span, error};
 use crate::{
     accept::Accepted,
     problem::Problem,
-    publish::{self, Receipt, receipt},
+    publish::{self, FrameAck, Receipt, receipt},
 };
 
 /// Most messages of the log that are read to check a condition. No reason but to bound the work.
@@ -85,6 +85,7 @@ impl ExpectedEnd {
         };
         let headers = service_runtime::propagation::inject(&Span::current());
         let (partition, began) = (frame.partition, Instant::now());
+        let (id, payload) = (frame.events.message_id(), frame.events.clone().encode());
         let mut tail = ConversationTail::default();
         let mut read_through = self.last.seq.saturating_sub(1);
         let checked = log.check_fence(partition).await;
@@ -98,15 +99,25 @@ impl ExpectedEnd {
                 .await?;
             read_through = last.max(read_through);
             if let Some(seq) = tail.stored_by_retry(&accepted) {
-                return Ok(receipt(accepted, &[duplicate_at(seq)], receipts));
+                return Ok(receipt(
+                    accepted,
+                    &[FrameAck::new(partition, duplicate_at(seq), 0)],
+                    receipts,
+                ));
             }
             if tail.current != Some(self.last) {
                 return Err(self.position_mismatch(&tail));
             }
-            let (id, payload) = (&frame.message_id, frame.payload.clone());
-            let appended = log.append_behind(partition, last, id, payload, headers.clone());
+            let appended =
+                log.append_behind(partition, last, &id, payload.clone(), headers.clone());
             match appended.await.map_err(|error| publish::problem(&error))? {
-                Some(appended) => return Ok(receipt(accepted, &[appended], receipts)),
+                Some(appended) => {
+                    return Ok(receipt(
+                        accepted,
+                        &[FrameAck::new(partition, appended, 0)],
+                        receipts,
+                    ));
+                }
                 None if began.elapsed() < CONDITIONAL_APPEND_TIMEOUT => {}
                 None => return Err(partition_busy()),
             }

@@ -29,7 +29,10 @@ use tracing::info;
 
 pub use config::Args;
 
-use crate::{body::MemoryBudget, config::Config, http::App, log_disk::LogDisk, metrics::Metrics};
+use crate::{
+    body::MemoryBudget, config::Config, http::App, log_disk::LogDisk, metrics::Metrics,
+    publish::Appender,
+};
 
 /// The interval between two checks of the connection to the log.
 const READINESS_CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -54,6 +57,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let log_disk = LogDisk::default();
     let app = Arc::new(App {
         log: log.clone(),
+        appender: Appender::new(log.clone(), metrics.clone(), config.partitions),
         log_disk: log_disk.clone(),
         partitions: config.partitions,
         metrics,

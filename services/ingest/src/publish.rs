@@ -1,17 +1,20 @@
 //! Appends the frames of one request to the log, and builds the receipt from the acknowledgements.
 
-use std::{collections::BTreeMap, error::Error as _};
+mod appender;
+
+use std::{collections::BTreeMap, error::Error as _, mem, sync::Arc};
 
 use axum::http::StatusCode;
-use event::{PartitionId, Position, Seq};
-use event_log::{Appended, Error, EventLog};
+use event::{PartitionId, Seq};
+use event_log::Error;
 use futures::future::join_all;
 use serde::Serialize;
 use tracing::{Span, error, warn};
 
+pub(crate) use appender::{Appender, FrameAck};
+
 use crate::{
     accept::{Accepted, Frame, ItemPlacement},
-    metrics::Metrics,
     problem::{BadItem, Problem},
 };
 
@@ -48,62 +51,59 @@ pub(crate) struct EventReceipt {
 /// Appends the frames, those of a partition one after the other and no further than the first that fails, so
 /// that a retry of the request appends them in the same order; the problem of the worst error when any fails.
 pub(crate) async fn publish(
-    log: &EventLog,
-    metrics: &Metrics,
-    accepted: Accepted,
+    appender: &Appender,
+    mut accepted: Accepted,
     receipts: bool,
 ) -> Result<Receipt, Problem> {
     let headers = service_runtime::propagation::inject(&Span::current());
-    let mut by_partition: BTreeMap<PartitionId, Vec<(usize, &Frame)>> = BTreeMap::new();
-    for (index, frame) in accepted.frames.iter().enumerate() {
+    let mut by_partition: BTreeMap<PartitionId, Vec<(usize, Frame)>> = BTreeMap::new();
+    for (index, frame) in mem::take(&mut accepted.frames).into_iter().enumerate() {
         let frames = by_partition.entry(frame.partition).or_default();
         frames.push((index, frame));
     }
-    let appends = by_partition.into_values().map(|frames| async {
-        let mut appended = Vec::with_capacity(frames.len());
+    let appends = by_partition.into_values().map(async |frames| {
+        let mut acks = Vec::with_capacity(frames.len());
         for (index, frame) in frames {
-            let (payload, headers) = (frame.payload.clone(), headers.clone());
-            let timer = metrics.publish_seconds.start_timer();
-            let append = log.append(frame.partition, &frame.message_id, payload, headers);
-            appended.push((index, append.await?));
-            timer.observe_duration();
+            acks.push((index, appender.append(frame, headers.clone()).await?));
         }
-        Ok(appended)
+        Ok::<_, Arc<Error>>(acks)
     });
-    let (mut appended, mut errors) = (Vec::new(), Vec::new());
+    let (mut acks, mut errors) = (Vec::new(), Vec::new());
     for result in join_all(appends).await {
         match result {
-            Ok(frames) => appended.extend(frames),
+            Ok(of_partition) => acks.extend(of_partition),
             Err(error) => errors.push(error),
         }
     }
     if let Some(worst) = errors.iter().max_by_key(|error| severity(error)) {
         return Err(problem(worst));
     }
-    appended.sort_unstable_by_key(|(index, _)| *index);
-    let appended: Vec<_> = appended.into_iter().map(|(_, appended)| appended).collect();
-    Ok(receipt(accepted, &appended, receipts))
+    acks.sort_unstable_by_key(|(index, _)| *index);
+    let acks: Vec<_> = acks.into_iter().map(|(_, ack)| ack).collect();
+    Ok(receipt(accepted, &acks, receipts))
 }
 
-/// Builds the receipt; `appended` has the acknowledgement of each frame.
-pub(crate) fn receipt(accepted: Accepted, appended: &[Appended], receipts: bool) -> Receipt {
+/// Builds the receipt; `acks` has the acknowledgement of each frame.
+pub(crate) fn receipt(accepted: Accepted, acks: &[FrameAck], receipts: bool) -> Receipt {
     let Accepted {
-        frames,
         placements,
         rejected,
         rejected_total,
+        ..
     } = accepted;
     let mut watermark = BTreeMap::new();
-    for (frame, ack) in frames.iter().zip(appended) {
-        let seq = watermark.entry(frame.partition.to_string()).or_insert(0);
-        *seq = ack.seq.max(*seq);
+    for ack in acks {
+        let seq = watermark
+            .entry(ack.first.partition.to_string())
+            .or_insert(0);
+        *seq = ack.first.seq.max(*seq);
     }
     let is_duplicate =
-        |placement: &ItemPlacement| placement.repeated || appended[placement.frame].duplicate;
+        |placement: &ItemPlacement| placement.repeated || acks[placement.frame].duplicate;
     let event_receipt = |placement: &ItemPlacement| EventReceipt {
         index: placement.index,
         event_id: placement.event_id.to_string(),
-        position: position(&frames, appended, placement).to_string(),
+        position: acks[placement.frame].position(placement.idx).to_string(),
         duplicate: is_duplicate(placement),
     };
     Receipt {
@@ -117,11 +117,6 @@ pub(crate) fn receipt(accepted: Accepted, appended: &[Appended], receipts: bool)
         rejected,
         rejected_total: (rejected_total > 0).then_some(rejected_total),
     }
-}
-
-fn position(frames: &[Frame], appended: &[Appended], placement: &ItemPlacement) -> Position {
-    let partition: PartitionId = frames[placement.frame].partition;
-    Position::new(partition, appended[placement.frame].seq, placement.idx)
 }
 
 /// The order in which one of several errors is reported: the highest is the one that needs the most action.

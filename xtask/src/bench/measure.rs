@@ -38,7 +38,7 @@ enum WarmWrites {
 /// The programs to measure, and a folder for their data.
 #[derive(Debug)]
 pub(super) struct Bench {
-    release: PathBuf,
+    pub(super) release: PathBuf,
     dir: PathBuf,
 }
 
@@ -123,7 +123,7 @@ impl Bench {
     }
 
     /// Runs `measure` in a new folder, which is removed on success.
-    fn in_folder<T>(
+    pub(super) fn in_folder<T>(
         &self,
         name: &str,
         measure: impl FnOnce(&Path) -> anyhow::Result<T>,
@@ -145,7 +145,7 @@ impl Bench {
 }
 
 /// Runs `command` and parses its stdout as JSON.
-fn run_json<T: DeserializeOwned>(mut command: Command) -> anyhow::Result<T> {
+pub(super) fn run_json<T: DeserializeOwned>(mut command: Command) -> anyhow::Result<T> {
     run::find_libraries(&mut command);
     let name = run::shown(&command);
     let printed = run::output(command)?;

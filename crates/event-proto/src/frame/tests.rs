@@ -1,7 +1,7 @@
 use event::{
     ContentEncoding, ConversationId, Event, EventId, EventType, PartitionId, TenantId, Timestamp,
 };
-use proptest::prelude::*;
+use proptest::{prelude::*, strategy::ValueTree as _};
 
 use prost::Message as _;
 
@@ -170,4 +170,41 @@ fn the_message_id_is_a_hash_of_the_tenant_the_partition_and_each_events_identity
         frame.message_id(),
         blake3::hash(&hashed).to_hex().to_string()
     );
+}
+
+proptest! {
+    #[test]
+    fn frames_put_together_have_all_events_in_order_and_each_conversation_once(
+        parts in prop::collection::vec(prop::collection::vec(any_event(), 1..8), 1..6),
+    ) {
+        let mut joined = build(&parts[0]);
+        let mut firsts = vec![0];
+        for part in &parts[1..] {
+            let other = build(part);
+            prop_assert!(joined.has_room_for_frame(&other));
+            firsts.push(joined.append(other));
+        }
+        let of_all_at_once = build(&parts.concat()).message_id();
+        prop_assert_eq!(joined.message_id(), of_all_at_once);
+        let frame = Frame::decode(joined.encode()).unwrap();
+        let events: Vec<Event> = frame.events.iter().map(|framed| frame.event(framed).unwrap()).collect();
+        prop_assert_eq!(&events, &parts.concat());
+        for (part, first) in parts.iter().zip(firsts) {
+            prop_assert_eq!(&events[usize::from(first)..][..part.len()], &part[..]);
+        }
+    }
+}
+
+#[test]
+fn a_conversation_of_two_frames_is_once_in_the_list_of_both() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let mut event = |conversation: &str| Event {
+        conversation_id: ConversationId::new(conversation).unwrap(),
+        ..any_event().new_tree(&mut runner).unwrap().current()
+    };
+    let mut joined = build(&[event("a"), event("b")]);
+    joined.append(build(&[event("b"), event("c")]));
+    let names = joined.conversations.iter().map(ConversationId::as_str);
+    assert_eq!(names.collect::<Vec<_>>(), ["a", "b", "c"]);
+    assert_eq!(joined.conversation_index, [0, 1, 1, 2]);
 }

@@ -126,7 +126,10 @@ impl PartitionFrames {
     fn open(&mut self, partition: PartitionId, bytes: usize) -> (usize, &mut FrameBuilder) {
         let open = &mut self.open[usize::from(partition.partition)];
         if let Some((number, full)) = open.take_if(|(_, frame)| !frame.has_room_for(bytes)) {
-            self.closed[number] = Some(close(partition, full));
+            self.closed[number] = Some(Frame {
+                partition,
+                events: full,
+            });
         }
         let (number, frame) = open.get_or_insert_with(|| {
             self.closed.push(None);
@@ -138,21 +141,12 @@ impl PartitionFrames {
 
     fn finish(mut self) -> Vec<Frame> {
         for (partition, open) in self.partitions.all().zip(self.open) {
-            if let Some((number, last)) = open {
-                self.closed[number] = Some(close(partition, last));
+            if let Some((number, events)) = open {
+                self.closed[number] = Some(Frame { partition, events });
             }
         }
         let frames = self.closed.into_iter();
         let frames = frames.map(|frame| frame.expect("every frame was closed"));
         frames.collect()
-    }
-}
-
-fn close(partition: PartitionId, builder: FrameBuilder) -> Frame {
-    Frame {
-        partition,
-        message_id: builder.message_id(),
-        events: builder.len(),
-        payload: builder.encode(),
     }
 }

@@ -33,7 +33,7 @@ fn stored(context: &Context, body: &str) -> Vec<Event> {
 }
 
 fn decode(frame: &Frame) -> Vec<Event> {
-    let frame = event_proto::Frame::decode(frame.payload.clone()).unwrap();
+    let frame = event_proto::Frame::decode(frame.events.clone().encode()).unwrap();
     let events = frame.events.iter();
     events
         .map(|event| event.encoded.decode(&frame.tenant).unwrap())

@@ -7,6 +7,7 @@ mod conditional;
 mod crash;
 mod memory;
 mod refusals;
+mod shared;
 mod slow;
 mod start;
 mod world;

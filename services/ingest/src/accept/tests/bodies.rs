@@ -154,13 +154,13 @@ fn a_retry_has_the_same_message_id_although_its_default_time_and_trace_differ() 
             ..context()
         };
         let accepted = accept(&context, body.as_bytes()).unwrap();
-        accepted.frames[0].message_id.clone()
+        accepted.frames[0].events.message_id()
     };
     let first = tried("2026-11-23T12:00:00Z", "a");
     assert_eq!(tried("2026-11-23T12:00:01Z", "b"), first);
     let other = body.replace("hi", "ho");
     let other = accept(&context(), other.as_bytes()).unwrap();
-    assert_ne!(other.frames[0].message_id, first);
+    assert_ne!(other.frames[0].events.message_id(), first);
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn frames_hold_one_partition_in_order_within_their_limits() {
     let mut per_conversation: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for frame in &accepted.frames {
         let events = decode(frame);
-        assert_eq!(events.len(), frame.events);
+        assert_eq!(events.len(), frame.events.len());
         assert!(events.len() <= MAX_FRAME_EVENTS);
         for event in events {
             let id = event.conversation_id;
