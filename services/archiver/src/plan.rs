@@ -7,10 +7,8 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-
 use cold_tier::ColdFile;
-use event::{PartitionId, RangeSet, Seq, SeqRange};
+use event::{PartitionId, RangeSet, SeqRange};
 use retention::Class;
 use warm_tier::remote::PartitionCoverage;
 

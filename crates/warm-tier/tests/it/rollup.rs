@@ -1,6 +1,6 @@
 //! The bound on the types of an hour in `hourly_stats`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 use arrow::{array::AsArray as _, datatypes::Int64Type};
 use event::{EventType, SeqRange, StoredEvent, Timestamp};
@@ -8,7 +8,7 @@ use event_proto::EncodedEvent;
 use retention::RuleSet;
 use segment::{MAX_HOURLY_TYPES, OTHER_TYPES};
 use warm_tier::{
-    Scanner, merge_once,
+    Scanner,
     remote::{Scan, Table},
 };
 
@@ -61,7 +61,8 @@ fn an_hour_has_a_bounded_number_of_types_and_exact_sums_when_sealed_and_merged()
     assert_eq!(one[OTHER_TYPES], 3);
 
     let sealed = partition.sealed();
-    assert!(merge_once(&world.tier.engine(), &sealed).unwrap().is_some());
+    let merged = world.tier.merger().merge_once(&sealed, Instant::now());
+    assert!(merged.unwrap().is_some());
     let merged = events_by_type(&scanner, 1, 8);
     assert_eq!(merged.len(), MAX_HOURLY_TYPES + 1);
     assert_eq!(merged["z.0"], 16);
