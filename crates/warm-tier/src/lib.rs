@@ -33,6 +33,7 @@ mod partition;
 mod quota;
 mod recovery;
 mod refill;
+mod row_stream;
 mod scan;
 mod scan_request;
 mod scan_sql;

@@ -18,6 +18,7 @@ use crate::{
     engine::Engine,
     error::{Error, Result},
     recovery::PROBE_MEMORY,
+    row_stream::stream_rows,
     scan_request::{Order, Scan},
     scan_sql::{self, SliceSource},
     sealed_partition::{SealedPartition, SliceFile},
@@ -267,24 +268,4 @@ fn row_span(connection: &Connection, scan: &Scan, alias: &str) -> Result<RowSpan
     } else {
         RowSpan::All
     })
-}
-
-/// Runs `sql` and calls `on_batch` with each batch; returns `false` when `on_batch` did.
-pub(crate) fn stream_rows(
-    connection: &Connection,
-    sql: &str,
-    schema: &SchemaRef,
-    mut on_batch: impl FnMut(RecordBatch) -> bool,
-) -> Result<bool> {
-    let mut statement = connection.prepare(sql)?;
-    // The iterator panics on an error in the middle; `step` returns it.
-    let _ = statement.stream_arrow([])?;
-    while let Some(chunk) = statement.step()? {
-        let batch = segment::conform(&RecordBatch::from(&chunk), schema)
-            .map_err(|error| Error::Rows(error.to_string()))?;
-        if !on_batch(batch) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }

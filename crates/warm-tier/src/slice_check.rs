@@ -9,7 +9,7 @@ use crate::{
     engine::{self, Engine},
     error::{Error, Result},
     manifest::Slice,
-    scan,
+    row_stream::stream_rows,
     scan_request::{Scan, Table},
     scan_sql::{self, SliceSource},
     slice_file,
@@ -43,7 +43,7 @@ fn check_rows(
     let rows = scan_sql::select(&scan, &SliceSource { slice, alias }, None);
     let sql = scan_sql::statement(&scan, &schema, &rows, None);
     let mut wrong = None;
-    scan::stream_rows(connection, &sql, &schema, |batch| {
+    stream_rows(connection, &sql, &schema, |batch| {
         wrong = segment::decode(&batch).err();
         wrong.is_none()
     })?;
