@@ -32,11 +32,22 @@ pub(crate) struct LogClock(Mutex<Option<ClockReading>>);
 struct ClockReading {
     time: Timestamp,
     at: Instant,
+    /// When somebody last tried to read it again. While the log does not answer, the others do not wait.
+    tried_at: Instant,
 }
 
 impl LogClock {
-    fn reading(&self) -> Option<ClockReading> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Returns the last reading, and whether the caller shall read the clock again.
+    fn reading(&self) -> (Option<ClockReading>, bool) {
+        let mut reading = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(known) = &mut *reading else {
+            return (None, true);
+        };
+        let is_due = known.tried_at.elapsed() >= CLOCK_READ_INTERVAL;
+        if is_due {
+            known.tried_at = Instant::now();
+        }
+        (Some(*known), is_due)
     }
 
     fn set(&self, reading: ClockReading) {
@@ -59,11 +70,9 @@ impl EventLog {
     /// [`Error::Unavailable`] if the log's clock has never been read and cannot be read now: retry, and
     /// remove nothing meanwhile.
     pub async fn now(&self) -> Result<Timestamp> {
-        let known = self.clock().reading();
-        let is_fresh = |reading: &ClockReading| reading.at.elapsed() < CLOCK_READ_INTERVAL;
-        let reading = match known.filter(is_fresh) {
-            Some(reading) => reading,
-            None => match (self.read_clock().await, known) {
+        let reading = match self.clock().reading() {
+            (Some(known), false) => known,
+            (known, _) => match (self.read_clock().await, known) {
                 (Ok(reading), _) => reading,
                 // It has gone on meanwhile as fast as this machine's monotonic clock.
                 (Err(_), Some(known)) => known,
@@ -84,7 +93,11 @@ impl EventLog {
         let Some(Ok(time)) = time else {
             return Err(Error::unavailable("read its clock", "it says no time"));
         };
-        let reading = ClockReading { time, at };
+        let reading = ClockReading {
+            time,
+            at,
+            tried_at: at,
+        };
         self.clock().set(reading);
         let here = Timestamp::now();
         let skew = here.since(time).max(time.since(here));
