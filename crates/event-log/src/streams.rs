@@ -166,7 +166,10 @@ impl EventLog {
         match self.jetstream().create_stream(expected.clone()).await {
             Ok(stream) => return verify(&stream.cached_info().config, &expected),
             Err(error) if already_exists(&error) => {}
-            Err(error) => return Err(Error::setup("create a stream", error)),
+            Err(error) => {
+                return Err(no_room(&error, &expected)
+                    .unwrap_or_else(|| Error::setup("create a stream", error)));
+            }
         }
         let found = self.jetstream().get_stream(&expected.name).await;
         let found = found.map_err(|error| Error::unavailable("look up a stream", error))?;
@@ -175,7 +178,10 @@ impl EventLog {
             // The one setting that may change: it does not affect what is already stored.
             config.max_bytes = expected.max_bytes;
             let updated = self.jetstream().update_stream(&config).await;
-            updated.map_err(|error| Error::unavailable("update a stream", error))?;
+            updated.map_err(|error| {
+                no_room(&error, &expected)
+                    .unwrap_or_else(|| Error::unavailable("update a stream", error))
+            })?;
         }
         verify(&config, &expected)
     }
@@ -235,6 +241,21 @@ fn verify(found: &Config, expected: &Config) -> Result<()> {
         found.name,
         wrong.join(", ")
     )))
+}
+
+/// The error of a server that cannot reserve the size of a stream; `None` for another error.
+fn no_room(error: &CreateStreamError, stream: &Config) -> Option<Error> {
+    let CreateStreamErrorKind::JetStream(refusal) = error.kind() else {
+        return None;
+    };
+    let says_so = refusal.error_code() == ErrorCode::STORAGE_RESOURCES_EXCEEDED;
+    says_so.then(|| {
+        Error::Setup(format!(
+            "the NATS server has no room for {} bytes of each partition: raise its max_file_store, or \
+             lower --log-max-bytes",
+            stream.max_bytes
+        ))
+    })
 }
 
 fn already_exists(error: &CreateStreamError) -> bool {

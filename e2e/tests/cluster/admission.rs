@@ -23,7 +23,7 @@ async fn the_api_server_refuses_what_the_operator_would_not_follow_and_changes_o
     let is_in_force = async || refusal(&world.namespace, "deletionGracePeriod: 0s").is_some();
     eventually_within(WAIT_TIMEOUT, "the rules are in force", is_in_force).await;
 
-    grace_has_a_floor(&world.namespace);
+    a_grace_period_has_a_least_length(&world.namespace);
     only_the_own_namespace_sets_what_concerns_all(&world.namespace, &team.namespace);
     a_policy_stays_within_its_binding(&team.namespace);
     only_the_operator_changes_its_objects(&world);
@@ -98,7 +98,7 @@ fn assert_accepted(namespace: &str, spec: &str) {
     assert_eq!(refusal(namespace, spec), None, "{spec}");
 }
 
-fn grace_has_a_floor(namespace: &str) {
+fn a_grace_period_has_a_least_length(namespace: &str) {
     for short in ["0s", "0d", "1s", "59m", "3599s"] {
         let spec = format!("deletionGracePeriod: {short}");
         assert_refused(namespace, &spec, "deletionGracePeriod must be at least 1h");

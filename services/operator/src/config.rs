@@ -72,7 +72,7 @@ pub(crate) struct Config {
 }
 
 /// The shortest `--min-grace` without `--allow-zero-grace`: times in Kubernetes have whole seconds.
-const SHORTEST_FLOOR: Duration = Duration::from_secs(1);
+const SHORTEST_MIN_GRACE: Duration = Duration::from_secs(1);
 
 impl Args {
     /// Checks the arguments and resolves the URL of the SQL endpoint.
@@ -83,7 +83,7 @@ impl Args {
         );
         let min_grace = Duration::from(self.min_grace);
         ensure!(
-            min_grace >= SHORTEST_FLOOR || self.allow_zero_grace,
+            min_grace >= SHORTEST_MIN_GRACE || self.allow_zero_grace,
             "--min-grace {} lets a policy delete events at once: write at least 1s, or add \
              --allow-zero-grace",
             self.min_grace

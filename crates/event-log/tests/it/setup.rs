@@ -89,3 +89,21 @@ async fn before_ingest_a_store_has_no_id() {
     let log = EventLog::connect(&nats.url, "test").await.unwrap();
     assert_eq!(log.store_id().await.unwrap(), None);
 }
+
+#[tokio::test]
+async fn a_server_without_room_for_the_streams_says_what_to_change() {
+    const MORE_THAN_ANY_DISK: i64 = 1 << 55;
+    let world = World::start().await;
+    let nats = Nats::start().await;
+    let empty = EventLog::connect(&nats.url, "test").await.unwrap();
+    // Of the first log the streams exist and are updated, of the other they are created.
+    for log in [&world.log, &empty] {
+        let refused = log.ensure_streams(count(2), 1, Some(MORE_THAN_ANY_DISK));
+        let error = refused.await.unwrap_err();
+        assert!(!error.is_transient(), "{error:?}");
+        assert!(
+            error.to_string().contains("raise its max_file_store"),
+            "{error}"
+        );
+    }
+}
