@@ -28,7 +28,10 @@ use tracing::info;
 
 pub use config::Args;
 
-use crate::{body::MemoryBudget, config::Config, http::App, log_disk::LogDisk, metrics::Metrics};
+use crate::{
+    body::MemoryBudget, config::Config, http::App, if_match::Conditions, log_disk::LogDisk,
+    metrics::Metrics,
+};
 
 /// The interval between two checks of the connection to the log.
 const READINESS_CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -53,6 +56,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         log: log.clone(),
         log_disk: log_disk.clone(),
         partitions: config.partitions,
+        conditions: Conditions::new(metrics.condition_messages_read.clone()),
         metrics,
         request_permits: Semaphore::new(config.max_requests),
         memory: MemoryBudget::new(config.request_memory),
