@@ -386,7 +386,7 @@ fn describe_and_with_are_selects() {
 }
 
 #[test]
-fn a_common_table_expression_hides_a_table_where_it_is_visible_and_only_there() {
+fn a_common_table_expression_shadows_a_table_where_it_is_visible_and_only_there() {
     let tables = |sql: &str| parse(sql).unwrap().tables.into_iter().collect::<Vec<_>>();
     for (sql, read) in [
         ("WITH events AS (SELECT 1) FROM Events", vec![]),

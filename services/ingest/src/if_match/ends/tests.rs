@@ -60,7 +60,7 @@ fn a_retry_is_the_same_message_right_behind_its_position() {
 }
 
 #[test]
-fn a_message_that_cannot_be_read_hides_an_end_before_it_until_it_is_passed_over() {
+fn a_message_that_cannot_be_read_leaves_an_end_before_it_unknown_until_it_is_passed_over() {
     let mut ends = index(&[Some(&["a"]), None, Some(&["b"])]);
     assert_eq!(end(&ends, at(5, 0), "new"), ConversationEnd::Unreadable(6));
     assert_eq!(end(&ends, at(6, 0), "new"), ConversationEnd::Unreadable(6));
