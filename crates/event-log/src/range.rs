@@ -10,7 +10,7 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _, future, stream};
 use crate::{
     error::{Error, Result},
     log::EventLog,
-    reader::{LogMessage, headers, timestamp},
+    reader::{LogMessage, headers, message_id, timestamp},
 };
 
 /// The number of concurrent requests of one range: no reason but to bound memory.
@@ -81,6 +81,7 @@ fn to_message(partition: PartitionId, message: StreamMessage) -> LogMessage {
         partition,
         seq: message.sequence,
         received_at: timestamp(message.time),
+        message_id: message_id(&message.headers),
         headers: headers(&message.headers),
         payload: message.payload,
     }

@@ -34,6 +34,8 @@ pub struct LogMessage {
     pub seq: Seq,
     /// When the log stored it, by the log's clock.
     pub received_at: Timestamp,
+    /// The id that its appender gave it; empty for a message without one.
+    pub message_id: String,
     pub payload: Bytes,
     pub headers: Vec<(String, String)>,
 }
@@ -168,6 +170,7 @@ impl Reader {
             partition: self.partition,
             seq,
             received_at,
+            message_id: message.headers.as_ref().map(message_id).unwrap_or_default(),
             payload: message.payload.clone(),
             headers: message.headers.as_ref().map(headers).unwrap_or_default(),
         }))
@@ -259,6 +262,11 @@ fn seq_and_time(message: &jetstream::Message) -> Option<(Seq, Timestamp)> {
 pub(crate) fn timestamp(time: async_nats::datetime::DateTime) -> Timestamp {
     let micros = time.unix_timestamp_nanos() / 1000;
     Timestamp::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))
+}
+
+pub(crate) fn message_id(map: &async_nats::HeaderMap) -> String {
+    let id = map.get(async_nats::header::NATS_MESSAGE_ID);
+    id.map(ToString::to_string).unwrap_or_default()
 }
 
 /// The headers that the appender set, without those of NATS.

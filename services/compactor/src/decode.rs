@@ -132,6 +132,7 @@ mod tests {
             partition: PARTITION,
             seq,
             received_at: Timestamp::from_micros(5),
+            message_id: String::new(),
             payload,
             headers: Vec::new(),
         }

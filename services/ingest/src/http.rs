@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use axum::{
     Json, Router,
-    body::Body,
+    body::{Body, Bytes},
     extract::{Path, Request, State, rejection::PathRejection},
     http::{StatusCode, Uri, header, request::Parts},
     response::{IntoResponse as _, Response},
@@ -21,10 +21,10 @@ use crate::{
     accept::{Accepted, Context, accept},
     body::{
         self, ADMISSION_TIMEOUT, BufferedBody, Encoding, MAX_BODY_BYTES, MAX_SMALL_BYTES,
-        MemoryBudget,
+        MemoryBudget, Processing,
     },
     head::{self, Options},
-    if_match::ExpectedEnd,
+    if_match::{Conditions, ExpectedEnd},
     log_disk::LogDisk,
     metrics::{Metrics, Protocol},
     problem::Problem,
@@ -41,6 +41,8 @@ pub(crate) struct App {
     pub(crate) metrics: Metrics,
     /// One permit per request that is processed at the same time.
     pub(crate) request_permits: Semaphore,
+    /// The requests with `If-Match`, which need none of these permits.
+    pub(crate) conditions: Conditions,
     /// The memory for their bodies.
     pub(crate) memory: MemoryBudget,
 }
@@ -143,17 +145,41 @@ impl App {
         parts: Parts,
         body: Body,
     ) -> Result<Receipt, Problem> {
-        let (context, options, encoding, expected) = match self.context(conversation, &parts) {
-            Ok(head) => head,
+        let admitted = async {
+            let head = self.context(conversation, &parts)?;
+            let admission = match &head.3 {
+                Some(_) => Some(self.conditions.admit().await?),
+                None => None,
+            };
+            Ok((head, admission))
+        };
+        let ((context, options, encoding, expected), _admission) = match admitted.await {
+            Ok(admitted) => admitted,
             Err(problem) => {
                 body::discard(body).await;
                 return Err(problem);
             }
         };
-        let BufferedBody {
-            bytes: raw,
-            reservation: _reservation,
-        } = self.memory.read(&parts.headers, body).await?;
+        let BufferedBody { bytes, reservation } = self.memory.read(&parts.headers, body).await?;
+        let parsed = self.parse(context, encoding, bytes, expected.is_some());
+        let (accepted, mut memory, _permit) = parsed.await?;
+        if expected.is_some() {
+            // Only its frames are left while the log is read.
+            drop(reservation);
+            let frames = accepted.frames.iter();
+            memory.shrink(frames.map(|frame| frame.events.bytes()).sum());
+        }
+        self.append(accepted, options.receipts, expected).await
+    }
+
+    /// Decompresses and parses a body; returns the memory and the permit that the request takes.
+    async fn parse(
+        &self,
+        context: Context,
+        encoding: Encoding,
+        raw: Bytes,
+        is_conditional: bool,
+    ) -> Result<(Accepted, Processing<'_>, Option<SemaphorePermit<'_>>), Problem> {
         let is_compressed = encoding != Encoding::Identity;
         // A compressed body may become as large as any until it is decompressed.
         let most = if is_compressed {
@@ -162,7 +188,10 @@ impl App {
             raw.len()
         };
         let mut memory = self.memory.process(most).await?;
-        let _permit = self.request_permit().await?;
+        let permit = match is_conditional {
+            true => None,
+            false => Some(self.request_permit().await?),
+        };
         let body = match is_compressed {
             true => run_blocking(move || encoding.decode(raw)).await?,
             false => raw,
@@ -175,7 +204,7 @@ impl App {
             false => run_blocking(parse).await?,
         };
         self.metrics.bytes(Protocol::Json, bytes);
-        self.append(accepted, options.receipts, expected).await
+        Ok((accepted, memory, permit))
     }
 
     /// Parses everything but the body; a problem when any of it is invalid.
@@ -216,7 +245,12 @@ impl App {
             self.log_disk.check()?;
             match expected {
                 None => publish(&self.appender, accepted, receipts).await,
-                Some(expected) => expected.publish(&self.log, accepted, receipts).await,
+                Some(expected) => {
+                    let conditions = &self.conditions;
+                    expected
+                        .publish(&self.log, conditions, accepted, receipts)
+                        .await
+                }
             }
         };
         let count = |result, events| self.metrics.events(Protocol::Json, result, events);

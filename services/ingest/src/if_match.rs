@@ -1,30 +1,32 @@
 //! `If-Match`: a conditional append, which succeeds only when the conversation ends at the client's position.
 //!
-//! The log of the partition is read from the client's position to its end. When no event of the
-//! conversation is behind the position, the frame is appended on the condition that the log still ends
+//! [`Conditions`] knows where the conversations of a partition end, from one read of the log for all requests.
+//! When the conversation ends as expected, the frame is appended on the condition that the log still ends
 //! there; otherwise the new messages are read, and so on. Of several requests with one position exactly one
 //! is stored, and none when another event of the conversation came first.
 
-use std::time::{Duration, Instant};
+mod conditions;
+mod ends;
+
+use std::time::Duration;
 
 use axum::http::StatusCode;
-use bytes::Bytes;
-use event::{
-    ConversationId, EventId, PartitionCount, PartitionId, Position, Seq, SeqRange, TenantId,
-};
+use event::{ConversationId, PartitionCount, Position, Seq, TenantId};
 use event_log::{Appended, EventLog};
-use event_proto::Frame;
-use futures::TryStreamExt as _;
-use tracing::{Span, error};
+use tokio::time::Instant;
+use tracing::Span;
 
+pub(crate) use self::conditions::Conditions;
+use self::{
+    conditions::EndError,
+    ends::{ConversationEnd, NameHash},
+};
 use crate::{
     accept::Accepted,
     problem::Problem,
     publish::{self, FrameAck, Receipt, receipt},
 };
 
-/// Most messages of the log that are read to check a condition. No reason but to bound the work.
-const MAX_MESSAGES_READ: Seq = 10_000;
 /// The longest that a conditional append is retried while other writers append to the partition.
 const CONDITIONAL_APPEND_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -34,15 +36,6 @@ pub(crate) struct ExpectedEnd {
     last: Position,
     tenant: TenantId,
     conversation: ConversationId,
-}
-
-/// The end of a conversation in the log, from the expected position on.
-#[derive(Debug, Default)]
-struct ConversationTail {
-    /// The last position of the conversation.
-    current: Option<Position>,
-    /// The first frame behind the expected position with events of the conversation, and their ids.
-    next: Option<(Seq, Vec<EventId>)>,
 }
 
 impl ExpectedEnd {
@@ -73,6 +66,7 @@ impl ExpectedEnd {
     pub(crate) async fn publish(
         self,
         log: &EventLog,
+        conditions: &Conditions,
         accepted: Accepted,
         receipts: bool,
     ) -> Result<Receipt, Problem> {
@@ -84,96 +78,66 @@ impl ExpectedEnd {
             ));
         };
         let headers = service_runtime::propagation::inject(&Span::current());
-        let (partition, began) = (frame.partition, Instant::now());
+        let partition = frame.partition;
         let (id, payload) = (frame.events.message_id(), frame.events.clone().encode());
-        let mut tail = ConversationTail::default();
-        let mut read_through = self.last.seq.saturating_sub(1);
         let checked = log.check_fence(partition).await;
         checked.map_err(|error| publish::problem(&error))?;
+        let deadline = Instant::now() + CONDITIONAL_APPEND_TIMEOUT;
         loop {
-            let last = log
-                .last_seq(partition)
-                .await
-                .map_err(|e| publish::problem(&e))?;
-            self.read(log, partition, read_through, last, &mut tail)
-                .await?;
-            read_through = last.max(read_through);
-            if let Some(seq) = tail.stored_by_retry(&accepted) {
-                return Ok(receipt(
-                    accepted,
-                    &[FrameAck::new(partition, duplicate_at(seq), 0)],
-                    receipts,
-                ));
-            }
-            if tail.current != Some(self.last) {
-                return Err(self.position_mismatch(&tail));
+            let end = self.end(log, conditions, &id);
+            let end = tokio::time::timeout_at(deadline, end).await;
+            let (end, last) = end.map_err(|_| partition_busy())??;
+            match end {
+                ConversationEnd::Expected => {}
+                ConversationEnd::Stored(seq) => {
+                    let ack = FrameAck::new(partition, duplicate_at(seq), 0);
+                    return Ok(receipt(accepted, &[ack], receipts));
+                }
+                ConversationEnd::Elsewhere(current) => return Err(self.position_mismatch(current)),
+                ConversationEnd::Unreadable(seq) => return Err(self.end_unknown(seq)),
             }
             let appended =
                 log.append_behind(partition, last, &id, payload.clone(), headers.clone());
             match appended.await.map_err(|error| publish::problem(&error))? {
                 Some(appended) => {
-                    return Ok(receipt(
-                        accepted,
-                        &[FrameAck::new(partition, appended, 0)],
-                        receipts,
-                    ));
+                    let ack = FrameAck::new(partition, appended, 0);
+                    return Ok(receipt(accepted, &[ack], receipts));
                 }
-                None if began.elapsed() < CONDITIONAL_APPEND_TIMEOUT => {}
+                None if Instant::now() < deadline => {}
                 None => return Err(partition_busy()),
             }
         }
     }
 
-    /// Adds the messages behind `read_through` up to `last` to `tail`.
-    async fn read(
+    /// Where the conversation ends, seen from the expected position, and the sequence through which that is
+    /// known. Messages about which a person has decided are passed over.
+    async fn end(
         &self,
         log: &EventLog,
-        partition: PartitionId,
-        read_through: Seq,
-        last: Seq,
-        tail: &mut ConversationTail,
-    ) -> Result<(), Problem> {
-        let log_problem = |error| publish::problem(&error);
-        let Some(range) = SeqRange::new(read_through + 1, last) else {
-            return Ok(());
-        };
-        let first = log.first_seq(partition).await.map_err(log_problem)?;
-        if first > range.lo || last - read_through > MAX_MESSAGES_READ {
-            return Err(self.out_of_reach());
-        }
-        let mut messages = log
-            .read_range(partition, range)
-            .await
-            .map_err(log_problem)?;
-        while let Some(message) = messages.try_next().await.map_err(log_problem)? {
-            let damaged = |problem: &dyn std::error::Error| {
-                error!(%problem, seq = message.seq, %partition, "frame of the log is damaged");
-                publish::problem(&event_log::Error::Setup("a frame is damaged".to_owned()))
+        conditions: &Conditions,
+        message_id: &str,
+    ) -> Result<(ConversationEnd, Seq), Problem> {
+        let conversation = NameHash::of_conversation(&self.tenant, &self.conversation);
+        let message = NameHash::of_message(message_id);
+        loop {
+            let end = conditions.end(log, conversation, self.last, message).await;
+            let (end, last) = end.map_err(|error| match error {
+                EndError::OutOfReach => self.out_of_reach(),
+                EndError::Log(error) => publish::problem(&error),
+            })?;
+            let ConversationEnd::Unreadable(seq) = end else {
+                return Ok((end, last));
             };
-            let events = self.events(message.payload.clone());
-            let events = events.map_err(|problem| damaged(&problem))?;
-            tail.add(self.last, partition, message.seq, &events);
+            let settled = conditions.is_settled(log, self.last.partition, seq).await;
+            if !settled.map_err(|error| publish::problem(&error))? {
+                return Ok((end, last));
+            }
         }
-        Ok(())
-    }
-
-    /// The index and id of each event of the conversation in a message.
-    fn events(&self, payload: Bytes) -> Result<Vec<(u16, EventId)>, event_proto::DecodeError> {
-        let frame = Frame::decode(payload)?;
-        let is_ours = |index: usize| frame.conversations[index] == self.conversation;
-        if frame.tenant != self.tenant {
-            return Ok(Vec::new());
-        }
-        let events = (0..).zip(&frame.events);
-        events
-            .filter(|(_, event)| is_ours(event.conversation))
-            .map(|(idx, event)| Ok((idx, frame.event(event)?.event_id)))
-            .collect()
     }
 
     /// The problem of a conversation that ends elsewhere.
-    fn position_mismatch(&self, tail: &ConversationTail) -> Problem {
-        let current = tail.current.map(|position| position.to_string());
+    fn position_mismatch(&self, current: Option<Position>) -> Problem {
+        let current = current.map(|position| position.to_string());
         let detail = match &current {
             Some(current) => format!(
                 "the conversation ends at {current}, not at {}; nothing was stored; read what came, \
@@ -193,6 +157,18 @@ impl ExpectedEnd {
         }
     }
 
+    /// The problem of a message that may have events of the conversation, and cannot be read.
+    fn end_unknown(&self, seq: Seq) -> Problem {
+        let unreadable = Position::new(self.last.partition, seq, 0);
+        let detail = format!(
+            "the log has a message at {unreadable} that cannot be read and may belong to the conversation, so \
+             it is not known whether that still ends at {}; nothing was stored; decide about the message \
+             with isotherm dlq, then retry, or append without If-Match",
+            self.last
+        );
+        Problem::new(StatusCode::CONFLICT, "end_unknown", detail)
+    }
+
     /// The problem of a position that is purged or too far back to check.
     fn out_of_reach(&self) -> Problem {
         let detail = format!(
@@ -202,37 +178,6 @@ impl ExpectedEnd {
             self.last
         );
         Problem::new(StatusCode::CONFLICT, "position_out_of_reach", detail)
-    }
-}
-
-impl ConversationTail {
-    /// Adds the conversation's events in the message `seq`.
-    fn add(
-        &mut self,
-        expected: Position,
-        partition: PartitionId,
-        seq: Seq,
-        events: &[(u16, EventId)],
-    ) {
-        let Some((idx, _)) = events.last() else {
-            return;
-        };
-        self.current = Some(Position::new(partition, seq, *idx));
-        if seq > expected.seq && self.next.is_none() {
-            self.next = Some((seq, events.iter().map(|(_, id)| *id).collect()));
-        }
-    }
-
-    /// The sequence of the first frame behind the expected position when its events are those of this
-    /// request: it is a retry after a lost response.
-    fn stored_by_retry(&self, accepted: &Accepted) -> Option<Seq> {
-        let (seq, ids) = self.next.as_ref()?;
-        let placements = accepted.placements.iter();
-        let stored = placements.filter(|placement| !placement.repeated);
-        stored
-            .map(|placement| placement.event_id)
-            .eq(ids.iter().copied())
-            .then_some(*seq)
     }
 }
 

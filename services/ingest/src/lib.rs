@@ -30,8 +30,8 @@ use tracing::info;
 pub use config::Args;
 
 use crate::{
-    body::MemoryBudget, config::Config, http::App, log_disk::LogDisk, metrics::Metrics,
-    publish::Appender,
+    body::MemoryBudget, config::Config, http::App, if_match::Conditions, log_disk::LogDisk,
+    metrics::Metrics, publish::Appender,
 };
 
 /// The interval between two checks of the connection to the log.
@@ -60,6 +60,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         appender: Appender::new(log.clone(), metrics.clone(), config.partitions),
         log_disk: log_disk.clone(),
         partitions: config.partitions,
+        conditions: Conditions::new(metrics.condition_messages_read.clone()),
         metrics,
         request_permits: Semaphore::new(config.max_requests),
         memory: MemoryBudget::new(config.request_memory),

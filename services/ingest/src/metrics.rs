@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use prometheus::{Histogram, HistogramVec, IntCounterVec, Registry};
-use service_runtime::metrics::{DURATION_BUCKETS, counter_vec, histogram, histogram_vec};
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, Registry};
+use service_runtime::metrics::{DURATION_BUCKETS, counter, counter_vec, histogram, histogram_vec};
 
 /// The protocol of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub(crate) struct Metrics {
     request_seconds: HistogramVec,
     /// The time from the append of a frame to its acknowledgement.
     pub(crate) publish_seconds: Histogram,
+    /// Messages of the log that were read to check conditions.
+    pub(crate) condition_messages_read: IntCounter,
 }
 
 impl Metrics {
@@ -57,6 +59,11 @@ impl Metrics {
                 "log_append_duration_seconds",
                 "From the append of a frame to the log's acknowledgement.",
                 DURATION_BUCKETS,
+            )?,
+            condition_messages_read: counter(
+                registry,
+                "ingest_condition_messages_read_total",
+                "Messages of the log that were read to check conditions (If-Match).",
             )?,
         })
     }

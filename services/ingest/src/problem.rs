@@ -61,6 +61,13 @@ impl Problem {
         Self::new(status, "too_many_requests", detail).retry_after(1)
     }
 
+    /// 429: other conditional appends are under way.
+    pub(crate) fn too_many_conditions() -> Self {
+        let detail = "too many requests with If-Match are under way; retry, or append without it";
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        Self::new(status, "too_many_conditions", detail).retry_after(1)
+    }
+
     /// 503: the memory for requests is in use.
     pub(crate) fn overloaded() -> Self {
         let detail =

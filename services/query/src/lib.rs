@@ -60,8 +60,8 @@ const PARTITION_COUNT_POLL: Duration = Duration::from_millis(200);
 /// Entry point of the program: runs the service, or one SQL statement for a running service.
 #[must_use]
 pub fn main() -> ExitCode {
-    if sql::is_statement_process() {
-        return sql::serve_statement();
+    if let Some(statement) = sql::entry() {
+        return statement();
     }
     let args = Args::parse();
     service_runtime::main(|| async move {
@@ -83,6 +83,7 @@ pub async fn run(config: Config, mut runtime: Runtime) -> anyhow::Result<()> {
     let listener = service_runtime::bind("query", config.listen).await?;
     let metrics = Metrics::register(&runtime.registry)?;
     let shutdown = runtime.shutdown();
+    let locks = tokio::spawn(sql::check_locks(metrics.statement_locks.clone()));
     let checks = watch::ReadinessChecks::new(&runtime.readiness);
     let hot = HotReader::connect(&config.redis_url).await?;
     let warm = WarmSource::new(Client::new(&config.compactor_url)?);
@@ -111,6 +112,7 @@ pub async fn run(config: Config, mut runtime: Runtime) -> anyhow::Result<()> {
         tail_slots: Arc::new(Semaphore::new(config.max_tail_clients)),
         shutdown: shutdown.clone(),
     });
+    locks.await.context("check the locks of statements")?;
     checks.nats.set(true, "");
     tracing::info!(listen = %listener.local_addr()?, partitions = partitions.get(), "serving");
     let router = http::router(service);

@@ -18,7 +18,7 @@ use crate::{
     service::QueryService,
 };
 
-pub(crate) use process::{EncodedAnswer, is_statement_process, serve_statement};
+pub(crate) use process::{EncodedAnswer, check_locks, entry};
 
 /// Most bytes of a statement: more than a person writes.
 pub(crate) const MAX_STATEMENT_BYTES: usize = 64 * 1024;

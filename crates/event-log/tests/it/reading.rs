@@ -23,6 +23,7 @@ async fn a_message_is_read_as_it_was_appended() {
     assert_eq!(followed, read);
     let message = &followed[0];
     assert_eq!((message.partition, message.seq), (PARTITION, 1));
+    assert_eq!(message.message_id, "a");
     assert_eq!(message.payload, payload);
     assert!(message.received_at.since(event::Timestamp::now()) < Duration::from_secs(60));
     assert_eq!(message.headers, headers);

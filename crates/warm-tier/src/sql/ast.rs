@@ -73,11 +73,10 @@ pub(super) fn inspect(statement: &Value) -> Result<References, SqlError> {
     for name in &collected.tables {
         match Table::ALL.into_iter().find(|table| table.name() == name) {
             Some(table) => drop(tables.insert(table)),
-            None if collected.ctes.contains(name) => {}
             None => return Err(unknown_table(name)),
         }
     }
-    let is_row = |name| collected.tables.contains(name) || collected.aliases.contains(name);
+    let is_row = |name| collected.row_names.contains(name);
     let uses_whole_row = collected.column_refs.iter().any(is_row);
     let columns = if collected.all_columns || uses_whole_row {
         Columns::All
@@ -98,8 +97,10 @@ fn unknown_table(name: &str) -> SqlError {
 #[derive(Default)]
 struct ReferenceCollector {
     tables: BTreeSet<String>,
-    ctes: BTreeSet<String>,
-    aliases: BTreeSet<String>,
+    /// Names of the common table expressions that the visited node can see, the innermost last.
+    visible_ctes: Vec<String>,
+    /// Names and aliases in FROM: as a column, each is a whole row.
+    row_names: BTreeSet<String>,
     /// Last parts of column references.
     column_refs: BTreeSet<String>,
     /// Every string in the statement; the names of all needed columns are among them.
@@ -111,15 +112,10 @@ impl ReferenceCollector {
     fn visit(&mut self, value: &Value) -> Result<(), SqlError> {
         match value {
             Value::Object(object) => {
-                self.node(object)?;
-                let is_table_function = text(object, "type") == "TABLE_FUNCTION";
-                object.iter().try_for_each(|(key, child)| match child {
-                    // Its name was checked by the rules for table functions in `node`.
-                    Value::Object(function) if is_table_function && key == "function" => {
-                        function.values().try_for_each(|child| self.visit(child))
-                    }
-                    child => self.visit(child),
-                })
+                let outside = self.visible_ctes.len();
+                let visited = self.query(object);
+                self.visible_ctes.truncate(outside);
+                visited
             }
             Value::Array(items) => items.iter().try_for_each(|item| self.visit(item)),
             Value::String(text) => {
@@ -130,13 +126,38 @@ impl ReferenceCollector {
         }
     }
 
+    /// Visits a node with what it defines: a common table expression is visible to those behind it and to
+    /// the rest of the node, a recursive one also to its own right side.
+    fn query(&mut self, node: &Map<String, Value>) -> Result<(), SqlError> {
+        let ctes = node.get("cte_map").and_then(|map| map.get("map"));
+        for cte in ctes.and_then(Value::as_array).into_iter().flatten() {
+            self.visit(cte)?;
+            self.visible_ctes
+                .extend(cte["key"].as_str().map(str::to_ascii_lowercase));
+        }
+        self.node(node)?;
+        let kind = text(node, "type");
+        for (key, child) in node {
+            match child {
+                _ if key == "cte_map" => {}
+                // Its name was checked by the rules for table functions in `node`.
+                Value::Object(function) if kind == "TABLE_FUNCTION" && key == "function" => {
+                    function.values().try_for_each(|child| self.visit(child))?;
+                }
+                child if kind == "RECURSIVE_CTE_NODE" && key == "right" => {
+                    self.visible_ctes.push(lower(node, "cte_name"));
+                    self.visit(child)?;
+                    self.visible_ctes.pop();
+                }
+                child => self.visit(child)?,
+            }
+        }
+        Ok(())
+    }
+
     fn node(&mut self, node: &Map<String, Value>) -> Result<(), SqlError> {
         let alias = lower(node, "alias");
-        self.aliases.extend((!alias.is_empty()).then_some(alias));
-        if let Some(Value::Array(ctes)) = node.get("cte_map").and_then(|map| map.get("map")) {
-            let names = ctes.iter().filter_map(Value::as_object);
-            self.ctes.extend(names.map(|cte| lower(cte, "key")));
-        }
+        self.row_names.extend((!alias.is_empty()).then_some(alias));
         if node.contains_key("function_name") {
             check_function(&lower(node, "function_name"))?;
         }
@@ -169,7 +190,12 @@ impl ReferenceCollector {
         if is_qualified {
             return Err(unknown_table(&name));
         }
-        self.tables.insert(name);
+        self.row_names.insert(name.clone());
+        // `main.x` is the table x, also where a common table expression has its name.
+        let is_cte = lower(node, "schema_name").is_empty() && self.visible_ctes.contains(&name);
+        if !is_cte {
+            self.tables.insert(name);
+        }
         Ok(())
     }
 

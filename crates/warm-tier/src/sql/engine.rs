@@ -157,10 +157,7 @@ impl Sandbox {
         encoder: Encoder<'_>,
     ) -> Result<Vec<u8>, SqlError> {
         let Limits {
-            timeout,
-            memory_bytes,
-            max_rows,
-            ..
+            timeout, max_rows, ..
         } = self.limits;
         // Into a table first: its rows count as used memory, and reading it cannot fail half way.
         let sql = format!(
@@ -168,7 +165,7 @@ impl Sandbox {
             select.sql,
             max_rows.saturating_add(1)
         );
-        let watchdog = Watchdog::start(self.connection.interrupt_handle(), timeout, memory_bytes);
+        let watchdog = Watchdog::start(self.connection.interrupt_handle(), timeout);
         let result = self.connection.execute_batch(&sql);
         let outcome = watchdog.stop();
         result.map_err(|error| self.failed(&error, outcome))?;
@@ -206,7 +203,6 @@ impl Sandbox {
         let message = message(error);
         match outcome {
             WatchdogOutcome::TimedOut => SqlError::Timeout(self.limits.timeout),
-            WatchdogOutcome::MemoryExceeded => SqlError::Memory(self.limits.memory_bytes),
             WatchdogOutcome::WithinLimits if message.starts_with("Out of Memory") => {
                 SqlError::Memory(self.limits.memory_bytes)
             }

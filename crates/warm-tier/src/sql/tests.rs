@@ -241,6 +241,16 @@ fn every_statement_but_a_single_select_over_the_tables_is_refused() {
         "SELECT * FROM other.main.events",
         "SELECT (SELECT content FROM read_text('/etc/hostname'))",
         "WITH x AS (SELECT * FROM read_text('/etc/hostname')) SELECT * FROM x",
+        // A common table expression is one only where it can be seen.
+        "WITH x AS (WITH events_rows AS (SELECT 1) FROM events_rows) SELECT * FROM events_rows",
+        "WITH x AS (FROM events_rows), events_rows AS (SELECT 1) FROM x",
+        "WITH RECURSIVE x AS (FROM events_rows), events_rows AS (SELECT 1) FROM x",
+        "WITH events_rows AS (FROM events_rows) SELECT * FROM events_rows",
+        "WITH RECURSIVE events_rows AS (FROM events_rows UNION ALL SELECT 1) FROM events_rows",
+        "WITH events_rows AS (SELECT 1) SELECT * FROM main.events_rows",
+        "SELECT (WITH \"/etc/passwd\" AS (SELECT 1) FROM \"/etc/passwd\") FROM '/etc/passwd'",
+        "(WITH x AS (SELECT 1) FROM x) UNION ALL FROM x",
+        "SELECT * FROM (WITH x AS (SELECT 1) FROM x) y, x",
         "WITH x AS (INSERT INTO events_rows VALUES (1) RETURNING *) SELECT * FROM x",
         "SELECT 1 WHERE EXISTS (FROM glob('*'))",
         "SELECT getenv('HOME')",
@@ -373,6 +383,50 @@ fn describe_and_with_are_selects() {
     assert_eq!(texts(&answer), ["one"]);
     assert!(run("SELECT a.content FROM events a JOIN events b USING (seq, idx)").is_ok());
     assert!(run("SELECT * FROM (VALUES (1, 'x')) t(a, b), unnest([1, 2]) u(c)").is_ok());
+}
+
+#[test]
+fn a_common_table_expression_shadows_a_table_where_it_is_visible_and_only_there() {
+    let tables = |sql: &str| parse(sql).unwrap().tables.into_iter().collect::<Vec<_>>();
+    for (sql, read) in [
+        ("WITH events AS (SELECT 1) FROM Events", vec![]),
+        (
+            "WITH \"Events\" AS (SELECT 1) SELECT (SELECT count(*) FROM events)",
+            vec![],
+        ),
+        (
+            "WITH x AS (WITH events AS (SELECT 1) FROM events) FROM x",
+            vec![],
+        ),
+        (
+            "WITH events AS (FROM events) FROM events",
+            vec![Table::Events],
+        ),
+        (
+            "WITH events AS (SELECT 1) FROM main.events",
+            vec![Table::Events],
+        ),
+        (
+            "WITH x AS (WITH events AS (SELECT 1) FROM events) SELECT 1 FROM x, events",
+            vec![Table::Events],
+        ),
+        (
+            "SELECT 1 UNION ALL (WITH events AS (SELECT 1) FROM events)",
+            vec![],
+        ),
+        (
+            "WITH RECURSIVE t AS (SELECT 1 AS a UNION ALL SELECT a + 1 FROM t WHERE a < 3) FROM t",
+            vec![],
+        ),
+        (
+            "WITH x AS (SELECT 1 AS a), y AS (WITH z AS (FROM x) FROM z) SELECT * FROM y ORDER BY \
+             (SELECT max(a) FROM x)",
+            vec![],
+        ),
+    ] {
+        assert_eq!(tables(sql), read, "{sql}");
+        assert!(run(sql).is_ok(), "{sql}");
+    }
 }
 
 #[test]

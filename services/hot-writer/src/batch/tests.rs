@@ -40,6 +40,7 @@ fn message(seq: Seq, tenant: &str, conversations: &[&str], content: &str) -> Log
         partition: PARTITION,
         seq,
         received_at: Timestamp::from_micros(i64::try_from(seq).unwrap()),
+        message_id: String::new(),
         payload: frame.encode(),
         headers: Vec::new(),
     }

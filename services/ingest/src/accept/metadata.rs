@@ -4,7 +4,7 @@
 use std::{borrow::Cow, collections::HashSet, fmt};
 
 use event::MAX_EVENT_BYTES;
-use event_proto::metadata::MAX_METADATA_DEPTH;
+use event_proto::metadata::{MetadataError, check_new};
 use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, MapAccess, Visitor},
@@ -36,7 +36,7 @@ pub(super) fn merge<'a>(
             Cow::Owned(append(own, extra, event_id))
         }
     };
-    check_readable(&merged)?;
+    check_new(&merged).map_err(unreadable)?;
     Ok(merged)
 }
 
@@ -106,95 +106,15 @@ pub(super) fn repeated(name: &str) -> ItemError {
     )
 }
 
-/// Refuses what a reader of JSON may not take, though our parser does: nesting beyond [`MAX_METADATA_DEPTH`], the
-/// character U+0000, half a surrogate pair, and a number beyond a double. One pass without recursion; the
-/// text is known to be valid JSON.
-fn check_readable(json: &str) -> Result<(), ItemError> {
-    let bytes = json.as_bytes();
-    if bytes.len() <= 2 * MAX_METADATA_DEPTH && !has_escape_or_exponent(bytes) {
-        // Too short for that many pairs of brackets or digits.
-        return Ok(());
-    }
-    let (mut at, mut depth, mut in_string) = (0, 0_usize, false);
-    while at < bytes.len() {
-        at += match bytes[at] {
-            b'\\' => escape(&bytes[at..])?,
-            b'"' => {
-                in_string = !in_string;
-                1
-            }
-            b'{' | b'[' if !in_string => {
-                depth += 1;
-                1
-            }
-            b'}' | b']' if !in_string => {
-                depth -= 1;
-                1
-            }
-            b'-' | b'0'..=b'9' if !in_string => number(&json[at..])?,
-            _ => 1,
-        };
-        if depth > MAX_METADATA_DEPTH {
-            return Err(ItemError::new(
-                "too_deep",
-                format!("metadata is nested deeper than {MAX_METADATA_DEPTH} levels"),
-            ));
-        }
-    }
-    Ok(())
-}
-
-fn has_escape_or_exponent(json: &[u8]) -> bool {
-    let is_exponent = |at: usize| at > 0 && json[at - 1].is_ascii_digit();
-    memchr::memchr3_iter(b'\\', b'e', b'E', json).any(|at| json[at] == b'\\' || is_exponent(at))
-}
-
-/// Checks the escape that `json` begins with; returns its length.
-fn escape(json: &[u8]) -> Result<usize, ItemError> {
-    let Some(unit) = code_unit(json) else {
-        return Ok(2);
+fn unreadable(error: MetadataError) -> ItemError {
+    let code = match &error {
+        MetadataError::NotOneObject => "invalid_metadata",
+        MetadataError::TooDeep => "too_deep",
+        MetadataError::Nul => return nul("metadata"),
+        MetadataError::LoneSurrogate(_) => "lone_surrogate",
+        MetadataError::NumberTooLarge(_) => "number_too_large",
     };
-    match unit {
-        0 => Err(nul("metadata")),
-        0xd800..0xdc00 => match code_unit(&json[6..]) {
-            Some(0xdc00..0xe000) => Ok(12),
-            _ => Err(lone_surrogate(json)),
-        },
-        0xdc00..0xe000 => Err(lone_surrogate(json)),
-        _ => Ok(6),
-    }
-}
-
-/// The UTF-16 code unit of the escape `\uXXXX` that `json` begins with.
-fn code_unit(json: &[u8]) -> Option<u16> {
-    let digits = json.strip_prefix(b"\\u")?.get(..4)?;
-    u16::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()
-}
-
-fn lone_surrogate(json: &[u8]) -> ItemError {
-    let escape = String::from_utf8_lossy(&json[..6]);
-    ItemError::new(
-        "lone_surrogate",
-        format!(
-            "metadata contains {escape}, half a character that was cut; send whole characters, or U+FFFD \
-             in its place"
-        ),
-    )
-}
-
-/// Checks the number that `json` begins with; returns its length.
-fn number(json: &str) -> Result<usize, ItemError> {
-    let is_part = |c: char| matches!(c, '0'..='9' | '+' | '-' | '.' | 'e' | 'E');
-    let length = json.find(|c| !is_part(c)).unwrap_or(json.len());
-    let digits = &json[..length];
-    let can_overflow = length > 300 || digits.contains(['e', 'E']);
-    if can_overflow && digits.parse().is_ok_and(f64::is_infinite) {
-        let shown = &digits[..length.min(32)];
-        let detail =
-            format!("metadata contains {shown}, more than a double holds; send it as a string");
-        return Err(ItemError::new("number_too_large", detail));
-    }
-    Ok(length)
+    ItemError::new(code, error.to_string())
 }
 
 /// The error for U+0000 in `field`.

@@ -1,5 +1,14 @@
 //! `If-Match` on a conversation.
 
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use event::{Position, Timestamp};
+use event_log::{DeadLetter, EventLog, Watermark};
+use futures::{StreamExt as _, future::join_all, stream};
 use reqwest::Response;
 use serde_json::{Value, json};
 
@@ -58,7 +67,7 @@ async fn of_many_writers_with_one_position_one_succeeds_while_others_write_elsew
         let noise = world.append(lines(round * 100..round * 100 + 100));
         let ids: Vec<String> = (0..8).map(|n| format!("r{round}w{n}")).collect();
         let writers = ids.iter().map(|id| append(&world, "c", id, Some(&last)));
-        let (_, answers) = tokio::join!(noise, futures::future::join_all(writers));
+        let (_, answers) = tokio::join!(noise, join_all(writers));
         let mut won = Vec::new();
         for answer in answers {
             if answer.status() == 412 {
@@ -121,11 +130,9 @@ async fn conditions_that_cannot_be_checked_are_refused_and_not_ignored() {
         refused(412, "position_mismatch")
     );
 
-    let log = event_log::EventLog::connect(&world.nats.url, "test")
-        .await
-        .unwrap();
+    let log = EventLog::connect(&world.nats.url, "test").await.unwrap();
     ok(append(&world, "c", "b", None).await).await;
-    let position: event::Position = first.parse().unwrap();
+    let position: Position = first.parse().unwrap();
     log.purge_through(position.partition, position.seq)
         .await
         .unwrap();
@@ -133,4 +140,110 @@ async fn conditions_that_cannot_be_checked_are_refused_and_not_ignored() {
         send(path, &first, event()).await,
         refused(409, "position_out_of_reach")
     );
+}
+
+#[tokio::test]
+async fn a_retry_with_other_content_is_no_retry() {
+    let (world, _ingest) = World::start().await;
+    let first = position(&ok(append(&world, "c", "a", None).await).await);
+    let second = position(&ok(append(&world, "c", "b", Some(&first)).await).await);
+    let path = "/v1/conversations/c/events";
+    let request = world.post(path).header("if-match", format!("\"{first}\""));
+    let other = json!({"event_id": "b", "type": "output.chunk", "content": "2"});
+    let (status, refused) = problem(request.body(other.to_string()).send().await.unwrap()).await;
+    assert_eq!((status, &refused["current"]), (412, &json!(second)));
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_read_leaves_the_end_unknown_until_a_person_has_decided() {
+    let (world, _ingest) = World::start().await;
+    let first = position(&ok(append(&world, "c", "a", None).await).await);
+    let log = EventLog::connect(&world.nats.url, "test").await.unwrap();
+    let partition = first.parse::<Position>().unwrap().partition;
+    let payload = Bytes::from_static(b"garbage");
+    let garbage = log.append(partition, "garbage", payload.clone(), Vec::new());
+    let seq = garbage.await.unwrap().seq;
+    let unknown = async || {
+        let (status, refused) = problem(append(&world, "c", "b", Some(&first)).await).await;
+        assert_eq!((status, &refused["code"]), (409, &json!("end_unknown")));
+        let detail = refused["detail"].as_str().unwrap();
+        assert!(detail.contains("isotherm dlq"), "{detail}");
+    };
+    unknown().await;
+    // As the compactor does: the letter, then the watermark.
+    let letter = DeadLetter {
+        position: Position::new(partition, seq, 0),
+        received_at: Timestamp::now(),
+        reason: "garbage".to_owned(),
+        tenant: None,
+        payload,
+    };
+    log.store_dead_letter(&letter).await.unwrap();
+    let watermark = Watermark::Warm {
+        partition,
+        committed: seq,
+        sealed: 0,
+        events: 0,
+        bytes: 0,
+        oldest_at: None,
+        flight_url: String::new(),
+    };
+    log.publish_watermark(&watermark).await.unwrap();
+    unknown().await;
+    assert!(log.delete_dead_letter(letter.position).await.unwrap());
+    ok(append(&world, "c", "b", Some(&first)).await).await;
+}
+
+/// The messages of the log that ingest has read to check conditions.
+async fn messages_read(world: &World) -> u64 {
+    let metrics = world.client.get(world.admin("metrics")).send().await;
+    let metrics = metrics.unwrap().text().await.unwrap();
+    let line = |line: &str| {
+        line.strip_prefix("isotherm_ingest_condition_messages_read_total ")?
+            .parse()
+            .ok()
+    };
+    metrics.lines().find_map(line).unwrap()
+}
+
+#[tokio::test]
+async fn hundreds_of_stale_conditions_cost_one_read_of_the_log_and_no_honest_append() {
+    let (world, _ingest) = World::start().await;
+    let first = position(&ok(append(&world, "c", "a", None).await).await);
+    let ids = (0..1000).map(|n| format!("n{n}"));
+    let long = stream::iter(ids).map(async |id| ok(append(&world, "c", &id, None).await).await);
+    long.buffer_unordered(64).collect::<Vec<_>>().await;
+    let honest = async |name: &str| {
+        let began = Instant::now();
+        for n in 0..30 {
+            ok(append(&world, "other", &format!("{name}{n}"), None).await).await;
+        }
+        began.elapsed()
+    };
+    let alone = honest("alone").await;
+
+    let over = AtomicBool::new(false);
+    let stale = async |n: usize| {
+        let mut refused = 0;
+        while !over.load(Ordering::Relaxed) {
+            let answer = append(&world, "c", &format!("s{n}"), Some(&first)).await;
+            let status = answer.status().as_u16();
+            assert!(matches!(status, 412 | 429), "{status}");
+            refused += u32::from(status == 412);
+        }
+        refused
+    };
+    let beside = async {
+        let beside = honest("beside").await;
+        over.store(true, Ordering::Relaxed);
+        beside
+    };
+    let (beside, refused) = tokio::join!(beside, join_all((0..400).map(stale)));
+    // Each honest one waits for a turn of the two cores behind hundreds of others, and for nothing else.
+    assert!(beside < alone * 100, "{alone:?} alone, {beside:?} beside");
+    let refused: u32 = refused.into_iter().sum();
+    assert!(refused > 100, "{refused}");
+    // The log has each message at most once, whoever asks.
+    let read = messages_read(&world).await;
+    assert!((1001..=1100).contains(&read), "{read}");
 }

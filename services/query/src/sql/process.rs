@@ -1,88 +1,42 @@
 //! A process for each statement: it can be killed whatever it is doing, its memory is limited by
 //! itself, and its end does not affect the service.
 
+mod child;
+mod lock_check;
+mod locks;
+
 use std::{
     env, io, mem,
     os::unix::process::CommandExt as _,
-    process::{self, Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio},
+    process::{self, Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::{
-        Arc, Mutex, MutexGuard,
-        atomic::{AtomicBool, Ordering},
+        Arc, LazyLock, Mutex, MutexGuard,
+        mpsc::{Sender, SyncSender, channel, sync_channel},
     },
     thread,
     time::Duration,
 };
 
-use anyhow::Context as _;
 use bytes::Bytes;
-use nix::{
-    sys::{
-        prctl,
-        signal::{Signal, kill},
-    },
-    unistd::getpid,
-};
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc},
     time::Instant,
 };
-use warm_tier::sql::{Chunks, Job, Parsed, Received, Select, SqlError, TableRows};
+use warm_tier::sql::{Chunks, Job, Limits, Parsed, Select, SqlError, TableRows};
 
-use crate::format;
+pub(crate) use child::entry;
+pub(crate) use lock_check::check_locks;
 
-/// First argument of this program when it is to run one statement; the service's process id follows.
-const STATEMENT_ARGUMENT: &str = "__statement";
 /// `argv[0]` of the process: the image has all programs in one file and chooses by it.
 const PROGRAM_NAME: &str = "query";
 /// Path of this program, valid also when its file was replaced meanwhile.
 const OWN_EXECUTABLE: &str = "/proc/self/exe";
-/// Bytes that a statement's process may use beside twice what DuckDB counts; DuckDB does not count
-/// everything that it allocates.
-const UNCOUNTED_BYTES: u64 = 1 << 30;
-/// Time after a statement's timeout at which its process kills itself, if the service has not.
-const SELF_KILL_GRACE: Duration = Duration::from_secs(1);
 /// Chunks of an answer that wait for its client: what it does not read stays in the process.
 const QUEUED_CHUNKS: usize = 2;
 /// Longest time in which a client reads no chunk of its answer.
 const CLIENT_READ_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Whether this process was started to run one statement.
-pub(crate) fn is_statement_process() -> bool {
-    env::args_os()
-        .nth(1)
-        .is_some_and(|first| first == STATEMENT_ARGUMENT)
-}
-
-/// Reads a statement from stdin, runs it, and writes its answer to stdout.
-pub(crate) fn serve_statement() -> ExitCode {
-    let serve = || -> anyhow::Result<()> {
-        let service = env::args().nth(2).context("the service's id is missing")?;
-        service_runtime::die_with(service.parse().context("the service's id")?)?;
-        prctl::set_no_new_privs().context("give up privileges")?;
-        let received = Received::read(io::stdin().lock(), io::stdout().lock())?;
-        let limits = received.limits();
-        let bytes = limits.memory_bytes.saturating_mul(2) + UNCOUNTED_BYTES;
-        service_runtime::bound_memory(bytes)?;
-        // The kernel kills this process first when the machine runs out of memory.
-        let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
-        let executing = Arc::new(AtomicBool::new(true));
-        let timer = Arc::clone(&executing);
-        thread::spawn(move || {
-            thread::sleep(limits.timeout + SELF_KILL_GRACE);
-            // While its answer is sent, the service watches over it.
-            if timer.load(Ordering::Acquire) {
-                let _ = kill(getpid(), Signal::SIGKILL);
-            }
-        });
-        let executed = received.execute(&format::encode)?;
-        executing.store(false, Ordering::Release);
-        Ok(executed.send()?)
-    };
-    match serve() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
-    }
-}
+/// Longest wait for a chunk of an answer, which its process has whole before it sends the first.
+const CHUNK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// State of the process of a statement.
 #[derive(Debug)]
@@ -133,11 +87,11 @@ pub(crate) async fn parse(
     slot: OwnedSemaphorePermit,
     deadline: Instant,
 ) -> Result<(Select, StatementProcess), SqlError> {
-    let timeout = job.limits.timeout;
+    let Limits { timeout, .. } = job.limits;
     let process = KillOnDrop::default();
     let state = Arc::clone(&process.0);
     let (select, parsed, slot) = blocking_until(deadline, timeout, move || {
-        let (stdin, stdout) = start_in(&state)?;
+        let (stdin, stdout) = start_in(&state, job.limits)?;
         let (select, parsed) = job.parse(stdin, stdout)?;
         Ok((select, parsed, slot))
     })
@@ -197,8 +151,12 @@ impl EncodedAnswer {
         if self.ended {
             return None;
         }
-        let chunk = self.receiver.recv().await;
-        let chunk = chunk.unwrap_or_else(|| Err(io::Error::other("the client read too slowly")));
+        let chunk = match tokio::time::timeout(CHUNK_TIMEOUT, self.receiver.recv()).await {
+            Ok(chunk) => {
+                chunk.unwrap_or_else(|| Err(io::Error::other("the client read too slowly")))
+            }
+            Err(_) => Err(io::Error::other("its process does not send the answer")),
+        };
         self.ended = !matches!(&chunk, Ok(chunk) if !chunk.is_empty());
         match chunk {
             Ok(chunk) if chunk.is_empty() => None,
@@ -239,12 +197,21 @@ async fn blocking_until<T: Send + 'static>(
 }
 
 /// Starts the process, unless it is not awaited any more.
-fn start_in(state: &Mutex<ProcessState>) -> Result<(ChildStdin, ChildStdout), SqlError> {
+fn start_in(
+    state: &Mutex<ProcessState>,
+    limits: Limits,
+) -> Result<(ChildStdin, ChildStdout), SqlError> {
     let mut state = lock(state);
     if matches!(*state, ProcessState::Ended) {
         return Err(SqlError::Died);
     }
-    let started = start();
+    let mut command = command(child::STATEMENT_ARGUMENT);
+    // If the service has ended before the process starts, the process ends at once.
+    command.arg(process::id().to_string());
+    command.args(child::arguments(limits));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.stderr(Stdio::null());
+    let started = spawn(command);
     let mut child =
         started.map_err(|error| SqlError::Engine(format!("start its process: {error}")))?;
     let pipes = child.stdin.take().zip(child.stdout.take());
@@ -252,22 +219,38 @@ fn start_in(state: &Mutex<ProcessState>) -> Result<(ChildStdin, ChildStdout), Sq
     Ok(pipes.expect("both are pipes"))
 }
 
-fn start() -> io::Result<Child> {
+/// Starts `command` from a thread that never ends: the kernel kills the process when the thread that started
+/// it ends, and those of the runtime end when they are idle for some seconds.
+fn spawn(command: Command) -> io::Result<Child> {
+    type Request = (Command, SyncSender<io::Result<Child>>);
+    static STARTER: LazyLock<Sender<Request>> = LazyLock::new(|| {
+        let (sender, requests) = channel::<Request>();
+        thread::spawn(move || {
+            for (mut command, reply) in requests {
+                let _ = reply.send(command.spawn());
+            }
+        });
+        sender
+    });
+    let (reply, started) = sync_channel(1);
+    let requested = STARTER.send((command, reply));
+    requested.map_err(|_| io::Error::other("its starter has ended"))?;
+    started.recv().map_err(io::Error::other)?
+}
+
+/// This program with `argument`, without the environment: it has credentials.
+fn command(argument: &str) -> Command {
     let mut command = Command::new(OWN_EXECUTABLE);
-    // The environment has credentials, which the statement must not be able to read.
-    command
-        .arg0(PROGRAM_NAME)
-        .arg(STATEMENT_ARGUMENT)
-        .env_clear();
-    // If the service has ended before the process starts, the process ends at once.
-    command.arg(process::id().to_string());
+    command.arg0(PROGRAM_NAME).arg(argument).env_clear();
     if let Some(path) = env::var_os("LD_LIBRARY_PATH") {
         command.env("LD_LIBRARY_PATH", path);
     }
-    command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    command.stderr(Stdio::null()).spawn()
+    command
 }
 
 fn lock(state: &Mutex<ProcessState>) -> MutexGuard<'_, ProcessState> {
     state.lock().expect("nothing panics while it holds this")
 }
+
+#[cfg(test)]
+mod tests;

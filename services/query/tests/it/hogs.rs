@@ -78,6 +78,19 @@ async fn a_call_that_nothing_interrupts_ends_at_its_limit_and_leaves_its_place()
 }
 
 #[tokio::test]
+async fn a_long_statement_outlives_the_threads_that_are_idle_meanwhile() {
+    let world = World::start_with(&["--sql-timeout", "16s", "--sql-at-once", "4"]).await;
+    // Leaves some threads without work, which take the parts of the next statement in turn.
+    let short = (0..4).map(|_| world.sql("SELECT 42"));
+    for answer in futures::future::join_all(short).await {
+        assert_eq!(cell(&answer), 42);
+    }
+    let long = "SELECT count(*) FROM range(1000000000000) a, range(1000) b";
+    let (_, problem) = world.sql(long).await;
+    assert_eq!(problem["code"], "sql_timeout", "{problem}");
+}
+
+#[tokio::test]
 async fn a_statement_whose_client_left_gives_its_place_to_the_next() {
     let world = World::start_with(&["--sql-at-once", "1"]).await;
     let gone = tokio::time::timeout(Duration::from_secs(1), world.sql(bomb(9))).await;
@@ -107,7 +120,7 @@ async fn a_statement_ends_with_its_service() {
 }
 
 /// The processes that `parent` has started and that are still there.
-fn children(parent: u32) -> Vec<u32> {
+pub(crate) fn children(parent: u32) -> Vec<u32> {
     let of_it = format!("\nPPid:\t{parent}\n");
     let processes = std::fs::read_dir("/proc").unwrap();
     let children = processes.filter_map(|entry| {

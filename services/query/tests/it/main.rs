@@ -9,6 +9,7 @@ mod dead_letters;
 mod duplicates;
 mod events;
 mod hogs;
+mod locks;
 mod preview;
 mod sql;
 mod tail;
