@@ -163,17 +163,21 @@ impl EventLog {
 
     /// Creates one stream, or verifies the existing one and sets its `max_bytes`.
     async fn ensure_stream(&self, expected: Config) -> Result<()> {
-        match self.jetstream().create_stream(expected.clone()).await {
+        let refused = match self.jetstream().create_stream(expected.clone()).await {
             Ok(stream) => return verify(&stream.cached_info().config, &expected),
-            Err(error) if already_exists(&error) => {}
-            Err(error) => {
-                return Err(no_room(&error, &expected)
-                    .unwrap_or_else(|| Error::setup("create a stream", error)));
+            Err(error) => error,
+        };
+        // A server without room for another stream refuses one that exists, too.
+        let mut config = match self.jetstream().get_stream(&expected.name).await {
+            Ok(found) => found.cached_info().config.clone(),
+            Err(error) if already_exists(&refused) => {
+                return Err(Error::unavailable("look up a stream", error));
             }
-        }
-        let found = self.jetstream().get_stream(&expected.name).await;
-        let found = found.map_err(|error| Error::unavailable("look up a stream", error))?;
-        let mut config = found.cached_info().config.clone();
+            Err(_) => {
+                return Err(no_room(&refused, &expected)
+                    .unwrap_or_else(|| Error::setup("create a stream", refused)));
+            }
+        };
         if config.max_bytes != expected.max_bytes {
             // The one setting that may change: it does not affect what is already stored.
             config.max_bytes = expected.max_bytes;

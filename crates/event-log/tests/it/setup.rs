@@ -1,4 +1,8 @@
-use std::time::Duration;
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    time::Duration,
+};
 
 use event_log::{Error, EventLog};
 use testkit::{Nats, free_port};
@@ -106,4 +110,26 @@ async fn a_server_without_room_for_the_streams_says_what_to_change() {
             "{error}"
         );
     }
+}
+
+#[tokio::test]
+async fn streams_that_reserve_most_of_the_server_are_accepted_again_at_the_next_start() {
+    let nats = Nats::start().await;
+    let log = EventLog::connect(&nats.url, "test").await.unwrap();
+    let bytes = (max_storage(&nats) - (1 << 30)) / 5 * 2;
+    for _start in 0..2 {
+        log.ensure_streams(count(2), 1, Some(bytes)).await.unwrap();
+    }
+}
+
+/// The bytes that the server may reserve for streams.
+fn max_storage(nats: &Nats) -> i64 {
+    let address = nats.monitor_url.trim_start_matches("http://");
+    let mut monitor = TcpStream::connect(address).unwrap();
+    monitor.write_all(b"GET /jsz HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    monitor.read_to_string(&mut answer).unwrap();
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    let state: serde_json::Value = serde_json::from_str(body).unwrap();
+    state["config"]["max_storage"].as_i64().unwrap()
 }
