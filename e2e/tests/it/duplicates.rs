@@ -55,6 +55,7 @@ async fn statistics_over_a_range_of_duplicates_only_are_complete_when_only_cold_
     .await;
 
     world.kill("compactor").await;
+    world.valkey.flush().await;
     fs::remove_dir_all(world.path("warm")).unwrap();
     world.start_service("compactor");
     world.until_ready("compactor").await;
