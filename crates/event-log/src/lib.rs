@@ -15,12 +15,14 @@ mod bucket;
 mod clock;
 mod dead_letter;
 mod error;
-mod fence;
 mod log;
+mod log_identity;
 mod names;
+mod now;
 mod policy;
 mod range;
 mod reader;
+mod seen_log;
 mod store;
 mod streams;
 mod watermark;
@@ -31,10 +33,10 @@ pub use dead_letter::{
     DEAD_LETTER_STREAM, DeadLetter, Flood, FloodGuard, HALT_RETRY_INTERVAL, Halt,
 };
 pub use error::{Error, Result};
-pub use fence::LATCH_CHECK_INTERVAL;
 pub use log::EventLog;
 pub use names::stream as stream_name;
 pub use policy::DEFAULT_TIME_SCALE;
 pub use reader::LogMessage;
+pub use seen_log::LATCH_CHECK_INTERVAL;
 pub use streams::{LogState, MAX_MESSAGE_BYTES};
 pub use watermark::{Tier, Watermark};

@@ -87,7 +87,7 @@ impl ExpectedEnd {
         let (partition, began) = (frame.partition, Instant::now());
         let mut tail = ConversationTail::default();
         let mut read_through = self.last.seq.saturating_sub(1);
-        let checked = log.check_fence(partition).await;
+        let checked = log.check_identity(partition).await;
         checked.map_err(|error| publish::problem(&error))?;
         loop {
             let last = log
