@@ -18,9 +18,9 @@ use tracing::warn;
 
 use crate::{
     error::{Error, Result},
-    fence::MessageIdentity,
     log::{ACK_TIMEOUT, EventLog},
     names,
+    seen_log::MessageIdentity,
 };
 
 /// The interval between two looks for a connection: no reason but a quick start.
@@ -107,7 +107,7 @@ impl EventLog {
         let (mut attempt, mut may_be_stored) = (0, false);
         loop {
             attempt += 1;
-            if let Err(error) = self.await_fence(partition).await {
+            if let Err(error) = self.await_identity(partition).await {
                 return Err(match may_be_stored {
                     true => unknown(partition, error),
                     false => error,
@@ -147,7 +147,7 @@ impl EventLog {
     /// Waits for a connection, and compares the log if that is due. What is sent without a connection
     /// would be appended at the next one, whatever log that leads to. Tries it again for a moment: a log
     /// that has just started does not answer yet.
-    async fn await_fence(&self, partition: PartitionId) -> Result<()> {
+    async fn await_identity(&self, partition: PartitionId) -> Result<()> {
         let deadline = Instant::now() + ACK_TIMEOUT;
         while !self.is_connected() {
             if Instant::now() >= deadline {
@@ -155,13 +155,13 @@ impl EventLog {
             }
             tokio::time::sleep(CONNECTION_POLL_INTERVAL).await;
         }
-        let mut checked = self.check_fence(partition).await;
+        let mut checked = self.check_identity(partition).await;
         for _ in 1..MAX_APPEND_ATTEMPTS {
             if !matches!(&checked, Err(error) if error.is_transient()) {
                 break;
             }
             tokio::time::sleep(APPEND_RETRY_PAUSE).await;
-            checked = self.check_fence(partition).await;
+            checked = self.check_identity(partition).await;
         }
         checked
     }
@@ -184,7 +184,7 @@ impl EventLog {
         }
         // The client sends again what it could not send before it reconnected.
         if connection != self.connection()
-            && let Err(error) = self.check_fence(partition).await
+            && let Err(error) = self.check_identity(partition).await
         {
             return Ok(Err(unknown(partition, error)));
         }

@@ -1,45 +1,33 @@
-//! The log's clock, by which ages are counted: it gives every event its `received_at`.
+//! The last reading of the log's clock.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Mutex, time::Duration};
 
 use event::Timestamp;
-use serde::Deserialize;
 use tokio::time::Instant;
-use tracing::warn;
-
-use crate::{
-    bucket,
-    error::{Error, Result},
-    log::EventLog,
-};
 
 /// A reading of the log's clock is used for so long, and then read again: a server whose clock was
 /// corrected is believed within that time.
 const CLOCK_READ_INTERVAL: Duration = Duration::from_secs(10);
-/// A difference of the two clocks from which on it is logged. No reason for the number but that an age
-/// is never so short.
-const MAX_CLOCK_SKEW: Duration = Duration::from_secs(60);
-
 /// The last reading of the log's clock.
 #[derive(Debug, Default)]
 pub(crate) struct LogClock(Mutex<Option<ClockReading>>);
 
 /// A time of the log's clock, and when it was read.
 #[derive(Clone, Copy, Debug)]
-struct ClockReading {
-    time: Timestamp,
-    at: Instant,
+pub(crate) struct ClockReading {
+    pub(crate) time: Timestamp,
+    pub(crate) at: Instant,
     /// When somebody last tried to read it again. While the log does not answer, the others do not wait.
-    tried_at: Instant,
+    pub(crate) tried_at: Instant,
 }
 
 impl LogClock {
     /// Returns the last reading, and whether the caller shall read the clock again.
-    fn reading(&self) -> (Option<ClockReading>, bool) {
-        let mut reading = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn reading(&self) -> (Option<ClockReading>, bool) {
+        let mut reading = self
+            .0
+            .lock()
+            .expect("nothing panics while it holds the lock");
         let Some(known) = &mut *reading else {
             return (None, true);
         };
@@ -50,64 +38,10 @@ impl LogClock {
         (Some(*known), is_due)
     }
 
-    fn set(&self, reading: ClockReading) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reading);
-    }
-}
-
-/// What the server says about a stream: only its time is read.
-#[derive(Deserialize)]
-struct StreamTime {
-    ts: Option<String>,
-}
-
-impl EventLog {
-    /// Reads the time by which ages are counted: that of the log's clock or of this machine's,
-    /// whichever is earlier. So a clock that is ahead, here or there, makes nothing older than it is,
-    /// and a store without new events ages too.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`] if the log's clock has never been read and cannot be read now: retry, and
-    /// remove nothing meanwhile.
-    pub async fn now(&self) -> Result<Timestamp> {
-        let reading = match self.clock().reading() {
-            (Some(known), false) => known,
-            (known, _) => match (self.read_clock().await, known) {
-                (Ok(reading), _) => reading,
-                // It has gone on meanwhile as fast as this machine's monotonic clock.
-                (Err(_), Some(known)) => known,
-                (Err(error), None) => return Err(error),
-            },
-        };
-        let log = reading.time.plus(reading.at.elapsed());
-        Ok(log.min(Timestamp::now()))
-    }
-
-    async fn read_clock(&self) -> Result<ClockReading> {
-        let subject = format!("STREAM.INFO.KV_{}", bucket::META_BUCKET);
-        // Before the request: the time is then at most the log's when the answer comes.
-        let at = Instant::now();
-        let answer: StreamTime = (self.jetstream().request(subject, &()).await)
-            .map_err(|error| Error::unavailable("read its clock", error))?;
-        let time = answer.ts.as_deref().map(str::parse);
-        let Some(Ok(time)) = time else {
-            return Err(Error::unavailable("read its clock", "it says no time"));
-        };
-        let reading = ClockReading {
-            time,
-            at,
-            tried_at: at,
-        };
-        self.clock().set(reading);
-        let here = Timestamp::now();
-        let skew = here.since(time).max(time.since(here));
-        if skew > MAX_CLOCK_SKEW {
-            warn!(
-                log = %time,
-                here = %here,
-                "the clocks of the log and of this machine differ, ages count by the earlier one"
-            );
-        }
-        Ok(reading)
+    pub(crate) fn set(&self, reading: ClockReading) {
+        *self
+            .0
+            .lock()
+            .expect("nothing panics while it holds the lock") = Some(reading);
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     bucket::{Bucket, GAP_BUCKET, META_BUCKET, POLICY_BUCKET, WATERMARK_BUCKET},
     clock::LogClock,
     error::{Error, Result},
-    fence::Fences,
+    seen_log::SeenLogs,
 };
 
 /// The timeout of one request or acknowledgement.
@@ -37,7 +37,7 @@ pub struct EventLog(Arc<Inner>);
 struct Inner {
     client: Client,
     jetstream: Context,
-    fences: Fences,
+    seen_logs: SeenLogs,
     clock: LogClock,
     meta: Bucket,
     policy: Bucket,
@@ -83,7 +83,7 @@ impl EventLog {
         let bucket = |name| Bucket::new(jetstream.clone(), name);
         Ok(Self(Arc::new(Inner {
             client,
-            fences: Fences::default(),
+            seen_logs: SeenLogs::default(),
             clock: LogClock::default(),
             meta: bucket(META_BUCKET),
             policy: bucket(POLICY_BUCKET),
@@ -109,8 +109,8 @@ impl EventLog {
         statistics.connects.load(Ordering::Acquire)
     }
 
-    pub(crate) fn fences(&self) -> &Fences {
-        &self.0.fences
+    pub(crate) fn seen_logs(&self) -> &SeenLogs {
+        &self.0.seen_logs
     }
 
     pub(crate) fn clock(&self) -> &LogClock {

@@ -16,8 +16,8 @@ use tracing::{debug, warn};
 
 use crate::{
     error::{Error, Result},
-    fence::MessageIdentity,
     log::EventLog,
+    seen_log::MessageIdentity,
     streams::LogState,
 };
 
@@ -63,7 +63,7 @@ impl EventLog {
             was_behind: false,
             failures: 0,
         };
-        self.check_fence(partition).await?;
+        self.check_identity(partition).await?;
         let state = self.state(partition).await?;
         reader.check(state)?;
         let follow = async |mut reader: Reader| {
@@ -153,7 +153,7 @@ impl Reader {
             return Ok(None);
         }
         let connection = self.log.connection();
-        match self.log.check_fence(self.partition).await {
+        match self.log.check_identity(self.partition).await {
             Ok(()) => {}
             Err(error) if error.is_transient() => {
                 self.reopen().await;
@@ -195,7 +195,7 @@ impl Reader {
 
     /// Reads again if, twice in a row, no message was delivered although the log has one.
     async fn check_for_missed_message(&mut self) -> Result<()> {
-        match self.log.check_fence(self.partition).await {
+        match self.log.check_identity(self.partition).await {
             Err(error) if !error.is_transient() => return Err(error),
             _ => {}
         }

@@ -124,7 +124,7 @@ impl EventLog {
     /// # Errors
     /// [`Error::Unavailable`]: retry. [`Error::Regressed`], [`Error::Replaced`]: the partition is latched.
     pub async fn purge_through(&self, partition: PartitionId, seq: Seq) -> Result<()> {
-        self.check_fence(partition).await?;
+        self.check_identity(partition).await?;
         let stream = self.stream(partition).await?;
         let last = stream.cached_info().state.last_sequence;
         let keep_from = seq.saturating_add(1).min(last);

@@ -44,7 +44,7 @@ pub(crate) async fn until_purged(world: &World) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clock_that_is_a_day_ahead_removes_and_hides_nothing_early() {
+async fn a_clock_that_is_a_day_ahead_removes_and_filters_out_nothing_early() {
     let world = World::start_with(Setup {
         clock: Some(ShiftedClock::ahead(DAY)),
         ..Setup::default()

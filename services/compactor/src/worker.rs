@@ -2,18 +2,15 @@
 
 mod chunks;
 mod dead_letters;
+mod log;
 mod lost_ids;
 mod seal;
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use event::Seq;
-use event_log::{FloodGuard, LATCH_CHECK_INTERVAL, LogMessage, Watermark};
-use futures::{StreamExt as _, stream};
+use event_log::{FloodGuard, LogMessage, Watermark};
 use service_runtime::{Linger, propagation};
 use tokio::{sync::watch, task, time};
 use tokio_util::sync::CancellationToken;
@@ -26,7 +23,6 @@ use crate::{
     context::WorkerContext,
     decode::{self, Batch},
     duplicates::{Report, Reporter},
-    log_identity,
     throttle::Throttle,
 };
 
@@ -124,55 +120,6 @@ impl Worker {
                 None => self.tick().await?,
             }
         }
-    }
-
-    /// Opens the log behind what is stored. Nothing is read from one that is not the log that was read
-    /// before.
-    async fn open_log(&mut self) -> anyhow::Result<Chunks> {
-        let (id, next) = (self.partition().id(), self.partition().next_seq());
-        let messages = match self.context.log.read_from(id, next).await {
-            Err(error) if error.is_divergence() => {
-                self.latch(&error);
-                return Ok(Chunks::new(stream::empty().boxed()));
-            }
-            messages => messages.context("read the log")?,
-        };
-        if std::mem::take(&mut self.is_latched) {
-            self.context.halts.set(id, None);
-        }
-        Ok(Chunks::new(messages.boxed()))
-    }
-
-    /// Reads and seals nothing until a person has restored the log.
-    fn latch(&mut self, error: &event_log::Error) {
-        let id = self.partition().id();
-        self.context.halts.set(id, Some(error.to_string()));
-        self.is_latched = true;
-        self.halted_until = Some(time::Instant::now() + LATCH_CHECK_INTERVAL);
-    }
-
-    /// Checks the log's identity. Without the next sequence, continues at the first that the log has.
-    async fn check_log(&mut self) -> anyhow::Result<()> {
-        let anchor = self.blocking(|partition| partition.log_anchor()).await?;
-        let (id, next) = (self.partition().id(), self.partition().next_seq());
-        let known = next - 1;
-        let state = log_identity::check_warm(&self.context, id, known, anchor).await?;
-        if state.first <= next {
-            return Ok(());
-        }
-        tracing::error!(
-            partition = %self.partition().id(),
-            expected = next,
-            first = state.first,
-            "events were purged from the log before they were stored, the range becomes a gap"
-        );
-        let rules = Arc::clone(&self.context.rules.borrow());
-        let first = state.first;
-        self.blocking(move |partition| {
-            partition.seal(&rules)?;
-            partition.skip_to(first)
-        })
-        .await
     }
 
     async fn append(

@@ -82,8 +82,7 @@ impl Worker {
                     if std::mem::take(&mut is_latched) {
                         self.shared.halts.set(self.partition, None);
                     }
-                    let copy = self.copy(messages, cursor.last, &mut guard, shutdown);
-                    copy.await
+                    self.copy(messages, cursor.last, &mut guard, shutdown).await
                 }
                 Err(error) => Err(error),
             };
@@ -96,8 +95,7 @@ impl Worker {
             };
             // It is not the log that was copied before: nothing is, until a person has restored it.
             is_latched = true;
-            let reason = Some(cause.to_string());
-            self.shared.halts.set(self.partition, reason);
+            (self.shared.halts).set(self.partition, Some(cause.to_string()));
             let pause = time::sleep(LATCH_CHECK_INTERVAL);
             shutdown.run_until_cancelled(pause).await;
         }

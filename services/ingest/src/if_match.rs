@@ -80,7 +80,7 @@ impl ExpectedEnd {
         let headers = service_runtime::propagation::inject(&Span::current());
         let partition = frame.partition;
         let (id, payload) = (frame.events.message_id(), frame.events.clone().encode());
-        let checked = log.check_fence(partition).await;
+        let checked = log.check_identity(partition).await;
         checked.map_err(|error| publish::problem(&error))?;
         let deadline = Instant::now() + CONDITIONAL_APPEND_TIMEOUT;
         loop {

@@ -71,8 +71,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         "nats check",
         check_readiness(log.clone(), nats, shutdown.clone()),
     );
-    let fences = check_fences(log, config.partitions, halts, shutdown.clone());
-    runtime.tasks.spawn("log check", fences);
+    let checking = check_log_identity(log, config.partitions, halts, shutdown.clone());
+    runtime.tasks.spawn("log check", checking);
     let following = log_disk.follow(config.monitor_urls, shutdown.clone());
     runtime.tasks.spawn("log disk", following);
     let serving = service_runtime::serve(listener, router, runtime.access.clone(), shutdown);
@@ -113,7 +113,7 @@ async fn check_readiness(
 }
 
 /// Compares the logs of all partitions after each reconnect, and reports those that are latched.
-async fn check_fences(
+async fn check_log_identity(
     log: EventLog,
     partitions: PartitionCount,
     halts: Halts,
@@ -122,7 +122,7 @@ async fn check_fences(
     loop {
         for partition in partitions.all() {
             // While it does not answer, it is compared before the next append.
-            let _ = log.check_fence(partition).await;
+            let _ = log.check_identity(partition).await;
             let reason = log.latched(partition).map(|error| error.to_string());
             halts.set(partition, reason);
         }

@@ -4,7 +4,7 @@
 
 mod appending;
 mod dead_letters;
-mod fence;
+mod log_identity;
 mod reading;
 mod setup;
 mod shared;
