@@ -41,7 +41,7 @@ pub use error::{Error, Result};
 pub use file::{ColdFile, Extent, Provenance, parse_partition};
 pub use location::{ColdOptions, S3Options};
 pub use prune::{ColdScan, Order};
-pub use read::ColdRows;
+pub use read::{ColdItem, ColdRows};
 pub use snapshot::{ColdSnapshot, TableSnapshot};
 pub use stage::{PendingFile, StagedFile};
 pub use table::Table;

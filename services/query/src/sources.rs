@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use crate::{
     cold::ColdSource,
     dedup_wait::{DedupState, DedupWaits},
+    memory::RequestMemory,
     metrics::Metrics,
     plan,
     warm::WarmSource,
@@ -26,6 +27,7 @@ pub(crate) struct Sources {
     pub(crate) rules: watch::Receiver<Arc<RuleSet>>,
     pub(crate) metrics: Metrics,
     pub(crate) dedup_waits: DedupWaits,
+    pub(crate) memory: RequestMemory,
 }
 
 /// Returns `first..=last` of the log; `None` when the log is empty.

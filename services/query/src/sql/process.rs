@@ -22,12 +22,14 @@ use nix::{
     },
     unistd::getpid,
 };
+use service_runtime::Reservation;
 use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc},
+    sync::{mpsc, oneshot},
     time::Instant,
 };
 use warm_tier::sql::{Chunks, Job, Parsed, Received, Select, SqlError, TableRows};
 
+use super::slots::Slot;
 use crate::format;
 
 /// First argument of this program when it is to run one statement; the service's process id follows.
@@ -43,8 +45,6 @@ const UNCOUNTED_BYTES: u64 = 1 << 30;
 const SELF_KILL_GRACE: Duration = Duration::from_secs(1);
 /// Chunks of an answer that wait for its client: what it does not read stays in the process.
 const QUEUED_CHUNKS: usize = 2;
-/// Longest time in which a client reads no chunk of its answer.
-const CLIENT_READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Whether this process was started to run one statement.
 pub(crate) fn is_statement_process() -> bool {
@@ -117,7 +117,7 @@ impl Drop for KillOnDrop {
 pub(crate) struct StatementProcess {
     parsed: Parsed<ChildStdin, ChildStdout>,
     process: KillOnDrop,
-    slot: OwnedSemaphorePermit,
+    slot: Slot,
     timeout: Duration,
 }
 
@@ -130,7 +130,7 @@ pub(crate) struct StatementProcess {
 /// or its own answer.
 pub(crate) async fn parse(
     job: Job,
-    slot: OwnedSemaphorePermit,
+    slot: Slot,
     deadline: Instant,
 ) -> Result<(Select, StatementProcess), SqlError> {
     let timeout = job.limits.timeout;
@@ -152,7 +152,8 @@ pub(crate) async fn parse(
 }
 
 impl StatementProcess {
-    /// Runs the statement on its rows until `deadline`.
+    /// Runs the statement on its rows until `deadline`. `memory`, which the rows take, is given back when the
+    /// process has them.
     ///
     /// # Errors
     ///
@@ -160,6 +161,7 @@ impl StatementProcess {
     pub(crate) async fn run(
         self,
         tables: Vec<TableRows>,
+        memory: Reservation,
         deadline: Instant,
     ) -> Result<EncodedAnswer, SqlError> {
         let Self {
@@ -169,14 +171,16 @@ impl StatementProcess {
             timeout,
         } = self;
         let (chunks, slot) = blocking_until(deadline, timeout, move || {
-            let chunks = parsed.run(tables)?;
+            let chunks = parsed.run(tables, || drop(memory))?;
             Ok((chunks, slot))
         })
         .await?;
         let (sender, receiver) = mpsc::channel(QUEUED_CHUNKS);
-        tokio::task::spawn_blocking(move || forward(chunks, &sender, slot));
+        let (waiting, waits) = oneshot::channel();
+        tokio::task::spawn_blocking(move || forward(chunks, &sender, waiting, slot));
         Ok(EncodedAnswer {
             receiver,
+            waits,
             ended: false,
             _process: process,
         })
@@ -187,18 +191,26 @@ impl StatementProcess {
 pub(crate) struct EncodedAnswer {
     /// An empty chunk is the end.
     receiver: mpsc::Receiver<io::Result<Bytes>>,
+    /// Sent when the queue is full; dropped when it has all that is left.
+    waits: oneshot::Receiver<()>,
     ended: bool,
     _process: KillOnDrop,
 }
 
 impl EncodedAnswer {
+    /// Whether the answer is too long to be taken from the process before the client reads it.
+    pub(crate) async fn waits_for_client(&mut self) -> bool {
+        (&mut self.waits).await.is_ok()
+    }
+
     /// Returns the next chunk, or an error when the answer is cut off; `None` at its end.
     pub(crate) async fn next(&mut self) -> Option<io::Result<Bytes>> {
         if self.ended {
             return None;
         }
         let chunk = self.receiver.recv().await;
-        let chunk = chunk.unwrap_or_else(|| Err(io::Error::other("the client read too slowly")));
+        let chunk =
+            chunk.unwrap_or_else(|| Err(io::Error::other("the statement ended before its answer")));
         self.ended = !matches!(&chunk, Ok(chunk) if !chunk.is_empty());
         match chunk {
             Ok(chunk) if chunk.is_empty() => None,
@@ -207,18 +219,25 @@ impl EncodedAnswer {
     }
 }
 
-/// Passes `chunks` on until the client has all of them, has left, or has read none for too long.
+/// Passes `chunks` on until the client has all of them or has left. `waiting` is sent when it must wait for
+/// the client.
 fn forward(
     chunks: Chunks<ChildStdout>,
     to: &mpsc::Sender<io::Result<Bytes>>,
-    slot: OwnedSemaphorePermit,
+    waiting: oneshot::Sender<()>,
+    slot: Slot,
 ) {
-    let runtime = tokio::runtime::Handle::current();
+    let mut waiting = Some(waiting);
     let end = std::iter::once(Ok(Bytes::new()));
     for chunk in chunks.chain(end) {
         let failed = chunk.is_err();
-        let sent = runtime.block_on(to.send_timeout(chunk, CLIENT_READ_TIMEOUT));
-        if failed || sent.is_err() {
+        if to.capacity() == 0
+            && let Some(waiting) = waiting.take()
+        {
+            // Nobody waits for it once the answer is sent.
+            let _ = waiting.send(());
+        }
+        if to.blocking_send(chunk).is_err() || failed {
             break;
         }
     }

@@ -107,7 +107,7 @@ async fn a_statement_ends_with_its_service() {
 }
 
 /// The processes that `parent` has started and that are still there.
-fn children(parent: u32) -> Vec<u32> {
+pub(crate) fn children(parent: u32) -> Vec<u32> {
     let of_it = format!("\nPPid:\t{parent}\n");
     let processes = std::fs::read_dir("/proc").unwrap();
     let children = processes.filter_map(|entry| {
@@ -125,7 +125,7 @@ async fn small_world() -> World {
 }
 
 /// The most memory that the process has used so far, in bytes.
-fn peak_memory(pid: u32) -> u64 {
+pub(crate) fn peak_memory(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = peak.unwrap().trim().trim_end_matches(" kB");

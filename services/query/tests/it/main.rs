@@ -9,6 +9,7 @@ mod dead_letters;
 mod duplicates;
 mod events;
 mod hogs;
+mod memory;
 mod preview;
 mod sql;
 mod tail;
