@@ -54,7 +54,8 @@ impl World {
         large.content = "x".repeat(250_000);
         let mut pack = pack(name, &[(seq, 0)]);
         pack.pack.events[0].encoded = EncodedEvent::encode(&large);
-        let append = self.writer.append(PARTITION, seq - 1, seq, &[pack]);
+        let packs = [pack];
+        let append = self.writer.append(PARTITION, seq - 1, seq, &packs);
         assert_eq!(append.await.unwrap(), Appended::Ok);
     }
 
