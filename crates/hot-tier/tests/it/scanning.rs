@@ -84,8 +84,9 @@ async fn a_scan_is_stale_when_a_conversation_has_a_higher_floor() {
 #[tokio::test]
 async fn a_scan_is_stale_when_the_tier_was_lost_and_filled_again_in_between() {
     on_each_server(async |world: World| {
-        write_three_packs(&world).await;
         for (refilled, expected) in [(0, None), (5, None), (8, Some(8))] {
+            world.server.flush().await;
+            write_three_packs(&world).await;
             let mut scan = world.reader.scan(PARTITION, plan(1, 8));
             // As far as the list of the conversations.
             assert!(scan.start().await.unwrap());
