@@ -49,6 +49,9 @@ pub struct ColdScan {
     pub order: Option<Order>,
     /// At most this many rows; applies only together with `order`.
     pub limit: Option<usize>,
+    /// End with the row by which content and metadata have so many bytes; applies only together with
+    /// `order`.
+    pub max_bytes: Option<usize>,
 }
 
 /// Columns that a scan may filter or order by, in any of the tables.

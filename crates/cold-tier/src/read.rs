@@ -1,16 +1,19 @@
 //! Reads rows from the files of a snapshot; every object is checked before it is decoded.
 
+mod file_rows;
+mod first_rows;
+
 use std::{collections::VecDeque, sync::Arc};
 
-use arrow::{array::RecordBatch, compute::concat_batches, datatypes::SchemaRef};
+use arrow::array::RecordBatch;
 use event::RangeSet;
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 
+use self::first_rows::FirstRows;
 use crate::{
     error::{Error, Result},
     file::ColdFile,
     prune::{ColdScan, Order},
-    rows,
     snapshot::TableSnapshot,
     tier::ColdTier,
 };
@@ -18,36 +21,58 @@ use crate::{
 /// Bounds memory: each object is in memory as a whole, at most 128 MB as the archiver writes them.
 const MAX_CONCURRENT_READS: usize = 4;
 
-/// The rows of a scan of one partition, as far as its files can be read.
+/// The rows of an ordered scan of one partition, as far as its files can be read.
 #[derive(Debug, Default)]
 pub struct ColdRows {
-    /// As [`ColdTier::read`] returns them.
-    pub batches: Vec<RecordBatch>,
+    /// One batch, sorted by position.
+    pub rows: Option<RecordBatch>,
+    /// Whether `max_bytes` of the scan ended the read: there may be more rows behind the last one.
+    pub is_cut: bool,
     /// The ranges of the files that cannot be read, as far as they were to be.
     pub missing: RangeSet,
     /// Why, one error per file.
     pub errors: Vec<Error>,
 }
 
+/// An item of a stream of rows.
+#[derive(Debug)]
+pub enum ColdItem {
+    Batch(RecordBatch),
+    /// A file that cannot be read, or not to its end.
+    Unread {
+        /// The ranges of the scan that the file was to answer.
+        missing: RangeSet,
+        error: Error,
+    },
+}
+
 impl ColdTier {
-    /// Streams the rows that satisfy the filters of `scan`, file by file. `order` and `limit` are
-    /// ignored, but with an `order` the batches also have the columns to order by.
+    /// Streams the rows of `scan`, file by file and batch by batch, from those files that can be read. The
+    /// rows that wait for the reader are few. `order`, `limit` and `max_bytes` are ignored.
     ///
-    /// An item is an error as in [`ColdTier::read`].
-    pub fn scan(
+    /// An item is [`Error::Config`] when the scan is wrong, [`Error::Stopped`] when the process is stopping.
+    pub fn stream_readable(
         &self,
         snapshot: &TableSnapshot,
         scan: ColdScan,
-    ) -> impl Stream<Item = Result<RecordBatch>> + Send + use<> {
-        self.read_each(snapshot, scan)
-            .map(|(_, read)| read)
-            .map_ok(|batches| stream::iter(batches.into_iter().map(Ok)))
-            .try_flatten()
-            .try_filter(|batch| futures::future::ready(batch.num_rows() > 0))
+    ) -> impl Stream<Item = Result<ColdItem>> + Send + use<> {
+        let scan = Arc::new(ColdScan {
+            order: None,
+            ..scan
+        });
+        let batches = self.read_each(snapshot, Arc::clone(&scan));
+        batches.map(move |(file, read)| match read {
+            Ok(batch) => Ok(ColdItem::Batch(batch)),
+            Err(error @ (Error::Config(_) | Error::Stopped)) => Err(error),
+            Err(error) => Ok(ColdItem::Unread {
+                missing: scan.wanted_ranges(&file),
+                error,
+            }),
+        })
     }
 
     /// Returns the rows of `scan`: with an `order`, one batch sorted by position, read from no more
-    /// files than `limit` needs; else batches file by file, without regard to `limit`.
+    /// files than `limit` and `max_bytes` need; else batches file by file, without regard to these.
     ///
     /// # Errors
     /// [`Error::Unavailable`] and [`Error::Gone`] are transient: retry, after [`Error::Gone`] with
@@ -58,10 +83,17 @@ impl ColdTier {
         snapshot: &TableSnapshot,
         scan: &ColdScan,
     ) -> Result<Vec<RecordBatch>> {
-        self.read_files(snapshot, scan, |_, error| Err(error)).await
+        if let Some(order) = scan.order {
+            let failed = |_: &ColdFile, error| Err(error);
+            let read = self.read_ordered(snapshot, scan, order, failed).await?;
+            return Ok(vec![read.rows]);
+        }
+        let batches = self.read_each(snapshot, Arc::new(scan.clone()));
+        batches.map(|(_, read)| read).try_collect().await
     }
 
-    /// Returns what [`ColdTier::read`] does, but from those files that can be read.
+    /// Returns the rows of `scan` in its order, ascending by default, from those files that can be read,
+    /// and no more of them than `limit` and `max_bytes` need.
     ///
     /// # Errors
     /// [`Error::Config`] when the scan is wrong, [`Error::Stopped`] when the process is stopping.
@@ -70,69 +102,70 @@ impl ColdTier {
         snapshot: &TableSnapshot,
         scan: &ColdScan,
     ) -> Result<ColdRows> {
-        let mut rows = ColdRows::default();
+        let mut read = ColdRows::default();
         let failed = |file: &ColdFile, error| match error {
             Error::Config(_) | Error::Stopped => Err(error),
             error => {
-                rows.missing.extend(scan.wanted_ranges(file));
-                rows.errors.push(error);
+                read.missing.extend(scan.wanted_ranges(file));
+                read.errors.push(error);
                 Ok(())
             }
         };
-        let batches = self.read_files(snapshot, scan, failed).await?;
-        rows.batches = batches;
-        Ok(rows)
+        let order = scan.order.unwrap_or(Order::Asc);
+        let first = self.read_ordered(snapshot, scan, order, failed).await?;
+        (read.rows, read.is_cut) = (Some(first.rows), first.is_cut);
+        Ok(read)
     }
 
-    /// Streams the rows of each selected file, in the order of the snapshot.
+    /// Streams the rows of each selected file, in the order of the snapshot. A file ends with its first
+    /// error.
     fn read_each(
         &self,
         snapshot: &TableSnapshot,
-        scan: ColdScan,
-    ) -> impl Stream<Item = (ColdFile, Result<Vec<RecordBatch>>)> + Send + use<> {
-        let files = selected_files(snapshot, &scan);
-        let (tier, scan) = (self.clone(), Arc::new(scan));
-        stream::iter(files)
+        scan: Arc<ColdScan>,
+    ) -> impl Stream<Item = (ColdFile, Result<RecordBatch>)> + Send + use<> {
+        let tier = self.clone();
+        stream::iter(selected_files(snapshot, &scan))
             .map(move |file| {
-                let (tier, scan) = (tier.clone(), Arc::clone(&scan));
+                let tier = tier.clone();
                 async move {
-                    let read = tier.rows_of(file.clone(), scan).await;
-                    (file, read)
+                    let object = tier.object(&file).await;
+                    (file, object)
                 }
             })
             .buffered(MAX_CONCURRENT_READS)
+            .flat_map(move |(file, object)| {
+                let batches = match object {
+                    Ok(bytes) => file_rows::stream(file.clone(), bytes, Arc::clone(&scan)).boxed(),
+                    Err(error) => stream::once(async { Err(error) }).boxed(),
+                };
+                batches.map(move |batch| (file.clone(), batch))
+            })
     }
 
-    /// Reads as [`ColdTier::read`] says. `failed` decides whether the read goes on without a file.
-    async fn read_files(
+    /// Reads the first rows as [`ColdTier::read`] says. `failed` decides whether the read goes on without
+    /// a file.
+    async fn read_ordered(
         &self,
         snapshot: &TableSnapshot,
         scan: &ColdScan,
+        order: Order,
         mut failed: impl FnMut(&ColdFile, Error) -> Result<()>,
-    ) -> Result<Vec<RecordBatch>> {
-        let Some(order) = scan.order else {
-            let mut batches = Vec::new();
-            let mut reads = std::pin::pin!(self.read_each(snapshot, scan.clone()));
-            while let Some((file, read)) = reads.next().await {
-                match read {
-                    Ok(rows) => batches.extend(rows.into_iter().filter(|own| own.num_rows() > 0)),
-                    Err(error) => failed(&file, error)?,
-                }
-            }
-            return Ok(batches);
-        };
+    ) -> Result<FirstRows> {
         let mut files = selected_files(snapshot, scan);
         files.sort_by_key(|file| first_seq(file, order));
-        let shared = Arc::new(scan.clone());
-        let schema = scan.read_schema(snapshot.table);
+        let scan = Arc::new(ColdScan {
+            order: Some(order),
+            ..scan.clone()
+        });
         let mut files: VecDeque<_> = files.into();
-        let mut rows = RecordBatch::new_empty(SchemaRef::clone(&schema));
-        while !files.is_empty() && !limit_is_met(&rows, scan.limit, files.front(), order) {
+        let mut first = FirstRows::new(scan.read_schema(snapshot.table));
+        while !files.is_empty() && !limit_is_met(&first, scan.limit, files.front(), order) {
             let next = files.drain(..files.len().min(MAX_CONCURRENT_READS));
             let next: Vec<ColdFile> = next.collect();
             let reads = next
                 .iter()
-                .map(|file| self.rows_of(file.clone(), Arc::clone(&shared)));
+                .map(|file| self.first_rows_of(file.clone(), Arc::clone(&scan)));
             let mut read = Vec::new();
             for (file, rows) in next.iter().zip(futures::future::join_all(reads).await) {
                 match rows {
@@ -140,16 +173,21 @@ impl ColdTier {
                     Err(error) => failed(file, error)?,
                 }
             }
-            let batches = std::iter::once(&rows).chain(&read);
-            let joined = concat_batches(&schema, batches).map_err(segment::Error::from);
-            let sorted = joined.and_then(|joined| rows::by_position(&joined, order));
-            rows = sorted.map_err(|source| Error::Rows {
+            let merged = first.merge(&read, &scan, order);
+            merged.map_err(|source| Error::Rows {
                 path: snapshot.table.name().to_owned(),
                 source,
             })?;
-            rows = rows.slice(0, rows.num_rows().min(scan.limit.unwrap_or(usize::MAX)));
         }
-        Ok(vec![projected(rows, scan)?])
+        first.rows = file_rows::projected(first.rows, &scan)?;
+        Ok(first)
+    }
+
+    /// Returns the rows of one file that can be among the first of `scan`.
+    async fn first_rows_of(&self, file: ColdFile, scan: Arc<ColdScan>) -> Result<Vec<RecordBatch>> {
+        let bytes = self.object(&file).await?;
+        let batches = file_rows::stream(file.clone(), bytes, Arc::clone(&scan));
+        first_rows::of_file(&file, batches, &scan).await
     }
 }
 
@@ -167,14 +205,20 @@ fn first_seq(file: &ColdFile, order: Order) -> u64 {
     }
 }
 
-/// Returns whether `rows` has `limit` rows and neither `next` nor a later file has an earlier one.
+/// Returns whether `first` has all the rows that the limits allow, and neither `next` nor a later file has an earlier one.
 fn limit_is_met(
-    rows: &RecordBatch,
+    first: &FirstRows,
     limit: Option<usize>,
     next: Option<&ColdFile>,
     order: Order,
 ) -> bool {
     use arrow::{array::AsArray as _, datatypes::Int64Type};
+    let rows = &first.rows;
+    let limit = if first.is_cut {
+        Some(rows.num_rows())
+    } else {
+        limit
+    };
     let Some(limit) = limit.filter(|limit| rows.num_rows() >= *limit) else {
         return false;
     };
@@ -190,17 +234,4 @@ fn limit_is_met(
         Order::Asc => min > last,
         Order::Desc => max < last,
     }
-}
-
-/// Returns `batch` with only the columns that `scan` names.
-pub(crate) fn projected(batch: RecordBatch, scan: &ColdScan) -> Result<RecordBatch> {
-    let Some(columns) = &scan.columns else {
-        return Ok(batch);
-    };
-    let schema = batch.schema();
-    let indices = columns.iter().map(|name| schema.index_of(name));
-    let projected = indices
-        .collect::<std::result::Result<Vec<_>, _>>()
-        .and_then(|indices| batch.project(&indices));
-    projected.map_err(|error| Error::Config(error.to_string()))
 }

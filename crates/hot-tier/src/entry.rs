@@ -40,20 +40,26 @@ impl Header {
 }
 
 /// An entry as it was read, its pack not decoded yet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Entry {
+    id: (Seq, u16),
     pack: Bytes,
 }
 
 impl Entry {
+    /// The offset of the last event.
+    pub(crate) fn id(&self) -> (Seq, u16) {
+        self.id
+    }
+
     /// The encoded length of the pack.
     pub(crate) fn bytes(&self) -> usize {
         self.pack.len()
     }
 
     /// Decodes the events of the pack; checksums are not verified yet.
-    pub(crate) fn events(self, key: &str) -> Result<Vec<PackedEvent>> {
-        let pack = Pack::decode(self.pack).map_err(|error| Error::damaged(key, error))?;
+    pub(crate) fn events(&self, key: &str) -> Result<Vec<PackedEvent>> {
+        let pack = Pack::decode(self.pack.clone()).map_err(|error| Error::damaged(key, error))?;
         Ok(pack.events)
     }
 }
@@ -82,9 +88,9 @@ fn parse(entry: Value) -> Option<Entry> {
         if let (Value::BulkString(name), Value::BulkString(pack)) = (name, value)
             && name == b"p"
         {
-            parse_id(std::str::from_utf8(&id).ok()?)?;
+            let id = parse_id(std::str::from_utf8(&id).ok()?)?;
             let pack = Bytes::from(pack);
-            return Some(Entry { pack });
+            return Some(Entry { id, pack });
         }
     }
     None

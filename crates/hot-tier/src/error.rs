@@ -22,9 +22,6 @@ pub enum Error {
         #[source]
         source: DecodeError,
     },
-    /// The result is larger than the caller's limit in bytes: ask for less.
-    #[error("the hot tier holds more than {0} bytes of what was asked for")]
-    TooLarge(usize),
     /// The server, or what it holds, is unfit. Permanent: fix the configuration that the text names.
     #[error("{0}")]
     Setup(String),

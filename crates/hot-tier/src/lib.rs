@@ -28,6 +28,6 @@ pub use cursor::{HotCursor, Stats};
 pub use error::{Error, Result};
 pub use page::{Bounds, Order};
 pub use reader::{HotRead, HotReader};
-pub use scan::HotScan;
+pub use scan::{HotScan, ScanPlan, ScanStep};
 pub use trim::{Limits, Trimmed};
 pub use writer::{Appended, ConversationPack, DuplicateEvent, HotWriter, Marked};

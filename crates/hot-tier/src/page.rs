@@ -5,21 +5,22 @@
 
 use std::collections::HashSet;
 
-use event::{ConversationId, PartitionId, Position, Seq, StoredEvent, TenantId};
+use event::{ConversationId, PartitionId, Position, Seq, SeqRange, StoredEvent, TenantId};
 use event_proto::PackedEvent;
 
 use crate::{
-    cursor::HotCursor,
     error::{Error, Result},
     key::parse_id,
 };
 
-/// The part of a conversation to read: `(seq, idx)` offsets within the partition, both exclusive;
-/// `None` is unbounded.
+/// The part of a conversation to read: `(seq, idx)` offsets within the partition, both exclusive, and
+/// bytes; `None` is unbounded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bounds {
     pub after: Option<(Seq, u16)>,
     pub before: Option<(Seq, u16)>,
+    /// End with the row by which content and metadata have so many bytes.
+    pub max_bytes: Option<usize>,
 }
 
 /// The order of the rows of a read.
@@ -51,12 +52,21 @@ pub(crate) struct ReadRequest<'a> {
 }
 
 /// The range in which the tier had all events of a conversation at the time of a page: from `floor`
-/// to the cursor's `last`.
+/// to `last`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CompleteRange {
-    pub(crate) cursor: HotCursor,
     /// The conversation's floor.
     pub(crate) floor: Seq,
+    pub(crate) last: Seq,
+}
+
+impl CompleteRange {
+    pub(crate) fn of(range: SeqRange) -> Self {
+        Self {
+            floor: range.lo,
+            last: range.hi,
+        }
+    }
 }
 
 /// Collects the rows of a read from its entries.
@@ -66,6 +76,9 @@ pub(crate) struct RowCollector<'a> {
     range: CompleteRange,
     key: &'a str,
     pub(crate) rows: Vec<StoredEvent>,
+    bytes: usize,
+    /// The bytes of the bounds ended the read.
+    pub(crate) is_cut: bool,
     /// The number of duplicates passed over so far.
     pub(crate) passed_over: usize,
     /// No further entry can add a row.
@@ -80,6 +93,8 @@ impl<'a> RowCollector<'a> {
             range,
             key,
             rows: Vec::new(),
+            bytes: 0,
+            is_cut: false,
             passed_over: 0,
             done: request.limit == 0,
         }
@@ -122,6 +137,7 @@ impl<'a> RowCollector<'a> {
             if decoded.conversation_id != *self.request.conversation {
                 return Err(Error::shape(self.key, "conversation_id"));
             }
+            self.bytes += decoded.content.len() + decoded.metadata.len();
             self.rows.push(StoredEvent {
                 event: decoded,
                 position: Position::new(self.request.partition, event.seq, event.idx),
@@ -129,7 +145,9 @@ impl<'a> RowCollector<'a> {
                 crc32c: event.encoded.crc32c,
                 sample_rate: 1.0,
             });
-            if self.rows.len() == self.request.limit {
+            let max_bytes = self.request.bounds.max_bytes.unwrap_or(usize::MAX);
+            if self.rows.len() == self.request.limit || self.bytes >= max_bytes {
+                self.is_cut = self.rows.len() < self.request.limit;
                 self.done = true;
                 break;
             }
@@ -144,7 +162,7 @@ impl<'a> RowCollector<'a> {
 
     /// Returns whether the offset is at or above `before`, or above the cursor of the range.
     fn is_too_new(&self, offset: (Seq, u16)) -> bool {
-        offset.0 > self.range.cursor.last || self.request.bounds.before.is_some_and(|b| offset >= b)
+        offset.0 > self.range.last || self.request.bounds.before.is_some_and(|b| offset >= b)
     }
 
     fn is_past_end(&self, offset: (Seq, u16)) -> bool {

@@ -1,42 +1,74 @@
-//! Reads of a whole partition, for SQL and rollups.
+//! Reads of a whole partition, for SQL and rollups: a few entries of many conversations at a time.
 
-use std::collections::HashMap;
+mod plan;
+
+use std::{collections::VecDeque, sync::Arc};
 
 use event::{ConversationId, PartitionId, Seq, StoredEvent, TenantId};
-use redis::{AsyncCommands as _, Value};
+use redis::{AsyncCommands as _, Pipeline, Value, aio::ConnectionManager};
 
+pub use self::plan::ScanPlan;
+use self::plan::entries_of_round_trip;
 use crate::{
     cursor::{Fields, HotCursor, from_score},
     entry::{Entry, parse_entries},
     error::{Error, Result},
-    key::{Keys, parse_member},
+    key::{Keys, id, parse_member},
     page::{Bounds, CompleteRange, Duplicates, Order, ReadRequest, RowCollector, parse_duplicates},
     reader::HotReader,
 };
 
 /// Conversations read in one round trip. No reason for the number but to bound the size of a reply.
 const CONVERSATIONS_PER_ROUND_TRIP: usize = 256;
+/// Bytes of packs and their rows that are decoded at once.
+const DECODED_BYTES: usize = 256 << 10;
 
-/// Rows of every conversation of a partition, in the order of the log: everything from `floor` to
-/// `last`, except for the conversations in `raised`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HotScan {
-    pub rows: Vec<StoredEvent>,
-    /// The first sequence of the range.
-    pub floor: Seq,
-    /// The last sequence of the range.
-    pub last: Seq,
-    /// The sequence up to which no row is a duplicate.
-    pub checked: Seq,
-    /// The conversations that are complete only from a higher floor of their own.
-    pub raised: Vec<(TenantId, ConversationId, Seq)>,
+/// A step of a scan.
+#[derive(Debug, PartialEq)]
+pub enum ScanStep {
+    /// Rows of one or more conversations.
+    Rows(Vec<StoredEvent>),
+    /// The tier no longer has what was planned, or was lost and is being filled again: plan again.
+    Stale,
+    /// There are no more rows.
+    End,
 }
 
-/// The entries of one conversation, and its duplicates.
-struct ConversationEntries {
+/// A scan of one partition. Every round trip reads the cursor together with the entries, so that rows of a
+/// tier that was lost meanwhile are never taken for all there are.
+pub struct HotScan {
+    connection: ConnectionManager,
+    partition: PartitionId,
+    plan: ScanPlan,
+    /// `None` before the first step.
+    unread: Option<VecDeque<Unread>>,
+    /// What was read and is not decoded yet.
+    read: VecDeque<(Arc<Conversation>, Entry)>,
+    entries_read: usize,
+    bytes_read: usize,
+    bytes_left: usize,
+}
+
+/// A conversation that has entries left to read.
+struct Unread {
     member: String,
-    entries: Vec<Entry>,
+    /// Known from the first round trip on.
+    conversation: Option<Arc<Conversation>>,
+    /// The id of the last entry that was read.
+    behind: Option<(Seq, u16)>,
+}
+
+struct Conversation {
+    key: String,
+    tenant: TenantId,
+    id: ConversationId,
     duplicates: Duplicates,
+}
+
+impl std::fmt::Debug for HotScan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HotScan").finish_non_exhaustive()
+    }
 }
 
 impl HotReader {
@@ -56,52 +88,6 @@ impl HotReader {
             .collect())
     }
 
-    /// Reads every row behind the sequence `after`; `None` when the tier has no cursor for the
-    /// partition.
-    ///
-    /// # Errors
-    /// [`Error::TooLarge`] when the packs have more than `max_bytes` bytes. [`Error::Unavailable`] is
-    /// transient: retry. [`Error::Damaged`] is permanent: read from another tier.
-    pub async fn read_all(
-        &self,
-        partition: PartitionId,
-        after: Seq,
-        max_bytes: usize,
-    ) -> Result<Option<HotScan>> {
-        let keys = Keys::of(partition);
-        // The cursor before the rows and the floors after them: whatever is written or trimmed
-        // meanwhile, the rows between the two are complete.
-        let Some(cursor) = self.cursor(partition).await? else {
-            return Ok(None);
-        };
-        let conversations = self.entries_behind(keys, after, max_bytes).await?;
-        let Some((floor, raised)) = self.floors(partition, after).await? else {
-            return Ok(None);
-        };
-        let mut rows = Vec::new();
-        for conversation in conversations {
-            let own_floor = raised.get(&conversation.member).copied();
-            let own_floor = own_floor.unwrap_or(floor).max(floor);
-            let range = CompleteRange {
-                cursor,
-                floor: own_floor.max(after.saturating_add(1)),
-            };
-            rows.extend(decode(partition, range, conversation)?);
-        }
-        rows.sort_unstable_by_key(|row| row.position);
-        let raised = raised.into_iter().filter_map(|(member, floor)| {
-            let (tenant, conversation) = parse_member(&member)?;
-            Some((tenant, conversation, floor))
-        });
-        Ok(Some(HotScan {
-            rows,
-            floor: floor.max(after.saturating_add(1)),
-            last: cursor.last,
-            checked: cursor.checked,
-            raised: raised.collect(),
-        }))
-    }
-
     /// Reads the partition's cursor; `None` when the tier has none for this epoch.
     ///
     /// # Errors
@@ -113,100 +99,189 @@ impl HotReader {
         Ok(cursor.filter(|cursor| cursor.epoch == partition.epoch))
     }
 
-    /// Reads the partition's floor, and the conversations' own floors that are above it and `after`.
-    async fn floors(
-        &self,
-        partition: PartitionId,
-        after: Seq,
-    ) -> Result<Option<(Seq, HashMap<String, Seq>)>> {
-        let keys = Keys::of(partition);
-        let key = keys.cursor();
-        let mut pipe = redis::pipe();
-        pipe.atomic().hgetall(&key);
-        pipe.zrangebyscore_withscores(
-            keys.floors(),
-            format!("({}", after.saturating_add(1)),
-            "+inf",
-        );
-        let (fields, floors): (Fields, Vec<(String, f64)>) =
-            pipe.query_async(&mut self.connection.clone()).await?;
-        let cursor = HotCursor::parse(&key, &fields)?;
-        let Some(cursor) = cursor.filter(|cursor| cursor.epoch == partition.epoch) else {
-            return Ok(None);
-        };
-        let raised = floors
-            .into_iter()
-            .map(|(member, floor)| (member, from_score(floor)))
-            .filter(|(_, floor)| *floor > cursor.floor);
-        Ok(Some((cursor.floor, raised.collect())))
-    }
-
-    /// Reads all entries behind the sequence `after`, at most `max_bytes` of packs.
-    async fn entries_behind(
-        &self,
-        keys: Keys,
-        after: Seq,
-        max_bytes: usize,
-    ) -> Result<Vec<ConversationEntries>> {
-        let above = format!("({after}");
-        let mut connection = self.connection.clone();
-        let members: Vec<String> = connection
-            .zrangebyscore(keys.conversations(), above, "+inf")
-            .await?;
-        let from = format!("{}-0", after.saturating_add(1));
-        let (mut conversations, mut bytes) = (Vec::new(), 0);
-        for members in members.chunks(CONVERSATIONS_PER_ROUND_TRIP) {
-            let mut pipe = redis::pipe();
-            pipe.atomic();
-            for member in members {
-                pipe.xrange(keys.packs(member), &from, "+");
-                pipe.smembers(keys.duplicates(member));
-            }
-            let replies: Vec<Value> = pipe.query_async(&mut connection).await?;
-            let mut replies = replies.into_iter();
-            for member in members {
-                let (Some(entries), Some(duplicates)) = (replies.next(), replies.next()) else {
-                    return Err(Error::shape(&keys.packs(member), "entries"));
-                };
-                let entries = parse_entries(&keys.packs(member), entries)?;
-                bytes += entries.iter().map(Entry::bytes).sum::<usize>();
-                let duplicates: Vec<String> =
-                    redis::from_redis_value(duplicates).map_err(redis::RedisError::from)?;
-                conversations.push(ConversationEntries {
-                    member: member.clone(),
-                    entries,
-                    duplicates: parse_duplicates(&duplicates),
-                });
-            }
-            if bytes > max_bytes {
-                return Err(Error::TooLarge(max_bytes));
-            }
+    /// A scan of every row of `partition` in the range of `plan`.
+    #[must_use]
+    pub fn scan(&self, partition: PartitionId, plan: ScanPlan) -> HotScan {
+        HotScan {
+            connection: self.connection.clone(),
+            partition,
+            plan,
+            unread: None,
+            read: VecDeque::new(),
+            entries_read: 0,
+            bytes_read: 0,
+            bytes_left: 0,
         }
-        Ok(conversations)
     }
 }
 
-/// The rows of one conversation within `range`.
-fn decode(
-    partition: PartitionId,
-    range: CompleteRange,
-    stored: ConversationEntries,
-) -> Result<Vec<StoredEvent>> {
-    let key = Keys::of(partition).packs(&stored.member);
-    let Some((tenant, conversation)) = parse_member(&stored.member) else {
-        return Err(Error::shape(&key, "name"));
-    };
-    let request = ReadRequest {
-        partition,
-        tenant: &tenant,
-        conversation: &conversation,
-        bounds: Bounds::default(),
-        order: Order::Ascending,
-        limit: usize::MAX,
-    };
-    let mut collector = RowCollector::new(&request, range, &key);
-    for entry in stored.entries {
-        collector.add(entry.events(&key)?, &stored.duplicates)?;
+impl HotScan {
+    /// Reads the next rows, in no order.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] is transient: scan again. [`Error::Damaged`] is permanent: read from another
+    /// tier.
+    pub async fn next(&mut self) -> Result<ScanStep> {
+        if self.unread.is_none() && !self.start().await? {
+            return Ok(ScanStep::Stale);
+        }
+        while self.read.is_empty() {
+            if self.unread.as_ref().is_none_or(VecDeque::is_empty) {
+                return Ok(ScanStep::End);
+            }
+            if !self.read_entries().await? {
+                return Ok(ScanStep::Stale);
+            }
+        }
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        while bytes < DECODED_BYTES
+            && let Some((conversation, entry)) = self.read.pop_front()
+        {
+            let decoded = self.decode(&conversation, &entry)?;
+            let long = |row: &StoredEvent| row.event.content.len() + row.event.metadata.len();
+            bytes += entry.bytes() + decoded.iter().map(long).sum::<usize>();
+            rows.extend(decoded);
+        }
+        Ok(ScanStep::Rows(rows))
     }
-    Ok(collector.rows)
+
+    /// Lists the conversations with entries behind the start of the range, as the first step does by itself;
+    /// `false` when the plan is not met.
+    ///
+    /// # Errors
+    /// Those of [`HotScan::next`].
+    pub async fn start(&mut self) -> Result<bool> {
+        let keys = Keys::of(self.partition);
+        let mut pipe = self.state_commands();
+        let above = format!("({}", self.plan.range.lo - 1);
+        pipe.zrangebyscore(keys.conversations(), above, "+inf");
+        let (fields, floors, members): (Fields, Vec<(String, f64)>, Vec<String>) =
+            pipe.query_async(&mut self.connection).await?;
+        let Some(cursor) = self.met_by(&fields, &floors)? else {
+            return Ok(false);
+        };
+        self.bytes_left = usize::try_from(cursor.bytes).unwrap_or(usize::MAX);
+        let unread = members.into_iter().map(|member| Unread {
+            member,
+            conversation: None,
+            behind: None,
+        });
+        self.unread = Some(unread.collect());
+        Ok(true)
+    }
+
+    /// Reads the next entries of some conversations; `false` when the plan is not met.
+    async fn read_entries(&mut self) -> Result<bool> {
+        let keys = Keys::of(self.partition);
+        let unread = self.unread.get_or_insert_default();
+        let some = unread.len().min(CONVERSATIONS_PER_ROUND_TRIP);
+        let entries = entries_of_round_trip(self.entries_read, self.bytes_read, self.bytes_left);
+        let some = some.min(entries);
+        let count = (entries / some).max(1);
+        let batch: Vec<Unread> = unread.drain(..some).collect();
+        let mut pipe = self.state_commands();
+        for one in &batch {
+            let from = match one.behind {
+                Some(behind) => format!("({}", id(behind)),
+                None => format!("{}-0", self.plan.range.lo),
+            };
+            pipe.xrange_count(keys.packs(&one.member), from, "+", count);
+            if one.conversation.is_none() {
+                pipe.smembers(keys.duplicates(&one.member));
+            }
+        }
+        let replies: Vec<Value> = pipe.query_async(&mut self.connection).await?;
+        let mut replies = VecDeque::from(replies);
+        let fields: Fields = reply(&mut replies)?;
+        let floors: Vec<(String, f64)> = reply(&mut replies)?;
+        if self.met_by(&fields, &floors)?.is_none() {
+            return Ok(false);
+        }
+        for one in batch {
+            self.add(keys, one, &mut replies, count)?;
+        }
+        Ok(true)
+    }
+
+    /// Adds the entries of one conversation; it stays unread when there may be more.
+    fn add(
+        &mut self,
+        keys: Keys,
+        mut one: Unread,
+        replies: &mut VecDeque<Value>,
+        count: usize,
+    ) -> Result<()> {
+        let key = keys.packs(&one.member);
+        let entries = parse_entries(&key, reply(replies)?)?;
+        let conversation = match one.conversation.take() {
+            Some(known) => known,
+            None => {
+                let duplicates: Vec<String> = reply(replies)?;
+                let member = parse_member(&one.member);
+                let (tenant, id) = member.ok_or_else(|| Error::shape(&key, "name"))?;
+                Arc::new(Conversation {
+                    key,
+                    tenant,
+                    id,
+                    duplicates: parse_duplicates(&duplicates),
+                })
+            }
+        };
+        let is_full = entries.len() == count;
+        one.behind = entries.last().map(Entry::id);
+        for entry in entries {
+            self.entries_read += 1;
+            self.bytes_read += entry.bytes();
+            self.bytes_left = self.bytes_left.saturating_sub(entry.bytes());
+            self.read.push_back((Arc::clone(&conversation), entry));
+        }
+        let is_past = one.behind.is_some_and(|(seq, _)| seq > self.plan.range.hi);
+        if is_full && !is_past {
+            one.conversation = Some(conversation);
+            self.unread.get_or_insert_default().push_front(one);
+        }
+        Ok(())
+    }
+
+    /// The commands, in one transaction with those that are added, whose replies [`Self::met_by`] takes.
+    fn state_commands(&self) -> Pipeline {
+        let keys = Keys::of(self.partition);
+        let mut pipe = redis::pipe();
+        pipe.atomic().hgetall(keys.cursor());
+        let above = format!("({}", self.plan.range.lo);
+        pipe.zrangebyscore_withscores(keys.floors(), above, "+inf");
+        pipe
+    }
+
+    /// Returns the cursor if the plan is met.
+    fn met_by(&self, fields: &Fields, floors: &[(String, f64)]) -> Result<Option<HotCursor>> {
+        let key = Keys::of(self.partition).cursor();
+        let cursor = HotCursor::parse(&key, fields)?;
+        let cursor = cursor.filter(|cursor| cursor.epoch == self.partition.epoch);
+        let floor = cursor.map_or(0, |cursor| cursor.floor);
+        let raised = floors.iter().filter(|(_, own)| from_score(*own) > floor);
+        let raised = raised.count();
+        Ok(cursor.filter(|cursor| self.plan.is_met(cursor, raised)))
+    }
+
+    fn decode(&self, conversation: &Conversation, entry: &Entry) -> Result<Vec<StoredEvent>> {
+        let request = ReadRequest {
+            partition: self.partition,
+            tenant: &conversation.tenant,
+            conversation: &conversation.id,
+            bounds: Bounds::default(),
+            order: Order::Ascending,
+            limit: usize::MAX,
+        };
+        let range = CompleteRange::of(self.plan.range);
+        let mut collector = RowCollector::new(&request, range, &conversation.key);
+        collector.add(entry.events(&conversation.key)?, &conversation.duplicates)?;
+        Ok(collector.rows)
+    }
+}
+
+/// Takes the next reply.
+fn reply<T: redis::FromRedisValue>(replies: &mut VecDeque<Value>) -> Result<T> {
+    let reply = replies.pop_front().unwrap_or(Value::Nil);
+    Ok(redis::from_redis_value(reply).map_err(redis::RedisError::from)?)
 }

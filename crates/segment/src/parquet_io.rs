@@ -32,6 +32,9 @@ use crate::{
 /// The number of rows of a row group: small enough that the rows of one conversation are a small read.
 pub const ROW_GROUP_ROWS: usize = 20_480;
 
+/// The bytes of a batch that is read, as far as rows can be divided; bounds memory.
+const BATCH_BYTES: usize = 4 << 20;
+
 /// The writer's name in the footer. Fixed, so that an upgrade of the library does not change the bytes
 /// of a file by its version number alone.
 const CREATED_BY: &str = "isotherm format 1";
@@ -130,6 +133,17 @@ fn distinct_conversations(whole: &RecordBatch) -> Option<u64> {
 /// [`Error::Parquet`] or [`Error::Arrow`] if the file cannot be read, [`Error::Missing`] if it has no
 /// column for the conversation of the selection. Permanent.
 pub fn read(file: Bytes, selection: Selection<'_>) -> Result<Vec<RecordBatch>> {
+    batches(file, selection)?.collect()
+}
+
+/// Reads what [`read`] does, batch by batch: a batch has about 4 MiB, or one row.
+///
+/// # Errors
+/// Those of [`read`], of the call and of each batch.
+pub fn batches(
+    file: Bytes,
+    selection: Selection<'_>,
+) -> Result<impl Iterator<Item = Result<RecordBatch>> + Send + use<>> {
     let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
     let mut reader = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)?;
     if let Some(conversation) = selection.conversation {
@@ -141,12 +155,20 @@ pub fn read(file: Bytes, selection: Selection<'_>) -> Result<Vec<RecordBatch>> {
         let mask = ProjectionMask::columns(reader.parquet_schema(), columns.iter().copied());
         reader = reader.with_projection(mask);
     }
-    let mut batches = Vec::new();
-    for batch in reader.with_batch_size(ROW_GROUP_ROWS).build()? {
+    let rows = batch_rows(&reader);
+    let batches = reader.with_batch_size(rows).build()?;
+    Ok(batches.map(|batch| {
         let batch = batch?;
-        batches.push(conform(&batch, &with_zone(batch.schema_ref(), None))?);
-    }
-    Ok(batches)
+        conform(&batch, &with_zone(batch.schema_ref(), None))
+    }))
+}
+
+/// The rows of a batch of about [`BATCH_BYTES`], by the row group with the longest rows.
+fn batch_rows(reader: &ParquetRecordBatchReaderBuilder<Bytes>) -> usize {
+    let groups = reader.metadata().row_groups().iter();
+    let row_bytes = groups.map(|group| group.total_byte_size() / group.num_rows().max(1));
+    let longest = usize::try_from(row_bytes.max().unwrap_or(0)).unwrap_or(usize::MAX);
+    (BATCH_BYTES / longest.max(1)).clamp(1, ROW_GROUP_ROWS)
 }
 
 /// Reads the number of rows from the footer.

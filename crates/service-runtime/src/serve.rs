@@ -6,7 +6,7 @@ mod socket;
 use std::{
     convert::Infallible,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, atomic::AtomicBool, atomic::Ordering},
     time::Duration,
 };
@@ -17,6 +17,8 @@ use axum::{
     middleware,
 };
 use hyper::{
+    Request,
+    body::Incoming,
     server::conn::http1,
     service::{Service as _, service_fn},
 };
@@ -36,6 +38,9 @@ use self::{
 /// between two. Shorter than the default shutdown grace of 20 s, so that idle connections do not delay
 /// a stop.
 const HEAD_READ_TIMEOUT: Duration = Duration::from_secs(15);
+/// The longest that a client may take nothing of an answer while more of it waits; then the connection ends,
+/// and with it what the answer holds. A client on a bad network is back within it.
+const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 /// One second less than [`HEAD_READ_TIMEOUT`], so that a client that heeds it does not send into a
 /// connection that is being closed.
@@ -47,6 +52,10 @@ const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(500);
 const MAX_CONNECTIONS: usize = 16 * 1024;
 /// The pause after an accept that failed for a transient reason, such as a lack of file descriptors.
 const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+/// The address of the peer of a request's connection: an extension of every request that [`serve`] passes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientAddr(pub IpAddr);
 
 /// Serves `router` until `shutdown` is cancelled; then accepts no more connections and waits for the
 /// requests under way. `access` names the clients in browsers that are answered.
@@ -69,14 +78,19 @@ pub async fn serve(
     loop {
         let next = async {
             let permit = Arc::clone(&permits).acquire_owned().await;
-            (permit, accept(&listener).await.0)
+            (permit, accept(&listener).await)
         };
-        let (permit, stream) = tokio::select! {
+        let (permit, (stream, peer)) = tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
             next = next => next,
         };
-        let serving = connection(stream, router.clone(), shutdown.clone());
+        let serving = connection(
+            stream,
+            ClientAddr(peer.ip()),
+            router.clone(),
+            shutdown.clone(),
+        );
         connections.spawn(async move {
             serving.await;
             drop(permit);
@@ -111,7 +125,12 @@ fn is_client_error(error: &io::Error) -> bool {
     )
 }
 
-async fn connection(stream: TcpStream, router: Router, shutdown: CancellationToken) {
+async fn connection(
+    stream: TcpStream,
+    client: ClientAddr,
+    router: Router,
+    shutdown: CancellationToken,
+) {
     // Responses and events are written whole, so Nagle's algorithm would only delay them.
     let _ = stream.set_nodelay(true);
     let mut http = http1::Builder::new();
@@ -120,8 +139,9 @@ async fn connection(stream: TcpStream, router: Router, shutdown: CancellationTok
     let head_parsed = Arc::new(AtomicBool::new(false));
     let socket = Socket::new(stream, Arc::clone(&head_parsed));
     let router = TowerToHyperService::new(router);
-    let service = service_fn(|request| {
+    let service = service_fn(|mut request: Request<Incoming>| {
         head_parsed.store(true, Ordering::Relaxed);
+        request.extensions_mut().insert(client);
         let response = router.call(request);
         async {
             let mut response = response.await?;

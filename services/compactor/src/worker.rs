@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 use warm_tier::Partition;
 
-use self::chunks::{Chunks, MAX_CHUNK_MESSAGES};
+use self::chunks::MAX_CHUNK_MESSAGES;
 use crate::{
     config::SealRules,
     context::WorkerContext,

@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, Read},
-    sync::Arc,
     time::Duration,
 };
 
@@ -13,7 +12,7 @@ use axum::{
 use bytes::{Bytes, BytesMut};
 use flate2::read::MultiGzDecoder;
 use futures::StreamExt as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use service_runtime::{MemoryPool, Reservation};
 
 use crate::problem::Problem;
 
@@ -25,8 +24,6 @@ const BODY_READ_TIMEOUT: Duration = Duration::from_secs(30);
 const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest that a request may wait for memory, or for a permit to be processed.
 pub(crate) const ADMISSION_TIMEOUT: Duration = Duration::from_secs(5);
-/// The bytes of one permit of [`MemoryBudget`].
-const BUDGET_UNIT_BYTES: usize = 4096;
 /// A body with a content-length is preallocated up to so many times the size of its first chunk, so that a
 /// client must send bytes to get memory.
 const PREALLOCATION_FACTOR: usize = 64;
@@ -113,28 +110,27 @@ fn read_limited(source: impl Read) -> io::Result<Option<Bytes>> {
 /// sixth is for small bodies that are processed, and the rest for large ones.
 #[derive(Debug)]
 pub(crate) struct MemoryBudget {
-    reading: Arc<Semaphore>,
-    small: Semaphore,
-    large: Semaphore,
+    reading: MemoryPool,
+    small: MemoryPool,
+    large: MemoryPool,
 }
 
 /// A body that was read, with its reservation of memory.
 #[derive(Debug)]
 pub(crate) struct BufferedBody {
     pub(crate) bytes: Bytes,
-    /// `None` for an empty body.
-    pub(crate) reservation: Option<OwnedSemaphorePermit>,
+    pub(crate) reservation: Reservation,
 }
 
 impl MemoryBudget {
     /// A budget of `bytes`, at least [`MIN_BUDGET_BYTES`].
     pub(crate) fn new(bytes: usize) -> Self {
-        let units = bytes.max(MIN_BUDGET_BYTES) / BUDGET_UNIT_BYTES;
-        let part = units / BUDGET_PARTS;
+        let bytes = bytes.max(MIN_BUDGET_BYTES);
+        let part = bytes / BUDGET_PARTS;
         Self {
-            reading: Arc::new(Semaphore::new(part)),
-            small: Semaphore::new(part),
-            large: Semaphore::new(units - 2 * part),
+            reading: MemoryPool::new(part),
+            small: MemoryPool::new(part),
+            large: MemoryPool::new(bytes - 2 * part),
         }
     }
 
@@ -142,17 +138,15 @@ impl MemoryBudget {
     ///
     /// # Errors
     /// The problem when it is not free in time.
-    pub(crate) async fn process(&self, bytes: usize) -> Result<Processing<'_>, Problem> {
-        let units = u32::try_from(processing_units(bytes)).expect("a body is small");
+    pub(crate) async fn process(&self, bytes: usize) -> Result<Processing, Problem> {
         let lane = if bytes <= MAX_SMALL_BYTES {
             &self.small
         } else {
             &self.large
         };
-        let reserved = lane.acquire_many(units);
-        let reserved = tokio::time::timeout(ADMISSION_TIMEOUT, reserved).await;
-        let reserved = reserved.map_err(|_| Problem::overloaded())?;
-        Ok(Processing(reserved.expect("the semaphore is never closed")))
+        let reserved = lane.reserve(bytes * PROCESSING_FACTOR, ADMISSION_TIMEOUT);
+        let reserved = reserved.await.map_err(|_| Problem::overloaded())?;
+        Ok(Processing(reserved))
     }
 
     /// Reads the body, still compressed, within [`BODY_READ_TIMEOUT`] and without a pause of
@@ -182,7 +176,7 @@ impl MemoryBudget {
         mut chunks: BodyDataStream,
         announced: usize,
     ) -> Result<BufferedBody, Problem> {
-        let (mut buffer, mut reservation) = (BytesMut::new(), None);
+        let (mut buffer, mut reservation) = (BytesMut::new(), self.reading.empty());
         loop {
             let chunk = tokio::time::timeout(BODY_IDLE_TIMEOUT, chunks.next()).await;
             let chunk = chunk.map_err(|_| too_slow(format!("paused for {BODY_IDLE_TIMEOUT:?}")))?;
@@ -196,9 +190,9 @@ impl MemoryBudget {
                 discard_chunks(chunks).await;
                 return Err(too_large());
             }
-            if let Err(problem) = self.reserve(bytes, &mut reservation).await {
+            if reservation.grow_to(bytes, ADMISSION_TIMEOUT).await.is_err() {
                 discard_chunks(chunks).await;
-                return Err(problem);
+                return Err(Problem::overloaded());
             }
             if buffer.is_empty() {
                 // Preallocate, so that the buffer is not copied as it grows.
@@ -211,47 +205,17 @@ impl MemoryBudget {
             reservation,
         })
     }
-
-    /// Extends `reservation` to `bytes`; a problem when the memory is not free in time.
-    async fn reserve(
-        &self,
-        bytes: usize,
-        reservation: &mut Option<OwnedSemaphorePermit>,
-    ) -> Result<(), Problem> {
-        let reserved = reservation
-            .as_ref()
-            .map_or(0, OwnedSemaphorePermit::num_permits);
-        let missing = bytes.div_ceil(BUDGET_UNIT_BYTES).saturating_sub(reserved);
-        if missing == 0 {
-            return Ok(());
-        }
-        let missing = u32::try_from(missing).expect("a body is small");
-        let acquired = Arc::clone(&self.reading).acquire_many_owned(missing);
-        let acquired = tokio::time::timeout(ADMISSION_TIMEOUT, acquired).await;
-        let acquired = acquired.map_err(|_| Problem::overloaded())?;
-        let acquired = acquired.expect("the semaphore is never closed");
-        match reservation {
-            Some(reservation) => reservation.merge(acquired),
-            None => *reservation = Some(acquired),
-        }
-        Ok(())
-    }
 }
 
 /// The memory of a request that is processed.
 #[derive(Debug)]
-pub(crate) struct Processing<'a>(SemaphorePermit<'a>);
+pub(crate) struct Processing(Reservation);
 
-impl Processing<'_> {
+impl Processing {
     /// Gives back what a body of `bytes` does not need.
     pub(crate) fn shrink(&mut self, bytes: usize) {
-        let unused = self.0.num_permits().saturating_sub(processing_units(bytes));
-        drop(self.0.split(unused));
+        self.0.shrink_to(bytes * PROCESSING_FACTOR);
     }
-}
-
-fn processing_units(bytes: usize) -> usize {
-    (bytes * PROCESSING_FACTOR).div_ceil(BUDGET_UNIT_BYTES)
 }
 
 fn too_slow(what: String) -> Problem {

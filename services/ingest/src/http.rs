@@ -179,7 +179,7 @@ impl App {
         encoding: Encoding,
         raw: Bytes,
         is_conditional: bool,
-    ) -> Result<(Accepted, Processing<'_>, Option<SemaphorePermit<'_>>), Problem> {
+    ) -> Result<(Accepted, Processing, Option<SemaphorePermit<'_>>), Problem> {
         let is_compressed = encoding != Encoding::Identity;
         // A compressed body may become as large as any until it is decompressed.
         let most = if is_compressed {

@@ -5,8 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cold_tier::{ColdRows, ColdScan, ColdSnapshot, ColdTier, Table};
+use cold_tier::{ColdItem, ColdRows, ColdScan, ColdSnapshot, ColdTier, Table};
 use event::{PartitionId, Seq};
+use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use tokio::sync::Mutex;
 
 /// Oldest cached snapshot that is used. A snapshot stays complete up to its own commits; a newer one
@@ -96,8 +97,8 @@ impl ColdSource {
         }
     }
 
-    /// Reads the rows of `table` that `scan` selects from `snapshot`, from the files that can be read. A
-    /// file that cannot is logged, and its ranges are missing.
+    /// Reads the first events that `scan` selects from `snapshot`, from the files that can be read. A file
+    /// that cannot is logged, and its ranges are missing.
     ///
     /// # Errors
     ///
@@ -105,24 +106,49 @@ impl ColdSource {
     pub(crate) async fn read(
         &self,
         snapshot: &ColdSnapshot,
-        table: Table,
         scan: &ColdScan,
     ) -> anyhow::Result<ColdRows> {
-        let tier = self
-            .tier
-            .as_ref()
-            .ok_or_else(|| anyhow::anyhow!("no cold tier"))?;
-        let read = tier.read_readable(snapshot.table(table), scan).await?;
+        let read = self.tier()?.read_readable(&snapshot.events, scan).await?;
         for error in &read.errors {
-            let error = error as &dyn std::error::Error;
-            tracing::warn!(
-                error,
-                table = table.name(),
-                "file of the cold tier not read"
-            );
+            log_unread(Table::Events, error);
         }
         Ok(read)
     }
+
+    /// Streams the rows of `table` that `scan` selects from `snapshot`, as [`Self::read`] does.
+    ///
+    /// # Errors
+    ///
+    /// Of the call and of each item: those of [`Self::read`].
+    pub(crate) fn stream(
+        &self,
+        snapshot: &ColdSnapshot,
+        table: Table,
+        scan: ColdScan,
+    ) -> anyhow::Result<BoxStream<'static, cold_tier::Result<ColdItem>>> {
+        let items = self.tier()?.stream_readable(snapshot.table(table), scan);
+        let logged = items.inspect_ok(move |item| {
+            if let ColdItem::Unread { error, .. } = item {
+                log_unread(table, error);
+            }
+        });
+        Ok(logged.boxed())
+    }
+
+    fn tier(&self) -> anyhow::Result<&ColdTier> {
+        self.tier
+            .as_ref()
+            .ok_or_else(|| anyhow::anyhow!("no cold tier"))
+    }
+}
+
+fn log_unread(table: Table, error: &cold_tier::Error) {
+    let error = error as &dyn std::error::Error;
+    tracing::warn!(
+        error,
+        table = table.name(),
+        "file of the cold tier not read"
+    );
 }
 
 /// Returns the sequence up to which the cold tier has everything of `partition`; 0 if nothing.

@@ -9,6 +9,8 @@ use hot_tier::RedisArgs;
 use service_runtime::RuntimeArgs;
 use warm_tier::sql;
 
+use crate::memory::MIN_REQUEST_MEMORY;
+
 #[derive(Debug, clap::Parser)]
 #[command(
     name = "query",
@@ -54,6 +56,11 @@ pub struct Args {
     /// twice --sql-memory-bytes and 1 GiB.
     #[arg(long, env = "ISOTHERM_MEMORY_BYTES", default_value_t = 4 << 30)]
     pub memory_bytes: u64,
+    /// Memory for what requests read and answer, a part of --memory-bytes: a page, tail or statement that
+    /// finds none of it waits for a moment, and is then answered with 503. By default half of
+    /// --memory-bytes.
+    #[arg(long, env = "ISOTHERM_REQUEST_MEMORY")]
+    pub request_memory: Option<u64>,
     /// Longest run of one SQL statement, unless it asks for less.
     #[arg(long, env = "ISOTHERM_SQL_TIMEOUT", default_value = "30s")]
     pub sql_timeout: humantime::Duration,
@@ -78,6 +85,8 @@ pub struct Config {
     pub cache: Option<(PathBuf, u64)>,
     pub sql: SqlConfig,
     pub memory_bytes: u64,
+    /// Bytes for what requests read and answer.
+    pub request_memory: usize,
     pub max_tail_clients: usize,
 }
 
@@ -138,7 +147,45 @@ impl Args {
                 },
             },
             memory_bytes: self.memory_bytes,
+            request_memory: self.request_memory()?,
             max_tail_clients: self.max_tail_clients,
         })
+    }
+
+    /// Returns the bytes for requests.
+    fn request_memory(&self) -> anyhow::Result<usize> {
+        let bytes = self.request_memory.unwrap_or(self.memory_bytes / 2);
+        let most = self.memory_bytes / 4 * 3;
+        let least = u64::try_from(MIN_REQUEST_MEMORY).expect("it fits");
+        ensure!(
+            (least..=most).contains(&bytes),
+            "--request-memory must be at least 256 MiB (268435456) and at most three quarters of \
+             --memory-bytes ({most})"
+        );
+        Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    fn validated(flags: &[&str]) -> anyhow::Result<Config> {
+        let args = std::iter::once("query").chain(flags.iter().copied());
+        Args::try_parse_from(args).unwrap().validate()
+    }
+
+    #[test]
+    fn the_memory_for_requests_is_a_part_of_that_of_the_process() {
+        let whole = ["--memory-bytes", "1073741824"];
+        assert_eq!(validated(&whole).unwrap().request_memory, 512 << 20);
+        let with = |bytes| validated(&[whole[0], whole[1], "--request-memory", bytes]);
+        assert_eq!(with("800000000").unwrap().request_memory, 800_000_000);
+        for wrong in ["1000000", "900000000"] {
+            let error = with(wrong).unwrap_err().to_string();
+            assert!(error.contains("--request-memory"), "{error}");
+        }
     }
 }

@@ -112,6 +112,15 @@ impl DedupState {
         SeqRange::new(1, self.checked_through(self.hot_checked.max(checked)))
     }
 
+    /// Returns the sequence up to which the hot tier must know the duplicates, so that all up to `through`
+    /// are known.
+    pub(crate) fn hot_checked_for(&self, through: Seq) -> Seq {
+        match &self.from_compactor {
+            Some(duplicates) if duplicates.through >= through => duplicates.after.min(through),
+            _ => through,
+        }
+    }
+
     /// Whether all duplicates up to `through` are known, given that those up to `checked` are.
     pub(crate) fn covers(&self, checked: Seq, through: Seq) -> bool {
         self.checked_through(self.hot_checked.max(checked)) >= through

@@ -9,15 +9,19 @@ mod cold;
 pub mod config;
 mod dedup_wait;
 mod error;
+mod fair_queue;
 mod format;
 mod http;
 mod live;
 mod live_rows;
+mod log_rows;
+mod memory;
 mod merge;
 mod metrics;
 mod params;
 mod plan;
 mod read;
+mod read_limit;
 mod retention_filter;
 mod retry;
 mod rollup;
@@ -39,7 +43,6 @@ use event::PartitionCount;
 use event_log::EventLog;
 use hot_tier::HotReader;
 use service_runtime::Runtime;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use warm_tier::remote::Client;
 
@@ -48,9 +51,12 @@ use crate::{
     config::{Args, Config},
     dedup_wait::DedupWaits,
     live::LiveSignals,
+    memory::RequestMemory,
     metrics::Metrics,
     service::QueryService,
     sources::Sources,
+    sql::StatementSlots,
+    tail::TailSlots,
     warm::WarmSource,
 };
 
@@ -102,14 +108,18 @@ pub async fn run(config: Config, mut runtime: Runtime) -> anyhow::Result<()> {
         rules,
         metrics,
         dedup_waits: DedupWaits::default(),
+        memory: RequestMemory::new(config.request_memory),
     });
     let service = Arc::new(QueryService {
         live: LiveSignals::new(log),
         sources: Arc::clone(&sources),
         partitions,
         sql: config.sql,
-        sql_slots: Arc::new(Semaphore::new(config.sql.max_concurrent)),
-        tail_slots: Arc::new(Semaphore::new(config.max_tail_clients)),
+        sql_slots: StatementSlots::new(config.sql.max_concurrent),
+        tail_slots: TailSlots::new(
+            config.max_tail_clients,
+            sources.metrics.tail_clients.clone(),
+        ),
         shutdown: shutdown.clone(),
     });
     locks.await.context("check the locks of statements")?;

@@ -9,6 +9,7 @@ mod attempt;
 mod duplicates;
 mod hot;
 mod ordered_ranges;
+mod within_memory;
 
 use std::collections::BTreeSet;
 
@@ -18,22 +19,23 @@ use self::attempt::Attempt;
 use crate::{
     dedup_wait::DedupState,
     error::Result,
+    memory::row_bytes,
     merge::{ReadOrder, merge},
     plan::Source,
+    read_limit::ReadLimit,
     retention_filter,
     retry::RetryState,
     rows::ReadRequest,
     sources::Sources,
 };
 
-/// Rows of one chunk; bounds the memory that large events take at once.
+/// Rows and bytes of one chunk; bound the memory that large events take at once.
 const CHUNK_ROWS: usize = 1000;
+const CHUNK_BYTES: usize = 4 << 20;
 /// Rows scanned for one page when few of them match; bounds the time that a page takes.
 const MAX_SCANNED_ROWS: usize = 100_000;
 /// Chunks of one page that may end because of too many duplicates; bounds the time that a page takes.
 const MAX_DUPLICATE_CHUNKS: usize = 4;
-/// Bytes of content and metadata after which a page ends; bounds the memory of an answer.
-const MAX_PAGE_BYTES: usize = 32 << 20;
 
 /// A page of one conversation, or a part of one.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +49,10 @@ pub(crate) struct Page {
     pub(crate) sources: BTreeSet<Source>,
     /// The last sequence of the log when it was read; `None` when the log did not answer.
     pub(crate) log_last: Option<Seq>,
+    /// Whether the bytes of the limit ended the page, before the next row.
+    pub(crate) is_cut: bool,
+    /// The bytes of the rows, by [`row_bytes`].
+    pub(crate) bytes: usize,
     /// Up to here no row is a duplicate of another one, in this page or outside of it.
     checked: Seq,
     /// Ranges that could not be read when unchecked rows had to be compared with them: the rows may
@@ -57,6 +63,21 @@ pub(crate) struct Page {
 }
 
 impl Page {
+    /// Drops those of `rows` by which the page would have more bytes than `limit`, and those behind them.
+    /// Rows beyond the number that it may have do not count.
+    fn cut(&mut self, rows: &mut Vec<StoredEvent>, limit: ReadLimit) {
+        let mut bytes = self.bytes;
+        let exceeds = |row: &StoredEvent| {
+            bytes += row_bytes(row);
+            bytes > limit.bytes
+        };
+        let left = limit.rows - self.rows.len();
+        if let Some(count) = rows.iter().take(left).position(exceeds) {
+            self.is_cut = true;
+            rows.truncate(count);
+        }
+    }
+
     /// Adds rows that were read when duplicates were known up to `checked`. A row that was unchecked
     /// when it was read stays unchecked, even if the state of the tiers is newer by now.
     fn add_rows(&mut self, more: Vec<StoredEvent>, checked: Seq, order: ReadOrder) {
@@ -132,12 +153,12 @@ impl Chunk {
 }
 
 impl Sources {
-    /// Reads up to `limit` visible rows, without duplicates within the page and without those that
-    /// `dedup` knows.
+    /// Reads visible rows up to `limit`, without duplicates within the page and without those that `dedup`
+    /// knows. A page that is cut may have no row.
     async fn page(
         &self,
         mut request: ReadRequest,
-        limit: usize,
+        limit: ReadLimit,
         dedup: &DedupState,
     ) -> Result<Page> {
         let rules = self.rules();
@@ -150,15 +171,17 @@ impl Sources {
             checked: Seq::MAX,
             ..Page::default()
         };
-        let (mut scanned, mut bytes, mut duplicate_chunks) = (0, 0, 0);
+        let (mut scanned, mut duplicate_chunks) = (0, 0);
         loop {
-            let left = limit - page.rows.len();
-            let chunk_rows = if selective {
-                CHUNK_ROWS
-            } else {
-                left.min(CHUNK_ROWS)
+            let left = limit.rows - page.rows.len();
+            let chunk_limit = ReadLimit {
+                rows: match selective {
+                    true => CHUNK_ROWS,
+                    false => left.min(CHUNK_ROWS),
+                },
+                bytes: limit.bytes.min(CHUNK_BYTES),
             };
-            let chunk = self.read_chunk(&request, chunk_rows).await?;
+            let chunk = self.read_chunk(&request, chunk_limit).await?;
             scanned += chunk.rows.len();
             duplicate_chunks += usize::from(chunk.met_duplicates);
             page.missing.add(&chunk.missing);
@@ -171,23 +194,23 @@ impl Sources {
                     && !dedup.is_duplicate(&row.position)
                     && now.is_none_or(|now| retention_filter::is_visible(&rules, row, now))
             });
-            let visible: Vec<_> = visible.collect();
-            let size = |row: &StoredEvent| row.event.content.len() + row.event.metadata.len();
-            bytes += visible.iter().map(size).sum::<usize>();
+            let mut visible: Vec<_> = visible.collect();
+            page.cut(&mut visible, limit);
             page.add_rows(visible, checked, request.order);
-            let is_truncated = page.rows.len() > limit;
-            page.rows.truncate(limit);
-            page.next = match (is_truncated || page.rows.len() == limit, chunk.reached) {
+            let is_full = page.rows.len() >= limit.rows || page.is_cut;
+            page.rows.truncate(limit.rows);
+            page.bytes = page.rows.iter().map(row_bytes).sum();
+            page.next = match (is_full, chunk.reached) {
                 (true, _) => page.rows.last().map(|row| row.position),
                 (false, reached) => {
                     reached.map(|(seq, idx)| Position::new(request.partition, seq, idx))
                 }
             };
-            let Some((seq, idx)) = chunk.reached.filter(|_| page.rows.len() < limit) else {
+            let Some((seq, idx)) = chunk.reached.filter(|_| !is_full) else {
                 return Ok(page);
             };
             let too_many_duplicates = duplicate_chunks >= MAX_DUPLICATE_CHUNKS;
-            if scanned >= MAX_SCANNED_ROWS || bytes >= MAX_PAGE_BYTES || too_many_duplicates {
+            if scanned >= MAX_SCANNED_ROWS || too_many_duplicates {
                 return Ok(page);
             }
             match request.order {
@@ -198,10 +221,10 @@ impl Sources {
     }
 
     /// Reads one chunk; plans again after failures that a retry can help.
-    async fn read_chunk(&self, request: &ReadRequest, limit: usize) -> Result<Chunk> {
+    async fn read_chunk(&self, request: &ReadRequest, limit: ReadLimit) -> Result<Chunk> {
         let mut retry = RetryState::default();
         loop {
-            let attempt = Box::pin(Attempt::start(self, request, limit, &retry)).await;
+            let attempt = Box::pin(Attempt::start(self, request, limit, &retry)).await?;
             match Box::pin(attempt.run()).await {
                 Ok(chunk) => return Ok(chunk),
                 Err(error) => retry.back_off(error).await?,

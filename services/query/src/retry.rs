@@ -9,8 +9,8 @@ use crate::{
     rows::SourceError,
 };
 
-/// From this many failed attempts of a read on, the source that failed is excluded. No reason but to
-/// bound the number of attempts.
+/// From this many attempts on that failed because of one source, it is excluded. No reason but to bound the
+/// number of attempts.
 const FAILURES_BEFORE_EXCLUSION: u32 = 3;
 /// Pause between two attempts of a read.
 const READ_RETRY_PAUSE: Duration = Duration::from_millis(25);
@@ -43,14 +43,17 @@ pub(crate) struct ExcludedSources {
 /// later.
 #[derive(Debug, Default)]
 pub(crate) struct RetryState {
-    failures: u32,
+    hot_failures: u32,
+    log_failures: u32,
+    warm_failures: u32,
+    cold_failures: u32,
     pub(crate) excluded: ExcludedSources,
 }
 
 impl RetryState {
     /// Whether the next attempt must not use cached state of the tiers.
     pub(crate) fn needs_fresh_state(&self) -> bool {
-        self.failures > 0
+        self.hot_failures + self.log_failures + self.warm_failures + self.cold_failures > 0
     }
 
     /// Records a failed attempt and returns when it is time for the next one.
@@ -63,20 +66,44 @@ impl RetryState {
             ReadError::Fatal(error) => return Err(error),
             ReadError::Source(source, error) => (source, error),
         };
-        self.failures += 1;
-        if self.failures >= FAILURES_BEFORE_EXCLUSION {
-            if let SourceError::Unavailable(error) = error {
-                let error = format!("{error:#}");
-                tracing::warn!(error, source = source.tier(), "source excluded from read");
-            }
-            match source {
-                Source::Hot => self.excluded.hot = true,
-                Source::Log => self.excluded.log = true,
-                Source::Warm => self.excluded.warm = true,
-                Source::WarmAndCold | Source::Cold => self.excluded.cold = true,
-            }
+        if self.record(source)
+            && let SourceError::Unavailable(error) = error
+        {
+            let error = format!("{error:#}");
+            tracing::warn!(error, source = source.tier(), "source excluded from read");
         }
         tokio::time::sleep(READ_RETRY_PAUSE).await;
         Ok(())
+    }
+
+    /// Counts a failure of `source`; returns whether it is excluded.
+    fn record(&mut self, source: Source) -> bool {
+        let excluded = &mut self.excluded;
+        let (failures, is_excluded) = match source {
+            Source::Hot => (&mut self.hot_failures, &mut excluded.hot),
+            Source::Log => (&mut self.log_failures, &mut excluded.log),
+            Source::Warm => (&mut self.warm_failures, &mut excluded.warm),
+            Source::WarmAndCold | Source::Cold => (&mut self.cold_failures, &mut excluded.cold),
+        };
+        *failures += 1;
+        *is_excluded = *failures >= FAILURES_BEFORE_EXCLUSION;
+        *is_excluded
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_excluded_by_its_own_failures_only() {
+        let mut retry = RetryState::default();
+        for _ in 0..2 {
+            assert!(!retry.record(Source::Warm) && !retry.record(Source::Log));
+        }
+        assert!(!retry.record(Source::Hot) && !retry.excluded.hot);
+        assert!(retry.record(Source::Warm) && retry.excluded.warm);
+        assert!(!retry.excluded.log && !retry.excluded.hot && !retry.excluded.cold);
+        assert!(retry.needs_fresh_state());
     }
 }

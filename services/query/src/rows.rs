@@ -3,24 +3,17 @@
 use std::collections::HashMap;
 
 use cold_tier::{ColdScan, ColdSnapshot};
-use event::{
-    ConversationId, PartitionId, Position, RangeSet, Seq, SeqRange, StoredEvent, TenantId,
-};
-use event_log::LogMessage;
-use event_proto::Frame;
-use futures::{Stream, StreamExt as _};
+use event::{ConversationId, PartitionId, RangeSet, Seq, SeqRange, StoredEvent, TenantId};
+use futures::TryStreamExt as _;
 use retention::Class;
 use warm_tier::remote::{Filter, Scan, Table};
 
 use crate::{
-    merge::{ReadOrder, merge},
+    merge::ReadOrder,
     params::TypeFilter,
+    read_limit::{FirstRows, ReadLimit},
     sources::Sources,
 };
-
-/// Ranges of the log with more messages than this are streamed by a consumer; shorter ones are read
-/// message by message.
-const LONG_RANGE: u64 = 256;
 
 /// The rows of a conversation to read.
 #[derive(Clone, Debug)]
@@ -38,7 +31,7 @@ pub(crate) struct ReadRequest {
 
 impl ReadRequest {
     /// Whether `row` is of the conversation and within the bounds; types are not compared.
-    fn includes(&self, row: &StoredEvent) -> bool {
+    pub(crate) fn includes(&self, row: &StoredEvent) -> bool {
         let offset = row.position.offset();
         self.after.is_none_or(|after| offset > after)
             && self.before.is_none_or(|before| offset < before)
@@ -63,7 +56,7 @@ impl From<anyhow::Error> for SourceError {
 }
 
 impl Sources {
-    /// Reads up to `limit` rows from the warm tier. `removals` is the count of removed files with
+    /// Reads the first rows up to `limit` from the warm tier. `removals` is the count of removed files with
     /// which the read was planned; the warm tier refuses the scan if it has changed.
     ///
     /// # Errors
@@ -74,8 +67,8 @@ impl Sources {
         request: &ReadRequest,
         range: SeqRange,
         removals: Option<u64>,
-        limit: usize,
-    ) -> Result<Vec<StoredEvent>, SourceError> {
+        limit: ReadLimit,
+    ) -> Result<FirstRows, SourceError> {
         let filter = Filter {
             tenant: Some(request.tenant.to_string()),
             conversation_id: Some(request.conversation.to_string()),
@@ -91,14 +84,23 @@ impl Sources {
                 ReadOrder::Asc => warm_tier::remote::Order::Asc,
                 ReadOrder::Desc => warm_tier::remote::Order::Desc,
             },
-            limit: Some(u64::try_from(limit).unwrap_or(u64::MAX)),
+            limit: Some(u64::try_from(limit.rows).unwrap_or(u64::MAX)),
             ..Scan::new(Table::Events, request.partition, vec![range])
         };
-        let batches = self.warm.client.collect(&scan).await.map_err(warm_error)?;
-        match decode(&batches) {
-            Err(error) => Err(self.report_damage(request.partition, range, error).await),
-            rows => rows,
+        let mut batches = self.warm.client.scan(&scan).await.map_err(warm_error)?;
+        let mut first = FirstRows::default();
+        while !first.is_cut
+            && let Some(batch) = batches.try_next().await.map_err(warm_error)?
+        {
+            match decode(&batch) {
+                Err(error) => {
+                    return Err(self.report_damage(request.partition, range, error).await);
+                }
+                Ok(rows) => first.rows.extend(rows),
+            }
+            first.cut(limit);
         }
+        Ok(first)
     }
 
     /// Tells the compactor that a row of `range` is not what was written. When it has taken the slice out
@@ -116,7 +118,7 @@ impl Sources {
         }
     }
 
-    /// Reads up to `limit` rows from `snapshot` of the cold tier, but not what warm answers, `in_warm`.
+    /// Reads the first rows up to `limit` from `snapshot` of the cold tier, but not what warm answers, `in_warm`.
     /// Returns also the ranges of files that cannot be read.
     ///
     /// # Errors
@@ -128,8 +130,8 @@ impl Sources {
         range: SeqRange,
         snapshot: &ColdSnapshot,
         in_warm: HashMap<(PartitionId, Class), RangeSet>,
-        limit: usize,
-    ) -> Result<(Vec<StoredEvent>, RangeSet), SourceError> {
+        limit: ReadLimit,
+    ) -> Result<(FirstRows, RangeSet), SourceError> {
         let scan = ColdScan {
             partition: Some(request.partition),
             ranges: Some(range.into()),
@@ -143,33 +145,18 @@ impl Sources {
                 ReadOrder::Asc => cold_tier::Order::Asc,
                 ReadOrder::Desc => cold_tier::Order::Desc,
             }),
-            limit: Some(limit),
+            limit: Some(limit.rows),
+            max_bytes: Some(limit.content_bytes()),
             ..ColdScan::default()
         };
-        let read = self
-            .cold
-            .read(snapshot, cold_tier::Table::Events, &scan)
-            .await?;
-        Ok((decode(&read.batches)?, read.missing))
-    }
-
-    /// Reads every row of `range` in the log.
-    ///
-    /// # Errors
-    ///
-    /// [`SourceError::Stale`] when a part of `range` was purged meanwhile.
-    pub(crate) async fn log_rows(
-        &self,
-        request: &ReadRequest,
-        range: SeqRange,
-    ) -> Result<LogRows, SourceError> {
-        let mut read = LogRows::default();
-        let only = Some((&request.tenant, &request.conversation));
-        let add = |message: LogMessage| read.add(&message, only);
-        self.log_messages(request.partition, range, add).await?;
-        read.rows.retain(|row| request.includes(row));
-        read.rows = merge(read.rows, Seq::MAX, request.order);
-        Ok(read)
+        let read = self.cold.read(snapshot, &scan).await?;
+        let rows = read.rows.as_ref().map(decode).transpose()?;
+        let mut first = FirstRows {
+            rows: rows.unwrap_or_default(),
+            is_cut: read.is_cut,
+        };
+        first.cut(limit);
+        Ok((first, read.missing))
     }
 
     /// Returns the open dead letters of `partition`, to be named in every answer about their range.
@@ -184,96 +171,10 @@ impl Sources {
             }
         }
     }
-
-    /// Calls `handle` with every message of `range`, ascending and without a gap.
-    ///
-    /// # Errors
-    ///
-    /// [`SourceError::Stale`] when a message is no longer there; what was handled is then of no use.
-    pub(crate) async fn log_messages(
-        &self,
-        partition: PartitionId,
-        range: SeqRange,
-        mut handle: impl FnMut(LogMessage),
-    ) -> Result<(), SourceError> {
-        if range.hi - range.lo >= LONG_RANGE {
-            let messages = self.log.read_from(partition, range.lo).await;
-            let messages = messages.map_err(log_error)?;
-            return for_each(messages, range, &mut handle).await;
-        }
-        let messages = self.log.read_range(partition, range).await;
-        for_each(messages.map_err(log_error)?, range, &mut handle).await
-    }
 }
 
-async fn for_each(
-    mut messages: impl Stream<Item = event_log::Result<LogMessage>> + Unpin,
-    range: SeqRange,
-    handle: &mut impl FnMut(LogMessage),
-) -> Result<(), SourceError> {
-    let mut next = range.lo;
-    while next <= range.hi {
-        let message = messages.next().await.ok_or(SourceError::Stale)?;
-        let message = message.map_err(log_error)?;
-        if message.seq != next {
-            return Err(SourceError::Stale);
-        }
-        next += 1;
-        handle(message);
-    }
-    Ok(())
-}
-
-/// Rows that were read from the log itself.
-#[derive(Debug, Default)]
-pub(crate) struct LogRows {
-    pub(crate) rows: Vec<StoredEvent>,
-    /// The sequences of frames that cannot be read, whole or in part.
-    pub(crate) unreadable: RangeSet,
-}
-
-impl LogRows {
-    /// Adds the events of one message: those of one conversation, or all. What cannot be read is
-    /// passed over and named, as the other consumers of the log do.
-    pub(crate) fn add(&mut self, message: &LogMessage, only: Option<(&TenantId, &ConversationId)>) {
-        let seq = message.seq;
-        let unreadable = SeqRange { lo: seq, hi: seq };
-        let Ok(frame) = Frame::decode(message.payload.clone()) else {
-            self.unreadable.insert(unreadable);
-            return;
-        };
-        let is_wanted = |index: usize| {
-            only.is_none_or(|(tenant, conversation)| {
-                frame.tenant == *tenant && frame.conversations[index] == *conversation
-            })
-        };
-        for (idx, framed) in (0..).zip(&frame.events) {
-            if !is_wanted(framed.conversation) {
-                continue;
-            }
-            let Ok(event) = frame.event(framed) else {
-                self.unreadable.insert(unreadable);
-                continue;
-            };
-            self.rows.push(StoredEvent {
-                event,
-                position: Position::new(message.partition, seq, idx),
-                received_at: message.received_at,
-                crc32c: framed.encoded.crc32c,
-                sample_rate: 1.0,
-            });
-        }
-    }
-}
-
-fn decode(batches: &[arrow::record_batch::RecordBatch]) -> Result<Vec<StoredEvent>, SourceError> {
-    let mut rows = Vec::new();
-    for batch in batches {
-        rows.extend(
-            segment::decode(batch).map_err(|error| SourceError::Unavailable(error.into()))?,
-        );
-    }
-    Ok(rows)
+fn decode(batch: &arrow::record_batch::RecordBatch) -> Result<Vec<StoredEvent>, SourceError> {
+    segment::decode(batch).map_err(|error| SourceError::Unavailable(error.into()))
 }
 
 pub(crate) fn warm_error(error: warm_tier::Error) -> SourceError {
@@ -281,12 +182,5 @@ pub(crate) fn warm_error(error: warm_tier::Error) -> SourceError {
         SourceError::Stale
     } else {
         SourceError::Unavailable(error.into())
-    }
-}
-
-fn log_error(error: event_log::Error) -> SourceError {
-    match error {
-        event_log::Error::Gap { .. } => SourceError::Stale,
-        error => SourceError::Unavailable(error.into()),
     }
 }

@@ -1,30 +1,27 @@
 //! Scans of all of a tenant, or of what a statement needs of it: columns from warm and cold for what
 //! is sealed, rows from hot or the log for what is not yet.
 
+mod budget;
 mod events;
 mod partition_scan;
 mod rollups;
+mod unsealed;
 
+pub(crate) use budget::Budget;
 pub(crate) use events::retention_columns;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::atomic::{AtomicU64, Ordering},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use arrow::{array::Array as _, datatypes::SchemaRef, record_batch::RecordBatch};
+use arrow::{datatypes::SchemaRef, record_batch::RecordBatch};
 use event::{ConversationId, PartitionId, Seq, TenantId};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use service_runtime::Reservation;
 use warm_tier::sql::{Pushdown, Table};
 
 use self::partition_scan::PartitionScan;
 use crate::{
-    error::{QueryError, Result},
-    plan::Source,
-    read::Missing,
-    retry::RetryState,
-    service::QueryService,
-    sources::Sources,
+    error::Result, memory::SCAN_MEMORY_WAIT, plan::Source, read::Missing, retry::RetryState,
+    service::QueryService, sources::Sources,
 };
 
 /// Partitions scanned at once per request; no reason but to bound memory and the load on the tiers.
@@ -49,6 +46,9 @@ pub(crate) type Through = BTreeMap<PartitionId, Seq>;
 /// Rollups are small; this only bounds memory if one is not.
 const MAX_ROLLUP_BYTES: u64 = 1 << 30;
 
+/// Bytes of one sum beside its name: in a map, and in the answer.
+const SUM_BYTES: usize = 512;
+
 impl ScanRequest {
     /// Returns a request for all of a tenant's rows of a rollup table.
     pub(crate) fn rollup(tenant: TenantId, table: Table) -> Self {
@@ -66,43 +66,6 @@ impl ScanRequest {
     }
 }
 
-/// Bytes of columns that a statement may still read.
-#[derive(Debug)]
-pub(crate) struct Budget {
-    max: u64,
-    remaining: AtomicU64,
-}
-
-impl Budget {
-    pub(crate) fn new(max: u64) -> Self {
-        Self {
-            max,
-            remaining: AtomicU64::new(max),
-        }
-    }
-
-    /// Subtracts the size of `batch`.
-    ///
-    /// # Errors
-    ///
-    /// `scan_too_large` when less remains.
-    fn charge(&self, batch: &RecordBatch) -> Result<()> {
-        let bytes: usize = batch
-            .columns()
-            .iter()
-            .map(|column| column.to_data().get_slice_memory_size().unwrap_or(0))
-            .sum();
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        let subtract = |remaining: u64| remaining.checked_sub(bytes);
-        let charged = self
-            .remaining
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, subtract);
-        charged
-            .map(drop)
-            .map_err(|_| QueryError::scan_too_large(self.max))
-    }
-}
-
 /// The rows of a scan, the gaps by partition, and the sources that contributed.
 #[derive(Debug, Default)]
 pub(crate) struct ScanResult {
@@ -110,10 +73,30 @@ pub(crate) struct ScanResult {
     pub(crate) missing: Vec<(PartitionId, Missing)>,
     pub(crate) sources: BTreeSet<Source>,
     pub(crate) through: Through,
+    /// The memory of the batches.
+    pub(crate) memory: Option<Reservation>,
 }
 
 impl ScanResult {
+    /// Reserves what it takes to sum the batches, which are rollups, and to answer with the sums.
+    ///
+    /// # Errors
+    ///
+    /// `overloaded` when there is no memory.
+    pub(crate) async fn reserve_for_sums(&mut self) -> Result<()> {
+        let rows: usize = self.batches.iter().map(RecordBatch::num_rows).sum();
+        let Some(memory) = &mut self.memory else {
+            return Ok(());
+        };
+        let bytes = 2 * memory.bytes() + rows * SUM_BYTES;
+        Ok(memory.grow_to(bytes, SCAN_MEMORY_WAIT).await?)
+    }
+
     fn add(&mut self, other: Self) {
+        match (&mut self.memory, other.memory) {
+            (Some(memory), Some(more)) => memory.merge(more),
+            (memory, more) => *memory = memory.take().or(more),
+        }
         self.batches.extend(other.batches);
         self.missing.extend(other.missing);
         self.sources.extend(other.sources);

@@ -3,7 +3,6 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use event::PartitionCount;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -11,6 +10,8 @@ use crate::{
     error::{QueryError, Result},
     live::LiveSignals,
     sources::Sources,
+    sql::StatementSlots,
+    tail::TailSlots,
 };
 
 /// Longest time to answer: longer than any source waits for its server, shorter than clients wait.
@@ -25,10 +26,8 @@ pub(crate) struct QueryService {
     pub(crate) live: LiveSignals,
     pub(crate) partitions: PartitionCount,
     pub(crate) sql: SqlConfig,
-    /// One permit per SQL statement that may run at the same time.
-    pub(crate) sql_slots: Arc<Semaphore>,
-    /// One permit per client that may follow at the same time.
-    pub(crate) tail_slots: Arc<Semaphore>,
+    pub(crate) sql_slots: StatementSlots,
+    pub(crate) tail_slots: TailSlots,
     pub(crate) shutdown: CancellationToken,
 }
 

@@ -12,6 +12,7 @@ use crate::{
     cold::ColdSource,
     dedup_wait::{DedupState, DedupWaits},
     error::QueryError,
+    memory::RequestMemory,
     metrics::Metrics,
     plan,
     warm::WarmSource,
@@ -27,6 +28,7 @@ pub(crate) struct Sources {
     pub(crate) rules: watch::Receiver<Arc<RuleSet>>,
     pub(crate) metrics: Metrics,
     pub(crate) dedup_waits: DedupWaits,
+    pub(crate) memory: RequestMemory,
 }
 
 /// Returns `first..=last` of the log; `None` when the log is empty.

@@ -1,14 +1,17 @@
 //! One SQL statement: parse it, scan the rows that it needs, run it in a sandboxed process of its own.
 
 mod process;
+mod slots;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use arrow::datatypes::{Schema, SchemaRef};
 use event::{PartitionId, TenantId};
+use service_runtime::{ClientAddr, Reservation};
 use tokio::time::Instant;
 use warm_tier::sql::{Columns, Job, Limits, Pushdown, Select, SqlError, Table, TableRows};
 
+use self::slots::{SHORT_TIME, Slot};
 use crate::{
     error::{QueryError, Result},
     format::Format,
@@ -19,6 +22,7 @@ use crate::{
 };
 
 pub(crate) use process::{EncodedAnswer, check_locks, entry};
+pub(crate) use slots::StatementSlots;
 
 /// Most bytes of a statement: more than a person writes.
 pub(crate) const MAX_STATEMENT_BYTES: usize = 64 * 1024;
@@ -30,35 +34,75 @@ pub(crate) struct SqlAnswer {
     pub(crate) missing: Vec<(PartitionId, Missing)>,
 }
 
+/// The rows of the tables that a statement names, with their memory.
+struct ScannedTables {
+    tables: Vec<TableRows>,
+    memory: Reservation,
+    sources: BTreeSet<Source>,
+    missing: Vec<(PartitionId, Missing)>,
+}
+
+/// A statement as its client sent it.
+pub(crate) struct Statement {
+    pub(crate) client: ClientAddr,
+    pub(crate) tenant: TenantId,
+    pub(crate) sql: String,
+    pub(crate) format: Format,
+    pub(crate) max_scan_bytes: u64,
+    /// Includes the time that it waits for a slot.
+    pub(crate) timeout: Duration,
+}
+
 impl QueryService {
-    /// Runs `sql` for `tenant` and encodes its rows in `format`; reads at most `max_scan_bytes` and takes at most `timeout`.
+    /// Runs a statement and encodes its rows. It begins in the short slot; if it is not answered soon and no
+    /// long slot is free, it is ended, and begins again when it is its client's turn.
     ///
     /// # Errors
     ///
     /// The answer to the client: all slots are taken, the statement is refused or fails, or it exceeds
     /// a limit.
-    pub(crate) async fn run_sql(
+    pub(crate) async fn run_sql(&self, statement: Statement) -> Result<SqlAnswer> {
+        let deadline = Instant::now() + statement.timeout;
+        let slot = self.sql_slots.begin(statement.client, deadline).await?;
+        {
+            let mut run = std::pin::pin!(self.run_in(&statement, slot.clone(), deadline));
+            let mut answered = tokio::select! {
+                answer = run.as_mut() => Some(answer?),
+                () = tokio::time::sleep(SHORT_TIME) => None,
+            };
+            let takes_longer = match &mut answered {
+                Some(answer) => answer.result.waits_for_client().await,
+                None => true,
+            };
+            let needs_long = takes_longer && self.sql_slots.is_short(&slot);
+            let may_stay = !needs_long || self.sql_slots.lengthen(&slot);
+            match answered {
+                Some(answer) if may_stay => return Ok(answer),
+                None if may_stay => return run.await,
+                _ => {}
+            }
+        }
+        drop(slot);
+        let slot = self.sql_slots.long(statement.client, deadline).await?;
+        self.run_in(&statement, slot, deadline).await
+    }
+
+    /// Runs a statement in `slot`, until `deadline`.
+    async fn run_in(
         &self,
-        tenant: TenantId,
-        sql: String,
-        format: Format,
-        max_scan_bytes: u64,
-        timeout: Duration,
+        statement: &Statement,
+        slot: Slot,
+        deadline: Instant,
     ) -> Result<SqlAnswer> {
-        let deadline = Instant::now() + timeout;
+        let timeout = statement.timeout;
         let timed_out = |_| QueryError::from(SqlError::Timeout(timeout));
-        let slot = tokio::time::timeout_at(deadline, Arc::clone(&self.sql_slots).acquire_owned());
-        let Ok(Ok(slot)) = slot.await else {
-            let detail = "all statement slots are in use; retry later";
-            return Err(QueryError::unavailable("too_many_statements", detail));
-        };
         let job = Job {
-            sql,
+            sql: statement.sql.clone(),
             limits: Limits {
                 timeout: deadline.saturating_duration_since(Instant::now()),
                 ..self.sql.limits
             },
-            encoding: format.content_type().to_owned(),
+            encoding: statement.format.content_type().to_owned(),
         };
         // The limit that the client knows, whatever of it was left for a step.
         let named = |error| match error {
@@ -66,13 +110,19 @@ impl QueryService {
             error => error,
         };
         let (select, process) = process::parse(job, slot, deadline).await.map_err(named)?;
-        let scans = self.scan_tables(&tenant, &select, max_scan_bytes);
-        let (tables, sources, missing) = tokio::time::timeout_at(deadline, scans)
+        let scans = self.scan_tables(&statement.tenant, &select, statement.max_scan_bytes);
+        let scanned = tokio::time::timeout_at(deadline, scans)
             .await
             .map_err(timed_out)??;
-        let result = process.run(tables, deadline).await.map_err(named)?;
+        let ScannedTables {
+            tables,
+            memory,
+            sources,
+            missing,
+        } = scanned;
+        let result = process.run(tables, memory, deadline).await;
         Ok(SqlAnswer {
-            result,
+            result: result.map_err(named)?,
             sources,
             missing,
         })
@@ -84,13 +134,16 @@ impl QueryService {
         tenant: &TenantId,
         select: &Select,
         max_bytes: u64,
-    ) -> Result<(
-        Vec<TableRows>,
-        BTreeSet<Source>,
-        Vec<(PartitionId, Missing)>,
-    )> {
-        let (mut tables, mut sources, mut missing) = (Vec::new(), BTreeSet::new(), Vec::new());
-        let mut budget = Budget::new(max_bytes);
+    ) -> Result<ScannedTables> {
+        let pool = &self.sources.memory.scans;
+        let mut all = ScannedTables {
+            tables: Vec::new(),
+            memory: pool.empty(),
+            sources: BTreeSet::new(),
+            missing: Vec::new(),
+        };
+        let most = u64::try_from(pool.bytes()).unwrap_or(u64::MAX);
+        let mut budget = Budget::new(max_bytes.min(most));
         for table in select.tables.iter().copied() {
             let request = ScanRequest {
                 tenant: tenant.clone(),
@@ -104,16 +157,19 @@ impl QueryService {
                 through: None,
             };
             let scanned = self.scan(&request).await?;
-            sources.extend(scanned.sources);
-            missing.extend(scanned.missing);
-            tables.push(TableRows {
+            all.sources.extend(scanned.sources);
+            all.missing.extend(scanned.missing);
+            if let Some(memory) = scanned.memory {
+                all.memory.merge(memory);
+            }
+            all.tables.push(TableRows {
                 table,
                 schema: request.schema,
                 batches: scanned.batches,
             });
             budget = request.budget;
         }
-        Ok((tables, sources, missing))
+        Ok(all)
     }
 
     /// Returns the columns of `table` that the statement and the retention filter need.

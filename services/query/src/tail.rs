@@ -5,6 +5,7 @@
 //! It is a stream that the client's connection polls, so it ends when the client disconnects.
 
 mod client;
+mod slots;
 mod tenant;
 
 use std::{io, time::Duration};
@@ -16,13 +17,14 @@ use futures::{Stream, stream};
 use serde_json::json;
 use tokio::{sync::watch, time::Instant};
 
-pub(crate) use client::TailSlot;
 use client::{RecentEvents, event_text};
+pub(crate) use slots::{TailSlot, TailSlots};
 pub(crate) use tenant::{start, tenant};
 
 use crate::{
     error::QueryError,
     format,
+    memory::{encoded_bytes, held},
     read::{Missing, Page},
     rows::ReadRequest,
     service::Shared,
@@ -38,6 +40,9 @@ const MISSING_HISTORY_TIMEOUT: Duration = Duration::from_secs(10);
 const TAIL_RETRY_PAUSE: Duration = Duration::from_millis(250);
 /// First text of a stream; `retry` is the time in milliseconds after which a client should reconnect.
 const STREAM_START: &str = "retry: 1000\n: following\n\n";
+/// Last text of a stream whose slot another client needs.
+const STREAM_END: &str = ": ended for another client, because all --max-tail-clients are in use; reconnect \
+                          with Last-Event-ID\n\n";
 
 /// Returns the server-sent events of one conversation behind `request.after`.
 pub(crate) fn conversation(
@@ -54,7 +59,7 @@ pub(crate) fn conversation(
         recent: RecentEvents::default(),
         has_started: false,
         incomplete_since: None,
-        _slot: slot,
+        slot: Some(slot),
     };
     stream::unfold(tail, async |mut tail| {
         let chunk = tail.next().await?;
@@ -71,7 +76,8 @@ struct ConversationTail {
     has_started: bool,
     /// Since when every read has lacked something.
     incomplete_since: Option<Instant>,
-    _slot: TailSlot,
+    /// `None` when the stream has ended.
+    slot: Option<TailSlot>,
 }
 
 impl ConversationTail {
@@ -84,16 +90,22 @@ impl ConversationTail {
             if self.service.shutdown.is_cancelled() {
                 return None;
             }
+            if self.slot.as_ref()?.is_ended() {
+                self.slot = None;
+                return Some(Bytes::from_static(STREAM_END.as_bytes()));
+            }
             // Reset before the read: events that come during the read change the signal again.
             self.signal.borrow_and_update();
-            let read = self
-                .service
-                .sources
-                .read(self.request.clone(), TAIL_PAGE_ROWS);
+            let sources = &self.service.sources;
+            let read = sources.read_tail(self.request.clone(), TAIL_PAGE_ROWS);
             let text = match self.service.bounded(read).await {
-                Ok(page) => self.send_page(page).await,
+                Ok((page, memory)) => {
+                    let text = self.send_page(page).await;
+                    text.map(|text| held(text.into_bytes(), memory))
+                }
                 Err(QueryError::Unavailable { .. }) => {
                     tokio::time::sleep(TAIL_RETRY_PAUSE).await;
+                    self.signal.mark_changed();
                     None
                 }
                 Err(error) => {
@@ -103,6 +115,7 @@ impl ConversationTail {
                 }
             };
             if text.is_some() {
+                self.slot.as_ref()?.note_event();
                 return text;
             }
             if self.incomplete_since.is_none() && !self.wait().await {
@@ -113,8 +126,12 @@ impl ConversationTail {
 
     /// Waits until there may be new events; `false` when it is time for a heartbeat.
     async fn wait(&mut self) -> bool {
+        let Some(slot) = &self.slot else {
+            return true;
+        };
         tokio::select! {
             () = self.service.shutdown.cancelled() => true,
+            () = slot.ended() => true,
             changed = self.signal.changed() => {
                 if changed.is_err() {
                     tokio::time::sleep(TAIL_RETRY_PAUSE).await;
@@ -127,8 +144,9 @@ impl ConversationTail {
 
     /// Turns `page` into text for the client and advances behind it; `None` when there is nothing to
     /// send.
-    async fn send_page(&mut self, page: Page) -> Option<Bytes> {
-        let mut out = String::new();
+    async fn send_page(&mut self, page: Page) -> Option<String> {
+        let bytes = page.rows.iter().map(encoded_bytes);
+        let mut out = String::with_capacity(bytes.sum());
         if !self.may_send(&page, &mut out) {
             tokio::time::sleep(TAIL_RETRY_PAUSE).await;
             return None;
@@ -152,7 +170,7 @@ impl ConversationTail {
             // No row matched, but there are more: read on without waiting for a signal.
             self.signal.mark_changed();
         }
-        (!out.is_empty()).then(|| out.into())
+        (!out.is_empty()).then_some(out)
     }
 
     /// Whether `page` may be sent: it is complete, or has been incomplete for so long that its gaps are

@@ -3,6 +3,7 @@
     reason = "a helper of a test that fails must panic"
 )]
 
+mod bounded;
 mod events;
 mod identity;
 mod suite;

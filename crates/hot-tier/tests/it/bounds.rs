@@ -6,7 +6,9 @@ use proptest::{
     test_runner::{Config, TestCaseError, TestRunner},
 };
 
-use crate::world::{Offset, PARTITION, World, at, conversation, offsets, pack, tenant};
+use crate::world::{
+    Offset, PARTITION, World, at, conversation, offsets, on_each_server, pack, tenant,
+};
 
 const NAMES: [&str; 2] = ["a", "b"];
 
@@ -72,7 +74,11 @@ async fn check(world: &World, case: Case) -> Result<(), TestCaseError> {
                 true => Order::Ascending,
                 false => Order::Descending,
             };
-            let bounds = Bounds { after, before };
+            let bounds = Bounds {
+                after,
+                before,
+                ..Bounds::default()
+            };
             let read = world.read_within(name, bounds, order, limit).await.unwrap();
             let mut expected: Vec<_> = model[n]
                 .iter()
@@ -148,4 +154,36 @@ async fn mark_some(world: &World, case: &Case, model: &mut [BTreeSet<Offset>]) {
         .mark_duplicates(PARTITION, 0, 1, &duplicates)
         .await;
     assert_eq!(marked.unwrap(), Marked::Ok);
+}
+
+#[tokio::test]
+async fn a_read_ends_by_its_bytes_and_says_where_to_read_on() {
+    on_each_server(async |world: World| {
+        world.writer.start(PARTITION, 1).await.unwrap();
+        for seq in 1..=7 {
+            world.append_large("a", seq).await;
+        }
+        for order in [Order::Ascending, Order::Descending] {
+            let mut bounds = Bounds {
+                max_bytes: Some(600_000),
+                ..Bounds::default()
+            };
+            let mut found = Vec::new();
+            loop {
+                let read = world.read_within("a", bounds, order, 100).await.unwrap();
+                assert!(read.rows.len() <= 3 && !read.met_duplicates);
+                found.extend(offsets(&read));
+                match (read.reached, order) {
+                    (None, _) => break,
+                    (after, Order::Ascending) => bounds.after = after,
+                    (before, Order::Descending) => bounds.before = before,
+                }
+            }
+            if order == Order::Descending {
+                found.reverse();
+            }
+            assert_eq!(found, (1..=7).map(|seq| (seq, 0)).collect::<Vec<_>>());
+        }
+    })
+    .await;
 }

@@ -1,4 +1,5 @@
-use hot_tier::{Bounds, Error, HotWriter, Limits, Order};
+use event::SeqRange;
+use hot_tier::{Bounds, Error, HotWriter, Limits, Order, ScanPlan, ScanStep};
 
 use crate::world::{PARTITION, World, at, conversation, on_each_server, pack, tenant};
 
@@ -14,8 +15,9 @@ async fn a_lost_partition_has_no_cursor_and_no_rows() {
         assert_eq!(world.writer.stats(PARTITION).await.unwrap(), None);
         let read = world.read_within("a", Bounds::default(), Order::Ascending, 1);
         assert_eq!(read.await, None);
-        let scan = world.reader.read_all(PARTITION, 0, 1_000).await;
-        assert_eq!(scan.unwrap(), None);
+        let range = SeqRange { lo: 1, hi: 3 };
+        let mut scan = world.reader.scan(PARTITION, ScanPlan { range, checked: 0 });
+        assert_eq!(scan.next().await.unwrap(), ScanStep::Stale);
     })
     .await;
 }

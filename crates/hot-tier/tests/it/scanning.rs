@@ -1,4 +1,5 @@
-use hot_tier::{Error, HotScan, Limits};
+use event::{Seq, SeqRange};
+use hot_tier::{Limits, ScanPlan, ScanStep};
 
 use crate::world::{PARTITION, World, at, conversation, on_each_server, tenant};
 
@@ -9,23 +10,36 @@ async fn write_three_packs(world: &World) {
     world.append("a", 6..=8).await;
 }
 
-fn seqs(scan: &HotScan) -> Vec<u64> {
-    scan.rows.iter().map(|row| row.position.seq).collect()
+fn plan(lo: Seq, hi: Seq) -> ScanPlan {
+    ScanPlan {
+        range: SeqRange { lo, hi },
+        checked: 0,
+    }
+}
+
+/// The sequences of all rows in ascending order; `None` when the tier does not have what is planned.
+pub(crate) async fn scan(world: &World, plan: ScanPlan) -> Option<Vec<Seq>> {
+    let mut scan = world.reader.scan(PARTITION, plan);
+    let mut seqs = Vec::new();
+    loop {
+        match scan.next().await.unwrap() {
+            ScanStep::Rows(rows) => seqs.extend(rows.iter().map(|row| row.position.seq)),
+            ScanStep::Stale => return None,
+            ScanStep::End => break,
+        }
+    }
+    seqs.sort_unstable();
+    Some(seqs)
 }
 
 #[tokio::test]
-async fn a_scan_returns_every_row_behind_a_sequence_in_the_order_of_the_log() {
+async fn a_scan_returns_every_row_of_its_range() {
     on_each_server(async |world: World| {
         write_three_packs(&world).await;
-
-        let scan = world.reader.read_all(PARTITION, 0, 100_000).await;
-        let behind = world.reader.read_all(PARTITION, 4, 100_000).await;
-
-        let (scan, behind) = (scan.unwrap().unwrap(), behind.unwrap().unwrap());
-        assert_eq!(seqs(&scan), [1, 2, 3, 4, 5, 6, 7, 8]);
-        assert_eq!((scan.floor, scan.last), (1, 8));
-        assert_eq!(seqs(&behind), [5, 6, 7, 8]);
-        assert_eq!(behind.floor, 5);
+        let all = scan(&world, plan(1, 8)).await;
+        assert_eq!(all.unwrap(), [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(scan(&world, plan(5, 7)).await.unwrap(), [5, 6, 7]);
+        assert_eq!(scan(&world, plan(1, 9)).await, None);
         let both = [(tenant(), conversation("a")), (tenant(), conversation("b"))];
         assert_eq!(world.reader.conversations(PARTITION).await.unwrap(), both);
     })
@@ -33,7 +47,25 @@ async fn a_scan_returns_every_row_behind_a_sequence_in_the_order_of_the_log() {
 }
 
 #[tokio::test]
-async fn a_scan_names_the_conversations_with_a_higher_floor() {
+async fn a_scan_reads_long_conversations_in_parts() {
+    on_each_server(async |world: World| {
+        world.writer.start(PARTITION, 1).await.unwrap();
+        for seq in 1..=40 {
+            world.append_large("a", seq).await;
+        }
+        let expected: Vec<Seq> = (1..=40).collect();
+        assert_eq!(scan(&world, plan(1, 40)).await.unwrap(), expected);
+        let mut first = world.reader.scan(PARTITION, plan(1, 40));
+        let ScanStep::Rows(rows) = first.next().await.unwrap() else {
+            panic!("there are rows");
+        };
+        assert!(rows.len() <= 2, "{} rows at once", rows.len());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_scan_is_stale_when_a_conversation_has_a_higher_floor() {
     on_each_server(async |world: World| {
         write_three_packs(&world).await;
         world.append("c", 9..=9).await;
@@ -43,22 +75,41 @@ async fn a_scan_names_the_conversations_with_a_higher_floor() {
             sealed: 5,
         };
         world.trim("b", limits).await;
-
-        let scan = world.reader.read_all(PARTITION, 0, 100_000).await;
-
-        let scan = scan.unwrap().unwrap();
-        assert_eq!(seqs(&scan), [1, 2, 3, 6, 7, 8, 9]);
-        assert_eq!(scan.raised, [(tenant(), conversation("b"), 6)]);
+        assert_eq!(scan(&world, plan(1, 9)).await, None);
+        assert_eq!(scan(&world, plan(6, 9)).await.unwrap(), [6, 7, 8, 9]);
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_scan_that_is_too_large_is_refused() {
+async fn a_scan_is_stale_when_the_tier_was_lost_and_filled_again_in_between() {
     on_each_server(async |world: World| {
-        write_three_packs(&world).await;
-        let error = world.reader.read_all(PARTITION, 0, 50).await.unwrap_err();
-        assert!(matches!(error, Error::TooLarge(50)), "{error:?}");
+        for (refilled, expected) in [(0, None), (5, None), (8, Some(8))] {
+            world.server.flush().await;
+            write_three_packs(&world).await;
+            let mut scan = world.reader.scan(PARTITION, plan(1, 8));
+            // As far as the list of the conversations.
+            assert!(scan.start().await.unwrap());
+            world.server.flush().await;
+            world.writer.start(PARTITION, 1).await.unwrap();
+            for (name, seqs) in [("a", 1..=3), ("b", 4..=5), ("a", 6..=8)] {
+                if *seqs.end() <= refilled {
+                    world.append(name, seqs).await;
+                }
+            }
+            let mut found = Some(0);
+            loop {
+                match scan.next().await.unwrap() {
+                    ScanStep::Rows(rows) => found = found.map(|found| found + rows.len()),
+                    ScanStep::Stale => found = None,
+                    ScanStep::End => break,
+                }
+                if found.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(found, expected, "filled up to {refilled}");
+        }
     })
     .await;
 }

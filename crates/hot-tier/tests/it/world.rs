@@ -48,6 +48,17 @@ impl World {
         append.await.unwrap()
     }
 
+    /// One event of 250,000 bytes, which takes few in the tier.
+    pub(crate) async fn append_large(&self, name: &str, seq: Seq) {
+        let mut large = event(name, (seq, 0));
+        large.content = "x".repeat(250_000);
+        let mut pack = pack(name, &[(seq, 0)]);
+        pack.pack.events[0].encoded = EncodedEvent::encode(&large);
+        let packs = [pack];
+        let append = self.writer.append(PARTITION, seq - 1, seq, &packs);
+        assert_eq!(append.await.unwrap(), Appended::Ok);
+    }
+
     pub(crate) async fn trim(&self, name: &str, limits: Limits) -> Trimmed {
         let (tenant, conversation) = (tenant(), conversation(name));
         let trim = self.writer.trim(PARTITION, &tenant, &conversation, limits);

@@ -1,7 +1,8 @@
-//! Problem documents for requests that hyper cannot parse: it answers such a request by itself, without
-//! a body.
+//! The socket of a connection: it ends when its client takes nothing of an answer for too long, and has
+//! problem documents for requests that hyper cannot parse, which hyper answers by itself, without a body.
 
 use std::{
+    future::Future as _,
     io::{self, IoSlice},
     pin::Pin,
     sync::{
@@ -15,18 +16,21 @@ use axum::http::StatusCode;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::Sleep};
 
+use super::WRITE_STALL_TIMEOUT;
 use crate::problem::problem;
 
 /// A connection that passes all bytes on, except that it replaces the response that hyper writes before
-/// any request was parsed.
+/// any request was parsed. A write fails when the client has taken nothing for [`WRITE_STALL_TIMEOUT`].
 pub(super) struct Socket {
     inner: TokioIo<TcpStream>,
     /// Set with the first parsed request; from then on responses come from our handlers.
     head_parsed: Arc<AtomicBool>,
     /// The replacement response, and how many of its bytes are written.
     replacement: Option<(Vec<u8>, usize)>,
+    /// Runs while a write waits for the client.
+    stall: Option<Pin<Box<Sleep>>>,
 }
 
 impl Socket {
@@ -35,7 +39,24 @@ impl Socket {
             inner: TokioIo::new(stream),
             head_parsed,
             replacement: None,
+            stall: None,
         }
+    }
+
+    /// Passes `written` on; an error instead, when writes have waited for too long.
+    fn bound_stall(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.stall = None;
+            return written;
+        }
+        let timer = || Box::pin(tokio::time::sleep(WRITE_STALL_TIMEOUT));
+        let stall = self.stall.get_or_insert_with(timer);
+        ready!(stall.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Writes a problem in place of hyper's response `original`.
@@ -101,9 +122,11 @@ impl Write for Socket {
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
         if self.head_parsed.load(Ordering::Relaxed) || buffer.starts_with(b"HTTP/1.1 100") {
-            return Pin::new(&mut self.inner).poll_write(context, buffer);
+            let written = Pin::new(&mut self.inner).poll_write(context, buffer);
+            return self.bound_stall(context, written);
         }
-        self.write_problem(context, buffer)
+        let written = self.write_problem(context, buffer);
+        self.bound_stall(context, written)
     }
 
     fn poll_write_vectored(
@@ -112,7 +135,8 @@ impl Write for Socket {
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         if self.head_parsed.load(Ordering::Relaxed) {
-            return Pin::new(&mut self.inner).poll_write_vectored(context, buffers);
+            let written = Pin::new(&mut self.inner).poll_write_vectored(context, buffers);
+            return self.bound_stall(context, written);
         }
         let first = buffers.iter().find(|buffer| !buffer.is_empty());
         self.poll_write(context, first.map_or(&[][..], |buffer| buffer))
@@ -128,5 +152,57 @@ impl Write for Socket {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::{io::AsyncReadExt as _, net::TcpListener, time::Instant};
+
+    use super::*;
+
+    /// A socket that has sent all that its peer takes without reading, and the peer.
+    async fn full_socket() -> (Socket, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (peer, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let stream = accepted.unwrap().0;
+        while stream.writable().await.is_ok() && stream.try_write(&[0; 65_536]).is_ok() {}
+        let socket = Socket::new(stream, Arc::new(AtomicBool::new(true)));
+        (socket, peer.unwrap())
+    }
+
+    async fn write(socket: &mut Socket) -> io::Result<usize> {
+        poll_fn(|context| Pin::new(&mut *socket).poll_write(context, &[0; 65_536])).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_is_cut_off() {
+        let (mut socket, _peer) = full_socket().await;
+        let began = Instant::now();
+        let error = loop {
+            if let Err(error) = write(&mut socket).await {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(began.elapsed() >= WRITE_STALL_TIMEOUT);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_reads_again_goes_on() {
+        let (mut socket, mut peer) = full_socket().await;
+        let read = tokio::spawn(async move {
+            let mut buffer = vec![0; 1 << 20];
+            while peer.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
+        });
+        for _ in 0..64 {
+            write(&mut socket).await.unwrap();
+        }
+        assert!(socket.stall.is_none());
+        drop(socket);
+        read.await.unwrap();
     }
 }

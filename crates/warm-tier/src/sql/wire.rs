@@ -148,14 +148,20 @@ impl Job {
 }
 
 impl<W: Write, R: Read> Parsed<W, R> {
-    /// Sends the rows and waits for the answer. Blocks until the other process answers or ends.
+    /// Sends the rows, calls `sent` when they are no longer in memory, and waits for the answer. Blocks until
+    /// the other process answers or ends.
     ///
     /// # Errors
     /// The error of the statement, or [`SqlError::Died`] when the other process ends without an answer.
-    pub fn run(mut self, tables: Vec<TableRows>) -> Result<Chunks<R>, SqlError> {
+    pub fn run(
+        mut self,
+        tables: Vec<TableRows>,
+        sent: impl FnOnce(),
+    ) -> Result<Chunks<R>, SqlError> {
         // A process that has failed meanwhile reads no rows, so an error here is no failure: its answer
         // decides.
         let _ = self.send(tables);
+        sent();
         match self.outcome()? {
             JobOutcome::Answer => Ok(Chunks {
                 from: self.from,

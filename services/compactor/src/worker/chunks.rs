@@ -48,6 +48,7 @@ mod tests {
     fn chunks(count: u64, bytes: usize) -> Chunks {
         let message = move |seq| {
             Ok(LogMessage {
+                message_id: String::new(),
                 partition: PartitionId::first(0),
                 seq,
                 received_at: Timestamp::from_micros(1),

@@ -2,7 +2,7 @@
 //! them a retry of the last 24 h would be stored again.
 
 use anyhow::Context as _;
-use cold_tier::ColdScan;
+use cold_tier::{ColdItem, ColdScan};
 use event::{PartitionId, SeqRange};
 use event_log::FloodGuard;
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -123,18 +123,18 @@ impl LostIds {
             columns: Some(ID_RECOVERY_COLUMNS.map(str::to_owned).to_vec()),
             ..ColdScan::default()
         };
-        let mut batches = std::pin::pin!(view.tier.scan(&view.events, scan));
-        while let Some(batch) = batches.next().await {
-            match batch {
-                Ok(batch) => {
+        let mut items = std::pin::pin!(view.tier.stream_readable(&view.events, scan));
+        while let Some(item) = items.next().await {
+            match item.context("read the cold tier")? {
+                ColdItem::Batch(batch) => {
                     let add = move || rows.add_stored(batch).map(|()| rows);
                     rows = task::spawn_blocking(add).await??;
                 }
-                Err(error) if error.is_damage() => {
+                ColdItem::Unread { error, .. } if error.is_damage() => {
                     let error = &error as &dyn std::error::Error;
                     tracing::error!(error, "event ids of a damaged file are lost");
                 }
-                Err(error) => return Err(error).context("read the cold tier"),
+                ColdItem::Unread { error, .. } => return Err(error).context("read the cold tier"),
             }
         }
         Ok(rows)

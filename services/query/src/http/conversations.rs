@@ -38,11 +38,10 @@ pub(super) async fn list(
     params.end()?;
     let mut request = ScanRequest::rollup(TenantId::default_tenant(), Table::ConversationSummary);
     request.through = after.as_ref().and_then(|cursor| cursor.through.clone());
-    let scanned = service.bounded(service.scan(&request)).await?;
-    let mut all: Vec<(String, ConversationSummary)> =
-        rollup::conversation_summaries(&scanned.batches)
-            .into_iter()
-            .collect();
+    let mut scanned = service.bounded(service.scan(&request)).await?;
+    scanned.reserve_for_sums().await?;
+    let summaries = rollup::conversation_summaries(&std::mem::take(&mut scanned.batches));
+    let mut all: Vec<(String, ConversationSummary)> = summaries.into_iter().collect();
     // Newest first, then by id: a total order, so that a cursor is unambiguous.
     all.sort_by(|(a_id, a), (b_id, b)| b.last.cmp(&a.last).then_with(|| a_id.cmp(b_id)));
     if let Some(Cursor { time, id, .. }) = &after {
@@ -55,8 +54,8 @@ pub(super) async fn list(
     let next = all.last().filter(|_| more);
     let through = through_text(&scanned.through);
     let next = next.map(|(id, conversation)| format!("{through}!{}/{id}", conversation.last));
-    let rows: Vec<Value> = all.iter().map(|(id, totals)| summary(id, totals)).collect();
-    rows_reply(format, "conversations", &rows, Some(next), &scanned)
+    let rows = all.iter().map(|(id, totals)| summary(id, totals));
+    rows_reply(format, "conversations", rows, Some(next), scanned)
 }
 
 fn summary(id: &str, totals: &ConversationSummary) -> Value {

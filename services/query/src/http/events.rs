@@ -23,6 +23,7 @@ use super::reply::{NEXT, member, missing, reply};
 use crate::{
     error::{QueryError, Result},
     format::{self, Format},
+    memory::{encoded_bytes, held},
     params::{Params, offset_in},
     read::Page,
     rows::ReadRequest,
@@ -41,8 +42,8 @@ pub(super) async fn read(
     let request = read_request(&service, &id, &mut params)?;
     params.end()?;
     let partition = request.partition;
-    let page = service
-        .bounded(service.sources.read(request, limit))
+    let (mut page, memory) = service
+        .bounded(service.sources.read_page(request, limit))
         .await?;
     let gaps = page.gaps();
     let body = match format {
@@ -54,6 +55,8 @@ pub(super) async fn read(
         Format::Ndjson => to_lines(&page.rows),
         Format::Csv | Format::Arrow => to_columns(&page.rows, format)?,
     };
+    drop(std::mem::take(&mut page.rows));
+    let body = held(body, memory);
     let mut response = reply(format, body, &page.sources, gaps.is_empty());
     if let Some(next) = page.next {
         let next = HeaderValue::from_str(&next.to_string());
@@ -90,7 +93,8 @@ fn to_json(
     missing: &[serde_json::Value],
     watermark: impl Fn(u64) -> serde_json::Value,
 ) -> Vec<u8> {
-    let mut out = b"{\"events\":[".to_vec();
+    let mut out = Vec::with_capacity(answer_bytes(&page.rows));
+    out.extend_from_slice(b"{\"events\":[");
     for (index, row) in page.rows.iter().enumerate() {
         if index > 0 {
             out.push(b',');
@@ -115,7 +119,7 @@ fn to_json(
 }
 
 fn to_lines(rows: &[StoredEvent]) -> Vec<u8> {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(answer_bytes(rows));
     for row in rows {
         let start = out.len();
         json::write(row, &mut out);
@@ -123,6 +127,11 @@ fn to_lines(rows: &[StoredEvent]) -> Vec<u8> {
         out.push(b'\n');
     }
     out
+}
+
+/// Bytes of an answer with `rows`, at most, so that it never moves as it grows.
+fn answer_bytes(rows: &[StoredEvent]) -> usize {
+    rows.iter().map(encoded_bytes).sum::<usize>()
 }
 
 /// Writes the rows as the columns of SQL: `position`, then those of the events table.

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::{
     error::{QueryError, Result},
     format::Format,
+    memory::held,
     plan::Source,
     read::Missing,
     scan::ScanResult,
@@ -75,9 +76,9 @@ pub(super) fn member(out: &mut Vec<u8>, name: &str, value: &Value) {
 pub(super) fn rows_reply(
     format: Format,
     name: &str,
-    rows: &[Value],
+    rows: impl Iterator<Item = Value>,
     next: Option<Option<String>>,
-    scanned: &ScanResult,
+    scanned: ScanResult,
 ) -> Result<Response> {
     let lines = matches!(format, Format::Ndjson);
     if !lines && format != Format::Json {
@@ -88,10 +89,14 @@ pub(super) fn rows_reply(
     }
     let mut out = Vec::new();
     if lines {
-        rows.iter()
-            .for_each(|row| out.extend_from_slice(format!("{row}\n").as_bytes()));
+        rows.for_each(|row| out.extend_from_slice(format!("{row}\n").as_bytes()));
     } else {
-        out.extend_from_slice(format!("{{\"{name}\":{}", json!(rows)).as_bytes());
+        out.extend_from_slice(format!("{{\"{name}\":[").as_bytes());
+        for (index, row) in rows.enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            out.extend_from_slice(format!("{comma}{row}").as_bytes());
+        }
+        out.push(b']');
         if let Some(next) = &next {
             member(&mut out, "next", &json!(next));
         }
@@ -101,7 +106,11 @@ pub(super) fn rows_reply(
         member(&mut out, "missing", &json!(missing));
         out.push(b'}');
     }
-    let mut response = reply(format, out, &scanned.sources, scanned.missing.is_empty());
+    let body = match scanned.memory {
+        Some(memory) => held(out, memory),
+        None => out.into(),
+    };
+    let mut response = reply(format, body, &scanned.sources, scanned.missing.is_empty());
     if let Some(next) = next.flatten() {
         let next = HeaderValue::from_str(&next);
         response

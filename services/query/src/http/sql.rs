@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use axum::{
+    Extension,
     body::{Body, Bytes},
     extract::{FromRequest as _, RawQuery, Request, State, rejection::BytesRejection},
     http::{HeaderMap, StatusCode},
@@ -11,6 +12,7 @@ use axum::{
 use event::{PartitionId, TenantId};
 use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
+use service_runtime::ClientAddr;
 
 use super::reply::{member, missing, reply, tiers};
 use crate::{
@@ -20,7 +22,7 @@ use crate::{
     plan::Source,
     read::Missing,
     service::Shared,
-    sql::{MAX_STATEMENT_BYTES, SqlAnswer},
+    sql::{MAX_STATEMENT_BYTES, SqlAnswer, Statement},
 };
 
 /// Longest time for the statement to arrive.
@@ -28,6 +30,7 @@ const BODY_READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(
     State(service): State<Shared>,
+    Extension(client): Extension<ClientAddr>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     request: Request,
@@ -44,13 +47,14 @@ pub(super) async fn run(
             format!("the statement did not arrive within {BODY_READ_TIMEOUT:?}; send it again");
         QueryError::refused(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail)
     })?)?;
-    let answer = service.run_sql(
-        TenantId::default_tenant(),
+    let answer = service.run_sql(Statement {
+        client,
+        tenant: TenantId::default_tenant(),
         sql,
         format,
-        max_bytes.unwrap_or(config.max_scan_bytes),
+        max_scan_bytes: max_bytes.unwrap_or(config.max_scan_bytes),
         timeout,
-    );
+    });
     let SqlAnswer {
         result,
         sources,

@@ -9,7 +9,7 @@ use axum::{
     response::Response,
 };
 use event::{TenantId, Timestamp};
-use serde_json::{Value, json};
+use serde_json::json;
 use warm_tier::sql::Table;
 
 use super::reply::rows_reply;
@@ -29,8 +29,10 @@ pub(super) async fn hourly(
     let types = params.types();
     params.end()?;
     let request = ScanRequest::rollup(TenantId::default_tenant(), Table::HourlyStats);
-    let scanned = service.bounded(service.scan(&request)).await?;
-    let rows: Vec<Value> = rollup::hourly_stats(&scanned.batches)
+    let mut scanned = service.bounded(service.scan(&request)).await?;
+    scanned.reserve_for_sums().await?;
+    let hours = rollup::hourly_stats(&std::mem::take(&mut scanned.batches));
+    let rows = hours
         .into_iter()
         .filter(|((hour, kind), _)| {
             from.is_none_or(|from| *hour >= from.hour())
@@ -44,7 +46,6 @@ pub(super) async fn hourly(
                 "events": sums.events,
                 "bytes": sums.bytes,
             })
-        })
-        .collect();
-    rows_reply(format, "hours", &rows, None, &scanned)
+        });
+    rows_reply(format, "hours", rows, None, scanned)
 }

@@ -1,14 +1,14 @@
 //! `GET /v1/conversations/{id}/tail` and `GET /v1/tail`: server-sent events.
 
-use std::sync::Arc;
-
 use axum::{
+    Extension,
     body::Body,
     extract::{Path, RawQuery, State},
     http::{HeaderMap, HeaderValue, header},
     response::Response,
 };
 use event::{Position, TenantId};
+use service_runtime::ClientAddr;
 
 use super::events::read_request;
 use crate::{
@@ -23,6 +23,7 @@ const LAST_EVENT_ID: &str = "last-event-id";
 
 pub(super) async fn conversation(
     State(service): State<Shared>,
+    Extension(client): Extension<ClientAddr>,
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
@@ -39,12 +40,13 @@ pub(super) async fn conversation(
         let position = last.parse::<Position>()?;
         request.after = Some(offset_in(request.partition, position)?);
     }
-    let slot = slot(&service)?;
+    let slot = service.tail_slots.take(client);
     Ok(stream(tail::conversation(service, request, slot)))
 }
 
 pub(super) async fn tenant(
     State(service): State<Shared>,
+    Extension(client): Extension<ClientAddr>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response> {
@@ -54,7 +56,7 @@ pub(super) async fn tenant(
     params.end()?;
     let after = last_event_id(&headers)?.or(after);
     let from = tail::start(&service, after.as_deref()).await?;
-    let slot = slot(&service)?;
+    let slot = service.tail_slots.take(client);
     let tenant = TenantId::default_tenant();
     Ok(stream(tail::tenant(service, tenant, types, from, slot)))
 }
@@ -66,20 +68,6 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<String>> {
     };
     let text = value.to_str().map_err(|_| event::ParsePositionError)?;
     Ok(Some(text.to_owned()).filter(|text| !text.is_empty()))
-}
-
-fn slot(service: &Shared) -> Result<tail::TailSlot> {
-    let permit = Arc::clone(&service.tail_slots).try_acquire_owned();
-    let permit = permit.map_err(|_| {
-        QueryError::unavailable(
-            "too_many_tails",
-            "too many clients follow already; retry later",
-        )
-    })?;
-    Ok(tail::TailSlot::new(
-        permit,
-        service.sources.metrics.tail_clients.clone(),
-    ))
 }
 
 fn stream(

@@ -10,13 +10,13 @@ use event::{RangeSet, Seq, SeqRange};
 use hot_tier::HotRead;
 use warm_tier::remote::PartitionCoverage;
 
-use self::pieces::Piece;
 use super::{Chunk, hot::read_hot, ordered_ranges::ordered_ranges};
 use crate::{
     cold::committed,
     error::QueryError,
     merge::{ReadOrder, merge},
     plan::{AvailableRanges, Prefer, Source, plan},
+    read_limit::{FirstRows, ReadLimit},
     retry::{ExcludedSources, ReadError, RetryState},
     rows::{ReadRequest, SourceError},
     sources::{Sources, log_range},
@@ -27,7 +27,7 @@ use crate::{
 pub(super) struct Attempt<'a> {
     sources: &'a Sources,
     request: &'a ReadRequest,
-    limit: usize,
+    limit: ReadLimit,
     /// Whether cached state of the tiers must not be used.
     needs_fresh_state: bool,
     excluded: ExcludedSources,
@@ -43,18 +43,23 @@ pub(super) struct Attempt<'a> {
 
 impl<'a> Attempt<'a> {
     /// Reads the hot tier, and asks the log for its state.
+    ///
+    /// # Errors
+    ///
+    /// `overloaded` when there is no memory to read the hot tier.
     pub(super) async fn start(
         sources: &'a Sources,
         request: &'a ReadRequest,
-        limit: usize,
+        limit: ReadLimit,
         retry: &RetryState,
-    ) -> Self {
+    ) -> Result<Self, QueryError> {
         let excluded = retry.excluded;
         let (hot, log, dead_letters) = tokio::join!(
             read_hot(sources, request, limit, excluded.hot),
             sources.log_state(request.partition, excluded.log),
             sources.open_dead_letters(request.partition),
         );
+        let hot = hot?;
         let available = AvailableRanges {
             hot: hot
                 .as_ref()
@@ -62,7 +67,7 @@ impl<'a> Attempt<'a> {
             log: log.and_then(|(first, last)| log_range(first, last)),
             ..AvailableRanges::default()
         };
-        Self {
+        Ok(Self {
             sources,
             request,
             limit,
@@ -74,7 +79,7 @@ impl<'a> Attempt<'a> {
             snapshot: None,
             available,
             dead_letters,
-        }
+        })
     }
 
     /// Plans and reads.
@@ -110,8 +115,9 @@ impl<'a> Attempt<'a> {
             Some(all) => {
                 let (after, dead_letters) = (self.request.after, self.dead_letters.clone());
                 let hot_reached = self.hot_reached();
+                let met_duplicates = self.hot.as_ref().is_some_and(|hot| hot.met_duplicates);
                 let mut chunk = self.read_pieces(all, chunk).await?;
-                chunk.met_duplicates = chunk.reached.is_none() && hot_reached.is_some();
+                chunk.met_duplicates = chunk.reached.is_none() && met_duplicates;
                 chunk.reached = chunk.reached.or(hot_reached);
                 chunk.dead_letters.extend(dead_letters);
                 chunk.keep_dead_letters_of(all, after, order);
@@ -125,7 +131,7 @@ impl<'a> Attempt<'a> {
     fn range(&self, last: Seq) -> Option<SeqRange> {
         let mut lo = self.request.after.map_or(1, |(seq, _)| seq.max(1));
         let mut hi = self.request.before.map_or(last, |(seq, _)| seq.min(last));
-        // The hot tier met too many duplicates: the next chunk reads what lies behind them.
+        // The hot tier ended its read early: the next chunk reads what lies behind.
         match (self.hot_reached(), self.request.order) {
             (Some((seq, _)), ReadOrder::Asc) => hi = hi.min(seq),
             (Some((seq, _)), ReadOrder::Desc) => lo = lo.max(seq),
@@ -145,7 +151,7 @@ impl<'a> Attempt<'a> {
         let Some((hot, range)) = self.hot.as_ref().zip(self.available.hot) else {
             return false;
         };
-        let has_enough_rows = (hot.rows.len() >= self.limit || hot.reached.is_some())
+        let has_enough_rows = (hot.rows.len() >= self.limit.rows || hot.reached.is_some())
             && self.request.order == ReadOrder::Desc;
         has_enough_rows || self.request.after.map_or(1, |(seq, _)| seq) >= range.lo
     }
@@ -188,15 +194,17 @@ impl<'a> Attempt<'a> {
         Ok(())
     }
 
-    /// Reads the pieces of the plan into `chunk` until it has `limit` rows.
-    async fn read_pieces(self, all: SeqRange, mut chunk: Chunk) -> Result<Chunk, ReadError> {
+    /// Reads the pieces of the plan into `chunk` until it has reached the limit.
+    async fn read_pieces(mut self, all: SeqRange, mut chunk: Chunk) -> Result<Chunk, ReadError> {
         for (range, source) in ordered_ranges(all, &self.available, self.request.order) {
-            let left = self.limit - chunk.rows.len();
+            let left = self.limit.behind(&chunk.rows);
             let Some(source) = source else {
                 chunk.missing.ranges.insert(range);
                 // Warm may still have other retention classes of the range.
                 let rest = self.read_warm(range, left).await.unwrap_or_default();
-                chunk.rows.extend(rest);
+                if self.add(&mut chunk, rest, left) {
+                    return Ok(chunk);
+                }
                 continue;
             };
             let piece = self.read_piece(source, range, left).await?;
@@ -204,27 +212,34 @@ impl<'a> Attempt<'a> {
             if !piece.missing.is_empty() && !self.needs_fresh_state {
                 return Err(ReadError::Source(source, SourceError::Stale));
             }
-            let Piece { rows, .. } = piece;
             chunk.missing.ranges.extend(piece.missing);
             chunk.dead_letters.extend(piece.dead_letters);
-            self.sources.count(source, rows.len());
+            self.sources.count(source, piece.first.rows.len());
             if source == Source::Log {
                 // The log still has the duplicates that the compactor dropped.
                 chunk.checked = chunk.checked.min(range.lo - 1);
             }
             chunk.sources.extend(piece.contributors);
-            let is_full = rows.len() >= left;
-            chunk.rows.extend(rows);
-            if is_full {
-                chunk.rows = merge(chunk.rows, Seq::MAX, self.request.order);
-                chunk.rows.truncate(self.limit);
-                chunk.reached = chunk.rows.last().map(|row| row.position.offset());
-                self.forget_missing_behind(&mut chunk);
+            if self.add(&mut chunk, piece.first, left) {
                 return Ok(chunk);
             }
         }
         chunk.rows = merge(chunk.rows, Seq::MAX, self.request.order);
         Ok(chunk)
+    }
+
+    /// Adds the first rows of a piece; `true` when the chunk is full by that, `left` being its limit.
+    fn add(&self, chunk: &mut Chunk, first: FirstRows, left: ReadLimit) -> bool {
+        let is_full = first.rows.len() >= left.rows || first.is_cut;
+        chunk.rows.extend(first.rows);
+        if is_full {
+            let rows = std::mem::take(&mut chunk.rows);
+            chunk.rows = merge(rows, Seq::MAX, self.request.order);
+            chunk.rows.truncate(self.limit.rows);
+            chunk.reached = chunk.rows.last().map(|row| row.position.offset());
+            self.forget_missing_behind(chunk);
+        }
+        is_full
     }
 
     /// Leaves what is missing behind the end of a full chunk to the next one.

@@ -7,7 +7,13 @@ use event::{EventId, Position, Seq, StoredEvent};
 
 use super::Page;
 use crate::{
-    dedup_wait::DedupState, error::Result, merge::ReadOrder, params::TypeFilter, rows::ReadRequest,
+    dedup_wait::DedupState,
+    error::Result,
+    memory::{MAX_ROW_BYTES, row_bytes},
+    merge::ReadOrder,
+    params::TypeFilter,
+    read_limit::ReadLimit,
+    rows::ReadRequest,
     sources::Sources,
 };
 
@@ -16,26 +22,29 @@ use crate::{
 const MAX_COMPARED_NEWEST_PAGE: usize = 4_000;
 /// The same for any page while the compactor does not answer.
 const MAX_COMPARED: usize = 20_000;
+/// Bytes of rows before a page after which no more are compared with it; bounds the time that a page takes.
+const MAX_COMPARED_BYTES: usize = 64 << 20;
 
 impl Sources {
-    /// Reads up to `limit` visible rows, none of which is a duplicate of another event of the
-    /// conversation.
+    /// Reads visible rows up to `limit`, none of which is a duplicate of another event of the conversation. A
+    /// page that is cut may have no row.
     ///
     /// # Errors
     ///
     /// The answer to the client: no source is readable, or a row is damaged.
-    pub(crate) async fn read(&self, mut request: ReadRequest, limit: usize) -> Result<Page> {
+    pub(crate) async fn read(&self, mut request: ReadRequest, limit: ReadLimit) -> Result<Page> {
         let mut page = self.read_once(&request, limit).await?;
         // Duplicates were dropped, so there is room for more rows.
         while page.has_dropped_duplicates
-            && page.rows.len() < limit
+            && page.rows.len() < limit.rows
+            && !page.is_cut
             && let Some(next) = page.next
         {
             match request.order {
                 ReadOrder::Asc => request.after = Some(next.offset()),
                 ReadOrder::Desc => request.before = Some(next.offset()),
             }
-            let more = self.read_once(&request, limit - page.rows.len()).await?;
+            let more = self.read_once(&request, limit.behind(&page.rows)).await?;
             page.append(more, request.order);
         }
         Ok(page)
@@ -44,7 +53,7 @@ impl Sources {
     /// Reads a page that may be shorter because duplicates were dropped. A page that continues an
     /// earlier answer waits for the compactor to report duplicates. If it does not, and in the newest
     /// page, the rows are compared with those before them.
-    async fn read_once(&self, request: &ReadRequest, limit: usize) -> Result<Page> {
+    async fn read_once(&self, request: &ReadRequest, limit: ReadLimit) -> Result<Page> {
         let mut page = self
             .page(request.clone(), limit, &DedupState::default())
             .await?;
@@ -79,7 +88,7 @@ impl Sources {
         newest: Seq,
         request: &ReadRequest,
         page: Page,
-        limit: usize,
+        limit: ReadLimit,
         dedup: &DedupState,
     ) -> Result<Page> {
         let end = (newest, u16::MAX);
@@ -136,9 +145,17 @@ impl Sources {
             types: TypeFilter::default(),
             ..request.clone()
         };
-        let (mut ids, mut duplicate_chunks) = (HashSet::new(), 0);
-        while ids.len() < count && duplicate_chunks < super::MAX_DUPLICATE_CHUNKS {
-            let chunk = self.read_chunk(&earlier, super::CHUNK_ROWS).await?;
+        let limit = ReadLimit {
+            rows: super::CHUNK_ROWS,
+            bytes: MAX_ROW_BYTES,
+        };
+        let (mut ids, mut bytes, mut duplicate_chunks) = (HashSet::new(), 0, 0);
+        while ids.len() < count
+            && bytes < MAX_COMPARED_BYTES
+            && duplicate_chunks < super::MAX_DUPLICATE_CHUNKS
+        {
+            let chunk = self.read_chunk(&earlier, limit).await?;
+            bytes += chunk.rows.iter().map(row_bytes).sum::<usize>();
             ids.extend(chunk.rows.iter().map(|row| row.event.event_id));
             duplicate_chunks += usize::from(chunk.met_duplicates);
             page.not_compared.extend(chunk.missing.ranges);
@@ -154,8 +171,13 @@ impl Sources {
 impl Page {
     /// Appends the page that continues this one.
     fn append(&mut self, more: Self, order: ReadOrder) {
+        // Nothing of it fitted: the next page begins where it began.
+        if !(more.is_cut && more.rows.is_empty()) {
+            self.next = more.next;
+        }
+        self.is_cut = more.is_cut;
+        self.bytes += more.bytes;
         self.add_rows(more.rows, more.checked, order);
-        self.next = more.next;
         self.has_dropped_duplicates = more.has_dropped_duplicates;
         self.missing.add(&more.missing);
         self.dead_letters.extend(more.dead_letters);

@@ -2,21 +2,35 @@
 
 use hot_tier::{Bounds, HotRead};
 
-use crate::{merge::ReadOrder, rows::ReadRequest, sources::Sources};
+use crate::{
+    error::Result,
+    memory::{HOT_READ_BYTES, MEMORY_WAIT},
+    merge::ReadOrder,
+    read_limit::ReadLimit,
+    rows::ReadRequest,
+    sources::Sources,
+};
 
-/// Reads up to `limit` rows of the hot tier; `None` when it is `excluded` or does not answer.
+/// Reads the first rows of the hot tier up to `limit`; `None` when it is `excluded` or does not answer.
+///
+/// # Errors
+///
+/// `overloaded` when there is no memory for what it answers.
 pub(super) async fn read_hot(
     sources: &Sources,
     request: &ReadRequest,
-    limit: usize,
+    limit: ReadLimit,
     excluded: bool,
-) -> Option<HotRead> {
+) -> Result<Option<HotRead>> {
     if excluded {
-        return None;
+        return Ok(None);
     }
+    let reads = &sources.memory.reads;
+    let _memory = reads.reserve(HOT_READ_BYTES, MEMORY_WAIT).await?;
     let bounds = Bounds {
         after: request.after,
         before: request.before,
+        max_bytes: Some(limit.content_bytes()),
     };
     let order = match request.order {
         ReadOrder::Asc => hot_tier::Order::Ascending,
@@ -26,8 +40,8 @@ pub(super) async fn read_hot(
         (request.partition, &request.tenant, &request.conversation);
     let read = sources
         .hot
-        .read(partition, tenant, conversation, bounds, order, limit);
-    match read.await {
+        .read(partition, tenant, conversation, bounds, order, limit.rows);
+    Ok(match read.await {
         Ok(read) => read,
         Err(error) => {
             // That it is unreachable is reported by the readiness check, not by every read.
@@ -39,5 +53,5 @@ pub(super) async fn read_hot(
             }
             None
         }
-    }
+    })
 }

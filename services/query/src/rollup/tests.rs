@@ -6,6 +6,22 @@ use event::{
 use super::*;
 use crate::live_rows;
 
+fn live_hours(rows: &[StoredEvent]) -> RecordBatch {
+    let mut groups = live_rows::HourlyStats::new(TenantId::default_tenant());
+    for row in rows {
+        groups.add(row);
+    }
+    groups.into_batch().unwrap()
+}
+
+fn live_summaries(rows: &[StoredEvent]) -> RecordBatch {
+    let mut groups = live_rows::ConversationSummaries::new(TenantId::default_tenant());
+    for row in rows {
+        groups.add(row);
+    }
+    groups.into_batch().unwrap()
+}
+
 fn row(conversation: &str, seq: u64, kind: &str, micros: i64, content: &str) -> StoredEvent {
     let event = Event {
         event_id: EventId::from_u128(seq.into()),
@@ -45,14 +61,14 @@ fn all() -> Vec<StoredEvent> {
 #[test]
 fn rollups_of_disjoint_ranges_are_the_rollup_of_all() {
     let rows = all();
-    let whole_hours = hourly_stats(&[live_rows::hourly_stats(&rows).unwrap()]);
-    let whole = conversation_summaries(&[live_rows::conversation_summary(&rows).unwrap()]);
+    let whole_hours = hourly_stats(&[live_hours(&rows)]);
+    let whole = conversation_summaries(&[live_summaries(&rows)]);
     for cut in 0..=rows.len() {
         let (left, right) = rows.split_at(cut);
         // The later range first: the order of the answers must not matter.
-        let parts = [right, left].map(|part| live_rows::hourly_stats(part).unwrap());
+        let parts = [right, left].map(live_hours);
         assert_eq!(hourly_stats(&parts), whole_hours, "cut at {cut}");
-        let parts = [right, left].map(|part| live_rows::conversation_summary(part).unwrap());
+        let parts = [right, left].map(live_summaries);
         assert_eq!(conversation_summaries(&parts), whole, "cut at {cut}");
     }
 }
@@ -64,7 +80,7 @@ fn an_hour_has_a_bounded_number_of_types_and_exact_sums() {
     let ranges = (0..5_i64).map(|range| {
         let own = (0..limit).map(move |n| row("a", 1, &format!("own.{range}.{n}"), 0, "x"));
         let rows: Vec<_> = own.chain([row("a", 1, "output.chunk", 0, "x")]).collect();
-        live_rows::hourly_stats(&rows).unwrap()
+        live_hours(&rows)
     });
     let hours = hourly_stats(&ranges.collect::<Vec<_>>());
     let sum = |kind: &str| hours[&(Timestamp::from_micros(0), kind.to_owned())];
@@ -79,7 +95,7 @@ fn an_hour_has_a_bounded_number_of_types_and_exact_sums() {
 #[test]
 fn a_summary_has_the_totals_of_its_rows() {
     let rows = all();
-    let whole = conversation_summaries(&[live_rows::conversation_summary(&rows).unwrap()]);
+    let whole = conversation_summaries(&[live_summaries(&rows)]);
     let a = &whole["a"];
     assert_eq!((a.events, a.bytes, a.errors, a.last_seq), (3, 10, 1, 4));
     // The start is the first by position, not the earliest.
@@ -88,4 +104,11 @@ fn a_summary_has_the_totals_of_its_rows() {
     let b = &whole["b"];
     // `errand` begins with `err`, not with `error`.
     assert_eq!((b.events, b.errors), (2, 0));
+}
+
+#[test]
+fn only_a_new_group_takes_memory() {
+    let mut groups = live_rows::HourlyStats::new(TenantId::default_tenant());
+    let taken: Vec<bool> = all().iter().map(|row| groups.add(row) > 0).collect();
+    assert_eq!(taken, [true, true, true, false, true]);
 }

@@ -13,7 +13,7 @@ use warm_tier::{
     sql::Pushdown,
 };
 
-use super::PartitionScan;
+use super::{PartitionScan, unsealed::UnsealedRows};
 use crate::{
     error::QueryError,
     plan::{Plan, Source},
@@ -35,18 +35,13 @@ impl PartitionScan<'_> {
     pub(super) async fn read_events(&mut self, plan: &Plan) -> Result<(), ReadError> {
         let rules = self.sources.rules();
         let can_expire = retention_filter::can_expire(&rules);
-        let rows = self
-            .read_unsealed(&plan.ranges_of(Source::Hot), &plan.ranges_of(Source::Log))
-            .await?;
-        let is_requested = |row: &StoredEvent| matches(&self.request.pushdown, row);
-        let rows: Vec<_> = rows.into_iter().filter(is_requested).collect();
-        if !rows.is_empty() {
-            let batch = segment::encode(&rows);
-            self.request.budget.charge(&batch)?;
-            let batch = segment::conform(&batch, &self.request.schema);
-            let batch = batch.map_err(|error| QueryError::Internal(error.into()))?;
-            self.out.batches.push(batch);
-        }
+        let mut rows = UnsealedRows::events();
+        self.read_unsealed(
+            &plan.ranges_of(Source::Hot),
+            &plan.ranges_of(Source::Log),
+            &mut rows,
+        )
+        .await?;
         let (mut warm, mut cold) = (plan.ranges_of(Source::Warm), plan.ranges_of(Source::Cold));
         for range in plan.ranges_of(Source::WarmAndCold).ranges() {
             warm.insert(*range);
@@ -54,7 +49,7 @@ impl PartitionScan<'_> {
         }
         if !cold.is_empty() {
             let scan = self.cold_scan(cold, &warm);
-            self.read_cold(cold_tier::Table::Events, &scan).await?;
+            self.read_cold(cold_tier::Table::Events, scan).await?;
         }
         if !warm.is_empty() {
             self.read_warm(self.warm_scan(warm.ranges().to_vec()))
@@ -135,7 +130,7 @@ fn exclusive(to: Option<Timestamp>) -> Option<Timestamp> {
 }
 
 /// Whether `row` satisfies the conditions that are pushed down.
-fn matches(pushdown: &Pushdown, row: &StoredEvent) -> bool {
+pub(super) fn matches(pushdown: &Pushdown, row: &StoredEvent) -> bool {
     let event = &row.event;
     let among = |set: &Option<std::collections::BTreeSet<String>>, text: &str| {
         set.as_ref().is_none_or(|set| set.contains(text))

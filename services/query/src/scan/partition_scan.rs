@@ -3,32 +3,27 @@
 use std::{collections::HashMap, sync::Arc};
 
 use arrow::record_batch::RecordBatch;
-use cold_tier::{ColdScan, ColdSnapshot};
-use event::{PartitionId, RangeSet, Seq, SeqRange, StoredEvent};
-use futures::TryStreamExt as _;
+use cold_tier::{ColdItem, ColdScan, ColdSnapshot};
+use event::{PartitionId, RangeSet, Seq, SeqRange};
+use futures::{StreamExt as _, TryStreamExt as _};
 use retention::Class;
 use warm_tier::{
     remote::{PartitionCoverage, Scan},
     sql::Table,
 };
 
-use super::{ScanRequest, ScanResult};
+use super::{ScanRequest, ScanResult, budget::Charge};
 use crate::{
     cold::committed,
     dedup_wait::DedupState,
     error::{QueryError, Result},
-    merge::{ReadOrder, merge},
     plan::{AvailableRanges, Plan, Prefer, Source, plan},
     read::Missing,
     retry::{ReadError, RetryState},
-    rows::{LogRows, SourceError, warm_error},
+    rows::{SourceError, warm_error},
     sources::{Sources, log_range},
     warm::warm_ranges,
 };
-
-/// Most bytes of unsealed packs of one partition that are read from the hot tier; no reason but to
-/// bound memory.
-const MAX_HOT_BYTES: usize = 512 << 20;
 
 /// One attempt: the request, the state of the sources that it plans with, and its output.
 pub(super) struct PartitionScan<'a> {
@@ -42,13 +37,15 @@ pub(super) struct PartitionScan<'a> {
     last: Option<Seq>,
     log_answered: bool,
     /// Frames that cannot be read: the open dead letters, and those that this attempt finds.
-    dead_letters: RangeSet,
-    dedup: DedupState,
+    pub(super) dead_letters: RangeSet,
+    pub(super) dedup: DedupState,
     /// Whether a file that cannot be read is missing for good, and not replaced since the snapshot.
     is_retry: bool,
     /// Ranges of files of the cold tier that cannot be read.
     unread: RangeSet,
     pub(super) out: ScanResult,
+    /// What the output takes.
+    pub(super) charge: Charge<'a>,
 }
 
 impl<'a> PartitionScan<'a> {
@@ -112,6 +109,7 @@ impl<'a> PartitionScan<'a> {
             is_retry: retry.needs_fresh_state(),
             unread: RangeSet::new(),
             out: ScanResult::default(),
+            charge: Charge::new(&request.budget, &sources.memory.scans),
         }
     }
 
@@ -189,58 +187,12 @@ impl<'a> PartitionScan<'a> {
         if !missing.is_empty() {
             self.out.missing.push((self.partition, missing));
         }
+        self.out.memory = Some(self.charge.keep(&self.sources.memory.scans));
         Ok(self.out)
     }
 
-    /// Reads the rows of the hot tier and of the log, one per event: the plan has only ranges that are
-    /// checked for duplicates.
-    pub(super) async fn read_unsealed(
-        &mut self,
-        hot: &RangeSet,
-        log: &RangeSet,
-    ) -> Result<Vec<StoredEvent>, ReadError> {
-        let mut rows = Vec::new();
-        if let Some((first, last)) = hot.ranges().first().zip(hot.ranges().last()) {
-            let read = self
-                .sources
-                .hot
-                .read_all(self.partition, first.lo - 1, MAX_HOT_BYTES)
-                .await;
-            let hot_error = |error| ReadError::Source(Source::Hot, error);
-            let scan = read.map_err(|error| hot_error(SourceError::Unavailable(error.into())))?;
-            let scan = scan.ok_or_else(|| hot_error(SourceError::Stale))?;
-            // Trimmed since the plan: what was trimmed is sealed by now.
-            if scan.floor > first.lo || scan.last < last.hi || !scan.raised.is_empty() {
-                return Err(hot_error(SourceError::Stale));
-            }
-            // The hot tier was lost and refilled since the plan.
-            if self.dedup.checked_through(scan.checked) < last.hi {
-                return Err(hot_error(SourceError::Stale));
-            }
-            let planned = scan
-                .rows
-                .into_iter()
-                .filter(|row| hot.contains(row.position.seq));
-            rows.extend(planned);
-            self.count_rows(Source::Hot, rows.len());
-        }
-        for range in log.ranges() {
-            let mut read = LogRows::default();
-            let add = |message| read.add(&message, None);
-            let outcome = self.sources.log_messages(self.partition, *range, add).await;
-            outcome.map_err(|error| ReadError::Source(Source::Log, error))?;
-            self.dead_letters.extend(read.unreadable);
-            self.count_rows(Source::Log, read.rows.len());
-            rows.extend(read.rows);
-        }
-        rows.retain(|row| {
-            row.event.tenant == self.request.tenant && !self.dedup.is_duplicate(&row.position)
-        });
-        Ok(merge(rows, Seq::MAX, ReadOrder::Asc))
-    }
-
     /// Counts rows in the metrics, and notes `source` as one that contributed.
-    fn count_rows(&mut self, source: Source, rows: usize) {
+    pub(super) fn count_rows(&mut self, source: Source, rows: usize) {
         self.sources.count(source, rows);
         if rows > 0 {
             self.out.sources.insert(source);
@@ -259,35 +211,39 @@ impl<'a> PartitionScan<'a> {
             .await
             .map_err(source_error)?;
         while let Some(batch) = batches.try_next().await.map_err(source_error)? {
-            self.add_batch(Source::Warm, &batch)?;
+            self.add_batch(Source::Warm, &batch).await?;
         }
         Ok(())
     }
 
-    /// Reads `scan` from the cold tier's snapshot, if there is one, into the output.
+    /// Streams `scan` from the cold tier's snapshot, if there is one, into the output.
     pub(super) async fn read_cold(
         &mut self,
         table: cold_tier::Table,
-        scan: &ColdScan,
+        scan: ColdScan,
     ) -> Result<(), ReadError> {
         let source_error = |error| ReadError::Source(Source::Cold, SourceError::Unavailable(error));
         let Some(snapshot) = self.snapshot.clone() else {
             return Ok(());
         };
-        let read = self.sources.cold.read(&snapshot, table, scan).await;
-        let read = read.map_err(source_error)?;
-        if !read.missing.is_empty() && !self.is_retry {
-            return Err(ReadError::Source(Source::Cold, SourceError::Stale));
+        let items = self.sources.cold.stream(&snapshot, table, scan);
+        let mut items = items.map_err(source_error)?;
+        while let Some(item) = items.next().await {
+            match item.map_err(|error| source_error(error.into()))? {
+                ColdItem::Batch(batch) => self.add_batch(Source::Cold, &batch).await?,
+                // The file may have been replaced since the snapshot.
+                ColdItem::Unread { .. } if !self.is_retry => {
+                    return Err(ReadError::Source(Source::Cold, SourceError::Stale));
+                }
+                ColdItem::Unread { missing, .. } => self.unread.extend(missing),
+            }
         }
-        self.unread.extend(read.missing);
-        read.batches
-            .iter()
-            .try_for_each(|batch| self.add_batch(Source::Cold, batch))
+        Ok(())
     }
 
     /// Charges `batch` to the budget, counts its rows, and adds them in the columns of the answer.
-    fn add_batch(&mut self, source: Source, batch: &RecordBatch) -> Result<(), ReadError> {
-        self.request.budget.charge(batch)?;
+    async fn add_batch(&mut self, source: Source, batch: &RecordBatch) -> Result<(), ReadError> {
+        self.charge.add_batch(batch).await?;
         self.count_rows(source, batch.num_rows());
         let batch = segment::conform(batch, &self.request.schema);
         let batch = batch.map_err(|error| QueryError::Internal(error.into()))?;

@@ -10,10 +10,8 @@ use warm_tier::{
     sql::Table,
 };
 
-use super::PartitionScan;
+use super::{PartitionScan, unsealed::UnsealedRows};
 use crate::{
-    error::QueryError,
-    live_rows,
     plan::{Plan, Source},
     retry::ReadError,
 };
@@ -34,7 +32,7 @@ impl PartitionScan<'_> {
                 tenant: Some(self.request.tenant.clone()),
                 ..ColdScan::default()
             };
-            self.read_cold(self.cold_table(), &scan).await?;
+            self.read_cold(self.cold_table(), scan).await?;
         }
         let warm = plan.ranges_of(Source::Warm).subtract(&cold);
         if !warm.is_empty() {
@@ -47,19 +45,13 @@ impl PartitionScan<'_> {
             self.read_warm(Scan { filter, ..scan }).await?;
         }
         let (hot, log) = (plan.ranges_of(Source::Hot), plan.ranges_of(Source::Log));
-        let rows = self
-            .read_unsealed(&hot.subtract(&cold), &log.subtract(&cold))
+        let mut rows = match self.request.table {
+            Table::ConversationSummary => UnsealedRows::summaries(&self.request.tenant),
+            Table::HourlyStats | Table::Events => UnsealedRows::hourly(&self.request.tenant),
+        };
+        self.read_unsealed(&hot.subtract(&cold), &log.subtract(&cold), &mut rows)
             .await?;
-        if !rows.is_empty() {
-            let batch = match self.request.table {
-                Table::ConversationSummary => live_rows::conversation_summary(&rows),
-                Table::HourlyStats | Table::Events => live_rows::hourly_stats(&rows),
-            };
-            self.out
-                .batches
-                .push(batch.map_err(|error| QueryError::Internal(error.into()))?);
-        }
-        Ok(())
+        self.push_sums(rows)
     }
 
     /// Returns the whole archived ranges that overlap `ranges`.

@@ -18,11 +18,14 @@ use std::{
 };
 
 use bytes::Bytes;
+use service_runtime::Reservation;
 use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc},
+    sync::{mpsc, oneshot},
     time::Instant,
 };
 use warm_tier::sql::{Chunks, Job, Limits, Parsed, Select, SqlError, TableRows};
+
+use super::slots::Slot;
 
 pub(crate) use child::entry;
 pub(crate) use lock_check::check_locks;
@@ -33,8 +36,6 @@ const PROGRAM_NAME: &str = "query";
 const OWN_EXECUTABLE: &str = "/proc/self/exe";
 /// Chunks of an answer that wait for its client: what it does not read stays in the process.
 const QUEUED_CHUNKS: usize = 2;
-/// Longest time in which a client reads no chunk of its answer.
-const CLIENT_READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest wait for a chunk of an answer, which its process has whole before it sends the first.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -71,7 +72,7 @@ impl Drop for KillOnDrop {
 pub(crate) struct StatementProcess {
     parsed: Parsed<ChildStdin, ChildStdout>,
     process: KillOnDrop,
-    slot: OwnedSemaphorePermit,
+    slot: Slot,
     timeout: Duration,
 }
 
@@ -84,7 +85,7 @@ pub(crate) struct StatementProcess {
 /// or its own answer.
 pub(crate) async fn parse(
     job: Job,
-    slot: OwnedSemaphorePermit,
+    slot: Slot,
     deadline: Instant,
 ) -> Result<(Select, StatementProcess), SqlError> {
     let Limits { timeout, .. } = job.limits;
@@ -106,7 +107,8 @@ pub(crate) async fn parse(
 }
 
 impl StatementProcess {
-    /// Runs the statement on its rows until `deadline`.
+    /// Runs the statement on its rows until `deadline`. `memory`, which the rows take, is given back when the
+    /// process has them.
     ///
     /// # Errors
     ///
@@ -114,6 +116,7 @@ impl StatementProcess {
     pub(crate) async fn run(
         self,
         tables: Vec<TableRows>,
+        memory: Reservation,
         deadline: Instant,
     ) -> Result<EncodedAnswer, SqlError> {
         let Self {
@@ -123,14 +126,16 @@ impl StatementProcess {
             timeout,
         } = self;
         let (chunks, slot) = blocking_until(deadline, timeout, move || {
-            let chunks = parsed.run(tables)?;
+            let chunks = parsed.run(tables, || drop(memory))?;
             Ok((chunks, slot))
         })
         .await?;
         let (sender, receiver) = mpsc::channel(QUEUED_CHUNKS);
-        tokio::task::spawn_blocking(move || forward(chunks, &sender, slot));
+        let (waiting, waits) = oneshot::channel();
+        tokio::task::spawn_blocking(move || forward(chunks, &sender, waiting, slot));
         Ok(EncodedAnswer {
             receiver,
+            waits,
             ended: false,
             _process: process,
         })
@@ -141,20 +146,26 @@ impl StatementProcess {
 pub(crate) struct EncodedAnswer {
     /// An empty chunk is the end.
     receiver: mpsc::Receiver<io::Result<Bytes>>,
+    /// Sent when the queue is full; dropped when it has all that is left.
+    waits: oneshot::Receiver<()>,
     ended: bool,
     _process: KillOnDrop,
 }
 
 impl EncodedAnswer {
+    /// Whether the answer is too long to be taken from the process before the client reads it.
+    pub(crate) async fn waits_for_client(&mut self) -> bool {
+        (&mut self.waits).await.is_ok()
+    }
+
     /// Returns the next chunk, or an error when the answer is cut off; `None` at its end.
     pub(crate) async fn next(&mut self) -> Option<io::Result<Bytes>> {
         if self.ended {
             return None;
         }
         let chunk = match tokio::time::timeout(CHUNK_TIMEOUT, self.receiver.recv()).await {
-            Ok(chunk) => {
-                chunk.unwrap_or_else(|| Err(io::Error::other("the client read too slowly")))
-            }
+            Ok(chunk) => chunk
+                .unwrap_or_else(|| Err(io::Error::other("the statement ended before its answer"))),
             Err(_) => Err(io::Error::other("its process does not send the answer")),
         };
         self.ended = !matches!(&chunk, Ok(chunk) if !chunk.is_empty());
@@ -165,18 +176,25 @@ impl EncodedAnswer {
     }
 }
 
-/// Passes `chunks` on until the client has all of them, has left, or has read none for too long.
+/// Passes `chunks` on until the client has all of them or has left. `waiting` is sent when it must wait for
+/// the client.
 fn forward(
     chunks: Chunks<ChildStdout>,
     to: &mpsc::Sender<io::Result<Bytes>>,
-    slot: OwnedSemaphorePermit,
+    waiting: oneshot::Sender<()>,
+    slot: Slot,
 ) {
-    let runtime = tokio::runtime::Handle::current();
+    let mut waiting = Some(waiting);
     let end = std::iter::once(Ok(Bytes::new()));
     for chunk in chunks.chain(end) {
         let failed = chunk.is_err();
-        let sent = runtime.block_on(to.send_timeout(chunk, CLIENT_READ_TIMEOUT));
-        if failed || sent.is_err() {
+        if to.capacity() == 0
+            && let Some(waiting) = waiting.take()
+        {
+            // Nobody waits for it once the answer is sent.
+            let _ = waiting.send(());
+        }
+        if to.blocking_send(chunk).is_err() || failed {
             break;
         }
     }

@@ -1,4 +1,4 @@
-//! The client of a tail: its slot, the events that it got lately, and the text format of an event.
+//! The client of a tail: the events that it got lately, and the text format of an event.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -6,34 +6,9 @@ use std::{
 };
 
 use event::{ConversationId, EventId, StoredEvent};
-use prometheus::IntGauge;
-use tokio::sync::OwnedSemaphorePermit;
 
 /// Events that are remembered per client, so that a duplicate of one of them is not sent again.
 const MAX_RECENT_EVENTS: usize = 8192;
-
-/// Permit of one client to follow; counts the client in the metrics while it exists.
-#[derive(Debug)]
-pub(crate) struct TailSlot {
-    _permit: OwnedSemaphorePermit,
-    clients: IntGauge,
-}
-
-impl TailSlot {
-    pub(crate) fn new(permit: OwnedSemaphorePermit, clients: IntGauge) -> Self {
-        clients.inc();
-        Self {
-            _permit: permit,
-            clients,
-        }
-    }
-}
-
-impl Drop for TailSlot {
-    fn drop(&mut self) {
-        self.clients.dec();
-    }
-}
 
 /// The last `MAX_RECENT_EVENTS` events that a client got.
 #[derive(Debug, Default)]

@@ -1,58 +1,37 @@
 //! The tail of a tenant: all its events in the order of the log, read from the log itself, partition
 //! by partition.
 
+mod cursor;
+
 use std::{
     collections::{BTreeMap, HashSet},
-    fmt, io,
+    io,
 };
 
 use bytes::Bytes;
 use event::{ConversationId, PartitionId, Position, Seq, SeqRange, StoredEvent, TenantId};
-use futures::{Stream, future, stream};
+use futures::{Stream, TryStreamExt as _, future, stream};
+use service_runtime::Reservation;
 use tokio::sync::watch;
 
+use self::cursor::TenantCursor;
 use super::{
-    HEARTBEAT_INTERVAL, RecentEvents, STREAM_START, TAIL_RETRY_PAUSE, TailSlot, event_text,
-    missing_text, row_text,
+    HEARTBEAT_INTERVAL, RecentEvents, STREAM_END, STREAM_START, TAIL_RETRY_PAUSE, TailSlot,
+    event_text, missing_text, row_text,
 };
 use crate::{
     error::{QueryError, Result},
+    log_rows::LogRows,
+    memory::{MAX_ROW_BYTES, MEMORY_WAIT, TAIL_PAGE_BYTES, held, row_bytes},
     params::TypeFilter,
-    rows::{LogRows, SourceError},
+    rows::SourceError,
     service::{QueryService, Shared},
 };
 
 /// Messages of the log that are read for one text; bounds the text's size.
 const MESSAGES_PER_READ: Seq = 16;
-/// Prefix of a cursor: its kind and version.
-const CURSOR_PREFIX: &str = "t1:";
-
-/// Cursor of a tenant's tail: the `(seq, idx)` of the last event by partition, as `t1:42-3,17-65535`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct TenantCursor(Vec<(Seq, u16)>);
-
-impl fmt::Display for TenantCursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(CURSOR_PREFIX)?;
-        for (index, (seq, idx)) in self.0.iter().enumerate() {
-            let comma = if index > 0 { "," } else { "" };
-            write!(f, "{comma}{seq}-{idx}")?;
-        }
-        Ok(())
-    }
-}
-
-impl TenantCursor {
-    fn parse(text: &str, count: usize) -> Option<Self> {
-        let offset = |text: &str| {
-            let (seq, idx) = text.split_once('-')?;
-            Some((seq.parse().ok()?, idx.parse().ok()?))
-        };
-        let offsets = text.strip_prefix(CURSOR_PREFIX)?.split(',').map(offset);
-        let offsets: Option<Vec<_>> = offsets.collect();
-        offsets.filter(|offsets| offsets.len() == count).map(Self)
-    }
-}
+/// Bytes by which the text of a cursor may grow with one event: an offset with its comma.
+const MAX_OFFSET_BYTES: usize = 32;
 
 /// Returns the cursor to begin at: the one in `after`; or the end of the log, in the partitions of the
 /// positions in `after` behind these.
@@ -111,7 +90,7 @@ pub(crate) fn tenant(
         cursor,
         recent: RecentEvents::default(),
         has_started: false,
-        _slot: slot,
+        slot: Some(slot),
     };
     stream::unfold(tail, async |mut tail| {
         let chunk = tail.next().await?;
@@ -131,7 +110,8 @@ struct TenantTail {
     ready: Vec<usize>,
     recent: RecentEvents,
     has_started: bool,
-    _slot: TailSlot,
+    /// `None` when the stream has ended.
+    slot: Option<TailSlot>,
 }
 
 impl TenantTail {
@@ -145,6 +125,10 @@ impl TenantTail {
             if self.service.shutdown.is_cancelled() {
                 return None;
             }
+            if self.slot.as_ref()?.is_ended() {
+                self.slot = None;
+                return Some(Bytes::from_static(STREAM_END.as_bytes()));
+            }
             let Some(index) = self.ready.pop() else {
                 if self.wait().await {
                     continue;
@@ -153,8 +137,11 @@ impl TenantTail {
                 return Some(Bytes::from_static(b":\n\n"));
             };
             match self.read(index).await {
-                Ok(text) if text.is_empty() => {}
-                Ok(text) => return Some(text.into()),
+                Ok((text, _)) if text.is_empty() => {}
+                Ok((text, memory)) => {
+                    self.slot.as_ref()?.note_event();
+                    return Some(held(text.into_bytes(), memory));
+                }
                 Err(SourceError::Stale) => self.ready.push(index),
                 Err(SourceError::Unavailable(error)) => {
                     tracing::debug!(error = format!("{error:#}"), "log not read, will retry");
@@ -168,12 +155,16 @@ impl TenantTail {
     /// Waits until a partition may have new events; `false` when it is time for a heartbeat.
     async fn wait(&mut self) -> bool {
         let shutdown = self.service.shutdown.clone();
+        let Some(slot) = &self.slot else {
+            return true;
+        };
         let changed = self
             .signals
             .iter_mut()
             .map(|signal| Box::pin(signal.changed()));
         tokio::select! {
             () = shutdown.cancelled() => true,
+            () = slot.ended() => true,
             (result, index, _) = future::select_all(changed) => {
                 if result.is_err() {
                     tokio::time::sleep(TAIL_RETRY_PAUSE).await;
@@ -187,7 +178,7 @@ impl TenantTail {
 
     /// Returns the events of the next messages of one partition as text. The partition stays `ready`
     /// when there are more.
-    async fn read(&mut self, index: usize) -> Result<String, SourceError> {
+    async fn read(&mut self, index: usize) -> Result<(String, Reservation), SourceError> {
         self.signals[index].borrow_and_update();
         let partition = PartitionId::first(u16::try_from(index).expect("at most 1024"));
         let state = self.service.sources.log_state(partition, false).await;
@@ -195,6 +186,9 @@ impl TenantTail {
             || SourceError::Unavailable(anyhow::anyhow!("the event log does not answer"));
         let (first, last) = state.ok_or_else(unavailable)?;
         let (seq, idx) = self.cursor.0[index];
+        let pool = &self.service.sources.memory.tails;
+        let memory = pool.reserve(MAX_ROW_BYTES, MEMORY_WAIT).await;
+        let mut memory = memory.map_err(|full| SourceError::Unavailable(full.into()))?;
         let mut out = String::new();
         // The frame of the cursor itself may have more events behind it.
         let mut lo = if idx == u16::MAX { seq + 1 } else { seq };
@@ -204,14 +198,9 @@ impl TenantTail {
         }
         let hi = last.min(lo.saturating_add(MESSAGES_PER_READ - 1));
         let Some(range) = SeqRange::new(lo, hi) else {
-            return Ok(out);
+            return Ok((out, memory));
         };
-        let mut read = LogRows::default();
-        let add = |message| read.add(&message, None);
-        self.service
-            .sources
-            .log_messages(partition, range, add)
-            .await?;
+        let (read, hi) = self.read_log(partition, range).await?;
         for range in read.unreadable.ranges() {
             out.push_str(&missing_text(partition, range.lo, range.hi));
         }
@@ -234,6 +223,10 @@ impl TenantTail {
         };
         let positions = rows.iter().map(|row| row.position);
         duplicates.extend(positions.filter(|position| dedup.is_duplicate(position)));
+        let cursor_bytes = self.cursor.to_string().len() + MAX_OFFSET_BYTES;
+        let bytes = rows.iter().map(|row| row_bytes(row) + cursor_bytes).sum();
+        let grown = memory.grow_to(bytes, MEMORY_WAIT).await;
+        grown.map_err(|full| SourceError::Unavailable(full.into()))?;
         for row in rows {
             if !duplicates.contains(&row.position) && self.recent.add(&row) {
                 self.cursor.0[index] = row.position.offset();
@@ -244,7 +237,27 @@ impl TenantTail {
         if hi < last {
             self.ready.push(index);
         }
-        Ok(out)
+        Ok((out, memory))
+    }
+
+    /// Reads the first messages of `range`, about a small page of rows. Returns also the last sequence.
+    async fn read_log(
+        &self,
+        partition: PartitionId,
+        range: SeqRange,
+    ) -> Result<(LogRows, Seq), SourceError> {
+        let sources = &self.service.sources;
+        let mut messages = sources.log_messages(partition, range).await?;
+        let (mut read, mut bytes, mut last) = (LogRows::default(), 0, range.lo);
+        while bytes < TAIL_PAGE_BYTES
+            && let Some(message) = messages.try_next().await?
+        {
+            let known = read.rows.len();
+            read.add(&message, None);
+            bytes += read.rows[known..].iter().map(row_bytes).sum::<usize>();
+            last = message.seq;
+        }
+        Ok((read, last))
     }
 
     /// Returns the positions of `rows` that the hot tier knows as duplicates. If it does not answer,
@@ -273,27 +286,5 @@ impl TenantTail {
             );
         }
         duplicates
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::TenantCursor;
-
-    #[test]
-    fn a_cursor_survives_its_text() {
-        let cursor = TenantCursor(vec![(42, 3), (0, u16::MAX)]);
-        assert_eq!(cursor.to_string(), "t1:42-3,0-65535");
-        assert_eq!(TenantCursor::parse("t1:42-3,0-65535", 2), Some(cursor));
-        for text in [
-            "",
-            "t1:",
-            "t1:1-1",
-            "42-3,0-65535",
-            "t1:1-1,2",
-            "t1:1-1,2-99999",
-        ] {
-            assert_eq!(TenantCursor::parse(text, 2), None, "{text}");
-        }
     }
 }

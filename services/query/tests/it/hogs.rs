@@ -138,7 +138,7 @@ async fn small_world() -> World {
 }
 
 /// The most memory that the process has used so far, in bytes.
-fn peak_memory(pid: u32) -> u64 {
+pub(crate) fn peak_memory(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = peak.unwrap().trim().trim_end_matches(" kB");

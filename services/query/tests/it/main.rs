@@ -10,6 +10,7 @@ mod duplicates;
 mod events;
 mod hogs;
 mod locks;
+mod memory;
 mod preview;
 mod sql;
 mod tail;

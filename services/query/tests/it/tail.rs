@@ -19,6 +19,19 @@ impl Tail {
         }
     }
 
+    /// All that comes until the stream ends.
+    pub(crate) async fn rest(mut self) -> String {
+        let rest = async {
+            while let Some(chunk) = self.answer.next().await {
+                self.text
+                    .push_str(std::str::from_utf8(&chunk.unwrap()).unwrap());
+            }
+        };
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(20), rest).await;
+        ended.expect("the tail ends");
+        self.text
+    }
+
     /// The next event: its id and its data.
     pub(crate) async fn next(&mut self) -> (String, Value) {
         loop {
@@ -191,4 +204,26 @@ async fn two_hundred_clients_follow_one_conversation_without_gap_or_repeat() {
     for found in futures::future::join_all(follow).await {
         assert_eq!(found, expected);
     }
+}
+
+#[tokio::test]
+async fn a_newcomer_gets_the_slot_of_an_idle_tail_which_resumes_without_loss() {
+    let world = World::start_with(&["--max-tail-clients", "2"]).await;
+    let _writer = world.hot_writer();
+    world.publish(0..3, 3).await;
+    let path = format!("/v1/conversations/{}/tail", id(0));
+    let mut idle = Tail::new(world.tail(&path, None).await);
+    let (last, _) = idle.next().await;
+    let _other = world.tail(&path, None).await;
+    let newcomer = crate::memory::client_at([127, 0, 0, 2]);
+    let url = format!("{}{path}", world.url());
+    let answer = newcomer.get(url).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let mut admitted = Tail::new(answer);
+    assert_eq!(number(&admitted.next().await.1), 0);
+    let end = idle.rest().await;
+    assert!(end.contains(": ended for another client"), "{end:?}");
+    world.publish(3..6, 3).await;
+    let mut resumed = Tail::new(world.tail(&path, Some(&last)).await);
+    assert_eq!(number(&resumed.next().await.1), 3);
 }

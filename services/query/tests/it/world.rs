@@ -125,8 +125,16 @@ impl World {
 
     /// Appends the events `numbers`, `per_frame` in one frame.
     pub(crate) async fn publish(&self, numbers: Range<u64>, per_frame: usize) {
+        self.publish_events(numbers.map(event), per_frame).await;
+    }
+
+    pub(crate) async fn publish_events(
+        &self,
+        events: impl Iterator<Item = Event>,
+        per_frame: usize,
+    ) {
         let mut of: BTreeMap<PartitionId, Vec<Event>> = BTreeMap::new();
-        for event in numbers.map(event) {
+        for event in events {
             of.entry(partition(&event)).or_default().push(event);
         }
         for (partition, events) in of {

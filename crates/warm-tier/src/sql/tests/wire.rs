@@ -25,11 +25,12 @@ fn run_remotely_within(limits: Limits, sql: &str) -> Result<(Select, Answer), Sq
     let batch = events();
     let answer = job(sql, limits).parse(near.try_clone().unwrap(), near);
     let answer = answer.and_then(|(select, parsed)| {
-        let chunks = parsed.run(vec![TableRows {
+        let rows = TableRows {
             table: Table::Events,
             schema: batch.schema(),
             batches: vec![batch.clone(), batch],
-        }])?;
+        };
+        let chunks = parsed.run(vec![rows], || ())?;
         let chunks: Vec<_> = chunks.collect::<Result<_, _>>().unwrap();
         Ok((select, Answer::decode(&chunks.concat())))
     });

@@ -2,15 +2,21 @@
 
 use std::collections::HashMap;
 
-use event::{PartitionId, RangeSet, Seq, SeqRange, StoredEvent};
+use event::{PartitionId, RangeSet, Seq, SeqRange};
 use retention::Class;
 
 use super::Attempt;
-use crate::{merge::merge, plan::Source, retry::ReadError, rows::SourceError};
+use crate::{
+    merge::merge,
+    plan::Source,
+    read_limit::{FirstRows, ReadLimit},
+    retry::ReadError,
+    rows::SourceError,
+};
 
 /// The rows of a range from one source, or from two together.
 pub(super) struct Piece {
-    pub(super) rows: Vec<StoredEvent>,
+    pub(super) first: FirstRows,
     /// The sources that had some of the rows.
     pub(super) contributors: Vec<Source>,
     /// Ranges of which rows may be missing, because a file of the cold tier cannot be read, or because
@@ -21,58 +27,54 @@ pub(super) struct Piece {
 }
 
 impl Attempt<'_> {
-    /// Reads up to `limit` rows of `range`, none of which another piece has.
+    /// Reads the first rows of `range` up to `limit`, none of which another piece has.
     pub(super) async fn read_piece(
-        &self,
+        &mut self,
         source: Source,
         range: SeqRange,
-        limit: usize,
+        limit: ReadLimit,
     ) -> Result<Piece, ReadError> {
         let of = |source| move |error| ReadError::Source(source, error);
         let mut contributors = vec![source];
         let (mut missing, mut dead_letters) = (RangeSet::new(), RangeSet::new());
-        let warm = async || self.read_warm(range, limit).await.map_err(of(Source::Warm));
-        let cold = async |in_warm| {
-            let read = self.read_cold(range, in_warm, limit).await;
-            read.map_err(of(Source::Cold))
-        };
-        let mut rows = match source {
-            Source::Hot => self
-                .hot
-                .as_ref()
-                .map(|hot| hot.rows.clone())
-                .unwrap_or_default(),
+        let mut first = match source {
+            Source::Hot => self.take_hot(range),
             Source::Log => {
-                let read = self.sources.log_rows(self.request, range).await;
+                let read = self.sources.log_rows(self.request, range, limit).await;
                 let read = read.map_err(of(Source::Log))?;
                 dead_letters.extend(read.unreadable);
-                read.rows
+                FirstRows {
+                    rows: read.rows,
+                    is_cut: read.is_cut,
+                }
             }
-            Source::Warm => warm().await?,
+            Source::Warm => self.read_warm(range, limit).await.map_err(of(source))?,
             Source::Cold => {
-                let (rows, unread) = cold(HashMap::new()).await?;
+                let read = self.read_cold(range, HashMap::new(), limit).await;
+                let (first, unread) = read.map_err(of(source))?;
                 missing = unread;
-                rows
+                first
             }
             Source::WarmAndCold => {
-                let mut rows = warm().await?;
-                let (old, unread) = cold(self.in_warm(range)).await?;
+                let warm = self.read_warm(range, limit).await;
+                let warm = warm.map_err(of(Source::Warm))?;
+                let cold = self.read_cold(range, self.in_warm(range), limit).await;
+                let (cold, unread) = cold.map_err(of(Source::Cold))?;
                 missing = unread;
                 contributors.clear();
-                contributors.extend((!rows.is_empty()).then_some(Source::Warm));
-                contributors.extend((!old.is_empty()).then_some(Source::Cold));
-                rows.extend(old);
-                merge(rows, Seq::MAX, self.request.order)
+                contributors.extend((!warm.rows.is_empty()).then_some(Source::Warm));
+                contributors.extend((!cold.rows.is_empty()).then_some(Source::Cold));
+                self.join(warm, cold)
             }
         };
         if matches!(source, Source::WarmAndCold | Source::Cold) {
             missing.extend(self.lost().intersect(range));
         }
-        rows.retain(|row| range.contains(row.position.seq));
-        rows.truncate(limit);
-        contributors.retain(|_| !rows.is_empty());
+        first.rows.retain(|row| range.contains(row.position.seq));
+        first.cut(limit);
+        contributors.retain(|_| !first.rows.is_empty());
         Ok(Piece {
-            rows,
+            first,
             contributors,
             missing,
             dead_letters,
@@ -85,6 +87,32 @@ impl Attempt<'_> {
         snapshot
             .map(|snapshot| snapshot.events.lost(self.request.partition))
             .unwrap_or_default()
+    }
+
+    /// Takes the rows of `range` out of what was read from the hot tier.
+    fn take_hot(&mut self, range: SeqRange) -> FirstRows {
+        let mut first = FirstRows::default();
+        if let Some(hot) = &mut self.hot {
+            let own = hot
+                .rows
+                .extract_if(.., |row| range.contains(row.position.seq));
+            first.rows = own.collect();
+        }
+        first
+    }
+
+    /// The first rows of both, as far as neither lacks some.
+    fn join(&self, mut warm: FirstRows, mut cold: FirstRows) -> FirstRows {
+        let order = self.request.order;
+        let (warm_end, cold_end) = (warm.end(), cold.end());
+        warm.cut_behind(cold_end, order);
+        cold.cut_behind(warm_end, order);
+        let mut rows = warm.rows;
+        rows.extend(cold.rows);
+        FirstRows {
+            rows: merge(rows, Seq::MAX, order),
+            is_cut: warm.is_cut || cold.is_cut,
+        }
     }
 
     /// The parts of `range` that warm has, by retention class.
@@ -103,14 +131,14 @@ impl Attempt<'_> {
     pub(super) async fn read_warm(
         &self,
         range: SeqRange,
-        limit: usize,
-    ) -> Result<Vec<StoredEvent>, SourceError> {
+        limit: ReadLimit,
+    ) -> Result<FirstRows, SourceError> {
         let coverage = self.coverage.as_ref().ok_or(SourceError::Stale)?;
         let sealed = coverage
             .sealed_range()
             .and_then(|sealed| sealed.intersect(&range));
         let Some(range) = sealed else {
-            return Ok(Vec::new());
+            return Ok(FirstRows::default());
         };
         let removals = Some(coverage.removals);
         self.sources
@@ -122,8 +150,8 @@ impl Attempt<'_> {
         &self,
         range: SeqRange,
         in_warm: HashMap<(PartitionId, Class), RangeSet>,
-        limit: usize,
-    ) -> Result<(Vec<StoredEvent>, RangeSet), SourceError> {
+        limit: ReadLimit,
+    ) -> Result<(FirstRows, RangeSet), SourceError> {
         let snapshot = self.snapshot.as_deref().ok_or(SourceError::Stale)?;
         self.sources
             .cold_rows(self.request, range, snapshot, in_warm, limit)

@@ -1,4 +1,4 @@
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{CHUNK_TIMEOUT, EncodedAnswer, KillOnDrop};
 
@@ -7,6 +7,7 @@ async fn an_answer_whose_process_stalls_is_cut_off() {
     let (_stalled, receiver) = mpsc::channel(1);
     let mut answer = EncodedAnswer {
         receiver,
+        waits: oneshot::channel().1,
         ended: false,
         _process: KillOnDrop::default(),
     };
