@@ -8,6 +8,7 @@ use tokio::time::Instant;
 /// A reading of the log's clock is used for so long, and then read again: a server whose clock was
 /// corrected is believed within that time.
 const CLOCK_READ_INTERVAL: Duration = Duration::from_secs(10);
+
 /// The last reading of the log's clock.
 #[derive(Debug, Default)]
 pub(crate) struct LogClock(Mutex<Option<ClockReading>>);
