@@ -10,7 +10,7 @@ use service_runtime::{MemoryPool, PoolExhausted, Reservation};
 use crate::error::QueryError;
 
 /// The parts that the memory is divided into.
-const PARTS: usize = 16;
+const MEMORY_PARTS: usize = 16;
 /// The least memory for requests: one large page fits into its part.
 pub(crate) const MIN_REQUEST_MEMORY: usize = 256 << 20;
 /// The longest that a request waits for memory. No reason but to answer soon.
@@ -29,7 +29,7 @@ pub(crate) const TAIL_READ_BYTES: usize = 1 << 20;
 /// The most that one event takes by [`row_bytes`]: 256 KiB of control characters and some fields.
 pub(crate) const MAX_ROW_BYTES: usize = 3 << 20;
 /// Bytes after which any page ends; bounds the memory of an answer.
-pub(crate) const MAX_PAGE_BYTES: usize = MIN_REQUEST_MEMORY / PARTS * 2;
+pub(crate) const MAX_PAGE_BYTES: usize = MIN_REQUEST_MEMORY / MEMORY_PARTS * 2;
 /// What one round trip to the hot tier can bring: 64 entries of 256 KiB.
 pub(crate) const HOT_READ_BYTES: usize = 16 << 20;
 /// Bytes of a row beside its content and metadata: its fields in memory and in JSON.
@@ -52,7 +52,7 @@ pub(crate) struct RequestMemory {
 impl RequestMemory {
     /// `bytes` of memory, at least [`MIN_REQUEST_MEMORY`].
     pub(crate) fn new(bytes: usize) -> Self {
-        let part = bytes.max(MIN_REQUEST_MEMORY) / PARTS;
+        let part = bytes.max(MIN_REQUEST_MEMORY) / MEMORY_PARTS;
         Self {
             reads: MemoryPool::new(2 * part),
             small_pages: MemoryPool::new(2 * part),

@@ -41,14 +41,14 @@ fn an_answer_with_a_gap_before_it_does_not_count() {
 }
 
 #[test]
-fn a_scan_needs_of_the_hot_tier_what_the_compactor_has_not_told() {
+fn a_scan_needs_of_the_hot_tier_what_the_compactor_has_not_answered() {
     let alone = DedupState::default();
     assert_eq!(alone.hot_checked_for(9), 9);
-    let told = DedupState {
+    let answered = DedupState {
         hot_checked: 7,
         from_compactor: duplicates(r#"{"after":5,"through":9,"places":{}}"#),
     };
-    assert_eq!(told.hot_checked_for(9), 5);
-    assert_eq!(told.hot_checked_for(3), 3);
-    assert_eq!(told.hot_checked_for(10), 10);
+    assert_eq!(answered.hot_checked_for(9), 5);
+    assert_eq!(answered.hot_checked_for(3), 3);
+    assert_eq!(answered.hot_checked_for(10), 10);
 }
