@@ -140,7 +140,7 @@ impl Partition {
     }
 
     /// Appends the new events of `frames` durably, in one transaction with the offset. When DuckDB's memory
-    /// does not suffice, in smaller ones; [`Appended::refused`] says why the rest is not stored.
+    /// does not suffice, in smaller ones; `refused` of the result says why the rest is not stored.
     ///
     /// # Errors
     /// [`Error::Gap`] when the frames do not continue the open segment, [`Error::Database`],

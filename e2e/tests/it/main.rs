@@ -5,6 +5,7 @@
 mod admin_port;
 mod agents;
 mod answers;
+mod attacks;
 mod clocks;
 mod crash;
 mod damage;

@@ -12,7 +12,7 @@ use testkit::{
 
 pub(crate) use crate::rules::{keep_all, sampled};
 
-const SERVICES: [&str; 4] = ["ingest", "hot-writer", "compactor", "query"];
+pub(crate) const SERVICES: [&str; 4] = ["ingest", "hot-writer", "compactor", "query"];
 pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_secs(90);
 
 pub(crate) struct World {
@@ -38,6 +38,8 @@ pub(crate) struct Setup {
     pub(crate) query_cold: Vec<String>,
     /// The wall clock of every program but ingest, if it is wrong.
     pub(crate) clock: Option<ShiftedClock>,
+    /// More arguments of the query service.
+    pub(crate) query_args: Vec<String>,
 }
 
 impl Default for Setup {
@@ -48,6 +50,7 @@ impl Default for Setup {
             cold: None,
             query_cold: Vec::new(),
             clock: None,
+            query_args: Vec::new(),
         }
     }
 }
@@ -134,6 +137,7 @@ impl World {
                     false => args.extend(self.setup.query_cold.clone()),
                 }
                 args.extend(["--cache-dir".into(), self.path("cache")]);
+                args.extend(self.setup.query_args.clone());
             }
         }
         self.services.insert(

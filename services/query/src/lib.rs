@@ -9,7 +9,6 @@ mod cold;
 pub mod config;
 mod dedup_wait;
 mod error;
-mod fair_queue;
 mod format;
 mod http;
 mod live;
@@ -28,6 +27,7 @@ mod rollup;
 mod rows;
 mod scan;
 mod service;
+mod slots;
 mod sources;
 mod sql;
 mod tail;
@@ -54,9 +54,8 @@ use crate::{
     memory::RequestMemory,
     metrics::Metrics,
     service::QueryService,
+    slots::{StatementSlots, TailSlots},
     sources::Sources,
-    sql::StatementSlots,
-    tail::TailSlots,
     warm::WarmSource,
 };
 

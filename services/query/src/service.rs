@@ -9,9 +9,8 @@ use crate::{
     config::SqlConfig,
     error::{QueryError, Result},
     live::LiveSignals,
+    slots::{StatementSlots, TailSlots},
     sources::Sources,
-    sql::StatementSlots,
-    tail::TailSlots,
 };
 
 /// Longest time to answer: longer than any source waits for its server, shorter than clients wait.

@@ -1,7 +1,6 @@
 //! One SQL statement: parse it, scan the rows that it needs, run it in a sandboxed process of its own.
 
 mod process;
-mod slots;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -11,7 +10,6 @@ use service_runtime::{ClientAddr, Reservation};
 use tokio::time::Instant;
 use warm_tier::sql::{Columns, Job, Limits, Pushdown, Select, SqlError, Table, TableRows};
 
-use self::slots::{SHORT_TIME, Slot};
 use crate::{
     error::{QueryError, Result},
     format::Format,
@@ -19,10 +17,10 @@ use crate::{
     read::Missing,
     scan::{Budget, ScanRequest, retention_columns},
     service::QueryService,
+    slots::{SHORT_TIME, Slot},
 };
 
 pub(crate) use process::{EncodedAnswer, check_locks, entry};
-pub(crate) use slots::StatementSlots;
 
 /// Most bytes of a statement: more than a person writes.
 pub(crate) const MAX_STATEMENT_BYTES: usize = 64 * 1024;

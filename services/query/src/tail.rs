@@ -5,7 +5,6 @@
 //! It is a stream that the client's connection polls, so it ends when the client disconnects.
 
 mod client;
-mod slots;
 mod tenant;
 
 use std::{io, time::Duration};
@@ -18,7 +17,6 @@ use serde_json::json;
 use tokio::{sync::watch, time::Instant};
 
 use client::{RecentEvents, event_text};
-pub(crate) use slots::{TailSlot, TailSlots};
 pub(crate) use tenant::{start, tenant};
 
 use crate::{
@@ -28,6 +26,7 @@ use crate::{
     read::{Missing, Page},
     rows::ReadRequest,
     service::Shared,
+    slots::TailSlot,
 };
 
 /// Interval of the comments by which both ends see that the other is alive.

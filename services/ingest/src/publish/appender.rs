@@ -3,7 +3,7 @@
 
 mod queue;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use event::{PartitionCount, PartitionId, Position};
 use event_log::{Appended, Error, EventLog};
@@ -132,6 +132,6 @@ impl Appender {
 
     fn queue(&self, partition: PartitionId) -> MutexGuard<'_, Queue<Answer>> {
         let queue = &self.0.queues[usize::from(partition.partition)];
-        queue.lock().unwrap_or_else(PoisonError::into_inner)
+        queue.lock().expect("nothing panics while it holds this")
     }
 }

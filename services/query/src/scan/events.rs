@@ -6,7 +6,7 @@ use arrow::{
     datatypes::TimestampMicrosecondType,
 };
 use cold_tier::ColdScan;
-use event::{ConversationId, RangeSet, SeqRange, StoredEvent, Timestamp};
+use event::{ConversationId, RangeSet, SeqRange, Timestamp};
 use retention::{RuleSet, Subject};
 use warm_tier::{
     remote::{Filter, Scan, Table},
@@ -127,20 +127,6 @@ fn types(pushdown: &Pushdown) -> Vec<String> {
 /// Turns the statement's inclusive upper bound into a scan's exclusive one.
 fn exclusive(to: Option<Timestamp>) -> Option<Timestamp> {
     to.map(|to| Timestamp::from_micros(to.as_micros().saturating_add(1)))
-}
-
-/// Whether `row` satisfies the conditions that are pushed down.
-pub(super) fn matches(pushdown: &Pushdown, row: &StoredEvent) -> bool {
-    let event = &row.event;
-    let among = |set: &Option<std::collections::BTreeSet<String>>, text: &str| {
-        set.as_ref().is_none_or(|set| set.contains(text))
-    };
-    among(&pushdown.conversations, event.conversation_id.as_str())
-        && among(&pushdown.types, event.event_type.as_str())
-        && pushdown
-            .timestamp_from
-            .is_none_or(|from| event.timestamp >= from)
-        && pushdown.timestamp_to.is_none_or(|to| event.timestamp <= to)
 }
 
 /// Returns for each row of `batch` whether it is still retained; all are if a column is not there.

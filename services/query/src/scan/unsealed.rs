@@ -7,7 +7,7 @@ use futures::TryStreamExt as _;
 use hot_tier::{ScanPlan, ScanStep};
 use warm_tier::sql::Pushdown;
 
-use super::{PartitionScan, events::matches};
+use super::PartitionScan;
 use crate::{
     error::QueryError,
     live_rows::{ConversationSummaries, HourlyStats},
@@ -175,4 +175,18 @@ impl PartitionScan<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether `row` satisfies the conditions that are pushed down.
+fn matches(pushdown: &Pushdown, row: &StoredEvent) -> bool {
+    let event = &row.event;
+    let among = |set: &Option<std::collections::BTreeSet<String>>, text: &str| {
+        set.as_ref().is_none_or(|set| set.contains(text))
+    };
+    among(&pushdown.conversations, event.conversation_id.as_str())
+        && among(&pushdown.types, event.event_type.as_str())
+        && pushdown
+            .timestamp_from
+            .is_none_or(|from| event.timestamp >= from)
+        && pushdown.timestamp_to.is_none_or(|to| event.timestamp <= to)
 }

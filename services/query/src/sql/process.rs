@@ -25,7 +25,7 @@ use tokio::{
 };
 use warm_tier::sql::{Chunks, Job, Limits, Parsed, Select, SqlError, TableRows};
 
-use super::slots::Slot;
+use crate::slots::Slot;
 
 pub(crate) use child::entry;
 pub(crate) use lock_check::check_locks;

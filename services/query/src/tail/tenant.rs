@@ -16,8 +16,8 @@ use tokio::sync::watch;
 
 use self::cursor::TenantCursor;
 use super::{
-    HEARTBEAT_INTERVAL, RecentEvents, STREAM_END, STREAM_START, TAIL_RETRY_PAUSE, TailSlot,
-    event_text, missing_text, row_text,
+    HEARTBEAT_INTERVAL, RecentEvents, STREAM_END, STREAM_START, TAIL_RETRY_PAUSE, event_text,
+    missing_text, row_text,
 };
 use crate::{
     error::{QueryError, Result},
@@ -26,6 +26,7 @@ use crate::{
     params::TypeFilter,
     rows::SourceError,
     service::{QueryService, Shared},
+    slots::TailSlot,
 };
 
 /// Messages of the log that are read for one text; bounds the text's size.

@@ -84,18 +84,18 @@ impl TailSlots {
 
 impl TailSlot {
     /// Notes that the tail got an event.
-    pub(super) fn note_event(&self) {
+    pub(crate) fn note_event(&self) {
         if let Some(slot) = self.slots.lock().tails.get_mut(&self.id) {
             slot.active_at = Instant::now();
         }
     }
 
-    pub(super) fn is_ended(&self) -> bool {
+    pub(crate) fn is_ended(&self) -> bool {
         self.ended.is_cancelled()
     }
 
     /// Waits until the tail must end.
-    pub(super) async fn ended(&self) {
+    pub(crate) async fn ended(&self) {
         self.ended.cancelled().await;
     }
 }

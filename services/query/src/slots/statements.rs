@@ -10,13 +10,11 @@ use std::{
 use service_runtime::ClientAddr;
 use tokio::{sync::oneshot, time::Instant};
 
-use crate::{
-    error::{QueryError, Result},
-    fair_queue::FairQueue,
-};
+use super::fair_queue::FairQueue;
+use crate::error::{QueryError, Result};
 
 /// Time that a statement may hold the short slot.
-pub(super) const SHORT_TIME: Duration = Duration::from_secs(1);
+pub(crate) const SHORT_TIME: Duration = Duration::from_secs(1);
 /// Statements that wait for one kind of slot. No reason for the number but to bound memory.
 const MAX_WAITING: usize = 256;
 
@@ -41,7 +39,7 @@ impl StatementSlots {
     /// # Errors
     ///
     /// `too_many_statements` when none is free until `deadline`, or too many wait.
-    pub(super) async fn begin(&self, client: ClientAddr, deadline: Instant) -> Result<Slot> {
+    pub(crate) async fn begin(&self, client: ClientAddr, deadline: Instant) -> Result<Slot> {
         let free = self.short.try_take().or_else(|| self.long.try_take());
         match free {
             Some(free) => Ok(Slot::new(free)),
@@ -54,17 +52,17 @@ impl StatementSlots {
     /// # Errors
     ///
     /// As [`Self::begin`].
-    pub(super) async fn long(&self, client: ClientAddr, deadline: Instant) -> Result<Slot> {
+    pub(crate) async fn long(&self, client: ClientAddr, deadline: Instant) -> Result<Slot> {
         take(&self.long, client, deadline).await.map(Slot::new)
     }
 
     /// Whether `slot` is the short one.
-    pub(super) fn is_short(&self, slot: &Slot) -> bool {
+    pub(crate) fn is_short(&self, slot: &Slot) -> bool {
         Arc::ptr_eq(&slot.lock().lane, &self.short)
     }
 
     /// Exchanges the short slot for a long one, if one is free; `false` if none is.
-    pub(super) fn lengthen(&self, slot: &Slot) -> bool {
+    pub(crate) fn lengthen(&self, slot: &Slot) -> bool {
         let Some(long) = self.long.try_take() else {
             return false;
         };
