@@ -191,7 +191,7 @@ async fn same_ids_again(world: &World) {
 /// One request with 20,000 days of event time.
 async fn event_days(world: &World) {
     let line = |n: u64| {
-        let (year, month, day) = (1950 + n / 336, 1 + n / 28 % 12, 1 + n % 28);
+        let (year, month, day) = (1971 + n / 336, 1 + n / 28 % 12, 1 + n % 28);
         let time = format!("{year}-{month:02}-{day:02}T00:00:00Z");
         json!({"conversation_id": "days", "type": "t", "timestamp": time}).to_string()
     };
