@@ -148,5 +148,5 @@ async fn no_request_takes_a_process_down_or_keeps_an_honest_client_waiting() {
         assert_all_live_within_their_memory(&mut world, &pids, &format!("{attack:?}"));
     }
     let files = kinds::archived_files(&world).await;
-    assert!(files < 40, "20,000 event days became {files} files");
+    assert!(files < 40, "18,000 event days became {files} files");
 }
