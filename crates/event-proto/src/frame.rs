@@ -101,6 +101,8 @@ pub struct FrameBuilder {
     /// The bytes of `identity` before those of the first event.
     identity_prefix: usize,
     conversations: Vec<ConversationId>,
+    /// The number of each conversation; empty until a frame is appended.
+    numbers: HashMap<ConversationId, u32>,
     conversation_index: Vec<u32>,
     events: BlockBuilder,
 }
@@ -116,6 +118,7 @@ impl FrameBuilder {
             identity_prefix: identity.len(),
             identity,
             conversations: Vec::new(),
+            numbers: HashMap::new(),
             conversation_index: Vec::new(),
             events: BlockBuilder::with_capacity(0, bytes.min(MAX_FRAME_BYTES)),
         }
@@ -131,8 +134,12 @@ impl FrameBuilder {
     /// Adds a conversation to the frame's list and returns its index, an argument of [`Self::push`].
     /// Call it once per conversation: each call writes the name again.
     pub fn conversation(&mut self, id: &ConversationId) -> u32 {
+        let number = u32::try_from(self.conversations.len()).expect("at most 500");
         self.conversations.push(id.clone());
-        u32::try_from(self.conversations.len() - 1).expect("at most 500")
+        if !self.numbers.is_empty() {
+            self.numbers.insert(id.clone(), number);
+        }
+        number
     }
 
     /// Adds an event of a conversation of the list; returns the event's `idx` in the frame.
@@ -157,17 +164,19 @@ impl FrameBuilder {
     /// conversation remains once in the list. Returns the `idx` of the first event added.
     pub fn append(&mut self, other: Self) -> u16 {
         let first = u16::try_from(self.len()).expect("at most 500");
-        let numbers = (0..).zip(&self.conversations);
-        let mut known: HashMap<ConversationId, u32> =
-            numbers.map(|(number, id)| (id.clone(), number)).collect();
-        let numbers: Vec<u32> = other
-            .conversations
-            .iter()
-            .map(|id| {
-                let new = || self.conversation(id);
-                *known.entry(id.clone()).or_insert_with(new)
-            })
-            .collect();
+        if self.numbers.is_empty() {
+            let ids = self.conversations.iter().cloned();
+            self.numbers = ids.zip(0..).collect();
+        }
+        let mut numbers: Vec<u32> = Vec::with_capacity(other.conversations.len());
+        for id in other.conversations {
+            let next = u32::try_from(self.conversations.len()).expect("at most 500");
+            let number = *self.numbers.entry(id.clone()).or_insert(next);
+            if number == next {
+                self.conversations.push(id);
+            }
+            numbers.push(number);
+        }
         let indexes = other.conversation_index.iter();
         self.conversation_index
             .extend(indexes.map(|index| numbers[*index as usize]));

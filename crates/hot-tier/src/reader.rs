@@ -23,6 +23,10 @@ const READ_TIMEOUT: Duration = Duration::from_secs(2);
 const FIRST_PAGE_ENTRIES: usize = 32;
 /// Most entries of a later page; an entry has up to 256 KiB. No reason for the number but to bound memory.
 const MAX_PAGE_ENTRIES: usize = 64;
+/// The same for a conversation that takes no more memory than so many of the largest entries.
+const MAX_PAGE_ENTRIES_OF_SMALL: usize = 1024;
+/// Memory of a conversation whose entries are small, in bytes: [`MAX_PAGE_ENTRIES`] of the largest.
+const SMALL_CONVERSATION_BYTES: u64 = (MAX_PAGE_ENTRIES as u64) << 18;
 /// The same while the conversation has duplicates: the tier is asked about each event of a page.
 const MAX_PAGE_ENTRIES_WITH_DUPLICATES: usize = 32;
 /// A read ends when it has passed over so many duplicates, whatever rows it has: bounds what a
@@ -139,6 +143,7 @@ impl HotReader {
             return Ok(ReadAttempt::NoCursor);
         };
         let (cursor, floor) = (page.cursor, page.floor);
+        let is_small = page.stored_bytes <= SMALL_CONVERSATION_BYTES;
         let range = CompleteRange {
             floor,
             last: cursor.last,
@@ -166,6 +171,7 @@ impl HotReader {
             }
             let rows_per_entry = (collector.rows.len() / entries_read.max(1)).max(1);
             let most = match duplicates.is_empty() {
+                true if is_small => MAX_PAGE_ENTRIES_OF_SMALL,
                 true => MAX_PAGE_ENTRIES,
                 false => MAX_PAGE_ENTRIES_WITH_DUPLICATES,
             };

@@ -22,12 +22,17 @@ pub(crate) fn write(
     let alias = slice_file::alias("ids");
     disk::remove(path)?;
     engine::attach(connection, path, &alias)?;
-    connection.execute_batch(&format!(
+    let written = connection.execute_batch(&format!(
         "BEGIN; CREATE TABLE {alias}.ids AS SELECT event_id::UUID AS event_id, tenant, \
          conversation_id, seq, idx FROM {events} ORDER BY event_id; \
          CREATE TABLE {alias}.dropped AS {dropped}; COMMIT; CHECKPOINT {alias};"
-    ))?;
+    ));
+    if written.is_err() {
+        // The error is returned below; this only ends the transaction, if there is one.
+        let _ = connection.execute_batch("ROLLBACK");
+    }
     engine::detach(connection, &alias)?;
+    written?;
     disk::sync(path)
 }
 

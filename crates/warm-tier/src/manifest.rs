@@ -222,8 +222,11 @@ impl Manifest {
         });
     }
 
-    /// Moves `slice`, whose file is lost, to the gaps.
-    pub(crate) fn lose(&mut self, slice: &Slice) {
+    /// Moves `slice`, whose file is lost, to the gaps; `false` when it was replaced or dropped meanwhile.
+    pub(crate) fn lose(&mut self, slice: &Slice) -> bool {
+        if !self.slices.contains(slice) {
+            return false;
+        }
         self.slices.retain(|own| own != slice);
         self.removals += 1;
         self.gaps.push(LostSlice {
@@ -231,11 +234,14 @@ impl Manifest {
             hi: slice.hi,
             slice: Some(slice.clone()),
         });
+        true
     }
 
     /// Replaces the gap `lost` by the refilled `slice`.
     pub(crate) fn refill(&mut self, lost: &LostSlice, slice: Slice) {
         self.gaps.retain(|gap| gap != lost);
+        // Who has planned with the gap plans again.
+        self.removals += 1;
         self.slices.push(slice);
         self.sort();
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use event::{RangeSet, SeqRange};
+use event::{RangeSet, Seq, SeqRange};
 use retention::Class;
 
 use crate::{
@@ -26,10 +26,12 @@ const WARM_AGE_DIVISOR: u32 = 8;
 
 /// Selects the slices to merge next: the oldest run of [`FAN_IN`] neighbours of one class and level that has
 /// at most `max_bytes` of content, because it is rewritten as a whole, and that `is_waiting` does not hold
-/// back. Pure.
+/// back. No run goes across `cold`, through which the cold tier has everything: a lost slice is refilled from
+/// the log, which may be purged up to there. Pure.
 pub(crate) fn plan(
     manifest: &Manifest,
     max_bytes: u64,
+    cold: Seq,
     is_waiting: impl Fn(Class, SeqRange) -> bool,
 ) -> Option<Vec<Slice>> {
     let mut classes: Vec<_> = manifest.slices.iter().map(|slice| slice.class).collect();
@@ -45,7 +47,9 @@ pub(crate) fn plan(
             let bytes: u64 = run.iter().map(|slice| slice.bytes).sum();
             bytes <= max_bytes
                 && may_merge(manifest, run)
-                && range_of(run).is_some_and(|range| !is_waiting(class, range))
+                && range_of(run).is_some_and(|range| {
+                    (range.hi <= cold || range.lo > cold) && !is_waiting(class, range)
+                })
         })?;
         Some(run.iter().map(|slice| (*slice).clone()).collect())
     })

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use event::{PartitionId, SeqRange};
+use event::{PartitionId, Seq, SeqRange};
 use retention::Class;
 
 use crate::{
@@ -57,13 +57,18 @@ impl Merger {
     }
 
     /// Merges the oldest run of small slices of `sealed`, if there is one that does not wait, and returns
-    /// the merged slice.
+    /// the merged slice. The cold tier has everything through `cold`; 0 without one.
     ///
     /// # Errors
     /// [`Error::Database`] and [`Error::File`] when a slice cannot be read or written, [`Error::Damaged`]
     /// when the result differs from its inputs. The manifest is unchanged, and the run waits: call it
     /// again for the others.
-    pub fn merge_once(&mut self, sealed: &SealedPartition, now: Instant) -> Result<Option<Slice>> {
+    pub fn merge_once(
+        &mut self,
+        sealed: &SealedPartition,
+        cold: Seq,
+        now: Instant,
+    ) -> Result<Option<Slice>> {
         let manifest = sealed.manifest();
         let failed = self.failed.entry(sealed.partition).or_default();
         failed.retain(|failed| is_of(failed, &manifest));
@@ -73,7 +78,7 @@ impl Merger {
                 failed.class == class && overlaps && failed.retry_at > now
             })
         };
-        let Some(inputs) = merge::plan(&manifest, self.max_bytes, is_waiting) else {
+        let Some(inputs) = merge::plan(&manifest, self.max_bytes, cold, is_waiting) else {
             return Ok(None);
         };
         let merged = merge::run(&self.engine, sealed, &inputs);

@@ -159,14 +159,21 @@ impl OpenSegment {
         if !error.is_out_of_memory() {
             return Err(error);
         }
-        engine::detach(&self.connection, &self.alias)?;
-        engine::attach(&self.connection, &self.path, &self.alias)?;
-        self.next = self.lo;
-        self.recount()?;
+        if let Err(failed) = self.reread() {
+            // Not of memory: what is committed is not known, so the process must end.
+            return Err(Error::damaged(&self.path, failed));
+        }
         match self.next > batch.range.hi {
             true => Ok(()),
             false => Err(error),
         }
+    }
+
+    fn reread(&mut self) -> Result<()> {
+        engine::detach(&self.connection, &self.alias)?;
+        engine::attach(&self.connection, &self.path, &self.alias)?;
+        self.next = self.lo;
+        self.recount()
     }
 
     fn insert(&self, batch: &Batch<'_>, bytes: u64) -> Result<()> {

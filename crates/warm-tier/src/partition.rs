@@ -220,7 +220,9 @@ impl Partition {
         let sealed = seal.publish()?;
         self.sealed.forget_duplicates(sealed_before);
         self.dedupe.seal(sealed.ids.clone());
-        self.reopen(sealed.range.hi + 1)?;
+        // The range is sealed: an error from here on is none after which nothing has changed.
+        let reopened = self.reopen(sealed.range.hi + 1);
+        reopened.map_err(|error| Error::damaged(&self.sealed.dir, error))?;
         Ok(Some(sealed))
     }
 
@@ -265,16 +267,19 @@ impl Partition {
         self.reopen(first)
     }
 
-    /// Removes the ids of ranges that are older than 24 h.
+    /// Removes the ids of the oldest ranges, as far as they are older than 24 h, counted back from `now` or
+    /// from the newest event that was read, if that is earlier: a retry may still wait in the log.
     ///
     /// # Errors
     /// [`Error::File`] when the manifest cannot be written or an id file cannot be removed: restart
     /// the process, which removes what the manifest no longer names.
     pub fn forget_ids(&mut self, now: Timestamp) -> Result<()> {
-        let limit = now.minus(DEDUPE_AGE).as_micros();
+        let newest = self.segment().totals.received_max;
+        let limit = newest.map_or(now, |newest| newest.min(now));
+        let limit = limit.minus(DEDUPE_AGE).as_micros();
         let manifest = self.sealed.manifest();
         let old: Vec<_> = (manifest.ids.into_iter())
-            .filter(|ids| ids.received_max < limit)
+            .take_while(|ids| ids.received_max < limit)
             .collect();
         if old.is_empty() {
             return Ok(());

@@ -10,7 +10,7 @@ use crate::{
     engine::{self, Engine},
     error::{Error, Result},
     layout,
-    manifest::{LostSlice, Slice},
+    manifest::{IdFile, LostSlice, Slice},
     schema,
     sealed_partition::{SealedPartition, SliceFile},
     slice_file::{self, SliceId, Sums},
@@ -100,16 +100,16 @@ fn remove_other_rows(
     lost: &Slice,
 ) -> Result<()> {
     let (manifest, files) = sealed.snapshot();
-    let ids = manifest
+    let ids: Vec<&IdFile> = manifest
         .ids
         .iter()
-        .filter(|ids| ids.lo >= lost.lo && ids.hi <= lost.hi);
-    let ids: Vec<_> = ids.map(|ids| sealed.dir.join(&ids.file)).collect();
+        .filter(|ids| ids.lo <= lost.hi && ids.hi >= lost.lo)
+        .collect();
     let overlaps = |file: &&Arc<SliceFile>| file.slice.range().intersect(&lost.range()).is_some();
     let mut sources = Vec::new();
-    for path in &ids {
+    for ids in &ids {
         let alias = slice_file::alias("known");
-        engine::attach_read_only(connection, path, &alias)?;
+        engine::attach_read_only(connection, &sealed.dir.join(&ids.file), &alias)?;
         sources.push((alias, "ids", true));
     }
     for file in files.iter().filter(overlaps) {
@@ -128,7 +128,13 @@ fn remove_other_rows(
     let mut sql =
         "CREATE OR REPLACE TEMP TABLE refill AS SELECT * FROM refill WHERE true".to_owned();
     if !stored.is_empty() {
-        sql += &format!(" AND (seq, idx) IN ({stored})");
+        // Of the other ranges it is not known which events were duplicates: the sums decide.
+        let known = ids.iter();
+        let known: Vec<_> = known
+            .map(|ids| format!("seq BETWEEN {} AND {}", ids.lo, ids.hi))
+            .collect();
+        let known = known.join(" OR ");
+        sql += &format!(" AND ((seq, idx) IN ({stored}) OR NOT ({known}))");
     }
     if !in_other_slices.is_empty() {
         sql += &format!(" AND (seq, idx) NOT IN ({in_other_slices})");

@@ -36,6 +36,8 @@ struct Inner {
     memory: u64,
     spill: PathBuf,
     instance: Mutex<Instance>,
+    /// Held while files are checked: a check costs memory, and must not find what another one has taken away.
+    checking: Mutex<()>,
 }
 
 impl Scanner {
@@ -46,6 +48,7 @@ impl Scanner {
             memory,
             spill,
             instance,
+            checking: Mutex::default(),
         })))
     }
 
@@ -98,7 +101,7 @@ impl Scanner {
     }
 
     /// Checks every row of the slices of `partition` that overlap `range`, because a reader found a wrong
-    /// one. Damaged slices go into quarantine; returns their number.
+    /// one. Damaged slices go into quarantine; returns how many are not live any more.
     ///
     /// # Errors
     /// [`Error::NotCovered`] when the partition is not here. [`Error::Database`] or [`Error::File`] when a
@@ -218,14 +221,21 @@ impl Scanner {
         Ok(())
     }
 
-    /// Checks `files` and moves the damaged ones to the quarantine; returns their number.
+    /// Checks `files` and moves the damaged ones to the quarantine; returns how many are not live any more.
     fn quarantine_damaged(
         &self,
         sealed: &SealedPartition,
         files: &[Arc<SliceFile>],
     ) -> Result<usize> {
+        let checking = self.0.checking.lock();
+        let _checking = checking.expect("nothing panics while it holds this");
         let mut damaged = 0;
         for file in files {
+            // Taken away since the reader has planned: it plans again.
+            if !sealed.manifest().slices.contains(&file.slice) {
+                damaged += 1;
+                continue;
+            }
             // An instance for each: a damaged file may invalidate its own.
             let probe = Engine::start(PROBE_MEMORY, 1, &self.0.spill.join("probe"))?;
             match slice_check::check(&probe, sealed.partition, &file.path, &file.slice) {

@@ -125,6 +125,9 @@ impl SealedPartition {
 
     /// Moves the damaged file of `slice` to the quarantine and the slice to the gaps.
     pub(crate) fn quarantine(&self, slice: &Slice, reason: &Error) -> Result<()> {
+        if !self.lock().manifest.slices.contains(slice) {
+            return Ok(());
+        }
         tracing::error!(
             partition = %self.partition,
             file = slice.file,
@@ -132,10 +135,7 @@ impl SealedPartition {
             "slice is damaged and goes into quarantine"
         );
         move_to_quarantine(&self.dir, &slice.file)?;
-        self.update_manifest(|manifest| {
-            manifest.lose(slice);
-            true
-        })?;
+        self.update_manifest(|manifest| manifest.lose(slice))?;
         Ok(())
     }
 

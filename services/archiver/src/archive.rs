@@ -167,6 +167,9 @@ impl PartitionArchiver<'_> {
         range: SeqRange,
     ) -> anyhow::Result<(Vec<StagedFile>, u64)> {
         let (mut staged, mut row_count) = (Vec::new(), 0);
+        let Some(range) = self.in_warm(range) else {
+            return Ok((staged, row_count));
+        };
         let mut parts = plan::parts(self.coverage, class, range, self.file_memory);
         parts.reverse();
         while let Some(part) = parts.pop() {

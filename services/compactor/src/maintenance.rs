@@ -97,25 +97,26 @@ impl Maintenance {
         view: Option<&ColdView>,
         kept: &mut Kept,
     ) -> anyhow::Result<()> {
-        // A merge needs disk space for its result.
-        if *self.context.appends_allowed.borrow() {
-            self.merge(sealed).await;
-        }
         let cold = view.map(|view| view.committed(sealed.partition));
+        let is_known = cold.is_some() || self.cold.is_none();
+        // A merge needs disk space for its result.
+        if is_known && *self.context.appends_allowed.borrow() {
+            self.merge(sealed, cold.unwrap_or(0)).await;
+        }
         if let Some((view, cold)) = view.zip(cold) {
             self.expire(sealed, view, kept).await?;
             self.purge(sealed, cold, view.now).await;
         }
         // Without a cold tier the log is the only other copy. While a cold tier does not answer, it is
         // not known whether a refill is needed.
-        if cold.is_some() || self.cold.is_none() {
+        if is_known {
             self.refill(sealed, cold.unwrap_or(0)).await;
         }
         Ok(())
     }
 
     /// Merges until there is nothing to merge. A merge that fails has changed nothing and waits.
-    async fn merge(&self, sealed: &Arc<SealedPartition>) {
+    async fn merge(&self, sealed: &Arc<SealedPartition>, cold: Seq) {
         loop {
             let permit = Arc::clone(&self.context.seal_or_merge)
                 .acquire_owned()
@@ -123,7 +124,7 @@ impl Maintenance {
             let merger = Arc::clone(&self.merger);
             let result = run_blocking(&self.tier, sealed, move |_, sealed| {
                 let mut merger = merger.lock().expect("nothing panics while it holds this");
-                merger.merge_once(sealed, Instant::now())
+                merger.merge_once(sealed, cold, Instant::now())
             })
             .await;
             drop(permit);

@@ -187,10 +187,12 @@ impl MemoryBudget {
             })?;
             let bytes = buffer.len() + chunk.len();
             if bytes > MAX_BODY_BYTES {
+                drop((buffer, reservation));
                 discard_chunks(chunks).await;
                 return Err(too_large());
             }
             if reservation.grow_to(bytes, ADMISSION_TIMEOUT).await.is_err() {
+                drop((buffer, reservation));
                 discard_chunks(chunks).await;
                 return Err(Problem::overloaded());
             }

@@ -145,27 +145,25 @@ impl App {
         parts: Parts,
         body: Body,
     ) -> Result<Receipt, Problem> {
-        let admitted = async {
-            let head = self.context(conversation, &parts)?;
-            let admission = match &head.3 {
-                Some(_) => Some(self.conditions.admit().await?),
-                None => None,
-            };
-            Ok((head, admission))
-        };
-        let ((context, options, encoding, expected), _admission) = match admitted.await {
-            Ok(admitted) => admitted,
+        let (context, options, encoding, expected) = match self.context(conversation, &parts) {
+            Ok(head) => head,
             Err(problem) => {
                 body::discard(body).await;
                 return Err(problem);
             }
         };
         let BufferedBody { bytes, reservation } = self.memory.read(&parts.headers, body).await?;
+        // Only now: who sends slowly takes no place of others.
+        let _admission = match &expected {
+            Some(_) => Some(self.conditions.admit().await?),
+            None => None,
+        };
         let parsed = self.parse(context, encoding, bytes, expected.is_some());
         let (accepted, mut memory, _permit) = parsed.await?;
+        // The body itself is parsed.
+        drop(reservation);
         if expected.is_some() {
             // Only its frames are left while the log is read.
-            drop(reservation);
             let frames = accepted.frames.iter();
             memory.shrink(frames.map(|frame| frame.events.bytes()).sum());
         }
@@ -187,21 +185,21 @@ impl App {
         } else {
             raw.len()
         };
-        let mut memory = self.memory.process(most).await?;
+        let memory = self.memory.process(most).await?;
         let permit = match is_conditional {
             true => None,
             false => Some(self.request_permit().await?),
         };
-        let body = match is_compressed {
-            true => run_blocking(move || encoding.decode(raw)).await?,
-            false => raw,
+        let (body, mut memory) = match is_compressed {
+            true => run_blocking(memory, move || encoding.decode(raw)).await?,
+            false => (raw, memory),
         };
         let bytes = body.len();
         memory.shrink(bytes);
         let parse = move || accept(&context, &body);
-        let accepted = match bytes <= MAX_SMALL_BYTES {
-            true => parse()?,
-            false => run_blocking(parse).await?,
+        let (accepted, memory) = match bytes <= MAX_SMALL_BYTES {
+            true => (parse()?, memory),
+            false => run_blocking(memory, parse).await?,
         };
         self.metrics.bytes(Protocol::Json, bytes);
         Ok((accepted, memory, permit))
@@ -284,11 +282,12 @@ fn authenticate(_parts: &Parts) -> TenantId {
     TenantId::default_tenant()
 }
 
-/// Runs `parse` on a blocking thread.
+/// Runs `parse` on a blocking thread, which keeps `memory` until it is done, also when the client is gone.
 async fn run_blocking<T: Send + 'static>(
+    memory: Processing,
     parse: impl FnOnce() -> Result<T, Problem> + Send + 'static,
-) -> Result<T, Problem> {
-    tokio::task::spawn_blocking(parse)
+) -> Result<(T, Processing), Problem> {
+    tokio::task::spawn_blocking(move || parse().map(|parsed| (parsed, memory)))
         .await
         .expect("parsing does not panic")
 }

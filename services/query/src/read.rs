@@ -11,9 +11,10 @@ mod hot;
 mod ordered_ranges;
 mod within_memory;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use event::{Position, RangeSet, Seq, SeqRange, StoredEvent};
+use tokio::time::Instant;
 
 use self::attempt::Attempt;
 use crate::{
@@ -34,6 +35,8 @@ const CHUNK_ROWS: usize = 1000;
 const CHUNK_BYTES: usize = 4 << 20;
 /// Rows scanned for one page when few of them match; bounds the time that a page takes.
 const MAX_SCANNED_ROWS: usize = 100_000;
+/// Time after which a page ends with what it has and where the next one begins: few rows of what it reads match.
+const MAX_PAGE_TIME: Duration = Duration::from_secs(5);
 /// Chunks of one page that may end because of too many duplicates; bounds the time that a page takes.
 const MAX_DUPLICATE_CHUNKS: usize = 4;
 
@@ -171,7 +174,7 @@ impl Sources {
             checked: Seq::MAX,
             ..Page::default()
         };
-        let (mut scanned, mut duplicate_chunks) = (0, 0);
+        let (mut scanned, mut duplicate_chunks, began) = (0, 0, Instant::now());
         loop {
             let left = limit.rows - page.rows.len();
             let chunk_limit = ReadLimit {
@@ -210,7 +213,8 @@ impl Sources {
                 return Ok(page);
             };
             let too_many_duplicates = duplicate_chunks >= MAX_DUPLICATE_CHUNKS;
-            if scanned >= MAX_SCANNED_ROWS || too_many_duplicates {
+            let takes_long = began.elapsed() >= MAX_PAGE_TIME;
+            if scanned >= MAX_SCANNED_ROWS || too_many_duplicates || takes_long {
                 return Ok(page);
             }
             match request.order {

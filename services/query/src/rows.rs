@@ -1,7 +1,11 @@
 //! Rows of one conversation from one source: a range of positions → events in the answer's order.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
+use arrow::{
+    array::{AsArray as _, RecordBatch},
+    datatypes::Int64Type,
+};
 use cold_tier::{ColdScan, ColdSnapshot};
 use event::{ConversationId, PartitionId, RangeSet, Seq, SeqRange, StoredEvent, TenantId};
 use futures::TryStreamExt as _;
@@ -55,6 +59,17 @@ impl From<anyhow::Error> for SourceError {
     }
 }
 
+/// The longest that a read waits for the compactor to check a slice; after that it goes on without warm.
+const DAMAGE_CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// From the least sequence of `batch` to its greatest.
+fn sequences(batch: &RecordBatch) -> Option<SeqRange> {
+    let seqs = batch.column_by_name("seq")?;
+    let seqs = seqs.as_primitive_opt::<Int64Type>()?;
+    let ends = (arrow::compute::min(seqs)?, arrow::compute::max(seqs)?);
+    SeqRange::new(ends.0.try_into().ok()?, ends.1.try_into().ok()?)
+}
+
 impl Sources {
     /// Reads the first rows up to `limit` from the warm tier. `removals` is the count of removed files with
     /// which the read was planned; the warm tier refuses the scan if it has changed.
@@ -94,7 +109,9 @@ impl Sources {
         {
             match decode(&batch) {
                 Err(error) => {
-                    return Err(self.report_damage(request.partition, range, error).await);
+                    drop(batches);
+                    let part = sequences(&batch).unwrap_or(range);
+                    return Err(self.report_damage(request.partition, part, error).await);
                 }
                 Ok(rows) => first.rows.extend(rows),
             }
@@ -112,8 +129,9 @@ impl Sources {
         error: SourceError,
     ) -> SourceError {
         tracing::warn!(%partition, %range, ?error, "warm has a damaged row");
-        match self.warm.client.check(partition, range).await {
-            Ok(damaged) if damaged > 0 => SourceError::Stale,
+        let check = self.warm.client.check(partition, range);
+        match tokio::time::timeout(DAMAGE_CHECK_TIMEOUT, check).await {
+            Ok(Ok(damaged)) if damaged > 0 => SourceError::Stale,
             _ => error,
         }
     }

@@ -68,8 +68,12 @@ impl QueryService {
                 answer = run.as_mut() => Some(answer?),
                 () = tokio::time::sleep(SHORT_TIME) => None,
             };
+            let soon = deadline.min(Instant::now() + SHORT_TIME);
             let takes_longer = match &mut answered {
-                Some(answer) => answer.result.waits_for_client().await,
+                Some(answer) => {
+                    let waits = answer.result.waits_for_client();
+                    tokio::time::timeout_at(soon, waits).await.unwrap_or(true)
+                }
                 None => true,
             };
             let needs_long = takes_longer && self.sql_slots.is_short(&slot);

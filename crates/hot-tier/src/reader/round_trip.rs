@@ -17,6 +17,8 @@ pub(super) struct Page {
     pub(super) cursor: HotCursor,
     /// The conversation's floor.
     pub(super) floor: Seq,
+    /// Memory of all entries of the conversation, as the server counts it.
+    pub(super) stored_bytes: u64,
     /// `None` if the conversation has none.
     pub(super) duplicates: Option<Duplicates>,
     pub(super) entries: Vec<Entry>,
@@ -41,11 +43,14 @@ impl HotReader {
         pipe.atomic().hgetall(&cursor_key);
         pipe.zscore(keys.floors(), member);
         pipe.exists(keys.duplicates(member));
+        pipe.cmd("MEMORY").arg("USAGE").arg(&key);
+        pipe.arg("SAMPLES").arg(0);
         add_entry_commands(&mut pipe, &key, request, behind, count);
-        let (fields, own_floor, has_duplicates, straddling, entries): (
+        let (fields, own_floor, has_duplicates, stored_bytes, straddling, entries): (
             Fields,
             Option<f64>,
             bool,
+            Option<u64>,
             Value,
             Value,
         ) = pipe.query_async(&mut self.connection.clone()).await?;
@@ -63,6 +68,7 @@ impl HotReader {
         let mut page = Page {
             cursor,
             floor,
+            stored_bytes: stored_bytes.unwrap_or(0),
             duplicates: None,
             entries,
             full,

@@ -8,10 +8,10 @@ use crate::cursor::HotCursor;
 const ROUND_TRIP_BYTES: usize = 8 << 20;
 /// Most entries of one round trip, by the packs that are left to be read: few entries can be large, and
 /// what is left bounds the bytes of many.
-const MAX_ENTRIES_PER_ROUND_TRIP: usize = 256;
+const MAX_ENTRIES_PER_ROUND_TRIP: usize = 64;
 const MAX_ENTRIES_OF_SMALL_REST: usize = 4096;
 /// Packs that are left, in bytes, up to which `MAX_ENTRIES_OF_SMALL_REST` applies.
-const SMALL_REST_BYTES: usize = 4 * ROUND_TRIP_BYTES;
+const SMALL_REST_BYTES: usize = 2 * ROUND_TRIP_BYTES;
 /// What a scan must find in the tier at each of its round trips.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScanPlan {

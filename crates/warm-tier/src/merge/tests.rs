@@ -35,7 +35,7 @@ fn manifest(count: u64, class: &str) -> Manifest {
 }
 
 fn planned(manifest: &Manifest) -> Option<(Seq, Seq)> {
-    let inputs = plan(manifest, MAX_BYTES, |_, _| false)?;
+    let inputs = plan(manifest, MAX_BYTES, 0, |_, _| false)?;
     assert_eq!(inputs.len(), FAN_IN);
     Some((inputs[0].lo, inputs[FAN_IN - 1].hi))
 }
@@ -102,7 +102,38 @@ fn a_merged_slice_is_limited_in_time_span_and_in_size() {
 #[test]
 fn a_run_that_waits_holds_back_no_other() {
     let waits = |_, range: SeqRange| range.lo <= 80;
-    let inputs = plan(&manifest(16, DAY), MAX_BYTES, waits).unwrap();
+    let inputs = plan(&manifest(16, DAY), MAX_BYTES, 0, waits).unwrap();
     assert_eq!((inputs[0].lo, inputs[7].hi), (81, 160));
-    assert!(plan(&manifest(15, DAY), MAX_BYTES, waits).is_none());
+    assert!(plan(&manifest(15, DAY), MAX_BYTES, 0, waits).is_none());
+}
+
+#[test]
+fn no_run_goes_across_what_the_cold_tier_has() {
+    let planned = |cold| {
+        let inputs = plan(&manifest(16, DAY), MAX_BYTES, cold, |_, _| false)?;
+        Some((inputs[0].lo, inputs[FAN_IN - 1].hi))
+    };
+    assert_eq!(planned(160), Some((1, 80)));
+    assert_eq!(planned(80), Some((1, 80)));
+    assert_eq!(planned(40), Some((41, 120)));
+    assert_eq!(planned(85), Some((1, 80)));
+    let inputs = plan(&manifest(15, DAY), MAX_BYTES, 75, |_, _| false);
+    assert!(inputs.is_none(), "{inputs:?}");
+}
+
+#[test]
+fn a_slice_that_is_no_longer_live_cannot_be_lost() {
+    let mut manifest = manifest(2, DAY);
+    let first = manifest.slices[0].clone();
+    assert!(manifest.lose(&first));
+    let before = manifest.clone();
+    assert!(!manifest.lose(&first));
+    assert_eq!((manifest.gaps.len(), manifest.removals), (1, before.removals));
+    let refilled = Slice {
+        file: "other".to_owned(),
+        ..first
+    };
+    let gap = manifest.gaps[0].clone();
+    manifest.refill(&gap, refilled);
+    assert!(manifest.gaps.is_empty() && manifest.removals > before.removals);
 }

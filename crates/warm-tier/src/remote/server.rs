@@ -98,9 +98,13 @@ impl Server {
         let range = SeqRange::new(lo, hi)
             .ok_or_else(|| Status::invalid_argument("request: an empty range"))?;
         let permit = Arc::clone(&self.permits).acquire_owned().await;
-        let _permit = permit.expect("the semaphore is never closed");
+        let permit = permit.expect("the semaphore is never closed");
         let scanner = self.scanner.clone();
-        let check = move || scanner.check(partition, range);
+        let check = move || {
+            // Held until it is done, also when the client is gone.
+            let _permit = permit;
+            scanner.check(partition, range)
+        };
         let damaged = tokio::task::spawn_blocking(check).await;
         let damaged = damaged.map_err(|error| Status::internal(error.to_string()))??;
         Ok(serde_json::to_vec(&damaged).expect("a number always has a JSON form"))

@@ -35,13 +35,16 @@ fn a_merge_takes_only_what_fits_into_its_memory_and_the_rest_stays_as_it_is() {
     }
     let (sealed, mut merger) = (partition.sealed(), world.tier.merger());
 
-    let merged = merger.merge_once(&sealed, Instant::now()).unwrap().unwrap();
+    let merged = merger
+        .merge_once(&sealed, 0, Instant::now())
+        .unwrap()
+        .unwrap();
 
     assert_eq!((merged.lo, merged.hi), (1, 64));
     // 40 MB are too many.
     assert!(
         merger
-            .merge_once(&sealed, Instant::now())
+            .merge_once(&sealed, 0, Instant::now())
             .unwrap()
             .is_none()
     );

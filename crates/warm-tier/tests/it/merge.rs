@@ -101,7 +101,11 @@ fn summaries_by_hand(events: &[StoredEvent]) -> Summaries {
 
 fn merge_all(world: &World, sealed: &SealedPartition) {
     let mut merger = world.tier.merger();
-    while merger.merge_once(sealed, Instant::now()).unwrap().is_some() {}
+    while merger
+        .merge_once(sealed, 0, Instant::now())
+        .unwrap()
+        .is_some()
+    {}
 }
 
 #[test]

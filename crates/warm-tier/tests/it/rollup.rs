@@ -61,7 +61,7 @@ fn an_hour_has_a_bounded_number_of_types_and_exact_sums_when_sealed_and_merged()
     assert_eq!(one[OTHER_TYPES], 3);
 
     let sealed = partition.sealed();
-    let merged = world.tier.merger().merge_once(&sealed, Instant::now());
+    let merged = world.tier.merger().merge_once(&sealed, 0, Instant::now());
     assert!(merged.unwrap().is_some());
     let merged = events_by_type(&scanner, 1, 8);
     assert_eq!(merged.len(), MAX_HOURLY_TYPES + 1);

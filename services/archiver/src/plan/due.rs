@@ -14,8 +14,8 @@ pub(crate) struct DueRewrites {
 }
 
 /// Returns the rewrites that `file` may be due for: at the times that these rules, whose hash is `policy`,
-/// have found for its rows, if they were applied to it. Else by the ages of its class while the rules still
-/// produce that class, else by the shortest ages of any rule. Which rows go is decided row by row.
+/// have found for its rows, if they were applied to it. Else by the shortest ages of any rule: the rows of one
+/// class may be of several rules, and of others than when they were sealed. Which rows go is decided row by row.
 pub(crate) fn due_rewrites(
     file: &ColdFile,
     rules: &RuleSet,
@@ -29,9 +29,9 @@ pub(crate) fn due_rewrites(
     let Some(provenance) = &file.provenance else {
         return nothing;
     };
-    let Some(class) = provenance.class else {
+    if provenance.class.is_none() {
         return nothing;
-    };
+    }
     let may_be_sampled = provenance.sampled.is_none() && rules.in_force().any(has_sampling);
     let judged = provenance.judged.as_ref();
     if let Some(judged) = judged.filter(|judged| judged.rules == policy) {
@@ -41,17 +41,7 @@ pub(crate) fn due_rewrites(
         };
     }
     let age = now.since(provenance.received_max);
-    let is_current = classes_of(rules).any(|current| current == class);
-    let expiry_age = match is_current {
-        true => class
-            .cold_max_age()
-            .map(|cold| cold.max(class.warm_max_age())),
-        false => shortest_expiry_age(rules),
-    };
-    let warm_age = match is_current {
-        true => class.warm_max_age(),
-        false => shortest_warm_age(rules),
-    };
+    let (expiry_age, warm_age) = (shortest_expiry_age(rules), shortest_warm_age(rules));
     DueRewrites {
         expiry: expiry_age.is_some_and(|limit| age > limit),
         sampling: may_be_sampled && age > warm_age,

@@ -293,7 +293,7 @@ fn rules(warm_ms: u64, cold_ms: Option<u64>) -> RuleSet {
 }
 
 #[test]
-fn files_are_due_when_the_age_of_their_class_or_the_shortest_age_is_past() {
+fn files_are_due_when_the_shortest_age_of_any_rule_is_past() {
     let at = |ms: u64| Timestamp::from_micros(0).plus(Duration::from_millis(ms));
     let due = |class: &str, rules: &RuleSet, ms| {
         let DueRewrites { expiry, sampling } =
@@ -304,10 +304,14 @@ fn files_are_due_when_the_age_of_their_class_or_the_shortest_age_is_past() {
     assert_eq!(due("w1000-c60000", &keep_a_minute, 1000), (false, false));
     assert_eq!(due("w1000-c60000", &keep_a_minute, 1001), (false, true));
     assert_eq!(due("w1000-c60000", &keep_a_minute, 60_001), (true, true));
-    // A class that no rule produces any more: the shortest age of any rule counts.
+    // A class that no rule produces any more.
     assert_eq!(due("w5-c7", &keep_a_minute, 60_000), (false, true));
     assert_eq!(due("w5-c7", &keep_a_minute, 60_001), (true, true));
-    // Kept for ever by the class and by every rule that produces it.
+    // Of a class that a rule still produces, and yet rows of it may be those of a later rule.
+    let both = [rules(1000, None), rules(2000, Some(60_000))];
+    let both = RuleSet::new(both.map(|rules| rules.policies[0].clone()).to_vec());
+    assert_eq!(due("w1000-cforever", &both, 60_001), (true, true));
+    // Kept for ever by every rule.
     let forever = rules(1000, None);
     assert_eq!(due("w1000-cforever", &forever, 1 << 40), (false, true));
 }

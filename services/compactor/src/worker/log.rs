@@ -20,6 +20,12 @@ impl Worker {
                 self.latch(&error);
                 return Ok(Chunks::new(stream::empty().boxed()));
             }
+            Err(error) if error.is_transient() => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, partition = %id, "log not read, will retry");
+                self.halted_until = Some(time::Instant::now() + LATCH_CHECK_INTERVAL);
+                return Ok(Chunks::new(stream::empty().boxed()));
+            }
             messages => messages.context("read the log")?,
         };
         if std::mem::take(&mut self.is_latched) {

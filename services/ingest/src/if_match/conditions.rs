@@ -126,7 +126,15 @@ impl Conditions {
         self.account(partition, bytes);
         read?;
         let ends = shared.as_ref().ok_or(EndError::OutOfReach)?;
-        Ok((ends.end(conversation, expected, id), ends.last()))
+        let end = ends.end(conversation, expected, id);
+        // What made room for newer messages says nothing of the position.
+        let reaches = ends.first() <= expected.seq.clamp(1, ends.last() + 1);
+        match end {
+            ConversationEnd::Elsewhere(Some(_)) => {}
+            _ if reaches => {}
+            _ => return Err(EndError::OutOfReach),
+        }
+        Ok((end, ends.last()))
     }
 
     /// Whether a person has decided about the message `seq`, which cannot be read: the compactor has seen it,
@@ -177,15 +185,19 @@ impl Conditions {
         let read = self
             .read_around(log, partition, from, state.last, ends)
             .await;
-        if let Err(EndError::OutOfReach) = read {
-            // It was purged meanwhile.
+        // The connection may have come to another log meanwhile; or it was purged.
+        let checked = match read {
+            Ok(()) => log.check_identity(partition).await.map_err(EndError::Log),
+            Err(error) => Err(error),
+        };
+        if checked.is_err() {
             *shared = None;
         }
-        read
+        checked
     }
 
     /// Reads what is behind the index up to `last`, and what is before it down to `from`. What is read stays
-    /// known when the request is given up meanwhile.
+    /// known when the request ends meanwhile.
     async fn read_around(
         &self,
         log: &EventLog,

@@ -149,9 +149,11 @@ impl ConversationEnds {
         }
     }
 
-    /// Adds the message before the first, if there is room.
+    /// Adds the message before the first, if there is room and there was for all between them: the index has
+    /// no holes.
     pub(super) fn push_oldest(&mut self, message: IndexedMessage, max_bytes: usize) {
-        if self.bytes + message.bytes() > max_bytes {
+        let is_next = message.seq + 1 == self.first;
+        if !is_next || self.bytes + message.bytes() > max_bytes {
             self.removed_through = self.removed_through.max(message.seq);
             return;
         }

@@ -115,23 +115,34 @@ impl Appender {
     }
 
     async fn send_message(&self, partition: PartitionId, message: Message<Answer>) {
+        let on_its_way = OnItsWay(self, partition);
         let (id, payload) = (message.events.message_id(), message.events.encode());
         let timer = self.0.metrics.publish_seconds.start_timer();
         let appended = self.0.log.append(partition, &id, payload, message.headers);
         let appended = appended.await.map_err(Arc::new);
         timer.observe_duration();
-        self.queue(partition).acknowledged();
+        drop(on_its_way);
         for (idx, answer) in message.answers {
             let ack = appended.clone();
             let ack = ack.map(|appended| FrameAck::new(partition, appended, idx));
             // An error means that the client is gone.
             let _ = answer.ack.send(ack);
         }
-        self.send(partition);
     }
 
     fn queue(&self, partition: PartitionId) -> MutexGuard<'_, Queue<Answer>> {
         let queue = &self.0.queues[usize::from(partition.partition)];
         queue.lock().expect("nothing panics while it holds this")
+    }
+}
+
+/// A message on its way. When it is not any more, whatever became of it, the next one goes.
+struct OnItsWay<'a>(&'a Appender, PartitionId);
+
+impl Drop for OnItsWay<'_> {
+    fn drop(&mut self) {
+        let Self(appender, partition) = self;
+        appender.queue(*partition).acknowledged();
+        appender.send(*partition);
     }
 }

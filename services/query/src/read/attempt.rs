@@ -213,6 +213,7 @@ impl<'a> Attempt<'a> {
                 return Err(ReadError::Source(source, SourceError::Stale));
             }
             chunk.missing.ranges.extend(piece.missing);
+            chunk.missing.ranges.extend(piece.lost);
             chunk.dead_letters.extend(piece.dead_letters);
             self.sources.count(source, piece.first.rows.len());
             if source == Source::Log {

@@ -192,7 +192,10 @@ impl TenantTail {
         let mut memory = memory.map_err(|full| SourceError::Unavailable(full.into()))?;
         let mut out = String::new();
         // The frame of the cursor itself may have more events behind it.
-        let mut lo = if idx == u16::MAX { seq + 1 } else { seq };
+        let mut lo = match idx {
+            u16::MAX => seq.saturating_add(1),
+            _ => seq,
+        };
         if lo < first && first <= last {
             out.push_str(&missing_text(partition, lo, first - 1));
             lo = first;

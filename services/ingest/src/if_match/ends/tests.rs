@@ -99,3 +99,16 @@ fn the_oldest_messages_make_room_and_are_not_read_again() {
     assert_eq!(many.first(), 15);
     assert_eq!(many.unreadable.len(), 10_000);
 }
+
+#[test]
+fn an_older_message_behind_one_without_room_is_left_out_too() {
+    let room = 3 * (MESSAGE_BYTES + CONVERSATION_BYTES);
+    let mut ends = index(&[Some(&["b"])]);
+    ends.push_oldest(message(4, Some(&["a", "b", "c", "d"])), room);
+    ends.push_oldest(message(3, Some(&["a"])), room);
+    assert_eq!((ends.first(), ends.may_reach(4)), (5, false));
+    assert_eq!(
+        end(&ends, at(3, 0), "new"),
+        ConversationEnd::Elsewhere(None)
+    );
+}

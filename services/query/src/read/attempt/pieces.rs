@@ -19,9 +19,10 @@ pub(super) struct Piece {
     pub(super) first: FirstRows,
     /// The sources that had some of the rows.
     pub(super) contributors: Vec<Source>,
-    /// Ranges of which rows may be missing, because a file of the cold tier cannot be read, or because
-    /// they were lost before they were archived.
+    /// Ranges of which rows may be missing, because a file of the cold tier cannot be read.
     pub(super) missing: RangeSet,
+    /// Ranges that were lost before they were archived.
+    pub(super) lost: RangeSet,
     /// Frames of the log that cannot be read.
     pub(super) dead_letters: RangeSet,
 }
@@ -67,9 +68,10 @@ impl Attempt<'_> {
                 self.join(warm, cold)
             }
         };
-        if matches!(source, Source::WarmAndCold | Source::Cold) {
-            missing.extend(self.lost().intersect(range));
-        }
+        let lost = match source {
+            Source::WarmAndCold | Source::Cold => self.lost().intersect(range),
+            Source::Hot | Source::Log | Source::Warm => RangeSet::new(),
+        };
         first.rows.retain(|row| range.contains(row.position.seq));
         first.cut(limit);
         contributors.retain(|_| !first.rows.is_empty());
@@ -77,6 +79,7 @@ impl Attempt<'_> {
             first,
             contributors,
             missing,
+            lost,
             dead_letters,
         })
     }
