@@ -128,7 +128,10 @@ fn a_slice_that_is_no_longer_live_cannot_be_lost() {
     assert!(manifest.lose(&first));
     let before = manifest.clone();
     assert!(!manifest.lose(&first));
-    assert_eq!((manifest.gaps.len(), manifest.removals), (1, before.removals));
+    assert_eq!(
+        (manifest.gaps.len(), manifest.removals),
+        (1, before.removals)
+    );
     let refilled = Slice {
         file: "other".to_owned(),
         ..first

@@ -150,7 +150,7 @@ impl ConversationEnds {
     }
 
     /// Adds the message before the first, if there is room and there was for all between them: the index has
-    /// no holes.
+    /// no gaps.
     pub(super) fn push_oldest(&mut self, message: IndexedMessage, max_bytes: usize) {
         let is_next = message.seq + 1 == self.first;
         if !is_next || self.bytes + message.bytes() > max_bytes {
