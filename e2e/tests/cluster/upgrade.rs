@@ -48,16 +48,17 @@ async fn an_upgrade_under_load_loses_no_event_and_an_uninstall_keeps_policies_an
     assert_eq!(kept.status()["effective"]["warmSeconds"], 3 * 86400);
 }
 
-/// Returns the chart before the last commit that changed it; this tree's when there is only one.
+/// Returns the chart before the last change of it on this branch; that of this tree when there is only one.
 fn previous_chart(world: &World, folder: &str) -> String {
     let root = world.setting.root.to_str().unwrap();
-    let log = format!("-C {root} log --format=%H --max-count=2 -- charts/isotherm");
+    let log = format!("-C {root} log --first-parent --format=%H --max-count=2 -- charts/isotherm");
     let commits = run("git", &log, &[]);
     let Some(commit) = commits.lines().nth(1) else {
         return world.chart();
     };
     let archive = format!("{folder}/chart.tar");
-    let line = format!("-C {root} archive --output {archive} {commit} charts/isotherm");
+    let parts = "charts/isotherm e2e/tests/cluster/values.yaml";
+    let line = format!("-C {root} archive --output {archive} {commit} {parts}");
     run("git", &line, &[]);
     run("tar", &format!("-xf {archive} -C {folder}"), &[]);
     format!("{folder}/charts/isotherm")

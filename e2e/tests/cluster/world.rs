@@ -1,6 +1,6 @@
 //! One release in its own namespace, in which only restricted pods may run.
 
-use std::{sync::Once, thread, time::Duration};
+use std::{path::Path, sync::Once, thread, time::Duration};
 
 use serde_json::Value;
 use testkit::eventually_within;
@@ -75,7 +75,9 @@ impl World {
 
     /// Runs `helm install` or `helm upgrade` with `chart` and the values of the scenarios.
     pub(crate) fn helm(&self, verb: &str, chart: &str, more: &[&str]) {
-        let values = self.setting.root.join("e2e/tests/cluster/values.yaml");
+        // Those of the tree that the chart is of: an earlier chart does not have the values of a later one.
+        let tree = Path::new(chart).ancestors().nth(2).unwrap();
+        let values = tree.join("e2e/tests/cluster/values.yaml");
         let values = values.to_str().unwrap();
         let mut set = vec![
             format!("image.repository={}", self.setting.repository),

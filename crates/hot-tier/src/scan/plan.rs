@@ -6,7 +6,7 @@ use crate::cursor::HotCursor;
 
 /// Bytes of packs that one round trip should read; bounds memory.
 const ROUND_TRIP_BYTES: usize = 8 << 20;
-/// Most entries of one round trip, by the packs that are left to be read: few entries can be large, and
+/// Most entries of one round trip, by the packs that are left to be read: few entries can be large, 256 KiB, and
 /// what is left bounds the bytes of many.
 const MAX_ENTRIES_PER_ROUND_TRIP: usize = 64;
 const MAX_ENTRIES_OF_SMALL_REST: usize = 4096;
@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn a_round_trip_reads_few_large_entries_and_many_small_ones() {
         assert_eq!(entries_of_round_trip(0, 0, 1000), 4096);
-        assert_eq!(entries_of_round_trip(0, 0, 1 << 30), 256);
+        assert_eq!(entries_of_round_trip(0, 0, 1 << 30), 64);
         assert_eq!(entries_of_round_trip(100, 100 << 18, 1 << 30), 32);
         assert_eq!(entries_of_round_trip(100, 100 << 30, 1 << 40), 1);
     }
