@@ -1,13 +1,13 @@
 //! Connections to the server: opened at first use, reopened after a failure.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
 use redis::{
-    AsyncConnectionConfig, Client,
+    AsyncConnectionConfig, Client, Value,
     aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection},
 };
 
@@ -132,6 +132,12 @@ fn advice(config: &HashMap<String, String>) -> Result<Vec<String>> {
         ]);
     }
     Ok(Vec::new())
+}
+
+/// Takes the next of the replies to a transaction; nil when there is none.
+pub(crate) fn reply<T: redis::FromRedisValue>(replies: &mut VecDeque<Value>) -> Result<T> {
+    let reply = replies.pop_front().unwrap_or(Value::Nil);
+    Ok(redis::from_redis_value(reply).map_err(redis::RedisError::from)?)
 }
 
 #[cfg(test)]

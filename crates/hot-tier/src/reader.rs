@@ -23,12 +23,12 @@ const READ_TIMEOUT: Duration = Duration::from_secs(2);
 const FIRST_PAGE_ENTRIES: usize = 32;
 /// Most entries of a later page; an entry has up to 256 KiB. No reason for the number but to bound memory.
 const MAX_PAGE_ENTRIES: usize = 64;
-/// The same for a conversation that takes no more memory than so many of the largest entries.
+/// The same while the conversation has duplicates: the tier is asked about each event of a page.
+const MAX_PAGE_ENTRIES_WITH_DUPLICATES: usize = 32;
+/// The same for a conversation without duplicates that takes no more memory than so many of the largest entries.
 const MAX_PAGE_ENTRIES_OF_SMALL: usize = 1024;
 /// Memory of a conversation whose entries are small, in bytes: [`MAX_PAGE_ENTRIES`] of the largest.
 const SMALL_CONVERSATION_BYTES: u64 = (MAX_PAGE_ENTRIES as u64) << 18;
-/// The same while the conversation has duplicates: the tier is asked about each event of a page.
-const MAX_PAGE_ENTRIES_WITH_DUPLICATES: usize = 32;
 /// A read ends when it has passed over so many duplicates, whatever rows it has: bounds what a
 /// producer that repeats itself can make a read cost.
 const MAX_PASSED_OVER: usize = 16_384;

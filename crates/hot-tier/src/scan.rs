@@ -10,6 +10,7 @@ use redis::{AsyncCommands as _, Pipeline, Value, aio::ConnectionManager};
 pub use self::plan::ScanPlan;
 use self::plan::entries_of_round_trip;
 use crate::{
+    connection::reply,
     cursor::{Fields, HotCursor, from_score},
     entry::{Entry, parse_entries},
     error::{Error, Result},
@@ -278,10 +279,4 @@ impl HotScan {
         collector.add(entry.events(&conversation.key)?, &conversation.duplicates)?;
         Ok(collector.rows)
     }
-}
-
-/// Takes the next reply.
-fn reply<T: redis::FromRedisValue>(replies: &mut VecDeque<Value>) -> Result<T> {
-    let reply = replies.pop_front().unwrap_or(Value::Nil);
-    Ok(redis::from_redis_value(reply).map_err(redis::RedisError::from)?)
 }

@@ -1,10 +1,13 @@
 //! One round trip of a read: some entries of a conversation, with the cursor and the floor.
 
+use std::collections::VecDeque;
+
 use event::Seq;
 use redis::Value;
 
 use super::{HotReader, commands::add_entry_commands};
 use crate::{
+    connection::reply,
     cursor::{Fields, HotCursor, from_score},
     entry::{Entry, parse_entries},
     error::Result,
@@ -17,7 +20,7 @@ pub(super) struct Page {
     pub(super) cursor: HotCursor,
     /// The conversation's floor.
     pub(super) floor: Seq,
-    /// Memory of all entries of the conversation, as the server counts it.
+    /// Memory of all entries of the conversation, as the server counts it; 0 behind the first page.
     pub(super) stored_bytes: u64,
     /// `None` if the conversation has none.
     pub(super) duplicates: Option<Duplicates>,
@@ -43,17 +46,19 @@ impl HotReader {
         pipe.atomic().hgetall(&cursor_key);
         pipe.zscore(keys.floors(), member);
         pipe.exists(keys.duplicates(member));
-        pipe.cmd("MEMORY").arg("USAGE").arg(&key);
-        pipe.arg("SAMPLES").arg(0);
         add_entry_commands(&mut pipe, &key, request, behind, count);
-        let (fields, own_floor, has_duplicates, stored_bytes, straddling, entries): (
-            Fields,
-            Option<f64>,
-            bool,
-            Option<u64>,
-            Value,
-            Value,
-        ) = pipe.query_async(&mut self.connection.clone()).await?;
+        if behind.is_none() {
+            pipe.cmd("MEMORY").arg("USAGE").arg(&key);
+            pipe.arg("SAMPLES").arg(0);
+        }
+        let replies: Vec<Value> = pipe.query_async(&mut self.connection.clone()).await?;
+        let mut replies = VecDeque::from(replies);
+        let fields: Fields = reply(&mut replies)?;
+        let own_floor: Option<f64> = reply(&mut replies)?;
+        let has_duplicates: bool = reply(&mut replies)?;
+        let straddling: Value = reply(&mut replies)?;
+        let entries: Value = reply(&mut replies)?;
+        let stored_bytes: Option<u64> = reply(&mut replies)?;
         let Some(cursor) = HotCursor::parse(&cursor_key, &fields)? else {
             return Ok(None);
         };

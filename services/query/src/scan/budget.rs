@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow::{array::Array as _, record_batch::RecordBatch};
+use arrow::record_batch::RecordBatch;
 use service_runtime::{MemoryPool, Reservation};
 
 use crate::{
@@ -76,9 +76,8 @@ impl<'a> Charge<'a> {
     ///
     /// As [`Charge::add`].
     pub(super) async fn add_batch(&mut self, batch: &RecordBatch) -> Result<()> {
-        let columns = batch.columns().iter();
-        let bytes = columns.map(|column| column.to_data().get_slice_memory_size().unwrap_or(0));
-        self.add(bytes.sum()).await
+        let bytes = segment::memory_bytes(batch);
+        self.add(usize::try_from(bytes).unwrap_or(usize::MAX)).await
     }
 
     /// Keeps what was taken: the attempt has succeeded. Returns the memory.
