@@ -3,16 +3,17 @@
 use std::{
     future::Future,
     sync::{Mutex, MutexGuard},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use object_store::{ObjectStore, ObjectStoreExt as _, path::Path};
+use tokio::time::Instant;
 
 use crate::error::{Error, Result};
 
-/// After a stall no request is sent for so long: all fail at once. Longer than half of what a reader may
+/// After a stall no request is sent for so long: all fail at once; then one tries again. Longer than half of what a reader may
 /// take, so that it waits for at most two stalls.
 const STALL_PAUSE: Duration = Duration::from_secs(15);
 
@@ -48,15 +49,26 @@ impl StallGuard {
         let Some(timeout) = self.timeout else {
             return Ok(answer.await);
         };
-        if self
-            .stalled_at()
-            .is_some_and(|at| at.elapsed() < STALL_PAUSE)
-        {
+        if !self.admits() {
             return Err(stalled(timeout));
         }
         let answered = tokio::time::timeout(timeout, answer).await;
         *self.stalled_at() = answered.is_err().then(Instant::now);
         answered.map_err(|_| stalled(timeout))
+    }
+
+    /// Whether a request may be sent: the store answers, or this is the one that tries again. The others wait
+    /// for its outcome, also when it is dropped.
+    fn admits(&self) -> bool {
+        let mut stalled_at = self.stalled_at();
+        let Some(at) = *stalled_at else {
+            return true;
+        };
+        let is_over = at.elapsed() >= STALL_PAUSE;
+        if is_over {
+            *stalled_at = Some(Instant::now());
+        }
+        is_over
     }
 
     fn stalled_at(&self) -> MutexGuard<'_, Option<Instant>> {
@@ -71,4 +83,31 @@ fn stalled(timeout: Duration) -> Error {
         store: "cold tier",
         source: format!("it did not answer within {timeout:?}").into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(4);
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_stall_requests_fail_at_once_until_one_has_tried_again() {
+        let guard = StallGuard::new(Some(TIMEOUT));
+        guard.within(pending::<()>()).await.unwrap_err();
+        let stalled_at = Instant::now();
+        guard.within(ready(())).await.unwrap_err();
+        assert_eq!(stalled_at.elapsed(), Duration::ZERO);
+
+        tokio::time::advance(STALL_PAUSE).await;
+        let again = guard.within(pending::<()>());
+        let (first, second) = tokio::join!(again, guard.within(ready(())));
+        assert!(first.is_err() && second.is_err(), "only one tries again");
+
+        tokio::time::advance(STALL_PAUSE).await;
+        guard.within(ready(())).await.unwrap();
+        guard.within(ready(())).await.unwrap();
+    }
 }

@@ -20,6 +20,7 @@ mod page;
 mod reader;
 mod scan;
 mod script;
+mod stall;
 mod trim;
 mod writer;
 

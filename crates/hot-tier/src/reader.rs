@@ -4,10 +4,10 @@
 mod commands;
 mod round_trip;
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use event::{ConversationId, PartitionId, Seq, StoredEvent, TenantId};
-use redis::{AsyncCommands as _, aio::ConnectionManager};
+use redis::{FromRedisValue, Pipeline, aio::ConnectionManager};
 
 use crate::{
     connection,
@@ -15,6 +15,7 @@ use crate::{
     error::Result,
     key::{Keys, id, member},
     page::{Bounds, CompleteRange, Order, ReadRequest, RowCollector},
+    stall::StallGuard,
 };
 
 /// Short, because a query can read the same events from the log.
@@ -50,10 +51,12 @@ pub struct HotRead {
     pub met_duplicates: bool,
 }
 
-/// A client that reads from the hot tier. Cheap to clone.
+/// A client that reads from the hot tier. Cheap to clone. When the server has not answered a call in time, all
+/// calls fail at once for some seconds, and then one tries again.
 #[derive(Clone)]
 pub struct HotReader {
-    pub(crate) connection: ConnectionManager,
+    connection: ConnectionManager,
+    stall: Arc<StallGuard>,
 }
 
 impl std::fmt::Debug for HotReader {
@@ -69,7 +72,10 @@ impl HotReader {
     /// [`Error::Setup`](crate::Error::Setup) when `url` is not valid.
     pub async fn connect(url: &str) -> Result<Self> {
         let connection = connection::connect(url, READ_TIMEOUT)?;
-        Ok(Self { connection })
+        Ok(Self {
+            connection,
+            stall: Arc::default(),
+        })
     }
 
     /// Checks that the server answers.
@@ -77,9 +83,16 @@ impl HotReader {
     /// # Errors
     /// [`Error::Unavailable`](crate::Error::Unavailable) while it does not: retry.
     pub async fn ping(&self) -> Result<()> {
+        let mut pipe = redis::pipe();
+        pipe.cmd("PING").ignore();
+        self.query(&pipe).await
+    }
+
+    /// Sends `commands` and waits for their replies.
+    pub(crate) async fn query<T: FromRedisValue>(&self, commands: &Pipeline) -> Result<T> {
         let mut connection = self.connection.clone();
-        redis::cmd("PING").exec_async(&mut connection).await?;
-        Ok(())
+        let replies = commands.query_async(&mut connection);
+        self.stall.within(replies).await
     }
 
     /// Reads up to `limit` rows of a conversation within `bounds`, without known duplicates. Returns
@@ -130,7 +143,9 @@ impl HotReader {
     ) -> Result<HashSet<(Seq, u16)>> {
         let key = Keys::of(partition).duplicates(&member(tenant, conversation));
         let ids: Vec<String> = offsets.iter().map(|offset| id(*offset)).collect();
-        let known: Vec<bool> = self.connection.clone().smismember(&key, &ids).await?;
+        let mut pipe = redis::pipe();
+        pipe.smismember(&key, &ids);
+        let (known,): (Vec<bool>,) = self.query(&pipe).await?;
         let duplicates = offsets.iter().zip(known).filter(|(_, known)| *known);
         Ok(duplicates.map(|(offset, _)| *offset).collect())
     }

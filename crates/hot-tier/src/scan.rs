@@ -5,7 +5,7 @@ mod plan;
 use std::{collections::VecDeque, sync::Arc};
 
 use event::{ConversationId, PartitionId, Seq, StoredEvent, TenantId};
-use redis::{AsyncCommands as _, Pipeline, Value, aio::ConnectionManager};
+use redis::{Pipeline, Value};
 
 pub use self::plan::ScanPlan;
 use self::plan::entries_of_round_trip;
@@ -38,7 +38,7 @@ pub enum ScanStep {
 /// A scan of one partition. Every round trip reads the cursor together with the entries, so that rows of a
 /// tier that was lost meanwhile are never taken for all there are.
 pub struct HotScan {
-    connection: ConnectionManager,
+    reader: HotReader,
     partition: PartitionId,
     plan: ScanPlan,
     /// `None` before the first step.
@@ -82,7 +82,9 @@ impl HotReader {
         partition: PartitionId,
     ) -> Result<Vec<(TenantId, ConversationId)>> {
         let heads = Keys::of(partition).heads();
-        let members: Vec<String> = self.connection.clone().zrange(heads, 0, -1).await?;
+        let mut pipe = redis::pipe();
+        pipe.zrange(heads, 0, -1);
+        let (members,): (Vec<String>,) = self.query(&pipe).await?;
         Ok(members
             .iter()
             .filter_map(|text| parse_member(text))
@@ -95,7 +97,9 @@ impl HotReader {
     /// [`Error::Unavailable`] is transient: retry. [`Error::Damaged`] when a field is not a number.
     pub async fn cursor(&self, partition: PartitionId) -> Result<Option<HotCursor>> {
         let key = Keys::of(partition).cursor();
-        let fields: Fields = self.connection.clone().hgetall(&key).await?;
+        let mut pipe = redis::pipe();
+        pipe.hgetall(&key);
+        let (fields,): (Fields,) = self.query(&pipe).await?;
         let cursor = HotCursor::parse(&key, &fields)?;
         Ok(cursor.filter(|cursor| cursor.epoch == partition.epoch))
     }
@@ -104,7 +108,7 @@ impl HotReader {
     #[must_use]
     pub fn scan(&self, partition: PartitionId, plan: ScanPlan) -> HotScan {
         HotScan {
-            connection: self.connection.clone(),
+            reader: self.clone(),
             partition,
             plan,
             unread: None,
@@ -157,7 +161,7 @@ impl HotScan {
         let above = format!("({}", self.plan.range.lo - 1);
         pipe.zrangebyscore(keys.conversations(), above, "+inf");
         let (fields, floors, members): (Fields, Vec<(String, f64)>, Vec<String>) =
-            pipe.query_async(&mut self.connection).await?;
+            self.reader.query(&pipe).await?;
         let Some(cursor) = self.met_by(&fields, &floors)? else {
             return Ok(false);
         };
@@ -191,7 +195,7 @@ impl HotScan {
                 pipe.smembers(keys.duplicates(&one.member));
             }
         }
-        let replies: Vec<Value> = pipe.query_async(&mut self.connection).await?;
+        let replies: Vec<Value> = self.reader.query(&pipe).await?;
         let mut replies = VecDeque::from(replies);
         let fields: Fields = reply(&mut replies)?;
         let floors: Vec<(String, f64)> = reply(&mut replies)?;

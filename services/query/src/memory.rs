@@ -13,8 +13,9 @@ use crate::error::QueryError;
 const MEMORY_PARTS: usize = 16;
 /// The least memory for requests: one large page fits into its part.
 pub(crate) const MIN_REQUEST_MEMORY: usize = 256 << 20;
-/// The longest that a request waits for memory. No reason but to answer soon.
-pub(crate) const MEMORY_WAIT: Duration = Duration::from_secs(2);
+/// The longest that a request waits for memory: longer than those that have it wait for a server that hangs,
+/// 4 s at most, after which all go on without it.
+pub(crate) const MEMORY_WAIT: Duration = Duration::from_secs(6);
 /// The longest that a scan waits for more: another statement may be done by then.
 pub(crate) const SCAN_MEMORY_WAIT: Duration = Duration::from_secs(5);
 /// A page with at most so many bytes, by [`row_bytes`], is small: it never waits for large ones, and most

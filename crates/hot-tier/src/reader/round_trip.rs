@@ -51,7 +51,7 @@ impl HotReader {
             pipe.cmd("MEMORY").arg("USAGE").arg(&key);
             pipe.arg("SAMPLES").arg(0);
         }
-        let replies: Vec<Value> = pipe.query_async(&mut self.connection.clone()).await?;
+        let replies: Vec<Value> = self.query(&pipe).await?;
         let mut replies = VecDeque::from(replies);
         let fields: Fields = reply(&mut replies)?;
         let own_floor: Option<f64> = reply(&mut replies)?;
@@ -108,7 +108,7 @@ impl HotReader {
         pipe.hget(keys.cursor(), "floor");
         pipe.zscore(keys.floors(), member);
         let (known, floor, own_floor): (Vec<bool>, Option<Seq>, Option<f64>) =
-            pipe.query_async(&mut self.connection.clone()).await?;
+            self.query(&pipe).await?;
         let floor = floor.unwrap_or(Seq::MAX);
         page.floor = own_floor.map_or(0, from_score).max(floor);
         let known = offsets.into_iter().zip(known).filter(|(_, known)| *known);

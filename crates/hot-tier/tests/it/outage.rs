@@ -1,3 +1,5 @@
+use std::time::{Duration, Instant};
+
 use event::SeqRange;
 use hot_tier::{Bounds, Error, HotWriter, Limits, Order, ScanPlan, ScanStep};
 
@@ -41,6 +43,36 @@ async fn a_stopped_server_is_a_transient_error_until_it_restarts() {
         .await;
         assert_eq!(world.offsets("a").await.len(), 3);
         never_connected.ping().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_is_asked_once_and_then_left_alone_for_a_while() {
+    on_each_server(async |world: World| {
+        world.writer.start(PARTITION, 1).await.unwrap();
+        world.append("a", 1..=3).await;
+        assert_eq!(world.offsets("a").await.len(), 3);
+
+        world.server.pause();
+        let (tenant, a) = (tenant(), conversation("a"));
+        let (bounds, order) = (Bounds::default(), Order::Ascending);
+        let read = async || {
+            let read = world.reader.read(PARTITION, &tenant, &a, bounds, order, 9);
+            read.await.unwrap_err().is_transient()
+        };
+        let asked_at = Instant::now();
+        assert!(read().await);
+        assert!(asked_at.elapsed() >= Duration::from_secs(1));
+        let asked_at = Instant::now();
+        assert!(read().await && world.reader.cursor(PARTITION).await.is_err());
+        let range = SeqRange { lo: 1, hi: 3 };
+        let mut scan = world.reader.scan(PARTITION, ScanPlan { range, checked: 0 });
+        assert!(scan.next().await.is_err() && world.reader.ping().await.is_err());
+        assert!(asked_at.elapsed() < Duration::from_secs(1), "{asked_at:?}");
+
+        world.server.resume();
+        assert_eq!(world.offsets("a").await.len(), 3);
     })
     .await;
 }

@@ -74,7 +74,7 @@ impl World {
             .unwrap()
     }
 
-    /// Retries a few times: a server whose disk is busy for seconds answers too late.
+    /// Retries: a server whose disk is busy for seconds answers too late, and is then left alone for a while.
     pub(crate) async fn read_within(
         &self,
         name: &str,
@@ -83,16 +83,21 @@ impl World {
         limit: usize,
     ) -> Option<HotRead> {
         let (tenant, conversation) = (tenant(), conversation(name));
-        for _ in 0..10 {
+        let mut found = None;
+        testkit::eventually("the server answers", async || {
             let read = self
                 .reader
                 .read(PARTITION, &tenant, &conversation, bounds, order, limit);
             match read.await {
-                Err(error) if error.is_transient() => {}
-                read => return read.unwrap(),
+                Err(error) if error.is_transient() => false,
+                read => {
+                    found = read.unwrap();
+                    true
+                }
             }
-        }
-        panic!("the server does not answer");
+        })
+        .await;
+        found
     }
 
     pub(crate) async fn offsets(&self, name: &str) -> Vec<Offset> {

@@ -13,6 +13,7 @@ mod locks;
 mod memory;
 mod preview;
 mod sql;
+mod stalls;
 mod tail;
 mod tiers;
 mod world;
