@@ -95,6 +95,38 @@ impl Nats {
         self.restart().await;
     }
 
+    /// Replaces an empty stream by one from which messages can be deleted, with the single `subject`.
+    pub async fn allow_deletes(&self, stream: &str, subject: &str) {
+        self.command(&format!("STREAM.DELETE.{stream}"), "").await;
+        let config = format!(
+            "{{\"name\":\"{stream}\",\"subjects\":[\"{subject}\"],\"storage\":\"file\",\
+             \"retention\":\"limits\",\"num_replicas\":1,\"allow_direct\":true}}"
+        );
+        self.command(&format!("STREAM.CREATE.{stream}"), &config)
+            .await;
+    }
+
+    /// Deletes one message of a stream, as a lost block of its store would.
+    pub async fn delete_message(&self, stream: &str, seq: u64) {
+        let body = format!("{{\"seq\":{seq}}}");
+        self.command(&format!("STREAM.MSG.DELETE.{stream}"), &body)
+            .await;
+    }
+
+    /// Sends one command to JetStream.
+    async fn command(&self, command: &str, body: &str) {
+        let request = format!(
+            "CONNECT {{\"verbose\":false}}\r\nSUB answer 1\r\n\
+             PUB $JS.API.{command} answer {}\r\n{body}\r\n",
+            body.len()
+        );
+        let (_, port) = self.url.rsplit_once(':').expect("it has a port");
+        let port = port.parse().expect("a port is a number");
+        let answer = wire::request_until(port, &request, "_response\"").await;
+        let answer = answer.unwrap_or_else(|| panic!("nats-server does not answer {command}"));
+        assert!(!answer.contains("\"error\""), "{command}: {answer}");
+    }
+
     /// Pauses the server with SIGSTOP: it keeps its connections and answers nothing.
     pub fn pause(&self) {
         self.running().signal(Signal::SIGSTOP);

@@ -20,6 +20,26 @@ pub(crate) async fn request(port: u16, request: &str) -> Option<String> {
         .ok()
 }
 
+/// Sends `request` and reads until the answer contains `end`; `None` when it never does.
+pub(crate) async fn request_until(port: u16, request: &str, end: &str) -> Option<String> {
+    let exchange = async {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut answer = String::new();
+        while !answer.contains(end) {
+            let mut bytes = [0; 4096];
+            let length = stream
+                .read(&mut bytes)
+                .await
+                .ok()
+                .filter(|length| *length > 0)?;
+            answer.push_str(&String::from_utf8_lossy(&bytes[..length]));
+        }
+        Some(answer)
+    };
+    timeout(REQUEST_TIMEOUT, exchange).await.ok()?
+}
+
 async fn exchange(port: u16, request: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
     stream.write_all(request.as_bytes()).await?;

@@ -13,6 +13,7 @@ mod format;
 mod http;
 mod live;
 mod live_rows;
+mod log_messages;
 mod log_rows;
 mod memory;
 mod merge;

@@ -3,13 +3,14 @@
 
 use std::collections::HashSet;
 
-use event::{EventId, Position, Seq, StoredEvent};
+use event::{EventId, PartitionId, Position, Seq, StoredEvent};
+use service_runtime::Reservation;
 
 use super::Page;
 use crate::{
     dedup_wait::DedupState,
     error::Result,
-    memory::{MAX_ROW_BYTES, row_bytes},
+    memory::{MAX_ROW_BYTES, MEMORY_WAIT, row_bytes},
     merge::ReadOrder,
     params::TypeFilter,
     read_limit::ReadLimit,
@@ -25,15 +26,29 @@ const MAX_COMPARED: usize = 20_000;
 /// Bytes of rows before a page after which no more are compared with it; bounds the time that a page takes.
 const MAX_COMPARED_BYTES: usize = 64 << 20;
 
+/// A page with rows that the compactor has not checked, as it was read first.
+struct UncheckedPage {
+    /// Up to here no row was a duplicate.
+    checked: Seq,
+    newest: Seq,
+    has_next: bool,
+}
+
 impl Sources {
     /// Reads visible rows up to `limit`, none of which is a duplicate of another event of the conversation. A
-    /// page that is cut may have no row.
+    /// page that is cut may have no row. `memory` is for what is read; while the compactor is waited for, it is
+    /// only as much as the rows that are there already.
     ///
     /// # Errors
     ///
-    /// The answer to the client: no source is readable, or a row is damaged.
-    pub(crate) async fn read(&self, mut request: ReadRequest, limit: ReadLimit) -> Result<Page> {
-        let mut page = self.read_once(&request, limit).await?;
+    /// The answer to the client: no source is readable, a row is damaged, or `overloaded`.
+    pub(crate) async fn read(
+        &self,
+        mut request: ReadRequest,
+        limit: ReadLimit,
+        memory: &mut Reservation,
+    ) -> Result<Page> {
+        let mut page = self.read_once(&request, limit, memory, 0).await?;
         // Duplicates were dropped, so there is room for more rows.
         while page.has_dropped_duplicates
             && page.rows.len() < limit.rows
@@ -44,7 +59,9 @@ impl Sources {
                 ReadOrder::Asc => request.after = Some(next.offset()),
                 ReadOrder::Desc => request.before = Some(next.offset()),
             }
-            let more = self.read_once(&request, limit.behind(&page.rows)).await?;
+            let left = limit.behind(&page.rows);
+            let more = self.read_once(&request, left, memory, page.bytes);
+            let more = more.await?;
             page.append(more, request.order);
         }
         Ok(page)
@@ -53,7 +70,14 @@ impl Sources {
     /// Reads a page that may be shorter because duplicates were dropped. A page that continues an
     /// earlier answer waits for the compactor to report duplicates. If it does not, and in the newest
     /// page, the rows are compared with those before them.
-    async fn read_once(&self, request: &ReadRequest, limit: ReadLimit) -> Result<Page> {
+    /// `kept` are the bytes of the rows that are there already.
+    async fn read_once(
+        &self,
+        request: &ReadRequest,
+        limit: ReadLimit,
+        memory: &mut Reservation,
+        kept: usize,
+    ) -> Result<Page> {
         let mut page = self
             .page(request.clone(), limit, &DedupState::default())
             .await?;
@@ -68,37 +92,59 @@ impl Sources {
                 return Ok(page);
             }
         }
-        let checked = page.checked;
+        let first = UncheckedPage {
+            checked: page.checked,
+            newest,
+            has_next: page.next.is_some(),
+        };
+        drop(page);
         let dedup = self
-            .wait_for_dedup(request.partition, checked, newest)
-            .await;
-        if dedup.covers(checked, newest) {
-            page = self
-                .read_again_through(newest, request, page, limit, &dedup)
-                .await?;
-        }
+            .wait_without_memory(request.partition, &first, memory, kept)
+            .await?;
+        let mut page = self.read_again(&first, request, limit, &dedup).await?;
         self.drop_duplicates(&mut page, request, MAX_COMPARED)
             .await?;
         Ok(page)
     }
 
-    /// Reads `page` again, up to `newest`, now that its duplicates are known.
-    async fn read_again_through(
+    /// Waits until the duplicates of `page` are known. All of `memory` but `kept` bytes is given back
+    /// meanwhile, so that others can use it however many wait.
+    async fn wait_without_memory(
         &self,
-        newest: Seq,
+        partition: PartitionId,
+        page: &UncheckedPage,
+        memory: &mut Reservation,
+        kept: usize,
+    ) -> Result<DedupState> {
+        let needed = memory.bytes();
+        memory.shrink_to(kept);
+        let dedup = self
+            .wait_for_dedup(partition, page.checked, page.newest)
+            .await;
+        memory.grow_to(needed, MEMORY_WAIT).await?;
+        Ok(dedup)
+    }
+
+    /// Reads a page again: up to the end of the `first` one if its duplicates are known now.
+    async fn read_again(
+        &self,
+        first: &UncheckedPage,
         request: &ReadRequest,
-        page: Page,
         limit: ReadLimit,
         dedup: &DedupState,
     ) -> Result<Page> {
-        let end = (newest, u16::MAX);
+        if !dedup.covers(first.checked, first.newest) {
+            let unknown = DedupState::default();
+            return self.page(request.clone(), limit, &unknown).await;
+        }
+        let end = (first.newest, u16::MAX);
         let bounded = ReadRequest {
             before: Some(request.before.map_or(end, |before| before.min(end))),
             ..request.clone()
         };
         let mut again = self.page(bounded, limit, dedup).await?;
-        again.log_last = again.log_last.map(|last| last.min(newest));
-        if request.order == ReadOrder::Asc && again.next.is_none() && page.next.is_some() {
+        again.log_last = again.log_last.map(|last| last.min(first.newest));
+        if request.order == ReadOrder::Asc && again.next.is_none() && first.has_next {
             again.next = Some(Position::new(request.partition, end.0, end.1));
             again.has_dropped_duplicates = true;
         }

@@ -27,23 +27,23 @@ impl Sources {
         rows: usize,
     ) -> Result<(Page, Reservation)> {
         let pool = &self.memory.small_pages;
-        let memory = pool.reserve(SMALL_READ_BYTES, MEMORY_WAIT).await?;
+        let mut memory = pool.reserve(SMALL_READ_BYTES, MEMORY_WAIT).await?;
         let limit = ReadLimit {
             rows,
             bytes: SMALL_PAGE_BYTES,
         };
-        let page = self.read(request.clone(), limit).await?;
+        let page = self.read(request.clone(), limit, &mut memory).await?;
         if !page.is_cut {
             return Ok(with_memory(page, memory));
         }
         drop((page, memory));
         let pool = &self.memory.large_pages;
-        let memory = pool.reserve(MAX_PAGE_BYTES, MEMORY_WAIT).await?;
+        let mut memory = pool.reserve(MAX_PAGE_BYTES, MEMORY_WAIT).await?;
         let limit = ReadLimit {
             rows,
             bytes: MAX_PAGE_BYTES - MAX_ROW_BYTES,
         };
-        let page = self.read(request, limit).await?;
+        let page = self.read(request, limit, &mut memory).await?;
         Ok(with_memory(page, memory))
     }
 
@@ -58,22 +58,22 @@ impl Sources {
         rows: usize,
     ) -> Result<(Page, Reservation)> {
         let pool = &self.memory.tails;
-        let memory = pool.reserve(TAIL_READ_BYTES, MEMORY_WAIT).await?;
+        let mut memory = pool.reserve(TAIL_READ_BYTES, MEMORY_WAIT).await?;
         let limit = ReadLimit {
             rows,
             bytes: TAIL_PAGE_BYTES,
         };
-        let page = self.read(request.clone(), limit).await?;
+        let page = self.read(request.clone(), limit, &mut memory).await?;
         if !page.is_cut || !page.rows.is_empty() {
             return Ok(with_memory(page, memory));
         }
         drop((page, memory));
-        let memory = pool.reserve(2 * MAX_ROW_BYTES, MEMORY_WAIT).await?;
+        let mut memory = pool.reserve(2 * MAX_ROW_BYTES, MEMORY_WAIT).await?;
         let limit = ReadLimit {
             rows: 1,
             bytes: MAX_ROW_BYTES,
         };
-        let page = self.read(request, limit).await?;
+        let page = self.read(request, limit, &mut memory).await?;
         Ok(with_memory(page, memory))
     }
 }

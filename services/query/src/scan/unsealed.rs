@@ -87,9 +87,9 @@ impl PartitionScan<'_> {
             let log_error = |error| ReadError::Source(Source::Log, error);
             let messages = self.sources.log_messages(self.partition, *range).await;
             let mut messages = messages.map_err(log_error)?;
-            while let Some(message) = messages.try_next().await.map_err(log_error)? {
+            while let Some(item) = messages.try_next().await.map_err(log_error)? {
                 let mut read = LogRows::default();
-                read.add(&message, None);
+                read.add(item, None);
                 self.dead_letters.extend(read.unreadable);
                 self.add_unsealed(Source::Log, read.rows, to).await?;
             }

@@ -2,15 +2,13 @@
 //! by partition.
 
 mod cursor;
+mod rows;
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    io,
-};
+use std::io;
 
 use bytes::Bytes;
-use event::{ConversationId, PartitionId, Position, Seq, SeqRange, StoredEvent, TenantId};
-use futures::{Stream, TryStreamExt as _, future, stream};
+use event::{PartitionId, Position, Seq, SeqRange, TenantId};
+use futures::{Stream, future, stream};
 use service_runtime::Reservation;
 use tokio::sync::watch;
 
@@ -21,8 +19,7 @@ use super::{
 };
 use crate::{
     error::{QueryError, Result},
-    log_rows::LogRows,
-    memory::{MAX_ROW_BYTES, MEMORY_WAIT, TAIL_PAGE_BYTES, held, row_bytes},
+    memory::{MAX_ROW_BYTES, MEMORY_WAIT, held, row_bytes},
     params::TypeFilter,
     rows::SourceError,
     service::{QueryService, Shared},
@@ -143,14 +140,24 @@ impl TenantTail {
                     self.slot.as_ref()?.note_event();
                     return Some(held(text.into_bytes(), memory));
                 }
-                Err(SourceError::Stale) => self.ready.push(index),
-                Err(SourceError::Unavailable(error)) => {
-                    tracing::debug!(error = format!("{error:#}"), "log not read, will retry");
-                    self.ready.push(index);
+                Err(error) => {
+                    tracing::debug!(?error, index, "partition not read, will retry");
                     tokio::time::sleep(TAIL_RETRY_PAUSE).await;
+                    self.read_later(index);
                 }
             }
         }
+    }
+
+    /// Makes a partition that could not be read ready again, behind those that have new events meanwhile.
+    fn read_later(&mut self, index: usize) {
+        let signals = self.signals.iter().enumerate();
+        let changed = signals.filter(|(_, signal)| signal.has_changed().unwrap_or(true));
+        self.ready.extend(changed.map(|(own, _)| own));
+        self.ready.sort_unstable();
+        self.ready.dedup();
+        self.ready.retain(|own| *own != index);
+        self.ready.insert(0, index);
     }
 
     /// Waits until a partition may have new events; `false` when it is time for a heartbeat.
@@ -182,57 +189,44 @@ impl TenantTail {
     async fn read(&mut self, index: usize) -> Result<(String, Reservation), SourceError> {
         self.signals[index].borrow_and_update();
         let partition = PartitionId::first(u16::try_from(index).expect("at most 1024"));
-        let state = self.service.sources.log_state(partition, false).await;
+        let sources = &self.service.sources;
+        let state = sources.log_state(partition, false).await;
         let unavailable =
             || SourceError::Unavailable(anyhow::anyhow!("the event log does not answer"));
         let (first, last) = state.ok_or_else(unavailable)?;
         let (seq, idx) = self.cursor.0[index];
-        let pool = &self.service.sources.memory.tails;
-        let memory = pool.reserve(MAX_ROW_BYTES, MEMORY_WAIT).await;
-        let mut memory = memory.map_err(|full| SourceError::Unavailable(full.into()))?;
         let mut out = String::new();
         // The frame of the cursor itself may have more events behind it.
         let mut lo = match idx {
             u16::MAX => seq.saturating_add(1),
-            _ => seq,
+            // Sequences begin at 1.
+            _ => seq.max(1),
         };
         if lo < first && first <= last {
             out.push_str(&missing_text(partition, lo, first - 1));
             lo = first;
         }
         let hi = last.min(lo.saturating_add(MESSAGES_PER_READ - 1));
+        let pool = &sources.memory.tails;
         let Some(range) = SeqRange::new(lo, hi) else {
-            return Ok((out, memory));
+            return Ok((out, pool.empty()));
         };
+        // Before anything is reserved: many may wait.
+        let dedup = sources.wait_for_dedup(partition, lo - 1, hi).await;
+        let memory = pool.reserve(MAX_ROW_BYTES, MEMORY_WAIT).await;
+        let mut memory = memory.map_err(|full| SourceError::Unavailable(full.into()))?;
         let (read, hi) = self.read_log(partition, range).await?;
         for range in read.unreadable.ranges() {
             out.push_str(&missing_text(partition, range.lo, range.hi));
         }
-        let mut rows = read.rows;
-        rows.retain(|row| {
-            row.event.tenant == self.tenant
-                && row.position.offset() > (seq, idx)
-                && self.types.matches(row.event.event_type.as_str())
-        });
-        let dedup = self
-            .service
-            .sources
-            .wait_for_dedup(partition, lo - 1, hi)
-            .await;
-        let checked = dedup.log_range();
-        let all_checked = checked.is_some_and(|checked| checked.lo <= lo && hi <= checked.hi);
-        let mut duplicates = match all_checked {
-            true => HashSet::new(),
-            false => self.duplicates_in_hot(partition, &rows).await,
-        };
-        let positions = rows.iter().map(|row| row.position);
-        duplicates.extend(positions.filter(|position| dedup.is_duplicate(position)));
+        let range = SeqRange { lo, hi };
+        let rows = self.new_rows(index, read.rows, range, &dedup).await;
         let cursor_bytes = self.cursor.to_string().len() + MAX_OFFSET_BYTES;
         let bytes = rows.iter().map(|row| row_bytes(row) + cursor_bytes).sum();
         let grown = memory.grow_to(bytes, MEMORY_WAIT).await;
         grown.map_err(|full| SourceError::Unavailable(full.into()))?;
         for row in rows {
-            if !duplicates.contains(&row.position) && self.recent.add(&row) {
+            if self.recent.add(&row) {
                 self.cursor.0[index] = row.position.offset();
                 event_text(&self.cursor.to_string(), &row_text(&row), &mut out);
             }
@@ -242,53 +236,5 @@ impl TenantTail {
             self.ready.push(index);
         }
         Ok((out, memory))
-    }
-
-    /// Reads the first messages of `range`, about a small page of rows. Returns also the last sequence.
-    async fn read_log(
-        &self,
-        partition: PartitionId,
-        range: SeqRange,
-    ) -> Result<(LogRows, Seq), SourceError> {
-        let sources = &self.service.sources;
-        let mut messages = sources.log_messages(partition, range).await?;
-        let (mut read, mut bytes, mut last) = (LogRows::default(), 0, range.lo);
-        while bytes < TAIL_PAGE_BYTES
-            && let Some(message) = messages.try_next().await?
-        {
-            let known = read.rows.len();
-            read.add(&message, None);
-            bytes += read.rows[known..].iter().map(row_bytes).sum::<usize>();
-            last = message.seq;
-        }
-        Ok((read, last))
-    }
-
-    /// Returns the positions of `rows` that the hot tier knows as duplicates. If it does not answer,
-    /// only `recent` prevents duplicates.
-    async fn duplicates_in_hot(
-        &self,
-        partition: PartitionId,
-        rows: &[StoredEvent],
-    ) -> HashSet<Position> {
-        let mut by_conversation: BTreeMap<&ConversationId, Vec<(Seq, u16)>> = BTreeMap::new();
-        for row in rows {
-            let offsets = by_conversation
-                .entry(&row.event.conversation_id)
-                .or_default();
-            offsets.push(row.position.offset());
-        }
-        let hot = &self.service.sources.hot;
-        let mut duplicates = HashSet::new();
-        for (conversation, offsets) in by_conversation {
-            let known = hot.duplicates(partition, &self.tenant, conversation, &offsets);
-            let known = known.await.unwrap_or_default();
-            duplicates.extend(
-                known
-                    .into_iter()
-                    .map(|(seq, idx)| Position::new(partition, seq, idx)),
-            );
-        }
-        duplicates
     }
 }

@@ -8,6 +8,7 @@ mod conversations;
 mod dead_letters;
 mod duplicates;
 mod events;
+mod gaps;
 mod hogs;
 mod locks;
 mod memory;

@@ -88,7 +88,7 @@ async fn answers_that_nobody_reads_leave_memory_for_others() {
 }
 
 /// Positions before the first event of every partition.
-fn first_positions() -> String {
+pub(crate) fn first_positions() -> String {
     let all = crate::world::count().all();
     let positions = all.map(|partition| event::Position::new(partition, 0, 0).to_string());
     positions.collect::<Vec<_>>().join(",")

@@ -2,13 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use event::PartitionId;
 use futures::future::join_all;
 use testkit::eventually;
 
 use crate::{
     sql::cell,
     tail::Tail,
-    world::{World, id, number, numbers},
+    world::{CONVERSATIONS, World, event, id, number, numbers, partition},
 };
 
 /// Far below the time-out of a request: one stall, and some time to answer.
@@ -97,4 +99,62 @@ async fn what_only_a_hot_tier_that_hangs_could_prove_is_named_in_time() {
     );
     assert!(asked_at.elapsed() < 2 * SOON, "{asked_at:?}");
     world.valkey.resume();
+}
+
+/// Conversation 0, and one of another partition.
+fn two_partitions() -> (PartitionId, u64) {
+    let halted = partition(&event(0));
+    let mut others = (1..CONVERSATIONS).filter(|number| partition(&event(*number)) != halted);
+    (halted, others.next().unwrap())
+}
+
+#[tokio::test]
+async fn readers_that_wait_for_the_compactor_hold_no_memory() {
+    // The least memory: six small pages and ten tails at once.
+    let world = World::start_with(&["--memory-bytes", "536870912"]).await;
+    let (halted, other) = two_partitions();
+    for number in 0..20 {
+        // The compactor stops before a flood of what it cannot read, and answers that it knows nothing behind it.
+        let (id, payload) = (format!("garbage-{number}"), Bytes::from_static(b"no frame"));
+        let appended = world.log.append(halted, &id, payload, Vec::new());
+        appended.await.unwrap();
+    }
+    let _compactor = world.compactor(&[]);
+    world.publish(0..60, 3).await;
+    eventually("the compactor has the other partition", async || {
+        let page = format!("/v1/conversations/{}/events?limit=1", id(other));
+        world.json(&page).await.0 == 200
+    })
+    .await;
+
+    let after = crate::memory::first_positions();
+    let first = after
+        .split(',')
+        .find(|text| text.contains(&format!("-{:04}-", halted.partition)));
+    let waiting = format!(
+        "/v1/conversations/{}/events?order=asc&after={}",
+        id(0),
+        first.unwrap()
+    );
+    let pages = join_all((0..40).map(|_| world.json(&waiting)));
+    let tails = join_all((0..40).map(async |_| {
+        let tail = world.tail(&format!("/v1/tail?after={after}"), None).await;
+        Tail::new(tail).next_of_any_kind().await
+    }));
+    let honest = async {
+        let page = format!("/v1/conversations/{}/events", id(other));
+        let tail = format!("/v1/conversations/{}/tail", id(other));
+        let mut slowest = Duration::ZERO;
+        for _ in 0..10 {
+            let asked_at = Instant::now();
+            assert_eq!(numbers(&world.json(&page).await.1).len(), 20);
+            let (_, event) = Tail::new(world.tail(&tail, None).await).next().await;
+            assert_eq!(number(&event), other);
+            slowest = slowest.max(asked_at.elapsed());
+        }
+        slowest
+    };
+    let (pages, _, slowest) = tokio::join!(pages, tails, honest);
+    assert!(pages.iter().all(|(status, _)| *status == 200), "{pages:?}");
+    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
 }

@@ -32,6 +32,15 @@ impl Tail {
         self.text
     }
 
+    /// The next text with an event, also one that says what is missing.
+    pub(crate) async fn next_of_any_kind(&mut self) -> String {
+        while !self.text.contains("data: ") {
+            let chunk = self.answer.next().await.expect("the tail goes on").unwrap();
+            self.text.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+        std::mem::take(&mut self.text)
+    }
+
     /// The next event: its id and its data.
     pub(crate) async fn next(&mut self) -> (String, Value) {
         loop {
