@@ -1,6 +1,7 @@
 //! The HTTP server, with timeouts and limits that a slow or silent client cannot exceed.
 
 pub(crate) mod access;
+mod pace;
 mod socket;
 
 use std::{
@@ -38,9 +39,6 @@ use self::{
 /// between two. Shorter than the default shutdown grace of 20 s, so that idle connections do not delay
 /// a stop.
 const HEAD_READ_TIMEOUT: Duration = Duration::from_secs(15);
-/// The longest that a client may take nothing of an answer while more of it waits; then the connection ends,
-/// and with it what the answer holds. A client on a bad network is back within it.
-const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 /// One second less than [`HEAD_READ_TIMEOUT`], so that a client that heeds it does not send into a
 /// connection that is being closed.

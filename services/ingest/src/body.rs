@@ -280,6 +280,22 @@ mod tests {
         assert_eq!(Encoding::Gzip.decode(twice.into()).unwrap().len(), 16_000);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_comes_byte_by_byte_ends_at_its_time() {
+        let budget = MemoryBudget::new(MIN_BUDGET_BYTES);
+        let bytes = futures::stream::unfold((), async |()| {
+            tokio::time::sleep(BODY_IDLE_TIMEOUT - Duration::from_secs(1)).await;
+            Some((Ok::<_, io::Error>(Bytes::from_static(b" ")), ()))
+        });
+        let began = tokio::time::Instant::now();
+        let headers = HeaderMap::new();
+        let read = budget.read(&headers, Body::from_stream(bytes));
+        let read = tokio::time::timeout(2 * BODY_READ_TIMEOUT, read).await;
+        let problem = read.expect("it is not read for ever").unwrap_err();
+        assert_eq!(problem.code, "request_timeout");
+        assert_eq!(began.elapsed(), BODY_READ_TIMEOUT);
+    }
+
     #[test]
     fn a_decompression_bomb_is_too_large() {
         let zeros = vec![0; MAX_BODY_BYTES + 1];

@@ -1,4 +1,4 @@
-//! The socket of a connection: it ends when its client takes nothing of an answer for too long, and has
+//! The socket of a connection: it ends when its client takes too little of an answer for too long, and has
 //! problem documents for requests that hyper cannot parse, which hyper answers by itself, without a body.
 
 use std::{
@@ -16,19 +16,23 @@ use axum::http::StatusCode;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::{net::TcpStream, time::Sleep};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, Sleep},
+};
 
-use super::WRITE_STALL_TIMEOUT;
+use super::pace::Pace;
 use crate::problem::problem;
 
 /// A connection that passes all bytes on, except that it replaces the response that hyper writes before
-/// any request was parsed. A write fails when the client has taken nothing for [`WRITE_STALL_TIMEOUT`].
+/// any request was parsed. A write fails when the client takes too little.
 pub(super) struct Socket {
     inner: TokioIo<TcpStream>,
     /// Set with the first parsed request; from then on responses come from our handlers.
     head_parsed: Arc<AtomicBool>,
     /// The replacement response, and how many of its bytes are written.
     replacement: Option<(Vec<u8>, usize)>,
+    pace: Pace,
     /// Runs while a write waits for the client.
     stall: Option<Pin<Box<Sleep>>>,
 }
@@ -39,6 +43,7 @@ impl Socket {
             inner: TokioIo::new(stream),
             head_parsed,
             replacement: None,
+            pace: Pace::default(),
             stall: None,
         }
     }
@@ -49,11 +54,14 @@ impl Socket {
         context: &mut Context<'_>,
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
-        if written.is_ready() {
+        let now = Instant::now();
+        if let Poll::Ready(result) = &written {
+            self.pace.takes(*result.as_ref().unwrap_or(&0), now);
             self.stall = None;
             return written;
         }
-        let timer = || Box::pin(tokio::time::sleep(WRITE_STALL_TIMEOUT));
+        let end = self.pace.waits(now);
+        let timer = || Box::pin(tokio::time::sleep_until(end));
         let stall = self.stall.get_or_insert_with(timer);
         ready!(stall.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
@@ -157,11 +165,14 @@ impl Write for Socket {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
+    use std::{future::poll_fn, time::Duration};
 
-    use tokio::{io::AsyncReadExt as _, net::TcpListener, time::Instant};
+    use tokio::{
+        io::AsyncReadExt as _,
+        net::{TcpListener, TcpSocket},
+    };
 
-    use super::*;
+    use super::{super::pace::MAX_WAIT, *};
 
     /// A socket that has sent all that its peer takes without reading, and the peer.
     async fn full_socket() -> (Socket, TcpStream) {
@@ -188,7 +199,36 @@ mod tests {
             }
         };
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert!(began.elapsed() >= WRITE_STALL_TIMEOUT);
+        assert!(began.elapsed() >= MAX_WAIT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_little_is_cut_off_too() {
+        // Small buffers, so that what the peer reads lets the next write through.
+        let listener = TcpSocket::new_v4().unwrap();
+        listener.set_send_buffer_size(16 * 1024).unwrap();
+        listener.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = listener.listen(1).unwrap();
+        let client = TcpSocket::new_v4().unwrap();
+        client.set_recv_buffer_size(16 * 1024).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (peer, accepted) = tokio::join!(client.connect(address), listener.accept());
+        let mut socket = Socket::new(accepted.unwrap().0, Arc::new(AtomicBool::new(true)));
+        let (mut peer, began) = (peer.unwrap(), Instant::now());
+        let read = tokio::spawn(async move {
+            let mut buffer = vec![0; 24 * 1024];
+            while peer.read_exact(&mut buffer).await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(10)).await;
+            }
+        });
+        let mut written = 0;
+        while let Ok(more) = write(&mut socket).await {
+            written += more;
+            assert!(began.elapsed() < 10 * MAX_WAIT, "{written} bytes so far");
+        }
+        assert!(written > 24 * 1024, "it took some");
+        drop(socket);
+        read.await.unwrap();
     }
 
     #[tokio::test]

@@ -38,6 +38,8 @@ const OWN_EXECUTABLE: &str = "/proc/self/exe";
 const QUEUED_CHUNKS: usize = 2;
 /// Longest wait for a chunk of an answer, which its process has whole before it sends the first.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest that a client may take to read an answer, which keeps a process and a slot until then.
+const ANSWER_TIME: Duration = Duration::from_secs(600);
 
 /// State of the process of a statement.
 #[derive(Debug)]
@@ -137,6 +139,7 @@ impl StatementProcess {
             receiver,
             waits,
             ended: false,
+            until: Instant::now() + ANSWER_TIME,
             _process: process,
         })
     }
@@ -149,6 +152,7 @@ pub(crate) struct EncodedAnswer {
     /// Sent when the queue is full; dropped when it has all that is left.
     waits: oneshot::Receiver<()>,
     ended: bool,
+    until: Instant,
     _process: KillOnDrop,
 }
 
@@ -162,6 +166,10 @@ impl EncodedAnswer {
     pub(crate) async fn next(&mut self) -> Option<io::Result<Bytes>> {
         if self.ended {
             return None;
+        }
+        if Instant::now() >= self.until {
+            self.ended = true;
+            return Some(Err(io::Error::other("its client reads it too slowly")));
         }
         let chunk = match tokio::time::timeout(CHUNK_TIMEOUT, self.receiver.recv()).await {
             Ok(chunk) => chunk

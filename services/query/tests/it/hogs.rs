@@ -103,6 +103,22 @@ async fn a_statement_whose_client_left_gives_its_place_to_the_next() {
 }
 
 #[tokio::test]
+async fn a_statement_that_arrives_byte_by_byte_is_refused_in_time() {
+    let world = World::start().await;
+    let bytes = futures::stream::unfold((), async |()| {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        Some((Ok::<_, std::io::Error>(" "), ()))
+    });
+    let asked_at = Instant::now();
+    let request = world.http.post(format!("{}/v1/sql", world.url));
+    let request = request.body(reqwest::Body::wrap_stream(bytes)).send();
+    let answer = tokio::time::timeout(Duration::from_secs(20), request).await;
+    let answer = answer.expect("it is not awaited for ever").unwrap();
+    assert_eq!(answer.status(), 408);
+    assert!(asked_at.elapsed() >= Duration::from_secs(10));
+}
+
+#[tokio::test]
 async fn a_statement_ends_with_its_service() {
     let world = World::start().await;
     let pid = world.query.pid();
