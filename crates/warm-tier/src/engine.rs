@@ -8,6 +8,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use arrow::array::RecordBatch;
 use duckdb::{Config, Connection};
 
 use crate::{disk, error::Result};
@@ -69,6 +70,13 @@ pub(crate) fn attach_read_only(connection: &Connection, path: &Path, alias: &str
 /// Detaches `alias`, which must not be the current database (`USE`) of any connection.
 pub(crate) fn detach(connection: &Connection, alias: &str) -> Result<()> {
     Ok(connection.execute_batch(&format!("DETACH {alias}"))?)
+}
+
+/// Appends `rows` to the temporary table `table` of this connection, which has their columns.
+pub(crate) fn append(connection: &Connection, table: &str, rows: RecordBatch) -> Result<()> {
+    let mut appender = connection.appender_to_catalog_and_db(table, "temp", "main")?;
+    appender.append_record_batch(rows)?;
+    Ok(appender.flush()?)
 }
 
 fn quoted(path: &Path) -> String {

@@ -9,7 +9,7 @@ use crate::{
     classify,
     engine::{self, Engine},
     error::Result,
-    manifest::{LostSlice, Slice},
+    manifest::Slice,
     quota::{self, Quota, QuotaSlice},
     sealed_partition::{SealedPartition, SliceFile},
     slice_file,
@@ -195,13 +195,4 @@ pub fn purgeable(sealed: &SealedPartition, cold: Seq, before: Timestamp) -> Opti
         .min(cold)
         .min(first_young.unwrap_or(Seq::MAX));
     (through >= manifest.first).then_some(through)
-}
-
-/// The slices that were lost here and that the cold tier, which has everything up to `cold`, does
-/// not have either.
-#[must_use]
-pub fn to_refill(sealed: &SealedPartition, cold: Seq) -> Vec<LostSlice> {
-    let gaps = sealed.manifest().gaps.into_iter();
-    gaps.filter(|gap| gap.slice.is_some() && gap.hi > cold)
-        .collect()
 }

@@ -178,8 +178,8 @@ impl Manifest {
         wanted.subtract(&known.collect())
     }
 
-    /// Whether the slices have all stored rows of `range`.
-    pub(crate) fn has_all(&self, range: SeqRange) -> bool {
+    /// The parts of `range` of which the slices have all stored rows.
+    pub(crate) fn in_slices(&self, range: SeqRange) -> RangeSet {
         let mut absent: RangeSet = self
             .expired
             .iter()
@@ -189,8 +189,9 @@ impl Manifest {
             .iter()
             .filter_map(|gap| SeqRange::new(gap.lo, gap.hi))
             .for_each(|gap| absent.insert(gap));
-        let is_stored = self.first <= range.lo && range.hi <= self.sealed;
-        is_stored && absent.intersect(range).is_empty()
+        let sealed = SeqRange::new(self.first, self.sealed);
+        let stored = sealed.and_then(|sealed| sealed.intersect(&range));
+        stored.into_iter().collect::<RangeSet>().subtract(&absent)
     }
 
     /// Replaces `inputs` by `merged`; `false` when one of them is no longer there.
@@ -237,12 +238,13 @@ impl Manifest {
         true
     }
 
-    /// Replaces the gap `lost` by the refilled `slice`.
-    pub(crate) fn refill(&mut self, lost: &LostSlice, slice: Slice) {
+    /// Replaces the gap `lost` by the refilled `slice`; without one, its rows are in slices that were
+    /// refilled with it.
+    pub(crate) fn refill(&mut self, lost: &LostSlice, slice: Option<Slice>) {
         self.gaps.retain(|gap| gap != lost);
         // Who has planned with the gap plans again.
         self.removals += 1;
-        self.slices.push(slice);
+        self.slices.extend(slice);
         self.sort();
     }
 

@@ -112,7 +112,7 @@ pub(crate) fn run(
         class: first.class,
         level: first.level + 1,
     };
-    let merged = slice_file::entry(&id, id.file(), &total_sums(inputs));
+    let merged = slice_file::entry(&id, id.file(), &Sums::total(inputs.iter().map(Slice::sums)));
     let path = sealed.dir.join(&merged.file);
     let staged = layout::staged(&path);
     let connection = engine.connect()?;
@@ -149,17 +149,6 @@ pub(crate) fn run(
 fn detach_all(connection: &duckdb::Connection, aliases: &[&String]) -> Result<()> {
     let mut aliases = aliases.iter();
     aliases.try_for_each(|alias| engine::detach(connection, alias))
-}
-
-fn total_sums(inputs: &[Slice]) -> Sums {
-    let sum = |field: fn(&Slice) -> u64| inputs.iter().map(field).sum();
-    Sums {
-        rows: sum(|slice| slice.rows),
-        bytes: sum(|slice| slice.bytes),
-        sum_crc: sum(|slice| slice.sum_crc),
-        received_min: inputs.iter().map(|s| s.received_min).min().unwrap_or(0),
-        received_max: inputs.iter().map(|s| s.received_max).max().unwrap_or(0),
-    }
 }
 
 #[cfg(test)]

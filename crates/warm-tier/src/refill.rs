@@ -1,147 +1,274 @@
-//! Refill: writes a lost slice again from the events that the log still has.
+//! Refill: writes lost slices again from the events that the log still has.
 
-use std::sync::Arc;
-
-use event::{SeqRange, StoredEvent};
-use retention::RuleSet;
+use duckdb::Connection;
+use event::{Seq, SeqRange, StoredEvent};
+use retention::{Class, RuleSet};
 
 use crate::{
     classify, disk,
     engine::{self, Engine},
     error::{Error, Result},
     layout,
-    manifest::{IdFile, LostSlice, Slice},
+    manifest::{LostSlice, Slice},
     schema,
-    sealed_partition::{SealedPartition, SliceFile},
+    sealed_partition::SealedPartition,
     slice_file::{self, SliceId, Sums},
 };
 
-/// Writes the slice `lost` again from the `events` that the log has for its range, publishes it and
-/// returns it. The rows must have the same count and sums as those of the lost slice.
+/// The slices that were lost here, of which the cold tier, which has everything up to `cold`, does not have
+/// all, and the log, from `log_first` on, has. Those whose ranges overlap are one group, because together
+/// they have the rows that no other slice has.
+#[must_use]
+pub fn to_refill(sealed: &SealedPartition, cold: Seq, log_first: Seq) -> Vec<Vec<LostSlice>> {
+    groups(sealed.manifest().gaps, cold, log_first)
+}
+
+fn groups(mut gaps: Vec<LostSlice>, cold: Seq, log_first: Seq) -> Vec<Vec<LostSlice>> {
+    gaps.retain(|gap| gap.slice.is_some() && gap.lo >= log_first);
+    gaps.sort_by_key(|gap| gap.lo);
+    let (mut groups, mut end): (Vec<Vec<LostSlice>>, _) = (Vec::new(), 0);
+    for gap in gaps {
+        let hi = gap.hi;
+        match groups.last_mut() {
+            Some(group) if gap.lo <= end => group.push(gap),
+            _ => groups.push(vec![gap]),
+        }
+        end = end.max(hi);
+    }
+    groups.retain(|group| group.iter().any(|gap| gap.hi > cold));
+    groups
+}
+
+/// Events of the log, from which slices are refilled. DuckDB has them, and spills them to the disk.
+#[derive(Debug)]
+pub struct RefillRows {
+    connection: Connection,
+}
+
+impl RefillRows {
+    /// Begins without events.
+    ///
+    /// # Errors
+    /// [`Error::Database`](crate::Error::Database): try again later.
+    pub fn begin(engine: &Engine) -> Result<Self> {
+        let connection = engine.connect()?;
+        let columns = schema::event_columns("VARCHAR", "");
+        connection.execute_batch(&format!("CREATE TEMP TABLE refill {columns}"))?;
+        Ok(Self { connection })
+    }
+
+    /// Adds events of the log, stored or not.
+    ///
+    /// # Errors
+    /// [`Error::Database`](crate::Error::Database) when they do not fit on the disk: begin again.
+    pub fn add(&self, events: &[StoredEvent]) -> Result<()> {
+        engine::append(&self.connection, "refill", segment::encode(events))
+    }
+}
+
+/// The result of a refill.
+#[derive(Clone, Debug)]
+pub struct RefillOutcome {
+    pub slices: Vec<Slice>,
+    /// Those of which the log has other rows than they had: a retry fails too, by the same rules.
+    pub refused: Vec<LostSlice>,
+}
+
+/// One lost slice and what becomes of it: the source of its rows and their sums, if it has any.
+struct Part<'a> {
+    lost: &'a LostSlice,
+    old: &'a Slice,
+    rows: Option<(String, Sums)>,
+}
+
+/// Writes the slices `lost`, a group of [`to_refill`], again from `rows`, the events that the log has for
+/// their range, and publishes them at once. The rows must have the same count and sums as those that were
+/// lost, together or slice by slice. Rows to which `rules` give a class that none of the slices had go into
+/// the one that is kept longest.
 ///
 /// # Errors
-/// [`Error::Invalid`] when the gap was never a slice, [`Error::Damaged`] when the log has other rows
-/// than the slice had: a retry fails too. [`Error::Database`] or [`Error::File`] when a file fails:
-/// try again later. The manifest is unchanged.
+/// [`Error::Invalid`] when a gap was never a slice: a retry fails too. [`Error::Database`] or
+/// [`Error::File`] when a file fails, [`Error::Damaged`] when one that was written is wrong: try again later.
+/// The manifest is unchanged.
 pub fn refill(
     engine: &Engine,
     sealed: &SealedPartition,
-    lost: &LostSlice,
+    lost: &[LostSlice],
     rules: &RuleSet,
-    events: &[StoredEvent],
-) -> Result<Slice> {
-    let slice = lost
-        .slice
-        .as_ref()
-        .ok_or_else(|| Error::Invalid("the gap was never a slice".to_owned()))?;
-    let connection = engine.connect()?;
-    let columns = schema::event_columns("VARCHAR", "");
-    connection.execute_batch(&format!("CREATE TEMP TABLE refill {columns}"))?;
-    let mut appender = connection.appender_to_catalog_and_db("refill", "temp", "main")?;
-    appender.append_record_batch(segment::encode(events))?;
-    appender.flush()?;
-    drop(appender);
-    remove_other_rows(&connection, sealed, slice)?;
-    let id = SliceId {
-        partition: sealed.partition,
-        range: SeqRange {
-            lo: slice.lo,
-            hi: slice.hi,
-        },
-        class: slice.class,
-        level: slice.level,
-    };
-    let whole = "temp.main.refill".to_owned();
-    let by_class = classify::by_class(&connection, &whole, rules)?.remove(&slice.class);
-    let mut source = None;
-    for candidate in [Some(whole), by_class].into_iter().flatten() {
-        if slice_file::sums(&connection, &candidate)? == Some(slice.sums()) {
-            source = Some(candidate);
-            break;
-        }
+    rows: &RefillRows,
+) -> Result<RefillOutcome> {
+    let connection = &rows.connection;
+    let never = || Error::Invalid("the gap was never a slice".to_owned());
+    let old = lost.iter().map(|lost| lost.slice.clone().ok_or_else(never));
+    let old: Vec<Slice> = old.collect::<Result<_>>()?;
+    remove_other_rows(connection, sealed, &old)?;
+    assign(connection, &old, rules)?;
+    let mut ready = parts(connection, lost, &old, "true")?;
+    let found = Sums::total(ready.iter().filter_map(Part::sums));
+    if found != Sums::total(old.iter().map(Slice::sums)) {
+        // Rows that have left warm since are there too.
+        ready = parts(connection, lost, &old, "t.is_own")?;
+        ready.retain(|part| part.sums() == Some(part.old.sums()));
     }
-    let path = sealed.dir.join(&slice.file);
-    let source =
-        source.ok_or_else(|| Error::damaged(&path, "the log has other rows than it had"))?;
-    publish_refill(engine, &connection, sealed, lost, &id, &source)
+    let is_refused = |lost: &&LostSlice| !ready.iter().any(|part| part.lost == *lost);
+    Ok(RefillOutcome {
+        slices: publish(engine, connection, sealed, &ready)?,
+        refused: lost.iter().filter(is_refused).cloned().collect(),
+    })
 }
 
-fn publish_refill(
+/// What becomes of each of the `lost` slices, which `old` are, by the rows of the table `targets` that meet
+/// `condition`.
+fn parts<'a>(
+    connection: &Connection,
+    lost: &'a [LostSlice],
+    old: &'a [Slice],
+    condition: &str,
+) -> Result<Vec<Part<'a>>> {
+    let numbered = lost.iter().zip(old).enumerate();
+    let parts = numbered.map(|(number, (lost, old))| {
+        let source = format!(
+            "(SELECT r.* FROM temp.main.refill r JOIN temp.main.targets t ON r.seq = t.seq \
+             AND r.idx = t.idx WHERE t.target = {number} AND {condition})"
+        );
+        let sums = slice_file::sums(connection, &source)?;
+        let rows = sums.map(|sums| (source, sums));
+        Ok(Part { lost, old, rows })
+    });
+    parts.collect()
+}
+
+impl Part<'_> {
+    fn sums(&self) -> Option<Sums> {
+        self.rows.as_ref().map(|(_, sums)| *sums)
+    }
+
+    /// A new name: a reader may still hold the old file, which is unlinked when it is released.
+    fn file(&self) -> String {
+        self.old.file.replace(".duckdb", "-r.duckdb")
+    }
+
+    fn id(&self, sealed: &SealedPartition) -> SliceId {
+        SliceId {
+            partition: sealed.partition,
+            range: self.old.range(),
+            class: self.old.class,
+            level: self.old.level,
+        }
+    }
+
+    fn entry(&self, sealed: &SealedPartition) -> Option<Slice> {
+        let sums = self.sums()?;
+        Some(slice_file::entry(&self.id(sealed), self.file(), &sums))
+    }
+}
+
+fn publish(
     engine: &Engine,
-    connection: &duckdb::Connection,
+    connection: &Connection,
     sealed: &SealedPartition,
-    lost: &LostSlice,
-    id: &SliceId,
-    source: &str,
-) -> Result<Slice> {
-    let old = lost.slice.as_ref().expect("checked by the caller");
-    // A new name: a reader may still hold the old file, which is unlinked when it is released.
-    let file = old.file.replace(".duckdb", "-r.duckdb");
-    let path = sealed.dir.join(&file);
-    let staged = layout::staged(&path);
-    let sums: Sums = old.sums();
-    slice_file::write(connection, &staged, id, source)?;
-    slice_file::verify(engine, &staged, &sums)?;
-    disk::rename(&staged, &path)?;
+    parts: &[Part<'_>],
+) -> Result<Vec<Slice>> {
+    for part in parts {
+        if let Some((source, sums)) = &part.rows {
+            let staged = layout::staged(&sealed.dir.join(part.file()));
+            slice_file::write(connection, &staged, &part.id(sealed), source)?;
+            slice_file::verify(engine, &staged, sums)?;
+        }
+    }
+    for part in parts.iter().filter(|part| part.rows.is_some()) {
+        let path = sealed.dir.join(part.file());
+        disk::rename(&layout::staged(&path), &path)?;
+    }
     disk::sync_dir(&sealed.dir)?;
-    let refilled = slice_file::entry(id, file, &sums);
     sealed.update_manifest(|manifest| {
-        manifest.refill(lost, refilled.clone());
-        true
+        for part in parts {
+            manifest.refill(part.lost, part.entry(sealed));
+        }
+        !parts.is_empty()
     })?;
-    Ok(refilled)
+    Ok(parts.iter().filter_map(|part| part.entry(sealed)).collect())
 }
 
 /// Removes from the table `refill` the rows that were never stored (duplicates) and those that a live
-/// slice has.
+/// slice has. Of ranges without ids it is not known which events were duplicates: the sums decide.
 fn remove_other_rows(
-    connection: &duckdb::Connection,
+    connection: &Connection,
     sealed: &SealedPartition,
-    lost: &Slice,
+    lost: &[Slice],
 ) -> Result<()> {
     let (manifest, files) = sealed.snapshot();
-    let ids: Vec<&IdFile> = manifest
-        .ids
-        .iter()
-        .filter(|ids| ids.lo <= lost.hi && ids.hi >= lost.lo)
-        .collect();
-    let overlaps = |file: &&Arc<SliceFile>| file.slice.range().intersect(&lost.range()).is_some();
-    let mut sources = Vec::new();
-    for ids in &ids {
-        let alias = slice_file::alias("known");
-        engine::attach_read_only(connection, &sealed.dir.join(&ids.file), &alias)?;
-        sources.push((alias, "ids", true));
-    }
-    for file in files.iter().filter(overlaps) {
-        let alias = slice_file::alias("known");
-        engine::attach_read_only(connection, &file.path, &alias)?;
-        sources.push((alias, "events", false));
-    }
-    let positions = |in_ids: bool| {
-        let selects = sources.iter().filter(|(_, _, is_ids)| *is_ids == in_ids);
-        let selects: Vec<_> = selects
-            .map(|(alias, table, _)| format!("SELECT seq, idx FROM {alias}.{table}"))
-            .collect();
-        selects.join(" UNION ALL ")
+    let overlaps = |range: SeqRange| {
+        lost.iter()
+            .any(|lost| lost.range().intersect(&range).is_some())
     };
-    let (stored, in_other_slices) = (positions(true), positions(false));
-    let mut sql =
-        "CREATE OR REPLACE TEMP TABLE refill AS SELECT * FROM refill WHERE true".to_owned();
-    if !stored.is_empty() {
-        // Of the other ranges it is not known which events were duplicates: the sums decide.
-        let known = ids.iter();
-        let known: Vec<_> = known
-            .map(|ids| format!("seq BETWEEN {} AND {}", ids.lo, ids.hi))
-            .collect();
-        let known = known.join(" OR ");
-        sql += &format!(" AND ((seq, idx) IN ({stored}) OR NOT ({known}))");
+    for ids in &manifest.ids {
+        let range = SeqRange {
+            lo: ids.lo,
+            hi: ids.hi,
+        };
+        if overlaps(range) {
+            let SeqRange { lo, hi } = range;
+            let other = format!("seq BETWEEN {lo} AND {hi} AND (seq, idx) NOT IN");
+            let path = sealed.dir.join(&ids.file);
+            slice_file::with_attached(connection, &path, |alias| {
+                remove(connection, &other, &format!("{alias}.ids"))
+            })?;
+        }
     }
-    if !in_other_slices.is_empty() {
-        sql += &format!(" AND (seq, idx) NOT IN ({in_other_slices})");
-    }
-    connection.execute_batch(&sql)?;
-    for (alias, _, _) in &sources {
-        engine::detach(connection, alias)?;
+    for file in files.iter().filter(|file| overlaps(file.slice.range())) {
+        slice_file::with_attached(connection, &file.path, |alias| {
+            remove(connection, "(seq, idx) IN", &format!("{alias}.events"))
+        })?;
     }
     Ok(())
 }
+
+fn remove(connection: &Connection, condition: &str, source: &str) -> Result<()> {
+    Ok(connection.execute_batch(&format!(
+        "DELETE FROM temp.main.refill WHERE {condition} (SELECT seq, idx FROM {source})"
+    ))?)
+}
+
+/// Writes the table `targets`: for each row of `refill` the number of the slice of `lost` that gets it, and
+/// whether it is of that class by `rules`.
+fn assign(connection: &Connection, lost: &[Slice], rules: &RuleSet) -> Result<()> {
+    connection.execute_batch(
+        "CREATE TEMP TABLE targets (seq BIGINT, idx INTEGER, target INTEGER, is_own BOOLEAN)",
+    )?;
+    for (class, source) in classify::by_class(connection, "temp.main.refill", rules)? {
+        let (target, is_own) = (target(lost, class), own(lost, class));
+        connection.execute_batch(&format!(
+            "INSERT INTO temp.main.targets SELECT seq, idx, {target}, {is_own} FROM {source}"
+        ))?;
+    }
+    Ok(())
+}
+
+/// The expression for the number of the slice of `lost` that gets a row of `class`: one of this class that
+/// has its sequence, else the one that is kept longest.
+fn target(lost: &[Slice], class: Class) -> String {
+    let mut slices: Vec<_> = lost.iter().enumerate().collect();
+    slices.sort_by_key(|(_, own)| {
+        let cold = own.class.cold_max_age();
+        // Never is longest.
+        let kept = (cold.is_none(), cold, own.class.warm_max_age());
+        (own.class == class, kept)
+    });
+    let cases = slices.iter().rev().map(|(number, own)| {
+        let (lo, hi) = (own.lo, own.hi);
+        format!("WHEN seq BETWEEN {lo} AND {hi} THEN {number}")
+    });
+    format!("CASE {} END", cases.collect::<Vec<_>>().join(" "))
+}
+
+/// The condition that a slice of `lost` of `class` has the sequence of a row.
+fn own(lost: &[Slice], class: Class) -> String {
+    let of_class = lost.iter().filter(|own| own.class == class);
+    let ranges = of_class.map(|own| format!("seq BETWEEN {} AND {}", own.lo, own.hi));
+    let ranges: Vec<_> = ranges.chain(["false".to_owned()]).collect();
+    ranges.join(" OR ")
+}
+
+#[cfg(test)]
+mod tests;

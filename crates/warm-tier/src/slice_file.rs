@@ -43,10 +43,38 @@ pub(crate) struct Sums {
     pub received_max: i64,
 }
 
+impl Sums {
+    /// The sums over all rows of `parts`.
+    pub(crate) fn total(parts: impl IntoIterator<Item = Self>) -> Self {
+        let parts: Vec<Self> = parts.into_iter().collect();
+        let sum = |field: fn(&Self) -> u64| parts.iter().map(field).sum();
+        Self {
+            rows: sum(|own| own.rows),
+            bytes: sum(|own| own.bytes),
+            sum_crc: sum(|own| own.sum_crc),
+            received_min: parts.iter().map(|s| s.received_min).min().unwrap_or(0),
+            received_max: parts.iter().map(|s| s.received_max).max().unwrap_or(0),
+        }
+    }
+}
+
 /// Creates a unique name for an attached database.
 pub(crate) fn alias(prefix: &str) -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     format!("{prefix}_{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Attaches `path` for reading, calls `read` with its alias and detaches it, also after an error.
+pub(crate) fn with_attached<T>(
+    connection: &Connection,
+    path: &Path,
+    read: impl FnOnce(&str) -> Result<T>,
+) -> Result<T> {
+    let alias = alias("read");
+    engine::attach_read_only(connection, path, &alias)?;
+    let result = read(&alias);
+    engine::detach(connection, &alias)?;
+    result
 }
 
 /// The position and the checksum of an event, by which a log is recognized.

@@ -13,6 +13,7 @@ mod disk_guard;
 mod duplicates;
 mod lag;
 mod log_identity;
+mod log_range;
 mod maintenance;
 mod metrics;
 mod policy;

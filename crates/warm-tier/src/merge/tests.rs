@@ -137,6 +137,6 @@ fn a_slice_that_is_no_longer_live_cannot_be_lost() {
         ..first
     };
     let gap = manifest.gaps[0].clone();
-    manifest.refill(&gap, refilled);
+    manifest.refill(&gap, Some(refilled));
     assert!(manifest.gaps.is_empty() && manifest.removals > before.removals);
 }

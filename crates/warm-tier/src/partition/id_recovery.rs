@@ -1,6 +1,8 @@
 //! Recovery of lost event ids: id files are written again from the slices and from rows that another
 //! tier has.
 
+use std::sync::Arc;
+
 use arrow::array::RecordBatch;
 use duckdb::Connection;
 use event::{RangeSet, Seq, SeqRange, StoredEvent};
@@ -12,6 +14,7 @@ use crate::{
     error::{Error, Result},
     ids_file, layout,
     manifest::IdFile,
+    sealed_partition::SliceFile,
     slice_file,
 };
 
@@ -51,10 +54,11 @@ impl RecoveredRows {
     /// [`Error::Database`](crate::Error::Database) when they have other columns or do not fit on the
     /// disk: begin again.
     pub fn add_stored(&self, rows: RecordBatch) -> Result<()> {
-        self.add("stored", rows)
+        engine::append(&self.connection, "stored", rows)
     }
 
-    /// Adds events of the log, stored or not. Those that no slice has were dropped as duplicates.
+    /// Adds events of the log, stored or not. Where the slices have all rows, the others were dropped as
+    /// duplicates; elsewhere the first event with an id was stored.
     ///
     /// # Errors
     /// The same as [`RecoveredRows::add_stored`].
@@ -64,16 +68,8 @@ impl RecoveredRows {
         let columns = ID_RECOVERY_COLUMNS.map(|name| schema.index_of(name));
         let columns = columns.into_iter().collect::<Result<Vec<_>, _>>();
         let columns = columns.and_then(|columns| rows.project(&columns));
-        self.add(
-            "logged",
-            columns.map_err(|error| Error::Rows(error.to_string()))?,
-        )
-    }
-
-    fn add(&self, table: &str, rows: RecordBatch) -> Result<()> {
-        let mut appender = (self.connection).appender_to_catalog_and_db(table, "temp", "main")?;
-        appender.append_record_batch(rows)?;
-        Ok(appender.flush()?)
+        let columns = columns.map_err(|error| Error::Rows(error.to_string()))?;
+        engine::append(&self.connection, "logged", columns)
     }
 
     /// Reads how many rows each frame of `range` has, ascending by sequence.
@@ -97,10 +93,10 @@ impl Partition {
         self.sealed.manifest().missing_ids()
     }
 
-    /// Whether the slices here have all stored rows of `range`.
+    /// The parts of `range` of which the slices here have all stored rows.
     #[must_use]
-    pub fn has_all(&self, range: SeqRange) -> bool {
-        self.sealed.manifest().has_all(range)
+    pub fn in_slices(&self, range: SeqRange) -> RangeSet {
+        self.sealed.manifest().in_slices(range)
     }
 
     /// Begins the recovery of lost ids.
@@ -112,13 +108,25 @@ impl Partition {
     }
 
     /// Writes the id files of `range` again, from `rows` and the rows of the slices, and returns the
-    /// number of rows.
+    /// number of rows. `None` when a part of `in_slices`, which the rows were read for, has left the slices
+    /// meanwhile: read them again.
     ///
     /// # Errors
     /// [`Error::Database`](crate::Error::Database) or [`Error::File`](crate::Error::File) when a file
     /// fails: restart the process and begin again.
-    pub fn recover_ids(&mut self, range: SeqRange, rows: &RecoveredRows) -> Result<u64> {
-        self.add_slices(range, rows)?;
+    pub fn recover_ids(
+        &mut self,
+        range: SeqRange,
+        in_slices: &RangeSet,
+        rows: &RecoveredRows,
+    ) -> Result<Option<u64>> {
+        let (manifest, slices) = self.sealed.snapshot();
+        if !in_slices.subtract(&manifest.in_slices(range)).is_empty() {
+            return Ok(None);
+        }
+        add_slices(range, &slices, rows)?;
+        let elsewhere = RangeSet::from(range).subtract(in_slices);
+        self.add_first_of_log(&elsewhere, &manifest.ids, rows)?;
         let frames = rows.frames(range)?;
         let parts = parts(range, &frames).into_iter();
         let files = parts
@@ -131,25 +139,37 @@ impl Partition {
             true
         })?;
         self.dedupe.add_files(&files)?;
-        Ok(frames.iter().map(|(_, rows)| rows).sum())
+        Ok(Some(frames.iter().map(|(_, rows)| rows).sum()))
     }
 
-    fn add_slices(&self, range: SeqRange, rows: &RecoveredRows) -> Result<()> {
-        let columns = ID_RECOVERY_COLUMNS.join(", ");
-        let (_, files) = self.sealed.snapshot();
-        for file in files {
-            let Some(SeqRange { lo, hi }) = file.slice.range().intersect(&range) else {
-                continue;
-            };
-            let alias = slice_file::alias("rows");
-            engine::attach_read_only(&rows.connection, &file.path, &alias)?;
-            rows.connection.execute_batch(&format!(
-                "INSERT INTO temp.stored SELECT {columns} FROM {alias}.events \
-                 WHERE seq BETWEEN {lo} AND {hi}"
-            ))?;
-            engine::detach(&rows.connection, &alias)?;
+    /// Adds to the stored rows those of `ranges` that only the log has: of the events with one id the first
+    /// was stored, if it is not known from another row or from the id files of earlier ranges.
+    fn add_first_of_log(
+        &self,
+        ranges: &RangeSet,
+        known: &[IdFile],
+        rows: &RecoveredRows,
+    ) -> Result<()> {
+        let Some(from) = ranges.ranges().first().map(|range| range.lo) else {
+            return Ok(());
+        };
+        let ranges = ranges.ranges().iter();
+        let ranges = ranges.map(|SeqRange { lo, hi }| format!("seq BETWEEN {lo} AND {hi}"));
+        let ranges = ranges.collect::<Vec<_>>().join(" OR ");
+        rows.connection.execute_batch(&format!(
+            "CREATE OR REPLACE TEMP TABLE firsts AS SELECT * EXCLUDE (n) FROM (SELECT *, row_number() OVER \
+             (PARTITION BY tenant, conversation_id, event_id ORDER BY seq, idx) AS n FROM temp.logged) \
+             WHERE n = 1 AND ({ranges})"
+        ))?;
+        forget_known(rows, "temp.stored", "event_id")?;
+        for ids in known.iter().filter(|ids| ids.lo < from) {
+            let path = self.sealed.dir.join(&ids.file);
+            slice_file::with_attached(&rows.connection, &path, |alias| {
+                forget_known(rows, &format!("{alias}.ids"), "event_id::VARCHAR")
+            })?;
         }
-        Ok(())
+        let add = "INSERT INTO temp.stored SELECT * FROM temp.firsts";
+        Ok(rows.connection.execute_batch(add)?)
     }
 
     fn write_ids(&self, range: SeqRange, rows: &RecoveredRows) -> Result<IdFile> {
@@ -182,6 +202,31 @@ impl Partition {
             received_max,
         })
     }
+}
+
+/// Adds the rows of `range` that `slices` have.
+fn add_slices(range: SeqRange, slices: &[Arc<SliceFile>], rows: &RecoveredRows) -> Result<()> {
+    let columns = ID_RECOVERY_COLUMNS.join(", ");
+    for file in slices {
+        let Some(SeqRange { lo, hi }) = file.slice.range().intersect(&range) else {
+            continue;
+        };
+        slice_file::with_attached(&rows.connection, &file.path, |alias| {
+            Ok(rows.connection.execute_batch(&format!(
+                "INSERT INTO temp.stored SELECT {columns} FROM {alias}.events \
+                 WHERE seq BETWEEN {lo} AND {hi}"
+            ))?)
+        })?;
+    }
+    Ok(())
+}
+
+/// Removes from the table `firsts` the events whose ids `source` has; `event_id` selects them as text.
+fn forget_known(rows: &RecoveredRows, source: &str, event_id: &str) -> Result<()> {
+    Ok(rows.connection.execute_batch(&format!(
+        "DELETE FROM temp.firsts WHERE (tenant, conversation_id, event_id) IN \
+         (SELECT tenant, conversation_id, {event_id} FROM {source})"
+    ))?)
 }
 
 /// Cuts `range` behind frames so that each part has about [`MAX_RECOVERED_IDS`] rows. `frames` has the

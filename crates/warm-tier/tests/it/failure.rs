@@ -1,24 +1,19 @@
-use std::{
-    fs::{self, OpenOptions},
-    os::unix::fs::FileExt as _,
-    path::Path,
-};
+use std::{fs::OpenOptions, os::unix::fs::FileExt as _, path::Path};
 
 use event::SeqRange;
 use retention::RuleSet;
 use warm_tier::{
-    Error, WarmTier, refill,
+    Error, WarmTier,
     remote::{Scan, Table},
-    to_refill,
 };
 
 use crate::{
-    seal::{read, two_classes},
-    world::{PARTITION, World, event, events, frames, frames_of, sealed_ranges},
+    seal::read,
+    world::{PARTITION, World, events, frames, sealed_ranges},
 };
 
 /// Overwrites the middle of a file, behind its headers.
-fn damage(path: &Path) {
+pub(crate) fn damage(path: &Path) {
     let file = OpenOptions::new().write(true).open(path).unwrap();
     let len = file.metadata().unwrap().len();
     let garbage = vec![0xA5; usize::try_from(len - 12_288).unwrap()];
@@ -35,54 +30,6 @@ fn a_second_process_is_refused_with_one_sentence() {
             .to_string()
             .ends_with("is in use by another compactor; stop that one first")
     );
-}
-
-#[test]
-fn a_damaged_slice_goes_into_quarantine_and_is_a_gap_until_it_is_refilled() {
-    for damaged in ["damaged", "missing"] {
-        let world = World::new();
-        let mut partition = world.partition();
-        sealed_ranges(&mut partition, 2, &two_classes());
-        let slice = partition.sealed().manifest().slices[1].clone();
-        let path = world.partition_dir().join(&slice.file);
-        drop(partition);
-        match damaged {
-            "damaged" => damage(&path),
-            _ => fs::remove_file(&path).unwrap(),
-        }
-
-        let world = world.restarted();
-        let partition = world.partition();
-        let (sealed, scanner) = (partition.sealed(), world.tier.scanner().unwrap());
-
-        let coverage = sealed.coverage();
-        assert_eq!(coverage.slices.len(), 3);
-        assert_eq!(
-            (coverage.gaps[0].lo, coverage.gaps[0].hi),
-            (slice.lo, slice.hi)
-        );
-        assert_eq!(coverage.gaps[0].class, Some(slice.class));
-        assert_eq!(
-            read(&scanner, 1, 20).len(),
-            200 - usize::try_from(slice.rows).unwrap()
-        );
-        assert!(to_refill(&sealed, 10).is_empty(), "cold has it");
-
-        let lost = to_refill(&sealed, 9).remove(0);
-        let rows = events(slice.lo, slice.hi);
-        refill(&world.tier.engine(), &sealed, &lost, &two_classes(), &rows).unwrap();
-
-        assert!(sealed.coverage().gaps.is_empty());
-        assert_eq!(read(&scanner, 1, 20), events(1, 20));
-        let wrong = refill(
-            &world.tier.engine(),
-            &sealed,
-            &lost,
-            &two_classes(),
-            &rows[1..],
-        );
-        assert!(matches!(wrong, Err(Error::Damaged { .. })));
-    }
 }
 
 #[test]
@@ -126,40 +73,6 @@ fn a_damaged_open_segment_goes_into_quarantine_and_is_read_again_from_the_log() 
             .join("quarantine/open-11.duckdb")
             .exists()
     );
-}
-
-#[test]
-fn a_lost_id_file_and_its_duplicates_are_recovered_from_the_slices_and_the_log() {
-    for damaged in [true, false] {
-        let world = World::new();
-        let mut partition = world.partition();
-        sealed_ranges(&mut partition, 2, &two_classes());
-        drop(partition);
-        let path = world.partition_dir().join("ids-1-10.duckdb");
-        if damaged {
-            damage(&path);
-        } else {
-            fs::remove_file(&path).unwrap();
-        }
-
-        let world = world.restarted();
-        let mut partition = world.partition();
-        let lost = SeqRange { lo: 1, hi: 10 };
-        assert_eq!(partition.missing_ids().ranges(), [lost]);
-        assert!(partition.has_all(lost));
-        let rows = partition.begin_id_recovery().unwrap();
-        let repeat = event(21, 10, 50);
-        let logged = [events(1, 10), vec![repeat.clone()]].concat();
-        rows.add_logged(&logged).unwrap();
-        partition.recover_ids(lost, &rows).unwrap();
-
-        assert!(partition.missing_ids().is_empty());
-        let dropped = partition.dropped_after(0).unwrap();
-        let dropped: Vec<_> = dropped.iter().map(|own| (own.seq, own.idx)).collect();
-        assert_eq!(dropped, [repeat.position.offset()]);
-        let again = frames_of(21, 21, vec![event(55, 21, 0), event(999, 21, 1)]);
-        assert_eq!(partition.append(again).unwrap().dropped.len(), 1);
-    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod dedupe;
 mod failure;
 mod memory;
 mod merge;
+mod refill;
 mod remote;
 mod rollup;
 mod scan;

@@ -2,13 +2,14 @@
 //! block the archive and the purge of their partitions until a person accepts the loss.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard},
 };
 
 use event::{PartitionId, RangeSet, Seq, SeqRange, Timestamp};
 use event_log::{EventLog, GapRange, OpenGap};
-use warm_tier::remote::PartitionCoverage;
+use retention::Class;
+use warm_tier::{LostSlice, remote::PartitionCoverage};
 
 use super::Maintenance;
 use crate::proof::ColdView;
@@ -17,11 +18,18 @@ const PURGED: &str = "purged from the log before warm had read it";
 const SLICE_LOST: &str = "the file in warm is lost or damaged, and the log cannot refill it";
 const WARM_LOST: &str = "the warm volume is lost, and the log had it no longer";
 
-/// The gaps as they were published, and the ranges whose refill can never succeed.
+/// The gaps as they were published, and the slices whose refill cannot succeed.
 #[derive(Debug, Default)]
 pub(crate) struct Gaps {
     published: BTreeMap<PartitionId, Vec<OpenGap>>,
-    refused: Mutex<BTreeMap<PartitionId, RangeSet>>,
+    refused: Mutex<BTreeMap<PartitionId, Refused>>,
+}
+
+/// The lost slices of one partition of which the log has other rows than they had, by one rule set.
+#[derive(Clone, Debug, Default)]
+struct Refused {
+    rules_hash: String,
+    slices: BTreeSet<(SeqRange, Option<Class>)>,
 }
 
 /// The gaps of one partition.
@@ -34,16 +42,35 @@ struct Found {
 }
 
 impl Gaps {
-    /// Notes that the log has other rows in `range` than the lost slice had.
-    pub(super) fn refuse_refill(&self, partition: PartitionId, range: SeqRange) {
-        self.refused().entry(partition).or_default().insert(range);
+    /// Notes that by the rules with `rules_hash` the log has other rows than the slices `lost` had.
+    pub(super) fn set_refused(&self, partition: PartitionId, rules_hash: &str, lost: &[LostSlice]) {
+        let mut all = self.refused();
+        let refused = all.entry(partition).or_default();
+        if refused.rules_hash != rules_hash {
+            rules_hash.clone_into(&mut refused.rules_hash);
+            refused.slices.clear();
+        }
+        refused.slices.extend(lost.iter().map(key));
     }
 
-    fn refused_of(&self, partition: PartitionId) -> RangeSet {
+    /// Whether all slices of the group `lost` were refused by the rules with `rules_hash`.
+    pub(super) fn are_refused(
+        &self,
+        partition: PartitionId,
+        rules_hash: &str,
+        lost: &[LostSlice],
+    ) -> bool {
+        self.refused().get(&partition).is_some_and(|refused| {
+            refused.rules_hash == rules_hash
+                && lost.iter().all(|lost| refused.slices.contains(&key(lost)))
+        })
+    }
+
+    fn refused_of(&self, partition: PartitionId) -> Refused {
         self.refused().get(&partition).cloned().unwrap_or_default()
     }
 
-    fn refused(&self) -> MutexGuard<'_, BTreeMap<PartitionId, RangeSet>> {
+    fn refused(&self) -> MutexGuard<'_, BTreeMap<PartitionId, Refused>> {
         self.refused
             .lock()
             .expect("nothing panics while it holds this")
@@ -127,9 +154,15 @@ impl Maintenance {
     }
 }
 
+fn key(lost: &LostSlice) -> (SeqRange, Option<Class>) {
+    let (lo, hi) = (lost.lo, lost.hi);
+    let class = lost.slice.as_ref().map(|slice| slice.class);
+    (SeqRange { lo, hi }, class)
+}
+
 /// Finds the gaps of one partition, of which cold has everything up to `cold`, and the log what is left
 /// from `log_first` on. Pure.
-fn find(warm: &PartitionCoverage, cold: Seq, log_first: Seq, refused: &RangeSet) -> Found {
+fn find(warm: &PartitionCoverage, cold: Seq, log_first: Seq, refused: &Refused) -> Found {
     let mut found = Found::default();
     let mut absent = Vec::new();
     // An empty cold tier begins where warm begins.
@@ -141,10 +174,13 @@ fn find(warm: &PartitionCoverage, cold: Seq, log_first: Seq, refused: &RangeSet)
     };
     for gap in &warm.gaps {
         let range = SeqRange::new(gap.lo, gap.hi);
-        let Some(open) = range.and_then(|range| range.intersect(&behind_cold)) else {
+        let Some(range) = range else {
             continue;
         };
-        let is_refused = refused.contains(gap.lo);
+        let Some(open) = range.intersect(&behind_cold) else {
+            continue;
+        };
+        let is_refused = refused.slices.contains(&(range, gap.class));
         match gap.class {
             None => absent.push((open, PURGED)),
             Some(_) if log_first <= gap.lo && !is_refused => found.refillable += 1,
@@ -164,69 +200,4 @@ fn find(warm: &PartitionCoverage, cold: Seq, log_first: Seq, refused: &RangeSet)
 }
 
 #[cfg(test)]
-mod tests {
-    use warm_tier::remote::Gap;
-
-    use super::*;
-
-    fn coverage(first: Seq, gaps: Vec<Gap>) -> PartitionCoverage {
-        PartitionCoverage {
-            partition: PartitionId::first(0),
-            first,
-            sealed: 99,
-            committed: 99,
-            removals: 0,
-            dropped: Vec::new(),
-            slices: Vec::new(),
-            gaps,
-            duplicates: 0,
-            expired_events: 0,
-            dead_letters: 0,
-        }
-    }
-
-    fn gap(lo: Seq, hi: Seq, has_class: bool) -> Gap {
-        let class = "w1000-cforever".parse().unwrap();
-        Gap {
-            lo,
-            hi,
-            class: has_class.then_some(class),
-        }
-    }
-
-    fn open(warm: &PartitionCoverage, cold: Seq, log_first: Seq) -> (Vec<(Seq, Seq)>, usize) {
-        let found = find(warm, cold, log_first, &RangeSet::new());
-        let open = found.open.iter();
-        let open = open.map(|(range, _)| (range.lo, range.hi)).collect();
-        (open, found.refillable)
-    }
-
-    #[test]
-    fn a_gap_is_open_while_neither_cold_has_it_nor_the_log_can_refill_it() {
-        let purged = coverage(1, vec![gap(5, 9, false)]);
-        assert_eq!(open(&purged, 4, 1), (vec![(5, 9)], 0));
-        assert_eq!(open(&purged, 7, 1), (vec![(8, 9)], 0));
-        assert_eq!(open(&purged, 9, 1), (vec![], 0), "cold has it");
-
-        let lost = coverage(1, vec![gap(5, 9, true)]);
-        assert_eq!(open(&lost, 4, 5), (vec![], 1));
-        assert_eq!(open(&lost, 4, 6), (vec![(5, 9)], 0));
-        assert_eq!(open(&lost, 9, 6), (vec![], 0), "cold has it");
-        let refused = SeqRange { lo: 5, hi: 9 }.into();
-        assert_eq!(
-            find(&lost, 4, 5, &refused).open,
-            [(SeqRange { lo: 5, hi: 9 }, SLICE_LOST)]
-        );
-    }
-
-    #[test]
-    fn what_an_emptied_warm_volume_no_longer_found_in_the_log_is_one_gap_with_what_adjoins_it() {
-        let warm = coverage(10, vec![gap(10, 12, false)]);
-        assert_eq!(open(&warm, 4, 13), (vec![(5, 12)], 0));
-        assert_eq!(
-            open(&warm, 0, 13),
-            (vec![(10, 12)], 0),
-            "cold begins with warm"
-        );
-    }
-}
+mod tests;

@@ -2,82 +2,73 @@
 
 use std::sync::Arc;
 
-use event::{PartitionId, Seq, SeqRange, StoredEvent};
-use event_log::{EventLog, FloodGuard};
-use futures::StreamExt as _;
-use tokio::task;
-use warm_tier::{LostSlice, SealedPartition};
+use event::{Seq, SeqRange};
+use retention::RuleSet;
+use warm_tier::{LostSlice, RefillRows, SealedPartition};
 
 use super::{Maintenance, run_blocking};
-use crate::decode;
+use crate::log_range;
 
 impl Maintenance {
     pub(super) async fn refill(&self, sealed: &Arc<SealedPartition>, cold: Seq) {
-        for lost in warm_tier::to_refill(sealed, cold) {
-            match self.refill_one(sealed, lost.clone()).await {
-                Ok(true) => {
-                    tracing::info!(lo = lost.lo, hi = lost.hi, "refilled slice from the log")
-                }
-                Ok(false) => {}
-                Err(error) => {
-                    if is_refused(&error) {
-                        self.gaps.refuse_refill(sealed.partition, range_of(&lost));
-                    }
-                    let (partition, error) = (sealed.partition, format!("{error:#}"));
-                    tracing::error!(error, %partition, lo = lost.lo, hi = lost.hi, "cannot refill slice");
-                }
+        if let Err(error) = self.try_refill(sealed, cold).await {
+            let (partition, error) = (sealed.partition, format!("{error:#}"));
+            tracing::error!(error, %partition, "cannot refill lost slices now, will retry");
+        }
+    }
+
+    /// Refills one group of lost slices after the other, except those that were refused by the same rules.
+    async fn try_refill(&self, sealed: &Arc<SealedPartition>, cold: Seq) -> anyhow::Result<()> {
+        if sealed.manifest().gaps.iter().all(|gap| gap.slice.is_none()) {
+            return Ok(());
+        }
+        let rules = Arc::clone(&self.context.rules.borrow());
+        let hash = rules.hash();
+        let log_first = self.context.log.first_seq(sealed.partition).await?;
+        let mut failure = Ok(());
+        for lost in warm_tier::to_refill(sealed, cold, log_first) {
+            if self.gaps.are_refused(sealed.partition, &hash, &lost) {
+                continue;
+            }
+            match self.refill_group(sealed, lost, &rules).await {
+                Ok(refused) => self.gaps.set_refused(sealed.partition, &hash, &refused),
+                // The other groups go on.
+                Err(error) => failure = Err(error),
             }
         }
+        failure
     }
 
-    /// Refills one slice; `false` when the log no longer has all of its range.
-    async fn refill_one(
+    /// Refills a group, and returns those of which the log has other rows than they had.
+    async fn refill_group(
         &self,
         sealed: &Arc<SealedPartition>,
-        lost: LostSlice,
-    ) -> anyhow::Result<bool> {
+        lost: Vec<LostSlice>,
+        rules: &Arc<RuleSet>,
+    ) -> anyhow::Result<Vec<LostSlice>> {
         let range = range_of(&lost);
-        if self.context.log.first_seq(sealed.partition).await? > range.lo {
-            return Ok(false);
-        }
-        let events = read_events(&self.context.log, sealed.partition, range).await?;
-        let rules = Arc::clone(&self.context.rules.borrow());
-        run_blocking(&self.tier, sealed, move |engine, sealed| {
-            warm_tier::refill(engine, sealed, &lost, &rules, &events)
+        let rows = run_blocking(&self.tier, sealed, |engine, _| RefillRows::begin(engine)).await?;
+        let (log, partition) = (&self.context.log, sealed.partition);
+        let rows = log_range::read_events(log, partition, range, rows, RefillRows::add).await?;
+        let rules = Arc::clone(rules);
+        let refilled = run_blocking(&self.tier, sealed, move |engine, sealed| {
+            warm_tier::refill(engine, sealed, &lost, &rules, &rows)
         })
         .await?;
-        Ok(true)
+        for slice in &refilled.slices {
+            tracing::info!(%partition, lo = slice.lo, hi = slice.hi, "refilled slice from the log");
+        }
+        for lost in &refilled.refused {
+            let (lo, hi) = (lost.lo, lost.hi);
+            tracing::error!(%partition, lo, hi, "cannot refill slice: the log has other rows than it had");
+        }
+        Ok(refilled.refused)
     }
 }
 
-/// Whether the log has other rows than the slice had, so that a retry fails too.
-fn is_refused(error: &anyhow::Error) -> bool {
-    let error = error.downcast_ref::<warm_tier::Error>();
-    matches!(error, Some(warm_tier::Error::Damaged { .. }))
-}
-
-fn range_of(lost: &LostSlice) -> SeqRange {
+fn range_of(lost: &[LostSlice]) -> SeqRange {
     SeqRange {
-        lo: lost.lo,
-        hi: lost.hi,
+        lo: lost.iter().map(|gap| gap.lo).min().unwrap_or(1),
+        hi: lost.iter().map(|gap| gap.hi).max().unwrap_or(0),
     }
-}
-
-/// Reads and decodes the events of `range`.
-async fn read_events(
-    log: &EventLog,
-    partition: PartitionId,
-    range: SeqRange,
-) -> anyhow::Result<Vec<StoredEvent>> {
-    let messages = log.read_range(partition, range).await?;
-    let messages: Vec<_> = messages.collect().await;
-    let messages = messages.into_iter().collect::<Result<Vec<_>, _>>()?;
-    // The range was taken before: its dead letters were counted and stored then.
-    let decode = move || decode::batches(messages, &mut FloodGuard::new(true));
-    let decoded = task::spawn_blocking(decode).await?;
-    if let Some(halt) = decoded.halt {
-        return Err(halt.into());
-    }
-    let batches = decoded.batches.into_iter();
-    Ok(batches.flat_map(|batch| batch.frames.events).collect())
 }

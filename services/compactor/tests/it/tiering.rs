@@ -1,5 +1,5 @@
 use cold_tier::{Change, ColdOptions, ColdTier, CommitOutcome, DayOf, PendingFile, Table};
-use event::{PartitionId, Timestamp};
+use event::Timestamp;
 use retention::{Policy, RuleSet, Selector, Warm};
 use testkit::eventually;
 use warm_tier::remote::{self, Coverage, Scan};
@@ -166,38 +166,4 @@ async fn slices_over_quota_are_dropped_once_the_cold_tier_has_them() {
         world.metric(capped).await == 300.0
     })
     .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lost_slice_is_refilled_from_the_log() {
-    let world = World::start().await;
-    let compactor = world.compactor(&["--seal-after", "200ms"]);
-    world.publish(0..300, 10).await;
-    world.publish(0..100, 7).await;
-    world.until_sealed().await;
-    assert!(compactor.stop().await.success());
-    let partition = PartitionId::first(0);
-    let dir = world
-        .data()
-        .join(format!("g1/p{:02}/e1", partition.partition));
-    let slices = std::fs::read_dir(&dir)
-        .unwrap()
-        .map(|file| file.unwrap().path());
-    let slice = slices
-        .filter(|path| path.file_name().unwrap().to_string_lossy().starts_with('L'))
-        .min();
-    std::fs::remove_file(slice.unwrap()).unwrap();
-
-    let compactor = world.compactor(&["--seal-after", "200ms"]);
-
-    let client = world.client();
-    eventually("the gap is filled", async || {
-        client.coverage().await.is_ok_and(|coverage| {
-            let own = coverage.partition(partition);
-            own.is_some_and(|own| own.gaps.is_empty() && !own.slices.is_empty())
-        })
-    })
-    .await;
-    assert_once(&world.stored().await, 300);
-    assert!(compactor.stop().await.success());
 }
