@@ -48,6 +48,7 @@ pub use config::{Args, ByteSize};
 use context::WorkerContext;
 use maintenance::Maintenance;
 use metrics::Metrics;
+use proof::MissingRows;
 use worker::Worker;
 
 /// Runs the service until it is stopped by a signal or fails.
@@ -279,6 +280,7 @@ impl Compactor {
             expiry: Arc::default(),
             merger: Arc::new(Mutex::new(self.tier.merger())),
             doubts: BTreeSet::new(),
+            missing: MissingRows::default(),
             gaps: maintenance::Gaps::default(),
         };
         tasks.spawn("maintenance", maintenance.run(shutdown));

@@ -2,6 +2,7 @@
 //! the log, refill lost slices, enforce quotas.
 
 mod gaps;
+mod proven;
 mod refill;
 
 use std::{
@@ -14,13 +15,13 @@ use anyhow::Context as _;
 use event::{Seq, Timestamp};
 use tokio::{task, time};
 use tokio_util::sync::CancellationToken;
-use warm_tier::{Engine, Expiry, Merger, Scanner, SealedPartition, Slice, WarmTier};
+use warm_tier::{Engine, Expiry, Merger, Scanner, SealedPartition, WarmTier};
 
 pub(crate) use self::gaps::Gaps;
 use crate::{
     cold::LazyColdTier,
     context::WorkerContext,
-    proof::{ColdView, Doubt, Kept},
+    proof::{ColdView, Doubt, Kept, MissingRows},
 };
 
 /// The periodic maintenance.
@@ -35,6 +36,8 @@ pub(crate) struct Maintenance {
     pub merger: Arc<Mutex<Merger>>,
     /// The doubts of the last round, which were logged.
     pub doubts: BTreeSet<Doubt>,
+    /// The rows that were missing in the last round.
+    pub missing: MissingRows,
     pub gaps: Gaps,
 }
 
@@ -170,34 +173,6 @@ impl Maintenance {
         Ok(())
     }
 
-    /// Drops `slice` when the cold tier is seen to have its rows; else it stays and is counted.
-    async fn drop_if_proven(
-        &self,
-        reason: &str,
-        sealed: &Arc<SealedPartition>,
-        slice: Slice,
-        view: &ColdView,
-        kept: &mut Kept,
-    ) -> anyhow::Result<()> {
-        let rules = Arc::clone(&self.context.rules.borrow());
-        let slices = sealed.manifest().slices;
-        let doubts = view.doubts(sealed.partition, &slice, &slices, &rules).await;
-        if !doubts.is_empty() {
-            kept.slices += 1;
-            kept.doubts.extend(doubts);
-            return Ok(());
-        }
-        let (file, events) = (slice.file.clone(), slice.rows);
-        let drop_slice =
-            move |_: &Engine, sealed: &SealedPartition| warm_tier::drop_slice(sealed, &slice);
-        if run_blocking(&self.tier, sealed, drop_slice).await? {
-            let removed = &self.context.metrics.removed;
-            removed.with_label_values(&["warm", reason]).inc_by(events);
-            tracing::info!(file, events, reason, "dropped slice");
-        }
-        Ok(())
-    }
-
     /// Publishes what stays of this round, and logs doubts that are new.
     fn report(&mut self, kept: Kept) {
         let is_damage = |doubt: &&Doubt| matches!(doubt, Doubt::Damaged { .. });
@@ -210,6 +185,7 @@ impl Maintenance {
             tracing::warn!(%doubt, "slices stay in warm although they are due");
         }
         self.doubts = kept.doubts;
+        self.missing = kept.missing;
     }
 
     /// Drops slices of policies that have more than their `warm.maxBytes`.

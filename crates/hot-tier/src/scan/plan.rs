@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tier_that_was_lost_and_is_filled_again_does_not_meet_the_plan() {
+    fn a_tier_without_the_whole_range_or_its_duplicates_does_not_meet_the_plan() {
         let plan = ScanPlan {
             range: SeqRange { lo: 5, hi: 10 },
             checked: 9,

@@ -9,6 +9,7 @@ mod merge;
 mod refill;
 mod remote;
 mod rollup;
+mod row_check;
 mod scan;
 mod seal;
 mod world;

@@ -1,7 +1,9 @@
+use std::time::Duration;
+
 use cold_tier::{Change, ColdOptions, ColdTier, CommitOutcome, DayOf, PendingFile, Table};
-use event::Timestamp;
+use event::{SeqRange, StoredEvent, Timestamp};
 use retention::{Policy, RuleSet, Selector, Warm};
-use testkit::eventually;
+use testkit::{Service, ShiftedClock, eventually};
 use warm_tier::remote::{self, Coverage, Scan};
 
 use crate::world::{World, assert_once};
@@ -24,23 +26,36 @@ pub(crate) fn short() -> RuleSet {
 
 /// Commits to the cold tier that it has everything that is sealed, with the rows if `with_rows`.
 pub(crate) async fn archive(world: &World, cold: &ColdTier, coverage: &Coverage, with_rows: bool) {
+    archive_those(world, cold, coverage, |_| with_rows).await;
+}
+
+/// The same, with those rows that `has` selects, in two files as if they took too much memory for one: they do
+/// not end with a slice.
+async fn archive_those(
+    world: &World,
+    cold: &ColdTier,
+    coverage: &Coverage,
+    has: impl Fn(&StoredEvent) -> bool,
+) {
     for partition in &coverage.partitions {
         let (id, range) = (partition.partition, partition.sealed_range().unwrap());
         let mut adds = Vec::new();
-        if with_rows {
-            let scan = Scan::new(remote::Table::Events, id, vec![range]);
+        for (lo, hi) in [(range.lo, range.hi - 1), (range.hi, range.hi)] {
+            let part = SeqRange { lo, hi };
+            let scan = Scan::new(remote::Table::Events, id, vec![part]);
             let batches = world.client().collect(&scan).await.unwrap();
-            let rows: Vec<_> = batches
-                .iter()
-                .flat_map(|b| segment::decode(b).unwrap())
-                .collect();
+            let rows = batches.iter().flat_map(|b| segment::decode(b).unwrap());
+            let rows: Vec<_> = rows.filter(&has).collect();
+            let Some(first) = rows.first() else {
+                continue;
+            };
             let pending = PendingFile {
                 table: Table::Events,
-                tenant: Some(rows[0].event.tenant.clone()),
-                dt: Some(DayOf::ReceivedAt.day(&rows[0])),
+                tenant: Some(first.event.tenant.clone()),
+                dt: Some(DayOf::ReceivedAt.day(first)),
                 rows: segment::encode(&rows),
                 class: Some(partition.slices[0].class),
-                ranges: vec![(id, range)],
+                ranges: vec![(id, part)],
                 sampled: None,
                 received_max: rows.iter().map(|row| row.received_at).max().unwrap(),
             };
@@ -75,6 +90,113 @@ async fn a_slice_stays_when_cold_has_committed_its_range_without_its_rows() {
         world.metric("isotherm_compactor_unproven_slices").await > 0.0
     })
     .await;
+    assert_once(&world.stored().await, 300);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slice_stays_without_its_rows_when_a_file_across_it_has_those_of_its_neighbour() {
+    let world = World::start().await;
+    world.log.publish_policy(&short()).await.unwrap();
+    let url = world.dir.path().join("cold").display().to_string();
+    let options = ColdOptions::default();
+    let cold = ColdTier::open_for_writing(&url, &options).await.unwrap();
+    let _compactor = world.compactor(&["--seal-after", "200ms", "--cold-url", &url]);
+    world.publish(0..100, 10).await;
+    let first = world.until_sealed().await;
+    world.publish(100..300, 10).await;
+    let coverage = world.until_sealed().await;
+    let end = |id| first.partition(id).unwrap().sealed;
+
+    // All rows of the second slice, and a few of the first.
+    let has = |row: &StoredEvent| {
+        let seq = row.position.seq;
+        seq > end(row.position.partition) || seq == 1
+    };
+    archive_those(&world, &cold, &coverage, has).await;
+
+    eventually("only the second slice leaves", async || {
+        let coverage = world.client().coverage().await.unwrap();
+        let is_left = |own: &remote::PartitionCoverage| {
+            own.slices.iter().map(|slice| slice.hi).collect::<Vec<_>>() == [end(own.partition)]
+        };
+        coverage.partitions.iter().all(is_left)
+    })
+    .await;
+    eventually("they are counted", async || {
+        world.metric("isotherm_compactor_unproven_slices").await == 2.0
+    })
+    .await;
+    assert_once(&world.stored().await, 100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slice_leaves_when_cold_has_its_rows_in_another_class_and_stays_when_it_has_not() {
+    for is_complete in [true, false] {
+        let world = World::start().await;
+        let url = world.dir.path().join("cold").display().to_string();
+        let options = ColdOptions::default();
+        let cold = ColdTier::open_for_writing(&url, &options).await.unwrap();
+        let args = ["--seal-after", "200ms", "--cold-url", &url];
+        let compactor = world.compactor(&args);
+        world.publish(0..300, 10).await;
+        let coverage = world.until_sealed().await;
+        let has = |row: &StoredEvent| is_complete || row.position.seq > 2;
+        archive_those(&world, &cold, &coverage, has).await;
+        assert!(compactor.stop().await.success());
+        std::fs::remove_dir_all(world.data()).unwrap();
+        world.log.publish_policy(&short()).await.unwrap();
+
+        let _compactor = world.compactor(&args);
+        eventually("it is ready", async || world.is_ready().await).await;
+        world.until_sealed().await;
+
+        if is_complete {
+            eventually("nothing is left in warm", async || {
+                world.stored().await.is_empty()
+            })
+            .await;
+        } else {
+            eventually("slices are due and stay", async || {
+                world.metric("isotherm_compactor_unproven_slices").await >= 2.0
+            })
+            .await;
+            assert_once(&world.stored().await, 300);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compactor_whose_clock_is_a_day_ahead_drops_no_slice_early() {
+    let world = World::start().await;
+    let mut rules = short();
+    rules.policies[0].warm.as_mut().unwrap().max_age_ms = 3_600_000;
+    world.log.publish_policy(&rules).await.unwrap();
+    let url = world.dir.path().join("cold").display().to_string();
+    let options = ColdOptions::default();
+    let cold = ColdTier::open_for_writing(&url, &options).await.unwrap();
+    let args = [
+        "--seal-after",
+        "200ms",
+        "--log-grace",
+        "0s",
+        "--cold-url",
+        &url,
+    ];
+    let clock = ShiftedClock::ahead(Duration::from_secs(24 * 3600));
+    let program = env!("CARGO_BIN_EXE_compactor");
+    let _compactor = Service::start_with(program, world.args(&args), [clock.env()]);
+    world.publish(0..300, 10).await;
+    let coverage = world.until_sealed().await;
+
+    archive(&world, &cold, &coverage, true).await;
+
+    for partition in &coverage.partitions {
+        // It looks for old slices before it purges.
+        eventually("the log is purged of all but the last", async || {
+            world.log.first_seq(partition.partition).await.unwrap() == partition.sealed
+        })
+        .await;
+    }
     assert_once(&world.stored().await, 300);
 }
 

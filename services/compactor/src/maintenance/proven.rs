@@ -1,0 +1,123 @@
+//! Drops slices that the cold tier is seen to have; where its log entries do not say it, by reading the rows.
+
+use std::sync::Arc;
+
+use cold_tier::ColdFile;
+use tokio::task;
+use warm_tier::{Engine, PROOF_COLUMNS, RowCheck, SealedPartition, Slice};
+
+use super::{Maintenance, run_blocking};
+use crate::proof::{ColdView, Doubt, Kept, Proof};
+
+impl Maintenance {
+    /// Drops `slice` when the cold tier is seen to have its rows; else it stays and is counted.
+    pub(super) async fn drop_if_proven(
+        &self,
+        reason: &str,
+        sealed: &Arc<SealedPartition>,
+        slice: Slice,
+        view: &ColdView,
+        kept: &mut Kept,
+    ) -> anyhow::Result<()> {
+        let doubts = self.doubts(sealed, &slice, view, kept).await;
+        if !doubts.is_empty() {
+            kept.slices += 1;
+            kept.doubts.extend(doubts);
+            return Ok(());
+        }
+        let (file, events) = (slice.file.clone(), slice.rows);
+        let drop_slice =
+            move |_: &Engine, sealed: &SealedPartition| warm_tier::drop_slice(sealed, &slice);
+        if run_blocking(&self.tier, sealed, drop_slice).await? {
+            let removed = &self.context.metrics.removed;
+            removed.with_label_values(&["warm", reason]).inc_by(events);
+            tracing::info!(file, events, reason, "dropped slice");
+        }
+        Ok(())
+    }
+
+    /// The reasons for which `slice` must stay. Rows that were missing are read again only when the table has
+    /// changed.
+    async fn doubts(
+        &self,
+        sealed: &Arc<SealedPartition>,
+        slice: &Slice,
+        view: &ColdView,
+        kept: &mut Kept,
+    ) -> Vec<Doubt> {
+        let rules = Arc::clone(&self.context.rules.borrow());
+        let slices = sealed.manifest().slices;
+        let proof = view.prove(sealed.partition, slice, &slices, &rules).await;
+        let files = match proof {
+            Proof::Proven => return Vec::new(),
+            Proof::Doubted(doubts) => return doubts,
+            Proof::Unclear(files) => files,
+        };
+        let (partition, version) = (sealed.partition, view.events.version());
+        let doubt = match self.missing.known(partition, slice, version) {
+            Some(known) => Some(known.clone()),
+            None => self.missing_rows(sealed, slice, view, files).await,
+        };
+        if let Some(doubt) = &doubt {
+            kept.missing.note(partition, slice, version, doubt);
+        }
+        doubt.into_iter().collect()
+    }
+
+    /// Reads which rows `files` have, and compares them with those of `slice`.
+    async fn missing_rows(
+        &self,
+        sealed: &Arc<SealedPartition>,
+        slice: &Slice,
+        view: &ColdView,
+        files: Vec<ColdFile>,
+    ) -> Option<Doubt> {
+        let compared = self.compare(sealed, slice, view, files).await;
+        let missing = match compared {
+            Ok(Ok(missing)) => missing,
+            Ok(Err(doubt)) => return Some(doubt),
+            Err(error) => {
+                let reason = format!("{error:#}");
+                return Some(Doubt::Uncompared { reason });
+            }
+        };
+        let (warm, cold) = (slice.rows, slice.rows.saturating_sub(missing));
+        (missing > 0).then_some(Doubt::RowsMissing { cold, warm })
+    }
+
+    /// Counts the rows of `slice` that `files` do not have, which are read one at a time.
+    async fn compare(
+        &self,
+        sealed: &Arc<SealedPartition>,
+        slice: &Slice,
+        view: &ColdView,
+        files: Vec<ColdFile>,
+    ) -> anyhow::Result<Result<u64, Doubt>> {
+        let begin = |engine: &Engine, _: &SealedPartition| RowCheck::begin(engine);
+        let mut rows = run_blocking(&self.tier, sealed, begin).await?;
+        let mut damaged = None;
+        for file in files {
+            let batches = match view.tier.read_file_columns(&file, &PROOF_COLUMNS).await {
+                Ok(batches) => batches,
+                Err(error) if error.is_damage() => {
+                    damaged = Some(Doubt::of_file(&file, &error));
+                    continue;
+                }
+                Err(error) => return Ok(Err(Doubt::of_file(&file, &error))),
+            };
+            rows = task::spawn_blocking(move || {
+                batches.into_iter().try_for_each(|batch| rows.add(batch))?;
+                anyhow::Ok(rows)
+            })
+            .await??;
+        }
+        let slice = slice.clone();
+        let missing = run_blocking(&self.tier, sealed, move |_, sealed| {
+            rows.missing(sealed, &slice)
+        })
+        .await?;
+        // One that has left meanwhile is not dropped.
+        let missing = missing.unwrap_or_default();
+        Ok(damaged.filter(|_| missing > 0).map_or(Ok(missing), Err))
+    }
+}
