@@ -4,7 +4,6 @@
 use std::{
     fmt,
     fs::{self, File},
-    hash::{BuildHasher as _, Hasher as _, RandomState},
     io::{self, ErrorKind, Write as _},
     ops::Range,
     path::{Path as FilePath, PathBuf},
@@ -18,6 +17,8 @@ use object_store::{
     ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions,
     Result, local::LocalFileSystem, path::Path,
 };
+
+use crate::random::random;
 
 /// The local file system as an object store with durable puts.
 #[derive(Debug)]
@@ -158,9 +159,8 @@ fn write_synced(path: &FilePath, payload: &PutPayload) -> io::Result<()> {
 
 /// A name beside `path` that the local file store never lists and no other writer uses.
 fn staged_name(path: &FilePath) -> PathBuf {
-    let random = RandomState::new().build_hasher().finish();
     let mut name = path.as_os_str().to_owned();
-    name.push(format!("#{random}"));
+    name.push(format!("#{}", random()));
     name.into()
 }
 

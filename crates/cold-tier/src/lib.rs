@@ -25,6 +25,7 @@ mod location;
 mod log;
 mod owner;
 mod prune;
+mod random;
 mod read;
 mod replay;
 mod rows;

@@ -16,6 +16,8 @@ use crate::{
     hash::sha256,
     judgement::Judgement,
     log::DeltaLog,
+    random::random,
+    replay::TableState,
     rows,
     stats::{stats, stats_of_batches},
     table::Table,
@@ -23,6 +25,8 @@ use crate::{
 
 /// Hex digits of the SHA-256 in an object's name: 128 bits make a collision impossible in practice.
 const NAME_DIGITS: usize = 32;
+/// Names that are tried for one object. No reason but to bound it: no two are ever the same.
+const MAX_PUT_ATTEMPTS: u32 = 5;
 
 /// The rows and the provenance of a file that is to be staged.
 #[derive(Clone, Debug)]
@@ -114,8 +118,9 @@ pub(crate) async fn stage(
     Ok(staged)
 }
 
-/// Puts the object of `file`, under another name when an object has its name that is not live: a vacuum may
-/// be about to delete that one. A live object of that name has the same bytes, if it is not damaged.
+/// Puts the object of `file` in the place of the live one with the same bytes, which may be damaged; without
+/// one under a name that no object ever had. A vacuum that has decided to delete a name may do so at any time
+/// later, also when another has done it meanwhile, so a name is used once.
 async fn put(
     log: &DeltaLog,
     store: &dyn ObjectStore,
@@ -123,29 +128,33 @@ async fn put(
     bytes: &Bytes,
 ) -> Result<Path> {
     let stem = file.path.trim_end_matches(".parquet").to_owned();
-    let mut next_number = 1..;
+    let state = log.refresh().await?;
+    if let Some(live) = state.and_then(|state| live_with_stem(&state, &stem)) {
+        let object = log.object_path(&live);
+        file.path = live;
+        store.put(&object, bytes.clone().into()).await?;
+        return Ok(object);
+    }
+    let mut attempts = 1;
     loop {
+        file.path = format!("{stem}-{:016x}.parquet", random());
         let object = log.object_path(&file.path);
         let create = PutOptions::from(PutMode::Create);
         match store.put_opts(&object, bytes.clone().into(), create).await {
             Ok(_) => return Ok(object),
-            Err(object_store::Error::AlreadyExists { .. }) => {}
+            // It may be this one's, whose answer was lost.
+            Err(object_store::Error::AlreadyExists { .. }) if attempts < MAX_PUT_ATTEMPTS => {
+                attempts += 1;
+            }
             Err(error) => return Err(error.into()),
         }
-        let state = log.refresh().await?;
-        if state.is_some_and(|state| state.files.contains_key(&file.path)) {
-            store.put(&object, bytes.clone().into()).await?;
-            return Ok(object);
-        }
-        // Every name that is taken is an object, so one is free.
-        for number in next_number.by_ref() {
-            file.path = format!("{stem}-{number}.parquet");
-            match store.head(&log.object_path(&file.path)).await {
-                Err(object_store::Error::NotFound { .. }) => break,
-                found => found.map(drop)?,
-            }
-        }
     }
+}
+
+/// The path of the live file whose name begins with `stem`, which has the hash of its bytes.
+fn live_with_stem(state: &TableState, stem: &str) -> Option<String> {
+    let (path, _) = state.files.range(stem.to_owned()..).next()?;
+    path.starts_with(stem).then(|| path.clone())
 }
 
 fn encode(pending: PendingFile) -> Result<(StagedFile, Bytes)> {

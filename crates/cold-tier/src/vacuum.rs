@@ -42,7 +42,8 @@ impl ColdTier {
         let mut vacuumed = Vacuumed::default();
         for candidate in candidates {
             // Checked again: its writer may have committed it since it was listed. From here on nobody
-            // can: it was put longer ago than any run takes, and a name that is taken is not used again.
+            // can: it was put longer ago than any run takes, and no name is used twice, not even when
+            // another vacuum has deleted its object meanwhile.
             let current = self.store().head(&candidate.location).await;
             let latest = log.refresh().await?;
             let path = data_path(log.prefix(), &candidate.location);
@@ -50,7 +51,12 @@ impl ColdTier {
                 continue;
             };
             if is_dead(&latest, &path, &current, before) {
-                self.store().delete(&candidate.location).await?;
+                match self.store().delete(&candidate.location).await {
+                    Ok(()) => {}
+                    // By another vacuum.
+                    Err(object_store::Error::NotFound { .. }) => continue,
+                    Err(error) => return Err(error.into()),
+                }
                 vacuumed.objects += 1;
                 vacuumed.bytes += candidate.size;
             }

@@ -104,8 +104,8 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// Puts the object of `file` again. If it has another name now, because another version wrote it or
-    /// the name was taken, the file is replaced by one with the same rows.
+    /// Puts the object of `file` again. If its bytes are others now, because another version wrote it, the file
+    /// is replaced by one with the same rows.
     async fn restore(&self, file: &ColdFile) -> anyhow::Result<()> {
         let own = file.provenance.as_ref().context("it has no provenance")?;
         let staged = self.cold.stage(self.pending(file, own).await?).await?;

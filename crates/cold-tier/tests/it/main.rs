@@ -7,4 +7,5 @@ mod bounded;
 mod events;
 mod identity;
 mod suite;
+mod vacuum;
 mod world;

@@ -225,26 +225,6 @@ async fn only_objects_dead_for_the_grace_period_are_vacuumed(cold: &ColdTier) {
     assert_eq!(found, events(range(1, RANGES * LENGTH)));
 }
 
-/// A vacuum decides about an object, and then deletes it. Between the two a writer may put the same rows.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_vacuum_between_put_and_commit_deletes_nothing_of_a_later_writer() {
-    let world = World::disk();
-    let cold = world.writer().await;
-    let left_behind = cold.stage(pending(range(1, 10))).await.unwrap();
-    let staged = cold.stage(pending(range(1, 10))).await.unwrap();
-    let objects = world.dir.path().join("cold/tier/events");
-    std::fs::remove_file(objects.join(&left_behind.file().path)).unwrap();
-    let change = Change {
-        adds: vec![staged],
-        range: Some((PARTITION, range(1, 10))),
-        ..Change::default()
-    };
-    let outcome = cold.commit(Table::Events, &change, NOW).await.unwrap();
-    assert!(matches!(outcome, CommitOutcome::Committed(_)));
-    let found = read(&cold, by_position()).await.unwrap();
-    assert_eq!(found, events(range(1, 10)));
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flipped_byte_is_detected_and_never_returned() {
     let world = World::disk();

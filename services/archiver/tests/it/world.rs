@@ -188,11 +188,16 @@ impl World {
     /// Paths of live event files: named by their content.
     pub(crate) async fn files(&self, name: &str) -> BTreeSet<String> {
         let (_, snapshot) = self.snapshot(name).await;
-        snapshot
-            .events
-            .files()
-            .map(|file| file.path.clone())
-            .collect()
+        let files = snapshot.events.files();
+        files.map(|file| file.path.clone()).collect()
+    }
+
+    /// The hashes of the live files: no two files of equal rows have one name.
+    pub(crate) async fn hashes(&self, name: &str) -> BTreeSet<String> {
+        let (_, snapshot) = self.snapshot(name).await;
+        let files = snapshot.events.files();
+        let hashes = files.filter_map(|file| Some(file.provenance.as_ref()?.sha256.clone()));
+        hashes.collect()
     }
 
     /// The events that each rollup table counts.
