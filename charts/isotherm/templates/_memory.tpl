@@ -11,10 +11,10 @@ the log must fit on the disk of its server. The sums are those of the table in d
 {{- $hotWriter := add $readers (mul 128 $mebibyte) }}
 {{- include "isotherm.requireLimit" (list .Values.hotWriter "hotWriter" $hotWriter "24 MiB for each partition and 128 MiB") }}
 {{- with .Values.compactor }}
-{{- /* And the rows of its batch twice; to check a file takes 256 MiB. */}}
+{{- /* And the rows of its batch twice; to check a file takes 256 MiB, and the scans of readers 216 MiB. */}}
 {{- $partitions := mul $.Values.partitions 56 $mebibyte }}
-{{- $sum := add (include "isotherm.bytes" .memoryLimit) (include "isotherm.bytes" .dedupeMemory) (mul 256 $mebibyte) $partitions }}
-{{- include "isotherm.requireLimit" (list . "compactor" $sum "memoryLimit, dedupeMemory, 256 MiB and 56 MiB for each partition") }}
+{{- $sum := add (include "isotherm.bytes" .memoryLimit) (include "isotherm.bytes" .dedupeMemory) (mul 472 $mebibyte) $partitions }}
+{{- include "isotherm.requireLimit" (list . "compactor" $sum "memoryLimit, dedupeMemory, 472 MiB and 56 MiB for each partition") }}
 {{- end }}
 {{- with .Values.archiver }}
 {{- $sum := max (mul 8 .fileMemoryBytes) (mul 512 $mebibyte) }}

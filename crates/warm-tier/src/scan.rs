@@ -1,6 +1,8 @@
 //! Runs scans over sealed slices, in a separate read-only DuckDB instance.
 
 mod instance;
+mod parts;
+pub(crate) mod rows;
 
 use std::{
     path::PathBuf,
@@ -18,13 +20,13 @@ use crate::{
     engine::Engine,
     error::{Error, Result},
     recovery::PROBE_MEMORY,
-    row_stream::stream_rows,
-    scan_request::{Order, Scan},
+    scan_request::Scan,
     scan_sql::{self, SliceSource},
     sealed_partition::{SealedPartition, SliceFile},
     slice_check,
 };
 use instance::Instance;
+pub(crate) use parts::Part;
 
 /// A reader of the sealed slices of one data folder. Cheap to clone; every scan blocks its thread.
 #[derive(Clone, Debug)]
@@ -171,35 +173,18 @@ impl Scanner {
         let (connection, aliases) = self.attach(files)?;
         let mut sources = Vec::new();
         for (file, alias) in files.iter().zip(&aliases) {
-            let source = SliceSource {
+            let rows = match row_span(&connection, scan, alias)? {
+                RowSpan::None => continue,
+                RowSpan::All => None,
+                RowSpan::Between(first, last) => Some((first, last)),
+            };
+            sources.push(SliceSource {
                 slice: &file.slice,
                 alias,
-            };
-            match row_span(&connection, scan, alias)? {
-                RowSpan::None => {}
-                RowSpan::All => sources.push(scan_sql::select(scan, &source, None)),
-                RowSpan::Between(first, last) => {
-                    sources.push(scan_sql::select(scan, &source, Some((first, last))));
-                }
-            }
+                rows,
+            });
         }
-        let mut rows_left = scan.limit;
-        let statements = match scan.order {
-            Order::None => sources,
-            Order::Asc | Order::Desc if sources.is_empty() => Vec::new(),
-            Order::Asc | Order::Desc => vec![sources.join(" UNION ALL ")],
-        };
-        for selects in statements {
-            let sql = scan_sql::statement(scan, schema, &selects, rows_left);
-            let wants_more = stream_rows(&connection, &sql, schema, |batch| {
-                rows_left = rows_left.map(|left| left.saturating_sub(batch.num_rows() as u64));
-                on_batch(batch)
-            })?;
-            if !wants_more || rows_left == Some(0) {
-                break;
-            }
-        }
-        Ok(())
+        rows::read(&connection, scan, &sources, schema, on_batch)
     }
 
     /// Attaches `files` and returns a connection with the alias of each.

@@ -40,6 +40,9 @@ pub struct Scan {
     pub order: Order,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
+    /// With an order: end with the row by which content and metadata have so many bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_bytes: Option<u64>,
 }
 
 /// A table of a slice file.
@@ -132,6 +135,7 @@ impl Scan {
             filter: Filter::default(),
             order: Order::None,
             limit: None,
+            max_bytes: None,
         }
     }
 }

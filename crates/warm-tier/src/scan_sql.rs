@@ -9,6 +9,7 @@ use crate::{
     engine::text,
     error::{Error, Result},
     manifest::Slice,
+    scan::Part,
     scan_request::{Order, Scan, Table},
     schema,
 };
@@ -17,7 +18,12 @@ use crate::{
 pub(crate) struct SliceSource<'a> {
     pub slice: &'a Slice,
     pub alias: &'a str,
+    /// The first and last row id of the rows, when they are known from the index.
+    pub rows: Option<(i64, i64)>,
 }
+
+/// The columns of [`lengths`]: the key of a row, and the bytes of its long values.
+pub(crate) const LENGTH_COLUMNS: [&str; 3] = ["major", "minor", "bytes"];
 
 /// The schema of the result: that of the table, or of the selected columns.
 pub(crate) fn schema(scan: &Scan) -> Result<SchemaRef> {
@@ -69,32 +75,78 @@ pub(crate) fn conversation_rows(scan: &Scan, alias: &str) -> Option<String> {
     })
 }
 
-/// Selects the rows of one slice with all columns; `rows` limits their row ids when they are known
-/// from the index.
-pub(crate) fn select(scan: &Scan, source: &SliceSource<'_>, rows: Option<(i64, i64)>) -> String {
-    match scan.table {
-        Table::Events => events(scan, source, rows),
-        Table::HourlyStats | Table::ConversationSummary => rollups(scan, source),
+/// Selects the rows of one slice with all columns, or those of one part.
+pub(crate) fn select(scan: &Scan, source: &SliceSource<'_>, part: Option<&Part>) -> String {
+    if scan.table != Table::Events {
+        return rollups(scan, source);
     }
-}
-
-fn events(scan: &Scan, source: &SliceSource<'_>, rows: Option<(i64, i64)>) -> String {
     let columns = schema::COLUMNS.replace(" type,", " type::VARCHAR AS type,");
-    let mut conditions = vec![within_ranges(scan, source.slice)];
-    conditions.extend(rows.map(|(first, last)| format!("rowid BETWEEN {first} AND {last}")));
-    conditions.extend(identity(scan, "conversation_id"));
-    conditions.extend(positions_and_times(scan));
+    let part = part.map(|part| within_part(scan.order, part));
+    let conditions = conditions(scan, source).into_iter().chain(part);
     format!(
         "SELECT {columns} FROM {}.events WHERE {}",
         source.alias,
-        conditions.join(" AND ")
+        conditions.collect::<Vec<_>>().join(" AND ")
+    )
+}
+
+/// The statement that reads the keys and lengths of the events of `scan` in `sources`, in the order of the scan.
+pub(crate) fn lengths(scan: &Scan, sources: &[SliceSource<'_>]) -> String {
+    let [major, minor, bytes] = LENGTH_COLUMNS;
+    let key = match scan.order {
+        Order::None => ("rowid", "0::BIGINT"),
+        Order::Asc | Order::Desc => ("seq", "idx::BIGINT"),
+    };
+    let selects = sources.iter().map(|source| {
+        format!(
+            "SELECT {} AS {major}, {} AS {minor}, \
+             content_len + coalesce(strlen(metadata), 0) AS {bytes} FROM {}.events WHERE {}",
+            key.0,
+            key.1,
+            source.alias,
+            conditions(scan, source).join(" AND ")
+        )
+    });
+    let mut sql = selects.collect::<Vec<_>>().join(" UNION ALL ");
+    match scan.order {
+        Order::Asc => sql += &format!(" ORDER BY {major}, {minor}"),
+        Order::Desc => sql += &format!(" ORDER BY {major} DESC, {minor} DESC"),
+        Order::None => {}
+    }
+    if let Some(limit) = scan.limit {
+        sql += &format!(" LIMIT {limit}");
+    }
+    sql
+}
+
+/// The conditions on the events of one slice.
+fn conditions(scan: &Scan, source: &SliceSource<'_>) -> Vec<String> {
+    let rows = source.rows.iter();
+    let rows = rows.map(|(first, last)| format!("rowid BETWEEN {first} AND {last}"));
+    let mut conditions = vec![within_ranges(scan, source.slice)];
+    conditions.extend(rows);
+    conditions.extend(identity(scan, "conversation_id"));
+    conditions.extend(positions_and_times(scan));
+    conditions
+}
+
+/// The condition that a row is in `part`.
+fn within_part(order: Order, part: &Part) -> String {
+    let (lo, hi) = match order {
+        Order::None => return format!("rowid BETWEEN {} AND {}", part.first.0, part.last.0),
+        Order::Asc => (part.first, part.last),
+        Order::Desc => (part.last, part.first),
+    };
+    format!(
+        "seq BETWEEN {} AND {} AND (seq > {0} OR idx >= {}) AND (seq < {1} OR idx <= {})",
+        lo.0, hi.0, lo.1, hi.1
     )
 }
 
 /// Selects the slice's stored rollup rows when all of it is requested, else computes a rollup of the
 /// requested rows.
 fn rollups(scan: &Scan, source: &SliceSource<'_>) -> String {
-    let SliceSource { slice, alias } = source;
+    let SliceSource { slice, alias, .. } = source;
     let covers_slice = |range: &SeqRange| range.intersect(&slice.range()) == Some(slice.range());
     if scan.ranges.iter().any(covers_slice) {
         let table = match scan.table {

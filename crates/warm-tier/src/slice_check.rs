@@ -9,7 +9,7 @@ use crate::{
     engine::{self, Engine},
     error::{Error, Result},
     manifest::Slice,
-    row_stream::stream_rows,
+    scan::rows,
     scan_request::{Scan, Table},
     scan_sql::{self, SliceSource},
     slice_file,
@@ -40,10 +40,13 @@ fn check_rows(
 ) -> Result<()> {
     let scan = Scan::new(Table::Events, partition, vec![slice.range()]);
     let schema = scan_sql::schema(&scan)?;
-    let rows = scan_sql::select(&scan, &SliceSource { slice, alias }, None);
-    let sql = scan_sql::statement(&scan, &schema, &rows, None);
+    let source = SliceSource {
+        slice,
+        alias,
+        rows: None,
+    };
     let mut wrong = None;
-    stream_rows(connection, &sql, &schema, |batch| {
+    rows::read(connection, &scan, &[source], &schema, |batch| {
         wrong = segment::decode(&batch).err();
         wrong.is_none()
     })?;

@@ -100,6 +100,7 @@ impl Sources {
                 ReadOrder::Desc => warm_tier::remote::Order::Desc,
             },
             limit: Some(u64::try_from(limit.rows).unwrap_or(u64::MAX)),
+            max_bytes: Some(u64::try_from(limit.content_bytes()).unwrap_or(u64::MAX)),
             ..Scan::new(Table::Events, request.partition, vec![range])
         };
         let mut batches = self.warm.client.scan(&scan).await.map_err(warm_error)?;

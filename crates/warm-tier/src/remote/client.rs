@@ -30,6 +30,11 @@ pub type BatchStream = Pin<Box<dyn Stream<Item = Result<RecordBatch>> + Send>>;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Most bytes of one message: no reason but to bound memory.
 const MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
+/// Bytes of one scan that wait for its reader.
+const STREAM_WINDOW: u32 = 1 << 20;
+/// Bytes of all scans that wait for their readers: twice those of as many scans as a compactor runs at once, so that
+/// scans that nobody reads hold up neither others nor the coverage.
+const CONNECTION_WINDOW: u32 = 32 << 20;
 
 /// A client of one compactor. Cheap to clone; connects at the first call and reconnects by itself.
 #[derive(Clone, Debug)]
@@ -47,6 +52,8 @@ impl Client {
             .map_err(|error| Error::Invalid(format!("{url}: {error}")))?
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .http2_keep_alive_interval(Duration::from_secs(10))
             .keep_alive_timeout(Duration::from_secs(5));
         let flight = FlightServiceClient::new(endpoint.connect_lazy())

@@ -30,8 +30,9 @@ use crate::{
 
 /// Most scans at a time; further ones wait. No reason but to bound memory and threads.
 const MAX_SCANS: usize = 16;
-/// Most batches (of at most 2,048 rows each) that a scan buffers for its reader: bounds memory.
-const MAX_BUFFERED_BATCHES: usize = 8;
+/// Most batches that a scan buffers for its reader, besides the one that it has and the one that is sent. A batch
+/// has at most 4.5 MiB of content and metadata, so that all scans hold 216 MiB.
+const MAX_BUFFERED_BATCHES: usize = 1;
 
 /// The Arrow Flight service with scans, coverage and duplicates.
 #[derive(Clone, Debug)]

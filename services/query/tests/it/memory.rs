@@ -6,11 +6,13 @@ use std::{
 };
 
 use event::Event;
-use futures::future::join_all;
+use futures::{StreamExt as _, future::join_all};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
+
+use warm_tier::remote::{Client, Scan, Table};
 
 use crate::{
     hogs::peak_memory,
@@ -221,4 +223,35 @@ async fn an_honest_statement_passes_endless_ones_of_another_client() {
 pub(crate) fn client_at(address: [u8; 4]) -> reqwest::Client {
     let client = reqwest::Client::builder().local_address(IpAddr::from(address));
     client.build().unwrap()
+}
+
+#[tokio::test]
+async fn scans_that_nobody_reads_take_little_memory_of_the_compactor() {
+    let world = small_world().await;
+    let compactor = world.compactor(&["--seal-after", "1s"]);
+    world.publish_events(large_events(400), 1).await;
+    world.until("warm", "sealed").await;
+    let client = Client::new(&world.flight_url()).unwrap();
+    let before = peak_memory(compactor.pid());
+    let sealed = client.coverage().await.unwrap();
+    let own = sealed
+        .partition(crate::world::partition(&event(0)))
+        .unwrap();
+    let scan = Scan::new(
+        Table::Events,
+        own.partition,
+        own.sealed_range().into_iter().collect(),
+    );
+    let mut unread = Vec::new();
+    for _ in 0..16 {
+        let begin = async {
+            let mut batches = client.scan(&scan).await.unwrap();
+            assert!(batches.next().await.unwrap().unwrap().num_rows() > 0);
+            unread.push(batches);
+        };
+        let begun = tokio::time::timeout(Duration::from_secs(30), begin).await;
+        begun.expect("those before it do not hold it up");
+    }
+    let grown = peak_memory(compactor.pid()).saturating_sub(before);
+    assert!(grown < 400 << 20, "{grown} bytes for 16 scans of 100 MB");
 }
