@@ -13,8 +13,8 @@ use tokio::time::Instant;
 
 use crate::error::{Error, Result};
 
-/// After a stall no request is sent for so long: all fail at once; then one tries again. Longer than half of what a reader may
-/// take, so that it waits for at most two stalls.
+/// After a stall no request is sent for so long: all fail at once; then one tries again. Longer than half of
+/// what a reader may take, so that it waits for at most two stalls.
 const STALL_PAUSE: Duration = Duration::from_secs(15);
 
 /// Limits the time that a read waits for the store's next bytes.

@@ -7,7 +7,7 @@ mod round_trip;
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use event::{ConversationId, PartitionId, Seq, StoredEvent, TenantId};
-use redis::{FromRedisValue, Pipeline, aio::ConnectionManager};
+use redis::{Cmd, FromRedisValue, Pipeline, aio::ConnectionManager};
 
 use crate::{
     connection,
@@ -83,9 +83,14 @@ impl HotReader {
     /// # Errors
     /// [`Error::Unavailable`](crate::Error::Unavailable) while it does not: retry.
     pub async fn ping(&self) -> Result<()> {
-        let mut pipe = redis::pipe();
-        pipe.cmd("PING").ignore();
-        self.query(&pipe).await
+        self.call(&redis::cmd("PING")).await
+    }
+
+    /// Sends one `command` and waits for its reply.
+    pub(crate) async fn call<T: FromRedisValue>(&self, command: &Cmd) -> Result<T> {
+        let mut connection = self.connection.clone();
+        let reply = command.query_async(&mut connection);
+        self.stall.within(reply).await
     }
 
     /// Sends `commands` and waits for their replies.
@@ -143,9 +148,7 @@ impl HotReader {
     ) -> Result<HashSet<(Seq, u16)>> {
         let key = Keys::of(partition).duplicates(&member(tenant, conversation));
         let ids: Vec<String> = offsets.iter().map(|offset| id(*offset)).collect();
-        let mut pipe = redis::pipe();
-        pipe.smismember(&key, &ids);
-        let (known,): (Vec<bool>,) = self.query(&pipe).await?;
+        let known: Vec<bool> = self.call(&Cmd::smismember(&key, &ids)).await?;
         let duplicates = offsets.iter().zip(known).filter(|(_, known)| *known);
         Ok(duplicates.map(|(offset, _)| *offset).collect())
     }

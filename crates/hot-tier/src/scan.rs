@@ -5,7 +5,7 @@ mod plan;
 use std::{collections::VecDeque, sync::Arc};
 
 use event::{ConversationId, PartitionId, Seq, StoredEvent, TenantId};
-use redis::{Pipeline, Value};
+use redis::{Cmd, Pipeline, Value};
 
 pub use self::plan::ScanPlan;
 use self::plan::entries_of_round_trip;
@@ -82,9 +82,7 @@ impl HotReader {
         partition: PartitionId,
     ) -> Result<Vec<(TenantId, ConversationId)>> {
         let heads = Keys::of(partition).heads();
-        let mut pipe = redis::pipe();
-        pipe.zrange(heads, 0, -1);
-        let (members,): (Vec<String>,) = self.query(&pipe).await?;
+        let members: Vec<String> = self.call(&Cmd::zrange(heads, 0, -1)).await?;
         Ok(members
             .iter()
             .filter_map(|text| parse_member(text))
@@ -97,9 +95,7 @@ impl HotReader {
     /// [`Error::Unavailable`] is transient: retry. [`Error::Damaged`] when a field is not a number.
     pub async fn cursor(&self, partition: PartitionId) -> Result<Option<HotCursor>> {
         let key = Keys::of(partition).cursor();
-        let mut pipe = redis::pipe();
-        pipe.hgetall(&key);
-        let (fields,): (Fields,) = self.query(&pipe).await?;
+        let fields: Fields = self.call(&Cmd::hgetall(&key)).await?;
         let cursor = HotCursor::parse(&key, &fields)?;
         Ok(cursor.filter(|cursor| cursor.epoch == partition.epoch))
     }

@@ -40,14 +40,11 @@ pub(crate) fn write(
 pub(crate) fn verify(probe: &Engine, path: &Path) -> Result<()> {
     disk::check_exists(path)?;
     let connection = probe.connect()?;
-    let alias = slice_file::alias("ids");
-    let read = || -> Result<()> {
-        engine::attach_read_only(&connection, path, &alias)?;
-        connection.execute_batch(&format!(
+    let read = slice_file::with_attached(&connection, path, |alias| {
+        Ok(connection.execute_batch(&format!(
             "SELECT max(tenant), max(conversation_id), max(event_id), max(seq), max(idx) \
              FROM {alias}.ids; SELECT count(*) FROM {alias}.dropped"
-        ))?;
-        engine::detach(&connection, &alias)
-    };
-    read().map_err(|error| error.of_file(path))
+        ))?)
+    });
+    read.map_err(|error| error.of_file(path))
 }

@@ -7,7 +7,7 @@ use retention::RuleSet;
 
 use crate::{
     classify,
-    engine::{self, Engine},
+    engine::Engine,
     error::Result,
     manifest::Slice,
     quota::{self, Quota, QuotaSlice},
@@ -157,11 +157,10 @@ fn slice_retention(
     rules: &RuleSet,
 ) -> Result<SliceRetention> {
     let connection = engine.connect()?;
-    let alias = slice_file::alias("age");
-    engine::attach_read_only(&connection, &file.path, &alias)?;
-    let events = format!("{alias}.events");
-    let subjects = classify::distinct_subjects(&connection, &events, rules.uses_labels());
-    engine::detach(&connection, &alias)?;
+    let subjects = slice_file::with_attached(&connection, &file.path, |alias| {
+        let events = format!("{alias}.events");
+        classify::distinct_subjects(&connection, &events, rules.uses_labels())
+    })?;
     let age_and_quota = |subject| {
         classify::with_effective(rules, subject, |effective| {
             let warm = &effective.warm;
@@ -172,7 +171,7 @@ fn slice_retention(
             (warm.rules.max_age(), quota)
         })
     };
-    let (ages, quotas): (Vec<_>, Vec<_>) = subjects?.iter().map(age_and_quota).unzip();
+    let (ages, quotas): (Vec<_>, Vec<_>) = subjects.iter().map(age_and_quota).unzip();
     let first = quotas.first().cloned().flatten();
     Ok(SliceRetention {
         max_age: ages.into_iter().max().unwrap_or_default(),

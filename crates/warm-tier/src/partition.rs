@@ -12,7 +12,7 @@ use crate::{
     dedupe::Dedupe,
     disk,
     duplicates::Duplicate,
-    engine::{self, Engine},
+    engine::Engine,
     error::{Error, Result},
     frames::{Appended, Frames},
     layout,
@@ -132,11 +132,10 @@ impl Partition {
         let Some(last) = last.max_by_key(|file| file.slice.hi) else {
             return Ok(None);
         };
-        let alias = slice_file::alias("anchor");
-        engine::attach_read_only(&connection, &self.sealed.dir.join(&last.slice.file), &alias)?;
-        let anchor = slice_file::last_event(&connection, &alias, self.id());
-        engine::detach(&connection, &alias)?;
-        anchor
+        let path = self.sealed.dir.join(&last.slice.file);
+        slice_file::with_attached(&connection, &path, |alias| {
+            slice_file::last_event(&connection, alias, self.id())
+        })
     }
 
     /// Appends the new events of `frames` durably, in one transaction with the offset. When DuckDB's memory
@@ -191,11 +190,10 @@ impl Partition {
         let connection = self.engine.connect()?;
         for ids in self.sealed.manifest().ids {
             if ids.hi > after {
-                let alias = slice_file::alias("dropped");
-                engine::attach_read_only(&connection, &self.sealed.dir.join(&ids.file), &alias)?;
-                let rows = open_segment::dropped(&connection, &alias, after);
-                engine::detach(&connection, &alias)?;
-                dropped.extend(rows?);
+                let path = self.sealed.dir.join(&ids.file);
+                dropped.extend(slice_file::with_attached(&connection, &path, |alias| {
+                    open_segment::dropped(&connection, alias, after)
+                })?);
             }
         }
         dropped.extend(self.segment().dropped(after)?);

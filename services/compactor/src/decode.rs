@@ -98,7 +98,7 @@ impl Batch {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use bytes::Bytes;
     use event::{
         ContentEncoding, ConversationId, Event, EventId, EventType, PartitionId, TenantId,
@@ -110,7 +110,7 @@ mod tests {
 
     const PARTITION: PartitionId = PartitionId::first(0);
 
-    fn event(number: u128) -> Event {
+    pub(crate) fn event(number: u128) -> Event {
         Event {
             event_id: EventId::from_u128(number),
             tenant: TenantId::default_tenant(),
@@ -127,7 +127,7 @@ mod tests {
         }
     }
 
-    fn message(seq: u64, payload: Bytes) -> LogMessage {
+    pub(crate) fn message(seq: u64, payload: Bytes) -> LogMessage {
         LogMessage {
             partition: PARTITION,
             seq,
@@ -139,10 +139,14 @@ mod tests {
     }
 
     fn frame(count: u128, damaged: Option<u128>) -> Bytes {
+        let events: Vec<_> = (0..count).map(event).collect();
+        frame_of(&events, damaged)
+    }
+
+    pub(crate) fn frame_of(events: &[Event], damaged: Option<u128>) -> Bytes {
         let mut builder = FrameBuilder::new(TenantId::default_tenant(), PARTITION, 0);
-        for number in 0..count {
-            let event = event(number);
-            let mut encoded = EncodedEvent::encode(&event);
+        for (number, event) in (0..).zip(events) {
+            let mut encoded = EncodedEvent::encode(event);
             if damaged == Some(number) {
                 encoded.crc32c ^= 1;
             }

@@ -52,46 +52,19 @@ mod tests {
     use std::sync::Mutex;
 
     use bytes::Bytes;
-    use event::{ContentEncoding, ConversationId, Event, EventId, EventType, TenantId, Timestamp};
-    use event_proto::{EncodedEvent, FrameBuilder};
+    use event::Event;
     use futures::stream;
 
     use super::*;
-
-    const PARTITION: PartitionId = PartitionId::first(0);
+    use crate::decode::tests::{event, frame_of, message};
 
     /// A message with an event of 200 KB.
-    fn message(seq: u64) -> LogMessage {
-        let event = Event {
-            event_id: EventId::from_u128(u128::from(seq)),
-            tenant: TenantId::default_tenant(),
-            conversation_id: ConversationId::new("c").unwrap(),
-            task_id: None,
-            event_type: EventType::new("output.chunk").unwrap(),
-            timestamp: Timestamp::from_micros(1),
+    fn large(seq: u64) -> LogMessage {
+        let large = Event {
             content: "x".repeat(200_000),
-            content_encoding: ContentEncoding::Utf8,
-            metadata: String::new(),
-            correlation_id: None,
-            trace_id: None,
-            span_id: None,
+            ..event(seq.into())
         };
-        let mut frame = FrameBuilder::new(TenantId::default_tenant(), PARTITION, 0);
-        let encoded = EncodedEvent::encode(&event);
-        let conversation = frame.conversation(&event.conversation_id);
-        frame.push(
-            encoded.identity(event.event_id),
-            conversation,
-            encoded.as_encoded(),
-        );
-        LogMessage {
-            partition: PARTITION,
-            seq,
-            received_at: Timestamp::from_micros(5),
-            message_id: String::new(),
-            payload: frame.encode(),
-            headers: Vec::new(),
-        }
+        message(seq, frame_of(&[large], None))
     }
 
     /// The number of events and the bytes of content of each part.
@@ -105,7 +78,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_range_of_any_length_is_read_in_parts_of_a_few_mib() {
-        let messages = stream::iter((1..=150).map(|seq| Ok(message(seq))));
+        let messages = stream::iter((1..=150).map(|seq| Ok(large(seq))));
         let parts = read_parts(messages.boxed(), Parts::default(), add).await;
         let parts = parts.unwrap().into_inner().unwrap();
         let events: usize = parts.iter().map(|(events, _)| events).sum();
@@ -117,11 +90,8 @@ mod tests {
     #[tokio::test]
     async fn a_message_of_a_later_version_ends_the_reading_with_an_error() {
         // A frame of version 2: field 1, a number.
-        let later = LogMessage {
-            payload: Bytes::from_static(&[8, 2]),
-            ..message(2)
-        };
-        let messages = stream::iter([Ok(message(1)), Ok(later)]);
+        let later = message(2, Bytes::from_static(&[8, 2]));
+        let messages = stream::iter([Ok(large(1)), Ok(later)]);
         let read = read_parts(messages.boxed(), Parts::default(), add).await;
         assert!(read.is_err());
     }

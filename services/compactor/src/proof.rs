@@ -126,6 +126,12 @@ impl ColdView {
 }
 
 impl Doubt {
+    /// The doubt because rows could not be compared.
+    pub(crate) fn uncompared(error: anyhow::Error) -> Self {
+        let reason = format!("{error:#}");
+        Self::Uncompared { reason }
+    }
+
     /// The doubt because of an `error` of `file`.
     pub(crate) fn of_file(file: &ColdFile, error: &cold_tier::Error) -> Self {
         let reason = error.to_string();

@@ -173,8 +173,7 @@ fn find(warm: &PartitionCoverage, cold: Seq, log_first: Seq, refused: &Refused) 
         hi: Seq::MAX,
     };
     for gap in &warm.gaps {
-        let range = SeqRange::new(gap.lo, gap.hi);
-        let Some(range) = range else {
+        let Some(range) = SeqRange::new(gap.lo, gap.hi) else {
             continue;
         };
         let Some(open) = range.intersect(&behind_cold) else {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use cold_tier::ColdFile;
-use tokio::task;
 use warm_tier::{Engine, PROOF_COLUMNS, RowCheck, SealedPartition, Slice};
 
 use super::{Maintenance, run_blocking};
@@ -56,7 +55,7 @@ impl Maintenance {
         let (partition, version) = (sealed.partition, view.events.version());
         let doubt = match self.missing.known(partition, slice, version) {
             Some(known) => Some(known.clone()),
-            None => self.missing_rows(sealed, slice, view, files).await,
+            None => self.compare(sealed, slice, view, files).await.err(),
         };
         if let Some(doubt) = &doubt {
             kept.missing.note(partition, slice, version, doubt);
@@ -64,37 +63,20 @@ impl Maintenance {
         doubt.into_iter().collect()
     }
 
-    /// Reads which rows `files` have, and compares them with those of `slice`.
-    async fn missing_rows(
-        &self,
-        sealed: &Arc<SealedPartition>,
-        slice: &Slice,
-        view: &ColdView,
-        files: Vec<ColdFile>,
-    ) -> Option<Doubt> {
-        let compared = self.compare(sealed, slice, view, files).await;
-        let missing = match compared {
-            Ok(Ok(missing)) => missing,
-            Ok(Err(doubt)) => return Some(doubt),
-            Err(error) => {
-                let reason = format!("{error:#}");
-                return Some(Doubt::Uncompared { reason });
-            }
-        };
-        let (warm, cold) = (slice.rows, slice.rows.saturating_sub(missing));
-        (missing > 0).then_some(Doubt::RowsMissing { cold, warm })
-    }
-
-    /// Counts the rows of `slice` that `files` do not have, which are read one at a time.
+    /// Reads which rows `files` have, one file at a time, and compares them with those of `slice`.
+    ///
+    /// # Errors
+    /// The doubt, when some are missing or cannot be read.
     async fn compare(
         &self,
         sealed: &Arc<SealedPartition>,
         slice: &Slice,
         view: &ColdView,
         files: Vec<ColdFile>,
-    ) -> anyhow::Result<Result<u64, Doubt>> {
+    ) -> Result<(), Doubt> {
         let begin = |engine: &Engine, _: &SealedPartition| RowCheck::begin(engine);
-        let mut rows = run_blocking(&self.tier, sealed, begin).await?;
+        let rows = run_blocking(&self.tier, sealed, begin).await;
+        let mut rows = rows.map_err(Doubt::uncompared)?;
         let mut damaged = None;
         for file in files {
             let batches = match view.tier.read_file_columns(&file, &PROOF_COLUMNS).await {
@@ -103,21 +85,25 @@ impl Maintenance {
                     damaged = Some(Doubt::of_file(&file, &error));
                     continue;
                 }
-                Err(error) => return Ok(Err(Doubt::of_file(&file, &error))),
+                Err(error) => return Err(Doubt::of_file(&file, &error)),
             };
-            rows = task::spawn_blocking(move || {
+            let add = move |_: &Engine, _: &SealedPartition| {
                 batches.into_iter().try_for_each(|batch| rows.add(batch))?;
-                anyhow::Ok(rows)
-            })
-            .await??;
+                Ok(rows)
+            };
+            let added = run_blocking(&self.tier, sealed, add).await;
+            rows = added.map_err(Doubt::uncompared)?;
         }
-        let slice = slice.clone();
-        let missing = run_blocking(&self.tier, sealed, move |_, sealed| {
-            rows.missing(sealed, &slice)
-        })
-        .await?;
-        // One that has left meanwhile is not dropped.
-        let missing = missing.unwrap_or_default();
-        Ok(damaged.filter(|_| missing > 0).map_or(Ok(missing), Err))
+        let compared = slice.clone();
+        let count = move |_: &Engine, sealed: &SealedPartition| rows.missing(sealed, &compared);
+        let missing = run_blocking(&self.tier, sealed, count).await;
+        match missing.map_err(Doubt::uncompared)? {
+            // One that has left meanwhile is not dropped.
+            None | Some(0) => Ok(()),
+            Some(missing) => Err(damaged.unwrap_or(Doubt::RowsMissing {
+                cold: slice.rows.saturating_sub(missing),
+                warm: slice.rows,
+            })),
+        }
     }
 }

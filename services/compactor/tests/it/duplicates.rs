@@ -1,6 +1,5 @@
 use std::fs;
 
-use cold_tier::{ColdOptions, ColdTier};
 use event::{PartitionCount, PartitionId};
 use hot_tier::HotWriter;
 use testkit::{Valkey, eventually};
@@ -72,10 +71,7 @@ async fn duplicates_are_published_to_the_hot_tier_and_again_after_it_lost_its_da
 async fn a_partition_whose_lost_ids_cannot_be_read_again_waits_and_the_others_go_on() {
     let world = World::start().await;
     world.log.publish_policy(&short()).await.unwrap();
-    let url = world.dir.path().join("cold").display().to_string();
-    let cold = ColdTier::open_for_writing(&url, &ColdOptions::default())
-        .await
-        .unwrap();
+    let (url, cold) = world.cold().await;
     let args = ["--seal-after", "200ms", "--cold-url", &url];
     let compactor = world.compactor(&args);
     world.publish(0..300, 10).await;

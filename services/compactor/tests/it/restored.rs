@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cold_tier::{Change, ColdOptions, ColdTier, CommitOutcome, DayOf, PendingFile, Table};
+use cold_tier::{Change, ColdTier, CommitOutcome, DayOf, PendingFile, Table};
 use event::{PartitionId, SeqRange, StoredEvent, TenantId, Timestamp};
 use testkit::eventually;
 
@@ -17,9 +17,7 @@ struct Cold {
 
 impl Cold {
     async fn start(world: &World) -> Self {
-        let url = world.dir.path().join("cold").display().to_string();
-        let tier = ColdTier::open_for_writing(&url, &ColdOptions::default()).await;
-        let tier = tier.unwrap();
+        let (url, tier) = world.cold().await;
         Self { url, tier }
     }
 

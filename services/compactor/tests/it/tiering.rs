@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use cold_tier::{Change, ColdOptions, ColdTier, CommitOutcome, DayOf, PendingFile, Table};
+use cold_tier::{Change, ColdTier, CommitOutcome, DayOf, PendingFile, Table};
 use event::{SeqRange, StoredEvent, Timestamp};
 use retention::{Policy, RuleSet, Selector, Warm};
 use testkit::{Service, ShiftedClock, eventually};
@@ -77,9 +77,7 @@ async fn archive_those(
 async fn a_slice_stays_when_cold_has_committed_its_range_without_its_rows() {
     let world = World::start().await;
     world.log.publish_policy(&short()).await.unwrap();
-    let url = world.dir.path().join("cold").display().to_string();
-    let options = ColdOptions::default();
-    let cold = ColdTier::open_for_writing(&url, &options).await.unwrap();
+    let (url, cold) = world.cold().await;
     let _compactor = world.compactor(&["--seal-after", "200ms", "--cold-url", &url]);
     world.publish(0..300, 10).await;
     let coverage = world.until_sealed().await;
@@ -97,9 +95,7 @@ async fn a_slice_stays_when_cold_has_committed_its_range_without_its_rows() {
 async fn a_slice_stays_without_its_rows_when_a_file_across_it_has_those_of_its_neighbour() {
     let world = World::start().await;
     world.log.publish_policy(&short()).await.unwrap();
-    let url = world.dir.path().join("cold").display().to_string();
-    let options = ColdOptions::default();
-    let cold = ColdTier::open_for_writing(&url, &options).await.unwrap();
+    let (url, cold) = world.cold().await;
     let _compactor = world.compactor(&["--seal-after", "200ms", "--cold-url", &url]);
     world.publish(0..100, 10).await;
     let first = world.until_sealed().await;
@@ -133,9 +129,7 @@ async fn a_slice_stays_without_its_rows_when_a_file_across_it_has_those_of_its_n
 async fn a_slice_leaves_when_cold_has_its_rows_in_another_class_and_stays_when_it_has_not() {
     for is_complete in [true, false] {
         let world = World::start().await;
-        let url = world.dir.path().join("cold").display().to_string();
-        let options = ColdOptions::default();
-        let cold = ColdTier::open_for_writing(&url, &options).await.unwrap();
+        let (url, cold) = world.cold().await;
         let args = ["--seal-after", "200ms", "--cold-url", &url];
         let compactor = world.compactor(&args);
         world.publish(0..300, 10).await;
@@ -171,9 +165,7 @@ async fn a_compactor_whose_clock_is_a_day_ahead_drops_no_slice_early() {
     let mut rules = short();
     rules.policies[0].warm.as_mut().unwrap().max_age_ms = 3_600_000;
     world.log.publish_policy(&rules).await.unwrap();
-    let url = world.dir.path().join("cold").display().to_string();
-    let options = ColdOptions::default();
-    let cold = ColdTier::open_for_writing(&url, &options).await.unwrap();
+    let (url, cold) = world.cold().await;
     let args = [
         "--seal-after",
         "200ms",
@@ -204,10 +196,7 @@ async fn a_compactor_whose_clock_is_a_day_ahead_drops_no_slice_early() {
 async fn slices_expire_when_the_cold_tier_has_them_and_then_the_log_is_purged() {
     let world = World::start().await;
     world.log.publish_policy(&short()).await.unwrap();
-    let url = world.dir.path().join("cold").display().to_string();
-    let cold = ColdTier::open_for_writing(&url, &ColdOptions::default())
-        .await
-        .unwrap();
+    let (url, cold) = world.cold().await;
     let args = [
         "--seal-after",
         "200ms",
@@ -268,10 +257,7 @@ async fn slices_over_quota_are_dropped_once_the_cold_tier_has_them() {
         max_bytes: Some(1),
     });
     world.log.publish_policy(&rules).await.unwrap();
-    let url = world.dir.path().join("cold").display().to_string();
-    let cold = ColdTier::open_for_writing(&url, &ColdOptions::default())
-        .await
-        .unwrap();
+    let (url, cold) = world.cold().await;
     let _compactor = world.compactor(&["--seal-after", "200ms", "--cold-url", &url]);
     world.publish(0..300, 10).await;
     let coverage = world.until_sealed().await;

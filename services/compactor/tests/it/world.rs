@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use cold_tier::{ColdOptions, ColdTier};
 use event::{
     ContentEncoding, ConversationId, Event, EventId, EventType, PartitionCount, PartitionId, Seq,
     SeqRange, StoredEvent, TenantId, Timestamp,
@@ -39,6 +40,13 @@ impl World {
 
     pub(crate) fn data(&self) -> PathBuf {
         self.dir.path().join("warm")
+    }
+
+    /// The URL of a cold tier in the folder, and the tier.
+    pub(crate) async fn cold(&self) -> (String, ColdTier) {
+        let url = self.dir.path().join("cold").display().to_string();
+        let tier = ColdTier::open_for_writing(&url, &ColdOptions::default()).await;
+        (url, tier.unwrap())
     }
 
     pub(crate) fn args(&self, more: &[&str]) -> Vec<String> {
