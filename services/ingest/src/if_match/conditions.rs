@@ -16,8 +16,7 @@ use crate::{body::ADMISSION_TIMEOUT, problem::Problem};
 
 /// Conditional appends that are processed at the same time.
 const MAX_RUNNING: usize = 16;
-/// Conditional appends that wait or run; more are refused at once. No reason but to bound their connections'
-/// memory.
+/// Conditional appends that wait or run; more are refused at once, to bound the memory of their connections.
 const MAX_ADMITTED: usize = 256;
 /// Most bytes of the index of all partitions together; the one that was not used for longest is dropped.
 const MAX_INDEX_BYTES: usize = 32 << 20;
@@ -129,11 +128,7 @@ impl Conditions {
         let end = ends.end(conversation, expected, id);
         // What made room for newer messages says nothing of the position.
         let reaches = ends.first() <= expected.seq.clamp(1, ends.last() + 1);
-        match end {
-            ConversationEnd::Elsewhere(Some(_)) => {}
-            _ if reaches => {}
-            _ => return Err(EndError::OutOfReach),
-        }
+        let end = end.known(reaches).ok_or(EndError::OutOfReach)?;
         Ok((end, ends.last()))
     }
 
