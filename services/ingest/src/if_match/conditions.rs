@@ -6,7 +6,7 @@ use std::{
 };
 
 use event::{PartitionId, Position, Seq, SeqRange};
-use event_log::{Error, EventLog, LogMessage, Watermark};
+use event_log::{Error, EventLog, LogMessage};
 use futures::{Stream, StreamExt as _};
 use prometheus::IntCounter;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -132,20 +132,16 @@ impl Conditions {
         Ok((end, ends.last()))
     }
 
-    /// Whether a person has decided about the message `seq`, which cannot be read: the compactor has seen it,
-    /// and it is no open dead letter. Then it is passed over from now on.
+    /// Whether a person has decided about the message `seq`, which cannot be read. Then it is passed over from
+    /// now on.
     pub(super) async fn is_settled(
         &self,
         log: &EventLog,
         partition: PartitionId,
         seq: Seq,
     ) -> Result<bool, Error> {
-        let seen = log.watermarks().await?.into_iter().any(|watermark| {
-            matches!(watermark, Watermark::Warm { partition: of, committed, .. }
-                if of == partition && committed >= seq)
-        });
-        // A letter is stored before the watermark moves past it.
-        if !seen || log.open_dead_letters(partition).await?.contains(seq) {
+        let unreadable = SeqRange { lo: seq, hi: seq }.into();
+        if !log.undecided(partition, &unreadable).await?.is_empty() {
             return Ok(false);
         }
         if let Some(ends) = self.ends_of(partition).lock().await.as_mut() {
