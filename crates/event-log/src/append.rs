@@ -44,7 +44,7 @@ pub struct Appended {
 
 /// The outcome of an append behind a sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AppendedBehind {
+pub enum AppendOutcome {
     Appended(Appended),
     /// The log ends elsewhere.
     EndsElsewhere {
@@ -84,8 +84,8 @@ impl EventLog {
         let sent = (message_id, payload.len());
         let appended = self.append_message(partition, sent, message);
         match appended.await? {
-            AppendedBehind::Appended(appended) => Ok(appended),
-            AppendedBehind::EndsElsewhere { .. } => {
+            AppendOutcome::Appended(appended) => Ok(appended),
+            AppendOutcome::EndsElsewhere { .. } => {
                 unreachable!("without an expected last sequence the log does not refuse one")
             }
         }
@@ -103,7 +103,7 @@ impl EventLog {
         message_id: &str,
         payload: Bytes,
         headers: Vec<(String, String)>,
-    ) -> Result<AppendedBehind> {
+    ) -> Result<AppendOutcome> {
         let message = || {
             let message = message(partition, message_id, payload.clone(), &headers);
             message.expected_last_sequence(last)
@@ -117,7 +117,7 @@ impl EventLog {
         partition: PartitionId,
         (message_id, bytes): (&str, usize),
         message: impl Fn() -> PublishMessage,
-    ) -> Result<AppendedBehind> {
+    ) -> Result<AppendOutcome> {
         let deadline = Instant::now() + APPEND_TIMEOUT;
         let (mut attempt, mut may_be_stored) = (0, false);
         loop {
@@ -129,9 +129,9 @@ impl EventLog {
                 });
             }
             let error = match self.publish(partition, message_id, message()).await {
-                Ok(outcome) => return outcome.map(AppendedBehind::Appended),
+                Ok(outcome) => return outcome.map(AppendOutcome::Appended),
                 Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
-                    return Ok(AppendedBehind::EndsElsewhere { may_be_stored });
+                    return Ok(AppendOutcome::EndsElsewhere { may_be_stored });
                 }
                 Err(error) => error,
             };

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use event::{ConversationId, PartitionCount, Position, Seq, TenantId};
-use event_log::{Appended, AppendedBehind, EventLog};
+use event_log::{AppendOutcome, Appended, EventLog};
 use tokio::time::Instant;
 
 pub(crate) use self::conditions::Conditions;
@@ -96,10 +96,10 @@ impl ExpectedEnd {
             let appended =
                 log.append_behind(partition, last, &id, payload.clone(), headers.to_vec());
             match appended.await.map_err(|error| publish::problem(&error))? {
-                AppendedBehind::Appended(appended) => {
+                AppendOutcome::Appended(appended) => {
                     return Ok(FrameAck::new(partition, appended, 0));
                 }
-                AppendedBehind::EndsElsewhere { may_be_stored: may } => may_be_stored = may,
+                AppendOutcome::EndsElsewhere { may_be_stored: may } => may_be_stored = may,
             }
         }
     }

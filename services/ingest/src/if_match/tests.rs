@@ -42,29 +42,29 @@ fn a_refusal_says_whether_it_knows_of_earlier_attempts() {
         expected().decide(end, may_be_stored).unwrap_err()
     };
     let elsewhere = || ConversationEnd::Elsewhere(Some(at(90)));
-    let told = |problem: Problem, code, text| {
+    let check = |problem: Problem, code, text| {
         assert_eq!(problem.code, code);
         assert!(problem.detail.contains(text), "{}", problem.detail);
     };
     // The log was read from the expected position on, so it is known.
     for may_be_stored in [false, true] {
         let known = decide(elsewhere(), true, may_be_stored);
-        told(known, "position_mismatch", "nothing was stored");
+        check(known, "position_mismatch", "nothing was stored");
         let unreadable = decide(ConversationEnd::Unreadable(90), true, may_be_stored);
-        told(unreadable, "end_unknown", "nothing was stored");
+        check(unreadable, "end_unknown", "nothing was stored");
     }
     let unknown = decide(elsewhere(), false, false);
     assert_eq!(unknown.current, Some(at(90).to_string()));
-    told(
+    check(
         unknown,
         "position_mismatch",
         "whether an earlier one with the same ids did",
     );
-    told(
+    check(
         decide(elsewhere(), false, true),
         "outcome_unknown",
         "may have been stored",
     );
     let nothing = decide(ConversationEnd::Expected, false, true);
-    told(nothing, "outcome_unknown", "may have been stored");
+    check(nothing, "outcome_unknown", "may have been stored");
 }
