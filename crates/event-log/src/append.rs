@@ -42,6 +42,18 @@ pub struct Appended {
     pub duplicate: bool,
 }
 
+/// The outcome of an append behind a sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendOutcome {
+    Appended(Appended),
+    /// The log ends elsewhere.
+    EndsElsewhere {
+        /// The acknowledgement of an earlier attempt was lost, so the message may be the one behind the
+        /// sequence. It is not stored later.
+        may_be_stored: bool,
+    },
+}
+
 /// The decision after a failed attempt.
 enum RetryDecision {
     /// `stored`: the failed attempt may have stored the message nevertheless.
@@ -71,13 +83,16 @@ impl EventLog {
         let message = || message(partition, message_id, payload.clone(), &headers);
         let sent = (message_id, payload.len());
         let appended = self.append_message(partition, sent, message);
-        let appended = appended.await?;
-        Ok(appended.expect("without an expected last sequence the log does not refuse one"))
+        match appended.await? {
+            AppendOutcome::Appended(appended) => Ok(appended),
+            AppendOutcome::EndsElsewhere { .. } => {
+                unreachable!("without an expected last sequence the log does not refuse one")
+            }
+        }
     }
 
-    /// Appends one message if the log of `partition` ends at `last`; `None` if it does not. Of
-    /// concurrent appends with the same `last`, one succeeds. `None` is also returned if an earlier
-    /// attempt has appended this message and its acknowledgement was lost: look for it behind `last`.
+    /// Appends one message if the log of `partition` ends at `last`. Of concurrent appends with the same
+    /// `last`, one succeeds.
     ///
     /// # Errors
     /// The same as [`EventLog::append`].
@@ -88,7 +103,7 @@ impl EventLog {
         message_id: &str,
         payload: Bytes,
         headers: Vec<(String, String)>,
-    ) -> Result<Option<Appended>> {
+    ) -> Result<AppendOutcome> {
         let message = || {
             let message = message(partition, message_id, payload.clone(), &headers);
             message.expected_last_sequence(last)
@@ -102,7 +117,7 @@ impl EventLog {
         partition: PartitionId,
         (message_id, bytes): (&str, usize),
         message: impl Fn() -> PublishMessage,
-    ) -> Result<Option<Appended>> {
+    ) -> Result<AppendOutcome> {
         let deadline = Instant::now() + APPEND_TIMEOUT;
         let (mut attempt, mut may_be_stored) = (0, false);
         loop {
@@ -114,9 +129,9 @@ impl EventLog {
                 });
             }
             let error = match self.publish(partition, message_id, message()).await {
-                Ok(outcome) => return outcome.map(Some),
+                Ok(outcome) => return outcome.map(AppendOutcome::Appended),
                 Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
-                    return Ok(None);
+                    return Ok(AppendOutcome::EndsElsewhere { may_be_stored });
                 }
                 Err(error) => error,
             };

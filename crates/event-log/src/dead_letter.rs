@@ -124,6 +124,27 @@ impl EventLog {
         Ok(ranges.collect())
     }
 
+    /// Returns those of `unreadable`, the sequences of frames of `partition` that cannot be read, about which
+    /// nobody has decided yet: open dead letters, and what the compactor has not seen. The others were
+    /// dropped, or replayed, so their events lie elsewhere.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: retry. [`Error::Damaged`] if the watermark of warm cannot be parsed: permanent.
+    pub async fn undecided(
+        &self,
+        partition: PartitionId,
+        unreadable: &RangeSet,
+    ) -> Result<RangeSet> {
+        if unreadable.is_empty() {
+            return Ok(RangeSet::new());
+        }
+        // In this order: a letter is stored before the watermark moves past its frame.
+        let seen = self.warm_committed(partition).await?;
+        let open = self.open_dead_letters(partition).await?;
+        let seen: RangeSet = SeqRange::new(1, seen).into_iter().collect();
+        Ok(unreadable.subtract(&seen.subtract(&open)))
+    }
+
     /// Reads all open dead letters, ascending by position.
     ///
     /// # Errors

@@ -28,7 +28,7 @@ mod store;
 mod streams;
 mod watermark;
 
-pub use append::Appended;
+pub use append::{AppendOutcome, Appended};
 pub use args::NatsArgs;
 pub use dead_letter::{
     DEAD_LETTER_STREAM, DeadLetter, Flood, FloodGuard, HALT_RETRY_INTERVAL, Halt,

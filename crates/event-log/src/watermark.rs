@@ -104,10 +104,14 @@ impl Watermark {
         }
     }
 
-    /// The key in the bucket: `warm.g1p07e1`.
     fn key(&self) -> String {
-        format!("{}.{}", self.tier().as_str(), self.partition())
+        key(self.tier(), self.partition())
     }
+}
+
+/// The key in the bucket: `warm.g1p07e1`.
+fn key(tier: Tier, partition: PartitionId) -> String {
+    format!("{}.{partition}", tier.as_str())
 }
 
 impl EventLog {
@@ -133,6 +137,19 @@ impl EventLog {
         let read: Vec<Result<Option<Watermark>>> =
             read.buffered(MAX_CONCURRENT_GETS).collect().await;
         read.into_iter().filter_map(Result::transpose).collect()
+    }
+
+    /// Reads the last sequence of `partition` in the open segment or a slice of warm; 0 before there is one.
+    ///
+    /// # Errors
+    /// The same as [`EventLog::watermarks`].
+    pub(crate) async fn warm_committed(&self, partition: PartitionId) -> Result<Seq> {
+        let key = key(Tier::Warm, partition);
+        let json = self.watermark_bucket().get(&key).await?;
+        match json.map(|json| parse(&key, &json)).transpose()? {
+            Some(Watermark::Warm { committed, .. }) => Ok(committed),
+            _ => Ok(0),
+        }
     }
 
     /// Streams every current watermark, then every change; some are repeated. Never ends and never

@@ -14,7 +14,7 @@ use event::{ConversationId, EventId, PartitionCount, TenantId, Timestamp};
 use event_log::EventLog;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tracing::{Instrument as _, info_span, warn};
+use tracing::{Instrument as _, Span, info_span, warn};
 use uuid::Uuid;
 
 use crate::{
@@ -28,7 +28,7 @@ use crate::{
     log_disk::LogDisk,
     metrics::{Metrics, Protocol},
     problem::Problem,
-    publish::{Appender, Receipt, publish},
+    publish::{Appender, Headers, Receipt, header_bytes, publish, receipt},
 };
 
 /// The state that all requests share.
@@ -158,24 +158,27 @@ impl App {
             Some(_) => Some(self.conditions.admit().await?),
             None => None,
         };
-        let parsed = self.parse(context, encoding, bytes, expected.is_some());
+        let headers: Headers = service_runtime::propagation::inject(&Span::current()).into();
+        let parsed = self.parse(context, encoding, (bytes, &headers), expected.is_some());
         let (accepted, mut memory, _permit) = parsed.await?;
         // The body itself is parsed.
         drop(reservation);
         if expected.is_some() {
             // Only its frames are left while the log is read.
-            let frames = accepted.frames.iter();
-            memory.shrink(frames.map(|frame| frame.events.bytes()).sum());
+            let frames = accepted.frames.iter().map(|frame| frame.events.bytes());
+            memory.shrink(frames.sum::<usize>() + header_bytes(&headers));
         }
-        self.append(accepted, options.receipts, expected).await
+        self.append(accepted, &headers, options.receipts, expected)
+            .await
     }
 
-    /// Decompresses and parses a body; returns the memory and the permit that the request takes.
+    /// Decompresses and parses a body; returns the memory and the permit that the request takes. The memory
+    /// also holds `headers`, which go to the log with the events.
     async fn parse(
         &self,
         context: Context,
         encoding: Encoding,
-        raw: Bytes,
+        (raw, headers): (Bytes, &Headers),
         is_conditional: bool,
     ) -> Result<(Accepted, Processing, Option<SemaphorePermit<'_>>), Problem> {
         let is_compressed = encoding != Encoding::Identity;
@@ -185,7 +188,8 @@ impl App {
         } else {
             raw.len()
         };
-        let memory = self.memory.process(most).await?;
+        let headers = header_bytes(headers);
+        let memory = self.memory.process(most, headers).await?;
         let permit = match is_conditional {
             true => None,
             false => Some(self.request_permit().await?),
@@ -195,7 +199,7 @@ impl App {
             false => (raw, memory),
         };
         let bytes = body.len();
-        memory.shrink(bytes);
+        memory.shrink(bytes + headers);
         let parse = move || accept(&context, &body);
         let (accepted, memory) = match bytes <= MAX_SMALL_BYTES {
             true => (parse()?, memory),
@@ -235,6 +239,7 @@ impl App {
     async fn append(
         &self,
         accepted: Accepted,
+        headers: &Headers,
         receipts: bool,
         expected: Option<ExpectedEnd>,
     ) -> Result<Receipt, Problem> {
@@ -242,12 +247,11 @@ impl App {
         let published = async {
             self.log_disk.check()?;
             match expected {
-                None => publish(&self.appender, accepted, receipts).await,
+                None => publish(&self.appender, accepted, headers, receipts).await,
                 Some(expected) => {
-                    let conditions = &self.conditions;
-                    expected
-                        .publish(&self.log, conditions, accepted, receipts)
-                        .await
+                    let ack = expected.publish(&self.log, &self.conditions, &accepted, headers);
+                    let ack = ack.await?;
+                    Ok(receipt(accepted, &[ack], receipts))
                 }
             }
         };

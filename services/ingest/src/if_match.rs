@@ -12,9 +12,8 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use event::{ConversationId, PartitionCount, Position, Seq, TenantId};
-use event_log::{Appended, EventLog};
+use event_log::{AppendOutcome, Appended, EventLog};
 use tokio::time::Instant;
-use tracing::Span;
 
 pub(crate) use self::conditions::Conditions;
 use self::{
@@ -24,7 +23,7 @@ use self::{
 use crate::{
     accept::Accepted,
     problem::Problem,
-    publish::{self, FrameAck, Receipt, receipt},
+    publish::{self, FrameAck, Headers},
 };
 
 /// The longest that a conditional append is retried while other writers append to the partition.
@@ -67,9 +66,9 @@ impl ExpectedEnd {
         self,
         log: &EventLog,
         conditions: &Conditions,
-        accepted: Accepted,
-        receipts: bool,
-    ) -> Result<Receipt, Problem> {
+        accepted: &Accepted,
+        headers: &Headers,
+    ) -> Result<FrameAck, Problem> {
         let [frame] = &accepted.frames[..] else {
             return Err(Problem::too_large(
                 "condition_too_large",
@@ -77,61 +76,73 @@ impl ExpectedEnd {
                  500 events and 256 KiB; send the rest behind the positions of its receipts",
             ));
         };
-        let headers = service_runtime::propagation::inject(&Span::current());
         let partition = frame.partition;
-        let (id, payload) = (frame.events.message_id(), frame.events.clone().encode());
         let checked = log.check_identity(partition).await;
         checked.map_err(|error| publish::problem(&error))?;
+        let (id, payload) = (frame.events.message_id(), frame.events.clone().encode());
         let deadline = Instant::now() + CONDITIONAL_APPEND_TIMEOUT;
+        // Whether the last append may have stored it, until the log behind that is read.
+        let mut may_be_stored = false;
         loop {
             let end = self.end(log, conditions, &id);
             let end = tokio::time::timeout_at(deadline, end).await;
-            let (end, last) = end.map_err(|_| partition_busy())??;
-            match end {
-                ConversationEnd::Expected => {}
-                ConversationEnd::Stored(seq) => {
-                    let ack = FrameAck::new(partition, duplicate_at(seq), 0);
-                    return Ok(receipt(accepted, &[ack], receipts));
+            let end = end.unwrap_or(Err(Unsettled::PartitionBusy));
+            let last = match self.decide(end, may_be_stored)? {
+                Decision::AppendBehind(last) => last,
+                Decision::Stored(seq) => {
+                    return Ok(FrameAck::new(partition, duplicate_at(seq), 0));
                 }
-                ConversationEnd::Elsewhere(current) => return Err(self.position_mismatch(current)),
-                ConversationEnd::Unreadable(seq) => return Err(self.end_unknown(seq)),
-            }
+            };
             let appended =
-                log.append_behind(partition, last, &id, payload.clone(), headers.clone());
+                log.append_behind(partition, last, &id, payload.clone(), headers.to_vec());
             match appended.await.map_err(|error| publish::problem(&error))? {
-                Some(appended) => {
-                    let ack = FrameAck::new(partition, appended, 0);
-                    return Ok(receipt(accepted, &[ack], receipts));
+                AppendOutcome::Appended(appended) => {
+                    return Ok(FrameAck::new(partition, appended, 0));
                 }
-                None if Instant::now() < deadline => {}
-                None => return Err(partition_busy()),
+                AppendOutcome::EndsElsewhere { may_be_stored: may } => may_be_stored = may,
             }
+        }
+    }
+
+    /// What to do now; the problem when it is nothing. `may_be_stored`: the last append may have stored it.
+    fn decide(&self, end: End, may_be_stored: bool) -> Result<Decision, Problem> {
+        let (end, last) = end.map_err(|reason| self.unsettled(reason, may_be_stored))?;
+        match end {
+            ConversationEnd::Expected => Ok(Decision::AppendBehind(last)),
+            ConversationEnd::Stored(seq) => Ok(Decision::Stored(seq)),
+            ConversationEnd::Elsewhere(current) => Err(self.position_mismatch(current)),
+            ConversationEnd::FarBehind(_) if may_be_stored => Err(outcome_unknown()),
+            ConversationEnd::FarBehind(current) => Err(self.far_behind(current)),
+            ConversationEnd::Unreadable(seq) => Err(self.end_unknown(seq)),
         }
     }
 
     /// Where the conversation ends, seen from the expected position, and the sequence through which that is
     /// known. Messages about which a person has decided are passed over.
-    async fn end(
-        &self,
-        log: &EventLog,
-        conditions: &Conditions,
-        message_id: &str,
-    ) -> Result<(ConversationEnd, Seq), Problem> {
+    async fn end(&self, log: &EventLog, conditions: &Conditions, message_id: &str) -> End {
         let conversation = NameHash::of_conversation(&self.tenant, &self.conversation);
         let message = NameHash::of_message(message_id);
         loop {
             let end = conditions.end(log, conversation, self.last, message).await;
-            let (end, last) = end.map_err(|error| match error {
-                EndError::OutOfReach => self.out_of_reach(),
-                EndError::Log(error) => publish::problem(&error),
-            })?;
+            let (end, last) = end?;
             let ConversationEnd::Unreadable(seq) = end else {
                 return Ok((end, last));
             };
             let settled = conditions.is_settled(log, self.last.partition, seq).await;
-            if !settled.map_err(|error| publish::problem(&error))? {
+            if !settled.map_err(EndError::Log)? {
                 return Ok((end, last));
             }
+        }
+    }
+
+    /// The problem of a request about which nothing is known but `reason`, and whether its last append may
+    /// have stored it.
+    fn unsettled(&self, reason: Unsettled, may_be_stored: bool) -> Problem {
+        match reason {
+            Unsettled::End(EndError::Log(error)) => publish::problem(&error),
+            _ if may_be_stored => outcome_unknown(),
+            Unsettled::End(EndError::OutOfReach) => self.out_of_reach(),
+            Unsettled::PartitionBusy => partition_busy(),
         }
     }
 
@@ -157,6 +168,20 @@ impl ExpectedEnd {
         }
     }
 
+    /// The problem of a conversation that has grown beyond what is known of it.
+    fn far_behind(&self, current: Position) -> Problem {
+        let detail = format!(
+            "the conversation ends at {current}, far behind {}; this request stored nothing, but it is not known \
+             any more whether an earlier one with the same ids did; read what came, then decide again",
+            self.last
+        );
+        let status = StatusCode::PRECONDITION_FAILED;
+        Problem {
+            current: Some(current.to_string()),
+            ..Problem::new(status, "position_mismatch", detail)
+        }
+    }
+
     /// The problem of a message that may have events of the conversation, and cannot be read.
     fn end_unknown(&self, seq: Seq) -> Problem {
         let unreadable = Position::new(self.last.partition, seq, 0);
@@ -173,11 +198,37 @@ impl ExpectedEnd {
     fn out_of_reach(&self) -> Problem {
         let detail = format!(
             "the log does not reach from its end back to {} any more, so it cannot be checked \
-             whether the conversation ends there; nothing was stored; append without If-Match, and \
-             go on behind the position of the receipt",
+             whether the conversation ends there; this request stored nothing; append without If-Match, \
+             with the same event ids, and go on behind the position of the receipt",
             self.last
         );
         Problem::new(StatusCode::CONFLICT, "position_out_of_reach", detail)
+    }
+}
+
+/// Where the conversation ends, and the sequence through which that is known.
+type End = Result<(ConversationEnd, Seq), Unsettled>;
+
+/// What to do with a conditional append.
+#[derive(Debug)]
+enum Decision {
+    AppendBehind(Seq),
+    /// An earlier attempt stored it as this message.
+    Stored(Seq),
+}
+
+/// Why a conditional append ends without an answer of the log to it.
+#[derive(Debug)]
+enum Unsettled {
+    /// It is not known where the conversation ends.
+    End(EndError),
+    /// Others append faster.
+    PartitionBusy,
+}
+
+impl From<EndError> for Unsettled {
+    fn from(error: EndError) -> Self {
+        Self::End(error)
     }
 }
 
@@ -191,8 +242,19 @@ fn duplicate_at(seq: Seq) -> Appended {
 
 /// The problem of a condition that other writers invalidate again and again.
 fn partition_busy() -> Problem {
-    let detail = "others append to this partition faster than the condition can be checked; nothing \
-                  was stored; retry";
+    let detail = "others append to this partition faster than the condition can be checked; this request \
+                  stored nothing; retry with the same event ids";
     let status = StatusCode::SERVICE_UNAVAILABLE;
     Problem::new(status, "partition_busy", detail).retry_after(1)
 }
+
+/// The problem of an append whose acknowledgement was lost, and for which the log was not searched.
+fn outcome_unknown() -> Problem {
+    let detail = "the log's acknowledgement was lost, so the events may have been stored; send them again with \
+                  the same event ids and the same If-Match";
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    Problem::new(status, "outcome_unknown", detail).retry_after(1)
+}
+
+#[cfg(test)]
+mod tests;

@@ -29,8 +29,8 @@ impl LogDisk {
         if !self.0.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let detail = "the log cannot write, its disk is full or fails; make room on it; nothing was stored, \
-                      retry with the same event ids";
+        let detail = "the log cannot write, its disk is full or fails; make room on it; this request stored \
+                      nothing, retry with the same event ids";
         let problem = Problem::new(StatusCode::INSUFFICIENT_STORAGE, "log_disk_full", detail);
         Err(problem.retry_after(5))
     }

@@ -9,9 +9,9 @@ use event::{PartitionId, Seq};
 use event_log::Error;
 use futures::future::join_all;
 use serde::Serialize;
-use tracing::{Span, error, warn};
+use tracing::{error, warn};
 
-pub(crate) use appender::{Appender, FrameAck};
+pub(crate) use appender::{Appender, FrameAck, Headers, header_bytes};
 
 use crate::{
     accept::{Accepted, Frame, ItemPlacement},
@@ -53,9 +53,9 @@ pub(crate) struct EventReceipt {
 pub(crate) async fn publish(
     appender: &Appender,
     mut accepted: Accepted,
+    headers: &Headers,
     receipts: bool,
 ) -> Result<Receipt, Problem> {
-    let headers = service_runtime::propagation::inject(&Span::current());
     let mut by_partition: BTreeMap<PartitionId, Vec<(usize, Frame)>> = BTreeMap::new();
     for (index, frame) in mem::take(&mut accepted.frames).into_iter().enumerate() {
         let frames = by_partition.entry(frame.partition).or_default();
@@ -64,7 +64,7 @@ pub(crate) async fn publish(
     let appends = by_partition.into_values().map(async |frames| {
         let mut acks = Vec::with_capacity(frames.len());
         for (index, frame) in frames {
-            acks.push((index, appender.append(frame, headers.clone()).await?));
+            acks.push((index, appender.append(frame, Arc::clone(headers)).await?));
         }
         Ok::<_, Arc<Error>>(acks)
     });
@@ -141,7 +141,8 @@ pub(crate) fn problem(error: &Error) -> Problem {
         }
         Error::TooLarge(bytes) => {
             let detail = format!(
-                "a message of {bytes} bytes is too large for the log; split the content of its events"
+                "a message of {bytes} bytes is too large for the log; split the content of its events; others of \
+                 the request may be stored"
             );
             Problem::too_large("event_too_large", detail)
         }

@@ -178,6 +178,19 @@ impl Sources {
         Ok((first, read.missing))
     }
 
+    /// Returns those of `unreadable`, frames of the log, that are to be named: all but those about which a
+    /// person has decided. All while the log does not say.
+    pub(crate) async fn undecided(&self, partition: PartitionId, unreadable: RangeSet) -> RangeSet {
+        match self.log.undecided(partition, &unreadable).await {
+            Ok(undecided) => undecided,
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::debug!(error, %partition, "dead letters not read");
+                unreadable
+            }
+        }
+    }
+
     /// Returns the open dead letters of `partition`, to be named in every answer about their range.
     /// None while the log does not answer: then that is named.
     pub(crate) async fn open_dead_letters(&self, partition: PartitionId) -> RangeSet {

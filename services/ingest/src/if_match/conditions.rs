@@ -6,7 +6,7 @@ use std::{
 };
 
 use event::{PartitionId, Position, Seq, SeqRange};
-use event_log::{Error, EventLog, LogMessage, Watermark};
+use event_log::{Error, EventLog, LogMessage};
 use futures::{Stream, StreamExt as _};
 use prometheus::IntCounter;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -16,8 +16,7 @@ use crate::{body::ADMISSION_TIMEOUT, problem::Problem};
 
 /// Conditional appends that are processed at the same time.
 const MAX_RUNNING: usize = 16;
-/// Conditional appends that wait or run; more are refused at once. No reason but to bound their connections'
-/// memory.
+/// Conditional appends that wait or run; more are refused at once, to bound the memory of their connections.
 const MAX_ADMITTED: usize = 256;
 /// Most bytes of the index of all partitions together; the one that was not used for longest is dropped.
 const MAX_INDEX_BYTES: usize = 32 << 20;
@@ -129,28 +128,20 @@ impl Conditions {
         let end = ends.end(conversation, expected, id);
         // What made room for newer messages says nothing of the position.
         let reaches = ends.first() <= expected.seq.clamp(1, ends.last() + 1);
-        match end {
-            ConversationEnd::Elsewhere(Some(_)) => {}
-            _ if reaches => {}
-            _ => return Err(EndError::OutOfReach),
-        }
+        let end = end.known(reaches).ok_or(EndError::OutOfReach)?;
         Ok((end, ends.last()))
     }
 
-    /// Whether a person has decided about the message `seq`, which cannot be read: the compactor has seen it,
-    /// and it is no open dead letter. Then it is passed over from now on.
+    /// Whether a person has decided about the message `seq`, which cannot be read. Then it is passed over from
+    /// now on.
     pub(super) async fn is_settled(
         &self,
         log: &EventLog,
         partition: PartitionId,
         seq: Seq,
     ) -> Result<bool, Error> {
-        let seen = log.watermarks().await?.into_iter().any(|watermark| {
-            matches!(watermark, Watermark::Warm { partition: of, committed, .. }
-                if of == partition && committed >= seq)
-        });
-        // A letter is stored before the watermark moves past it.
-        if !seen || log.open_dead_letters(partition).await?.contains(seq) {
+        let unreadable = SeqRange { lo: seq, hi: seq }.into();
+        if !log.undecided(partition, &unreadable).await?.is_empty() {
             return Ok(false);
         }
         if let Some(ends) = self.ends_of(partition).lock().await.as_mut() {

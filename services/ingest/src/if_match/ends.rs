@@ -88,8 +88,22 @@ pub(super) enum ConversationEnd {
     Stored(Seq),
     /// Elsewhere, at this position as far as it is known.
     Elsewhere(Option<Position>),
+    /// Elsewhere, at this position; what came first behind the expected position is not known any more.
+    FarBehind(Position),
     /// At the expected position, unless this message, which cannot be read, has events of it.
     Unreadable(Seq),
+}
+
+impl ConversationEnd {
+    /// What is known of it by an index that reaches back to the expected position, or does not; `None` when
+    /// nothing is.
+    pub(super) fn known(self, reaches: bool) -> Option<Self> {
+        match self {
+            end if reaches => Some(end),
+            Self::Elsewhere(Some(current)) => Some(Self::FarBehind(current)),
+            _ => None,
+        }
+    }
 }
 
 /// The index of the messages `first..=last` of a partition.

@@ -9,17 +9,23 @@ use event::{PartitionCount, PartitionId, Position};
 use event_log::{Appended, Error, EventLog};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use self::queue::{Message, Queue, Waiting};
+use self::queue::{Message, Queue, Ticket, Waiting};
 use crate::{accept::Frame, metrics::Metrics};
 
-/// Most bytes of events that wait or are on their way, of all partitions: four of the largest requests. What
-/// is behind them waits in its request, which has reserved memory.
+/// Most bytes of events and headers that wait or are on their way, of all partitions: four of the largest
+/// requests. What is behind them waits in its request, which has reserved memory.
 const MAX_QUEUED_BYTES: usize = 64 * 1024 * 1024;
 /// The bytes of one permit.
 const QUEUE_UNIT_BYTES: usize = 1024;
 
-/// The headers of a message of the log.
-pub(crate) type Headers = Vec<(String, String)>;
+/// The headers of a message of the log, which the frames of a request share.
+pub(crate) type Headers = Arc<[(String, String)]>;
+
+/// The bytes of `headers`.
+pub(crate) fn header_bytes(headers: &Headers) -> usize {
+    let headers = headers.iter();
+    headers.map(|(name, value)| name.len() + value.len()).sum()
+}
 
 /// The acknowledgement of one frame.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +83,8 @@ impl Appender {
         }))
     }
 
-    /// Appends `frame` and waits for its acknowledgement. It is appended also when nobody waits any more.
+    /// Appends `frame` and waits for its acknowledgement. When nobody waits any more before it is on its way
+    /// to the log, it is not appended.
     ///
     /// # Errors
     /// Those of [`EventLog::append`], which all frames of the message get.
@@ -86,8 +93,9 @@ impl Appender {
         frame: Frame,
         headers: Headers,
     ) -> Result<FrameAck, Arc<Error>> {
-        let units = frame.events.bytes() / QUEUE_UNIT_BYTES + 1;
-        let units = u32::try_from(units).expect("a frame is at most 256 KiB");
+        let units = (frame.events.bytes() + header_bytes(&headers)) / QUEUE_UNIT_BYTES + 1;
+        let units =
+            u32::try_from(units).expect("a frame is at most 256 KiB, its headers are 17 KiB");
         let room = Arc::clone(&self.0.room).acquire_many_owned(units).await;
         let (ack, acked) = oneshot::channel();
         let waiting = Waiting {
@@ -98,7 +106,8 @@ impl Appender {
                 _room: room.expect("the semaphore is never closed"),
             },
         };
-        self.queue(frame.partition).push(waiting);
+        let ticket = self.queue(frame.partition).push(waiting);
+        let _place = Place(self, frame.partition, ticket);
         self.send(frame.partition);
         acked.await.expect("each frame that was taken is answered")
     }
@@ -118,7 +127,8 @@ impl Appender {
         let on_its_way = OnItsWay(self, partition);
         let (id, payload) = (message.events.message_id(), message.events.encode());
         let timer = self.0.metrics.publish_seconds.start_timer();
-        let appended = self.0.log.append(partition, &id, payload, message.headers);
+        let headers = message.headers.to_vec();
+        let appended = self.0.log.append(partition, &id, payload, headers);
         let appended = appended.await.map_err(Arc::new);
         timer.observe_duration();
         drop(on_its_way);
@@ -133,6 +143,17 @@ impl Appender {
     fn queue(&self, partition: PartitionId) -> MutexGuard<'_, Queue<Answer>> {
         let queue = &self.0.queues[usize::from(partition.partition)];
         queue.lock().expect("nothing panics while it holds this")
+    }
+}
+
+/// The place of a frame in the queue of its partition, which it leaves when nobody waits for it any more.
+struct Place<'a>(&'a Appender, PartitionId, Ticket);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let Self(appender, partition, ticket) = self;
+        let withdrawn = appender.queue(*partition).withdraw(*ticket);
+        drop(withdrawn);
     }
 }
 

@@ -194,18 +194,6 @@ async fn a_message_that_cannot_be_read_leaves_the_end_unknown_until_a_person_has
     ok(append(&world, "c", "b", Some(&first)).await).await;
 }
 
-/// The messages of the log that ingest has read to check conditions.
-async fn messages_read(world: &World) -> u64 {
-    let metrics = world.client.get(world.admin("metrics")).send().await;
-    let metrics = metrics.unwrap().text().await.unwrap();
-    let line = |line: &str| {
-        line.strip_prefix("isotherm_ingest_condition_messages_read_total ")?
-            .parse()
-            .ok()
-    };
-    metrics.lines().find_map(line).unwrap()
-}
-
 #[tokio::test]
 async fn hundreds_of_stale_conditions_cost_one_read_of_the_log_and_no_honest_append() {
     let (world, _ingest) = World::start().await;
@@ -251,6 +239,7 @@ async fn hundreds_of_stale_conditions_cost_one_read_of_the_log_and_no_honest_app
     let refused: u32 = refused.into_iter().sum();
     assert!(refused >= 10, "{refused}");
     // The log has each message at most once, whoever asks.
-    let read = messages_read(&world).await;
+    let read = world.metric("isotherm_ingest_condition_messages_read_total");
+    let read = read.await.unwrap();
     assert!((1001..=1100).contains(&read), "{read}");
 }

@@ -5,6 +5,7 @@
 mod answers;
 mod conditional;
 mod crash;
+mod lost;
 mod memory;
 mod refusals;
 mod shared;

@@ -5,7 +5,7 @@ use event_log::EventLog;
 use futures::TryStreamExt as _;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
-use testkit::{Nats, Service, eventually, free_port};
+use testkit::{Nats, Relay, Service, eventually, free_port};
 
 pub(crate) const PARTITIONS: u16 = 2;
 
@@ -15,6 +15,8 @@ pub(crate) struct World {
     pub(crate) client: Client,
     pub(crate) port: u16,
     admin: u16,
+    /// What ingest takes for the address of the log.
+    log_url: String,
 }
 
 impl World {
@@ -23,25 +25,41 @@ impl World {
     }
 
     pub(crate) async fn start_with(more: &[&str]) -> (Self, Service) {
+        let world = Self::without_ingest().await;
+        let ingest = world.ingest(more).await;
+        (world, ingest)
+    }
+
+    /// Ingest reaches the log through the relay.
+    pub(crate) async fn start_behind_a_relay() -> (Self, Relay, Service) {
+        let mut world = Self::without_ingest().await;
+        let (_, port) = world.nats.url.rsplit_once(':').unwrap();
+        let relay = Relay::start(port.parse().unwrap()).await;
+        world.log_url = format!("nats://127.0.0.1:{}", relay.port);
+        let ingest = world.ingest(&[]).await;
+        (world, relay, ingest)
+    }
+
+    async fn without_ingest() -> Self {
         service_runtime::install_crypto_provider();
-        let world = Self {
-            nats: Nats::start().await,
+        let nats = Nats::start().await;
+        Self {
+            log_url: nats.url.clone(),
+            nats,
             client: Client::builder()
                 .timeout(Duration::from_secs(60))
                 .build()
                 .unwrap(),
             port: free_port(),
             admin: free_port(),
-        };
-        let ingest = world.ingest(more).await;
-        (world, ingest)
+        }
     }
 
     pub(crate) fn args(&self, more: &[&str]) -> Vec<String> {
         let mut args = vec![
             format!("--listen=127.0.0.1:{}", self.port),
             format!("--admin-addr=127.0.0.1:{}", self.admin),
-            format!("--nats-url={}", self.nats.url),
+            format!("--nats-url={}", self.log_url),
             format!("--nats-monitor-url={}", self.nats.monitor_url),
             format!("--partitions={PARTITIONS}"),
             "--log-replicas=1".to_owned(),
@@ -64,6 +82,14 @@ impl World {
 
     pub(crate) fn admin(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}/{path}", self.admin)
+    }
+
+    /// The value of a metric of ingest; `None` before it has one.
+    pub(crate) async fn metric(&self, name: &str) -> Option<u64> {
+        let metrics = self.client.get(self.admin("metrics")).send().await;
+        let metrics = metrics.unwrap().text().await.unwrap();
+        let mut lines = metrics.lines();
+        lines.find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
     }
 
     pub(crate) fn post(&self, path: &str) -> RequestBuilder {

@@ -83,6 +83,7 @@ impl PartitionScan<'_> {
         to: &mut UnsealedRows,
     ) -> Result<(), ReadError> {
         self.read_hot(hot, to).await?;
+        let mut unreadable = RangeSet::new();
         for range in log.ranges() {
             let log_error = |error| ReadError::Source(Source::Log, error);
             let messages = self.sources.log_messages(self.partition, *range).await;
@@ -90,10 +91,12 @@ impl PartitionScan<'_> {
             while let Some(item) = messages.try_next().await.map_err(log_error)? {
                 let mut read = LogRows::default();
                 read.add(item, None);
-                self.dead_letters.extend(read.unreadable);
+                unreadable.extend(read.unreadable);
                 self.add_unsealed(Source::Log, read.rows, to).await?;
             }
         }
+        let unreadable = self.sources.undecided(self.partition, unreadable).await;
+        self.dead_letters.extend(unreadable);
         if let UnsealedRows::Events(rows, _) = to
             && !rows.is_empty()
         {

@@ -58,3 +58,44 @@ async fn an_open_dead_letter_is_named_to_every_reader_of_its_range_and_a_dropped
         "{page}"
     );
 }
+
+#[tokio::test]
+async fn a_dropped_dead_letter_is_not_named_when_the_log_itself_is_read() {
+    let world = World::start().await;
+    world.publish(0..20, 4).await;
+    let partition = partition();
+    for name in ["dropped", "open"] {
+        let payload = Bytes::from_static(b"this is no frame");
+        let appended = world.log.append(partition, name, payload, Vec::new());
+        appended.await.unwrap();
+    }
+    let compactor = world.compactor(&[]);
+    world.until("warm", "committed").await;
+    let mut letters = world.log.dead_letters().await.unwrap();
+    let dropped = letters.remove(0).position;
+    assert!(world.log.delete_dead_letter(dropped).await.unwrap());
+    let named = |seqs: &[u64]| {
+        let named = seqs.iter();
+        named
+            .map(|seq| json!({"partition": partition.to_string(), "from": seq, "to": seq}))
+            .collect::<Vec<_>>()
+    };
+    let open = letters.remove(0).position.seq;
+
+    // There is no hot tier, and nothing is sealed.
+    let (status, answer) = world.sql("SELECT count(*) AS n FROM events").await;
+    assert_eq!((status, &answer["missing"]), (200, &json!(named(&[open]))));
+    assert!(compactor.stop().await.success());
+    let path = format!("/v1/conversations/{}/events?order=asc&limit=1000", id(0));
+    let (_, page) = world.json(&path).await;
+    assert_eq!(page["missing"], json!(named(&[open])), "{page}");
+
+    // The compactor has not seen this one, so nobody has decided about it.
+    let payload = Bytes::from_static(b"this is no frame either");
+    let appended = world.log.append(partition, "unseen", payload, Vec::new());
+    let unseen = appended.await.unwrap().seq;
+    assert_eq!(unseen, open + 1);
+    let (_, page) = world.json(&path).await;
+    let both = json!([{"partition": partition.to_string(), "from": open, "to": unseen}]);
+    assert_eq!(page["missing"], both, "{page}");
+}

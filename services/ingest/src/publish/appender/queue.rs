@@ -1,6 +1,6 @@
 //! The frames of one partition that wait, and which of them the next message has. Pure.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
 use event_proto::{FrameBuilder, MAX_FRAME_BYTES, MAX_FRAME_EVENTS};
 
@@ -30,25 +30,39 @@ pub(super) struct Message<A> {
     pub(super) answers: Vec<(u16, A)>,
 }
 
+/// The place of a frame in the queue; a later one is greater.
+pub(super) type Ticket = u64;
+
 /// The frames that wait, in the order in which they came.
 #[derive(Debug)]
 pub(super) struct Queue<A> {
-    waiting: VecDeque<Waiting<A>>,
+    waiting: BTreeMap<Ticket, Waiting<A>>,
+    next_ticket: Ticket,
     in_flight: usize,
 }
 
 impl<A> Default for Queue<A> {
     fn default() -> Self {
         Self {
-            waiting: VecDeque::new(),
+            waiting: BTreeMap::new(),
+            next_ticket: 0,
             in_flight: 0,
         }
     }
 }
 
 impl<A> Queue<A> {
-    pub(super) fn push(&mut self, frame: Waiting<A>) {
-        self.waiting.push_back(frame);
+    /// Adds a frame behind all others.
+    pub(super) fn push(&mut self, frame: Waiting<A>) -> Ticket {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.waiting.insert(ticket, frame);
+        ticket
+    }
+
+    /// Removes a frame; `None` when it is on its way already. The others keep their order.
+    pub(super) fn withdraw(&mut self, ticket: Ticket) -> Option<Waiting<A>> {
+        self.waiting.remove(&ticket)
     }
 
     /// Notes that a message is acknowledged, or has failed.
@@ -63,16 +77,17 @@ impl<A> Queue<A> {
         if wait || self.in_flight >= MAX_IN_FLIGHT {
             return None;
         }
+        let (_, first) = self.waiting.pop_first()?;
         let Waiting {
             mut events,
             headers,
             answer,
-        } = self.waiting.pop_front()?;
+        } = first;
         let mut answers = vec![(0, answer)];
-        while let Some(next) = self
-            .waiting
-            .pop_front_if(|next| events.has_room_for_frame(&next.events))
+        while let Some(next) = self.waiting.first_entry()
+            && events.has_room_for_frame(&next.get().events)
         {
+            let next = next.remove();
             answers.push((events.append(next.events), next.answer));
         }
         self.in_flight += 1;
@@ -85,7 +100,7 @@ impl<A> Queue<A> {
 
     fn has_full_message(&self) -> bool {
         let (mut count, mut bytes) = (0, 0);
-        self.waiting.iter().any(|frame| {
+        self.waiting.values().any(|frame| {
             count += frame.events.len();
             bytes += frame.events.bytes();
             count * 100 >= MAX_FRAME_EVENTS * FULL_ENOUGH_PERCENT

@@ -43,7 +43,8 @@ impl Attempt<'_> {
             Source::Log => {
                 let read = self.sources.log_rows(self.request, range, limit).await;
                 let read = read.map_err(of(Source::Log))?;
-                dead_letters.extend(read.unreadable);
+                let partition = self.request.partition;
+                dead_letters = self.sources.undecided(partition, read.unreadable).await;
                 FirstRows {
                     rows: read.rows,
                     is_cut: read.is_cut,

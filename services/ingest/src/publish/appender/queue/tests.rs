@@ -32,7 +32,7 @@ fn frame(name: &'static str, events: usize, bytes: usize) -> Waiting<&'static st
     }
     Waiting {
         events: builder,
-        headers: vec![("of".to_owned(), name.to_owned())],
+        headers: [("of".to_owned(), name.to_owned())].into(),
         answer: name,
     }
 }
@@ -99,4 +99,32 @@ fn so_many_messages_are_on_their_way_and_no_more() {
     assert_eq!(sent, MAX_IN_FLIGHT);
     queue.acknowledged();
     assert!(queue.next_message().is_some());
+}
+
+#[test]
+fn a_frame_that_is_withdrawn_is_not_sent_and_the_others_keep_their_order() {
+    let mut queue = Queue::default();
+    let sent = queue.push(frame("sent", 1, 10));
+    queue.next_message().unwrap();
+    assert!(queue.withdraw(sent).is_none(), "it is on its way");
+    let tickets = ["a", "b", "c", "d", "e"].map(|name| queue.push(frame(name, 1, 10)));
+    for given_up in [0, 2] {
+        assert!(queue.withdraw(tickets[given_up]).is_some());
+    }
+    queue.acknowledged();
+    assert_eq!(
+        answers(queue.next_message()),
+        [(0, "b"), (1, "d"), (2, "e")]
+    );
+}
+
+#[test]
+fn frames_that_are_withdrawn_do_not_make_a_message_full() {
+    let mut queue = Queue::default();
+    queue.push(frame("a", 1, 10));
+    queue.next_message().unwrap();
+    queue.push(frame("small", 1, 10));
+    let large = queue.push(frame("large", MAX_FRAME_EVENTS / 2, 10));
+    queue.withdraw(large).unwrap();
+    assert!(queue.next_message().is_none());
 }
