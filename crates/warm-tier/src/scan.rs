@@ -1,8 +1,6 @@
 //! Runs scans over sealed slices, in a separate read-only DuckDB instance.
 
 mod instance;
-mod parts;
-pub(crate) mod rows;
 
 use std::{
     path::PathBuf,
@@ -21,12 +19,12 @@ use crate::{
     error::{Error, Result},
     recovery::PROBE_MEMORY,
     scan_request::Scan,
+    scan_rows,
     scan_sql::{self, SliceSource},
     sealed_partition::{SealedPartition, SliceFile},
     slice_check,
 };
 use instance::Instance;
-pub(crate) use parts::Part;
 
 /// A reader of the sealed slices of one data folder. Cheap to clone; every scan blocks its thread.
 #[derive(Clone, Debug)]
@@ -184,7 +182,7 @@ impl Scanner {
                 rows,
             });
         }
-        rows::read(&connection, scan, &sources, schema, on_batch)
+        scan_rows::read(&connection, scan, &sources, schema, on_batch)
     }
 
     /// Attaches `files` and returns a connection with the alias of each.

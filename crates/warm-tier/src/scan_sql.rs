@@ -9,7 +9,7 @@ use crate::{
     engine::text,
     error::{Error, Result},
     manifest::Slice,
-    scan::Part,
+    scan_parts::Part,
     scan_request::{Order, Scan, Table},
     schema,
 };

@@ -9,8 +9,8 @@ use crate::{
     engine::{self, Engine},
     error::{Error, Result},
     manifest::Slice,
-    scan::rows,
     scan_request::{Scan, Table},
+    scan_rows,
     scan_sql::{self, SliceSource},
     slice_file,
 };
@@ -46,7 +46,7 @@ fn check_rows(
         rows: None,
     };
     let mut wrong = None;
-    rows::read(connection, &scan, &[source], &schema, |batch| {
+    scan_rows::read(connection, &scan, &[source], &schema, |batch| {
         wrong = segment::decode(&batch).err();
         wrong.is_none()
     })?;

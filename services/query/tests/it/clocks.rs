@@ -28,7 +28,7 @@ async fn set_rules(world: &World, rules: RuleSet) {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_ahead_hides_no_event_from_pages_statements_and_tails() {
+async fn a_clock_that_is_ahead_filters_out_no_event_from_pages_statements_and_tails() {
     let clock = ShiftedClock::ahead(DAY);
     let world = World::start_in(&[], &[clock.env()]).await;
     let (_writer, _compactor) = (world.hot_writer(), world.compactor(&[]));
@@ -51,7 +51,7 @@ async fn a_clock_that_is_ahead_hides_no_event_from_pages_statements_and_tails() 
 }
 
 #[tokio::test]
-async fn a_clock_that_is_ahead_hides_no_event_that_only_cold_has() {
+async fn a_clock_that_is_ahead_filters_out_no_event_that_only_cold_has() {
     let (clock, dir) = (ShiftedClock::ahead(DAY), TempDir::new().unwrap());
     let cold = dir.path().display().to_string();
     let args = ["--cold-url", &cold];

@@ -78,7 +78,6 @@ async fn answers_that_nobody_reads_leave_memory_for_others() {
         );
     }
     assert!(world.is_ready().await);
-    eprintln!("PEAK {}", peak_memory(world.query.pid()));
     // Unread answers would fill more: half of the memory is for requests, and half of that for statements.
     let peak = peak_memory(world.query.pid());
     assert!(peak < MEMORY_BYTES / 2, "{peak} bytes");

@@ -8,10 +8,10 @@ use arrow::{
 };
 use duckdb::Connection;
 
-use super::parts::Parts;
 use crate::{
     error::Result,
     row_stream::stream_rows,
+    scan_parts::Parts,
     scan_request::{Order, Scan, Table},
     scan_sql::{self, SliceSource},
 };

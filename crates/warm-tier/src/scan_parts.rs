@@ -17,10 +17,10 @@ pub(crate) struct Part {
 
 /// The rows of a scan so far, with the lengths of their content and metadata.
 #[derive(Debug)]
-pub(super) struct Parts {
-    pub(super) parts: Vec<Part>,
+pub(crate) struct Parts {
+    pub(crate) parts: Vec<Part>,
     /// Rows of all parts.
-    pub(super) rows: u64,
+    pub(crate) rows: u64,
     bytes_left: u64,
     piece_rows: usize,
     piece_bytes: u64,
@@ -28,7 +28,7 @@ pub(super) struct Parts {
 
 impl Parts {
     /// No rows yet, and at most so many that they reach `max_bytes`.
-    pub(super) fn new(max_bytes: Option<u64>) -> Self {
+    pub(crate) fn new(max_bytes: Option<u64>) -> Self {
         Self {
             parts: Vec::new(),
             rows: 0,
@@ -41,7 +41,7 @@ impl Parts {
     /// Adds the next row; `false` when the bytes of the scan end with it.
     ///
     /// A statement goes on behind a piece that has the rows of a batch: none of its batches spans three pieces.
-    pub(super) fn add(&mut self, key: Key, bytes: u64) -> bool {
+    pub(crate) fn add(&mut self, key: Key, bytes: u64) -> bool {
         let mut begins = self.parts.is_empty();
         if self.piece_bytes >= PIECE_BYTES {
             begins = self.piece_rows < BATCH_ROWS;
