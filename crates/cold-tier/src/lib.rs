@@ -23,6 +23,7 @@ mod hash;
 mod judgement;
 mod location;
 mod log;
+mod object_memory;
 mod owner;
 mod prune;
 mod random;

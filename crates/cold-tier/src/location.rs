@@ -62,6 +62,9 @@ pub struct ColdOptions {
     /// Longest wait for the store's next bytes of a read; after it no read is tried for a while. `None`
     /// waits as long as the client of the store does.
     pub stall_timeout: Option<Duration>,
+    /// Most bytes of the objects that all reads have in memory at once, or of one object if that is larger;
+    /// reads wait for it in turn. `None` is unlimited.
+    pub object_memory: Option<u64>,
 }
 
 impl From<S3Options> for ColdOptions {

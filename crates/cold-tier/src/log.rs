@@ -225,7 +225,7 @@ impl DeltaLog {
             if !name.starts_with(&name_prefix) || !name.ends_with(".parquet") {
                 continue;
             }
-            let bytes = self.stall.get(&self.store, &object.location).await?;
+            let bytes = self.stall.get(&self.store, &object.location, None).await?;
             let actions = tokio::task::spawn_blocking(move || checkpoint::actions(bytes)).await?;
             for action in actions.map_err(|error| self.unreadable_log(error))? {
                 state
@@ -237,7 +237,7 @@ impl DeltaLog {
     }
 
     async fn read_object(&self, object: &Path) -> Result<Option<Bytes>> {
-        match self.stall.get(&self.store, object).await {
+        match self.stall.get(&self.store, object, None).await {
             Ok(bytes) => Ok(Some(bytes)),
             Err(Error::Gone { .. }) => Ok(None),
             Err(error) => Err(error),

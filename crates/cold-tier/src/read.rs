@@ -7,18 +7,20 @@ use std::{collections::VecDeque, sync::Arc};
 
 use arrow::array::RecordBatch;
 use event::RangeSet;
-use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use futures::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _, stream};
 
 use self::first_rows::FirstRows;
 use crate::{
     error::{Error, Result},
     file::ColdFile,
+    object_memory::ReadKind,
     prune::{ColdScan, Order},
     snapshot::TableSnapshot,
     tier::ColdTier,
 };
 
-/// Bounds memory: each object is in memory as a whole, at most 128 MB as the archiver writes them.
+/// Objects that one read asks the store for at once. Each is in memory as a whole, at most 128 MB as the archiver
+/// writes them; how many are there at once is up to [`ObjectMemory`](crate::object_memory::ObjectMemory).
 const MAX_CONCURRENT_READS: usize = 4;
 
 /// The rows of an ordered scan of one partition, as far as its files can be read.
@@ -126,12 +128,19 @@ impl ColdTier {
     ) -> impl Stream<Item = (ColdFile, Result<RecordBatch>)> + Send + use<> {
         let tier = self.clone();
         stream::iter(selected_files(snapshot, &scan))
-            .map(move |file| {
+            // In the order of their rows, so that the first never waits for those behind it.
+            .then(move |file| {
                 let tier = tier.clone();
                 async move {
-                    let object = tier.object(&file).await;
-                    (file, object)
+                    let memory = tier.object_memory();
+                    let memory = memory.reserve(ReadKind::Stream, file.bytes).await;
+                    (tier, file, memory)
                 }
+                .boxed()
+            })
+            .map(async |(tier, file, memory)| {
+                let object = tier.object(&file, memory).await;
+                (file, object)
             })
             .buffered(MAX_CONCURRENT_READS)
             .flat_map(move |(file, object)| {
@@ -185,7 +194,9 @@ impl ColdTier {
 
     /// Returns the rows of one file that can be among the first of `scan`.
     async fn first_rows_of(&self, file: ColdFile, scan: Arc<ColdScan>) -> Result<Vec<RecordBatch>> {
-        let bytes = self.object(&file).await?;
+        let memory = self.object_memory();
+        let memory = memory.reserve(ReadKind::Ordered, file.bytes).await;
+        let bytes = self.object(&file, memory).await?;
         let batches = file_rows::stream(file.clone(), bytes, Arc::clone(&scan));
         first_rows::of_file(&file, batches, &scan).await
     }

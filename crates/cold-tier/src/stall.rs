@@ -33,10 +33,22 @@ impl StallGuard {
         }
     }
 
-    /// Returns the bytes of an object.
-    pub(crate) async fn get(&self, store: &dyn ObjectStore, object: &Path) -> Result<Bytes> {
+    /// Returns the bytes of an object, which has at most `most` of them.
+    pub(crate) async fn get(
+        &self,
+        store: &dyn ObjectStore,
+        object: &Path,
+        most: Option<u64>,
+    ) -> Result<Bytes> {
         let found = self.within(store.get(object)).await??;
-        let mut bytes = BytesMut::new();
+        let size = found.meta.size;
+        if let Some(most) = most.filter(|most| size > *most) {
+            let path = object.to_string();
+            let reason = format!("it has {size} bytes, not {most}");
+            return Err(Error::Damaged { path, reason });
+        }
+        // At once, so that it never moves as it grows.
+        let mut bytes = BytesMut::with_capacity(usize::try_from(size).unwrap_or(0));
         let mut parts = found.into_stream();
         while let Some(part) = self.within(parts.next()).await? {
             bytes.extend_from_slice(&part?);

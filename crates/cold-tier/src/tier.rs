@@ -11,6 +11,7 @@ use crate::{
     error::Result,
     location::{ColdOptions, Location},
     log::DeltaLog,
+    object_memory::ObjectMemory,
     snapshot::{ColdSnapshot, TableSnapshot},
     stage::{self, PendingFile, StagedFile},
     stall::StallGuard,
@@ -27,6 +28,7 @@ struct Inner {
     location: Location,
     cache: Option<Arc<ObjectCache>>,
     stall: Arc<StallGuard>,
+    object_memory: ObjectMemory,
     events: DeltaLog,
     hourly_stats: DeltaLog,
     conversation_summary: DeltaLog,
@@ -49,6 +51,7 @@ impl ColdTier {
             hourly_stats: log(Table::HourlyStats)?,
             conversation_summary: log(Table::ConversationSummary)?,
             stall: Arc::clone(&stall),
+            object_memory: ObjectMemory::new(options.object_memory),
             cache: options.cache.clone(),
             location,
         })))
@@ -135,6 +138,10 @@ impl ColdTier {
 
     pub(crate) fn stall(&self) -> &StallGuard {
         &self.0.stall
+    }
+
+    pub(crate) fn object_memory(&self) -> &ObjectMemory {
+        &self.0.object_memory
     }
 
     pub(crate) fn cache(&self) -> Option<&Arc<ObjectCache>> {

@@ -1,5 +1,6 @@
 //! Reads of a whole partition, for SQL and rollups: a few entries of many conversations at a time.
 
+mod memory;
 mod plan;
 
 use std::{collections::VecDeque, sync::Arc};
@@ -8,7 +9,7 @@ use event::{ConversationId, PartitionId, Seq, StoredEvent, TenantId};
 use redis::{Cmd, Pipeline, Value};
 
 pub use self::plan::ScanPlan;
-use self::plan::entries_of_round_trip;
+use self::{memory::unread_bytes, plan::entries_of_round_trip};
 use crate::{
     connection::reply,
     cursor::{Fields, HotCursor, from_score},
@@ -43,6 +44,8 @@ pub struct HotScan {
     plan: ScanPlan,
     /// `None` before the first step.
     unread: Option<VecDeque<Unread>>,
+    /// Bytes of `unread`.
+    unread_bytes: usize,
     /// What was read and is not decoded yet.
     read: VecDeque<(Arc<Conversation>, Entry)>,
     entries_read: usize,
@@ -108,6 +111,7 @@ impl HotReader {
             partition,
             plan,
             unread: None,
+            unread_bytes: 0,
             read: VecDeque::new(),
             entries_read: 0,
             bytes_read: 0,
@@ -162,6 +166,7 @@ impl HotScan {
             return Ok(false);
         };
         self.bytes_left = usize::try_from(cursor.bytes).unwrap_or(usize::MAX);
+        self.unread_bytes = members.iter().map(|member| unread_bytes(member)).sum();
         let unread = members.into_iter().map(|member| Unread {
             member,
             conversation: None,
@@ -180,6 +185,8 @@ impl HotScan {
         let some = some.min(entries);
         let count = (entries / some).max(1);
         let batch: Vec<Unread> = unread.drain(..some).collect();
+        let taken = batch.iter().map(|one| unread_bytes(&one.member));
+        self.unread_bytes -= taken.sum::<usize>();
         let mut pipe = self.state_commands();
         for one in &batch {
             let from = match one.behind {
@@ -239,6 +246,7 @@ impl HotScan {
         let is_past = one.behind.is_some_and(|(seq, _)| seq > self.plan.range.hi);
         if is_full && !is_past {
             one.conversation = Some(conversation);
+            self.unread_bytes += unread_bytes(&one.member);
             self.unread.get_or_insert_default().push_front(one);
         }
         Ok(())

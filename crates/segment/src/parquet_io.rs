@@ -24,6 +24,9 @@ use parquet::{
     schema::types::ColumnPath,
 };
 
+mod batches;
+
+use self::batches::{batch_rows, joined};
 use crate::{
     conform::conform,
     error::{Error, Result},
@@ -31,9 +34,6 @@ use crate::{
 
 /// The number of rows of a row group: small enough that the rows of one conversation are a small read.
 pub const ROW_GROUP_ROWS: usize = 20_480;
-
-/// The bytes of a batch that is read, as far as rows can be divided; bounds memory.
-const BATCH_BYTES: usize = 4 << 20;
 
 /// The writer's name in the footer. Fixed, so that an upgrade of the library does not change the bytes
 /// of a file by its version number alone.
@@ -136,7 +136,7 @@ pub fn read(file: Bytes, selection: Selection<'_>) -> Result<Vec<RecordBatch>> {
     batches(file, selection)?.collect()
 }
 
-/// Reads what [`read`] does, batch by batch: a batch has about 4 MiB, or one row.
+/// Reads what [`read`] does, batch by batch, each of some MiB.
 ///
 /// # Errors
 /// Those of [`read`], of the call and of each batch.
@@ -155,20 +155,13 @@ pub fn batches(
         let mask = ProjectionMask::columns(reader.parquet_schema(), columns.iter().copied());
         reader = reader.with_projection(mask);
     }
-    let rows = batch_rows(&reader);
+    let rows = batch_rows(reader.metadata());
     let batches = reader.with_batch_size(rows).build()?;
-    Ok(batches.map(|batch| {
+    let batches = batches.map(|batch| {
         let batch = batch?;
         conform(&batch, &with_zone(batch.schema_ref(), None))
-    }))
-}
-
-/// The rows of a batch of about [`BATCH_BYTES`], by the row group with the longest rows.
-fn batch_rows(reader: &ParquetRecordBatchReaderBuilder<Bytes>) -> usize {
-    let groups = reader.metadata().row_groups().iter();
-    let row_bytes = groups.map(|group| group.total_byte_size() / group.num_rows().max(1));
-    let longest = usize::try_from(row_bytes.max().unwrap_or(0)).unwrap_or(usize::MAX);
-    (BATCH_BYTES / longest.max(1)).clamp(1, ROW_GROUP_ROWS)
+    });
+    Ok(joined(batches))
 }
 
 /// Reads the number of rows from the footer.

@@ -87,6 +87,8 @@ pub struct Config {
     pub memory_bytes: u64,
     /// Bytes for what requests read and answer.
     pub request_memory: usize,
+    /// Bytes for objects of the cold tier that are being read: half of what requests leave.
+    pub object_memory: u64,
     pub max_tail_clients: usize,
 }
 
@@ -126,6 +128,8 @@ impl Args {
             self.memory_bytes >= MIN_MEMORY_BYTES,
             "--memory-bytes must be at least 512 MiB (536870912)"
         );
+        let request_memory = self.request_memory()?;
+        let left = self.memory_bytes - u64::try_from(request_memory).expect("it fits");
         Ok(Config {
             listen: self.listen,
             nats_url: self.log.nats_url.clone(),
@@ -147,7 +151,8 @@ impl Args {
                 },
             },
             memory_bytes: self.memory_bytes,
-            request_memory: self.request_memory()?,
+            request_memory,
+            object_memory: left / 2,
             max_tail_clients: self.max_tail_clients,
         })
     }
@@ -180,7 +185,9 @@ mod tests {
     #[test]
     fn the_memory_for_requests_is_a_part_of_that_of_the_process() {
         let whole = ["--memory-bytes", "1073741824"];
-        assert_eq!(validated(&whole).unwrap().request_memory, 512 << 20);
+        let config = validated(&whole).unwrap();
+        let (requests, objects) = (config.request_memory, config.object_memory);
+        assert_eq!((requests, objects), (512 << 20, 256 << 20));
         let with = |bytes| validated(&[whole[0], whole[1], "--request-memory", bytes]);
         assert_eq!(with("800000000").unwrap().request_memory, 800_000_000);
         for wrong in ["1000000", "900000000"] {

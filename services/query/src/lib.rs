@@ -174,6 +174,7 @@ fn cold_tier(config: &Config, store: Option<String>) -> anyhow::Result<Option<Co
         cache,
         store,
         stall_timeout: Some(COLD_STALL_TIMEOUT),
+        object_memory: Some(config.object_memory),
     };
     Ok(Some(ColdTier::open(url, &options)?))
 }

@@ -11,6 +11,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use crate::{
     error::{Error, Result},
     file::ColdFile,
+    object_memory::{ReadKind, Reserved},
     prune::ColdScan,
     rows,
     stage::verify,
@@ -46,32 +47,35 @@ impl ColdTier {
     }
 
     async fn rows_of(&self, file: &ColdFile, scan: ColdScan) -> Result<Vec<RecordBatch>> {
-        let bytes = self.object(file).await?;
+        let memory = self.object_memory();
+        let memory = memory.reserve(ReadKind::Stream, file.bytes).await;
+        let bytes = self.object(file, memory).await?;
         stream(file.clone(), bytes, Arc::new(scan))
             .try_collect()
             .await
     }
 
-    /// Returns the bytes of `file` from the cache or the store, checked in both cases.
-    pub(super) async fn object(&self, file: &ColdFile) -> Result<Bytes> {
+    /// Returns the bytes of `file` from the cache or the store, checked in both cases, in `memory`.
+    pub(super) async fn object(&self, file: &ColdFile, memory: Reserved) -> Result<Bytes> {
         let sha256 = file.provenance.as_ref().map(|p| p.sha256.clone());
         let cache = self.cache().cloned();
         if let Some((cache, name)) = cache.clone().zip(sha256.clone()) {
             let cached = tokio::task::spawn_blocking(move || cache.get(&name)).await?;
             if let Some(cached) = cached {
-                return Ok(cached);
+                return Ok(memory.hold(cached));
             }
         }
         let log = self.log(file.table);
         let object = log.object_path(&file.path);
-        let bytes = self.stall().get(self.store(), &object).await?;
+        let bytes = self.stall().get(self.store(), &object, Some(file.bytes));
+        let bytes = bytes.await?;
         let (path, rows) = (file.path.clone(), file.rows);
         tokio::task::spawn_blocking(move || {
             let bytes = verify(path, bytes, sha256.as_deref(), rows)?;
             if let Some((cache, name)) = cache.zip(sha256) {
                 cache.put(&name, &bytes);
             }
-            Ok(bytes)
+            Ok(memory.hold(bytes))
         })
         .await?
     }

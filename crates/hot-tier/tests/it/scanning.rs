@@ -113,3 +113,31 @@ async fn a_scan_is_stale_when_the_tier_was_lost_and_filled_again_in_between() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_scan_says_what_it_holds_between_two_steps() {
+    on_each_server(async |world: World| {
+        world.writer.start(PARTITION, 1).await.unwrap();
+        for seq in 1..=40 {
+            world
+                .append_large(&format!("conversation-{seq}"), seq)
+                .await;
+        }
+        let mut scan = world.reader.scan(PARTITION, plan(1, 40));
+        assert_eq!(scan.held_bytes(), 0);
+        assert!(scan.start().await.unwrap());
+        let list = scan.held_bytes();
+        assert!(list > 40 * "conversation-1".len(), "{list}");
+        let announced = scan.list_bytes().await.unwrap();
+        assert!(list <= announced, "{list} of {announced}");
+        let (mut rows, mut most) = (0, 0);
+        while let ScanStep::Rows(more) = scan.next().await.unwrap() {
+            rows += more.len();
+            most = most.max(scan.held_bytes());
+        }
+        // What a large event takes in the tier, for all but the first.
+        assert!(most > 39 * 100, "{most}");
+        assert_eq!((rows, scan.held_bytes()), (40, 0));
+    })
+    .await;
+}

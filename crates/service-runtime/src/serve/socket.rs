@@ -193,11 +193,15 @@ mod tests {
     async fn a_client_that_takes_nothing_is_cut_off() {
         let (mut socket, _peer) = full_socket().await;
         let began = Instant::now();
-        let error = loop {
-            if let Err(error) = write(&mut socket).await {
-                break error;
+        let cut_off = async {
+            loop {
+                if let Err(error) = write(&mut socket).await {
+                    break error;
+                }
             }
         };
+        let error = tokio::time::timeout(4 * MAX_WAIT, cut_off).await;
+        let error = error.expect("it is cut off");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(began.elapsed() >= MAX_WAIT);
     }

@@ -119,6 +119,9 @@ impl PartitionScan<'_> {
                 checked: self.dedup.hot_checked_for(range.hi),
             };
             let mut scan = self.sources.hot.scan(self.partition, plan);
+            let list = scan.list_bytes().await;
+            let list = list.map_err(|error| hot_error(SourceError::Unavailable(error.into())))?;
+            self.charge.hold(list).await?;
             loop {
                 let reads = &self.sources.memory.reads;
                 let memory = reads.reserve(HOT_READ_BYTES, MEMORY_WAIT).await;
@@ -126,6 +129,7 @@ impl PartitionScan<'_> {
                 let step = scan.next().await;
                 let step =
                     step.map_err(|error| hot_error(SourceError::Unavailable(error.into())))?;
+                self.charge.hold(scan.held_bytes()).await?;
                 drop(memory);
                 match step {
                     ScanStep::Rows(rows) => self.add_unsealed(Source::Hot, rows, to).await?,
@@ -133,6 +137,7 @@ impl PartitionScan<'_> {
                     ScanStep::End => break,
                 }
             }
+            self.charge.hold(0).await?;
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ use crate::{
 const WEEK_MS: u64 = 7 * 24 * 3_600_000;
 
 /// Events of `types` stay in warm and cold so long.
-fn policy(name: &str, types: &[&str], warm_ms: u64, cold_ms: Option<u64>) -> Policy {
+pub(crate) fn policy(name: &str, types: &[&str], warm_ms: u64, cold_ms: Option<u64>) -> Policy {
     Policy {
         name: format!("test/{name}"),
         priority: 10,
@@ -43,7 +43,7 @@ fn policy(name: &str, types: &[&str], warm_ms: u64, cold_ms: Option<u64>) -> Pol
 }
 
 /// Copies everything that is sealed to the cold tier, rollups first.
-async fn archive(world: &World, url: &str) {
+pub(crate) async fn archive(world: &World, url: &str) {
     let tier = ColdTier::open_for_writing(url, &ColdOptions::default())
         .await
         .unwrap();

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that fails must panic")]
 
+mod clocks;
 mod cold;
 mod conversations;
 mod dead_letters;

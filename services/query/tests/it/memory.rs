@@ -78,7 +78,9 @@ async fn answers_that_nobody_reads_leave_memory_for_others() {
         );
     }
     assert!(world.is_ready().await);
-    assert!(peak_memory(world.query.pid()) < MEMORY_BYTES);
+    // Unread answers would fill more: half of the memory is for requests, and half of that for statements.
+    let peak = peak_memory(world.query.pid());
+    assert!(peak < MEMORY_BYTES / 2, "{peak} bytes");
     drop(silent);
     let (status, page) = world
         .json(&format!("/v1/conversations/{}/events?limit=1000", id(0)))

@@ -1,7 +1,10 @@
+use std::time::Duration;
+
 use futures::StreamExt as _;
 use reqwest::Response;
 use serde_json::Value;
 use testkit::eventually;
+use tokio::time::Instant;
 
 use crate::world::{CONVERSATIONS, World, event, id, number};
 
@@ -27,7 +30,7 @@ impl Tail {
                     .push_str(std::str::from_utf8(&chunk.unwrap()).unwrap());
             }
         };
-        let ended = tokio::time::timeout(std::time::Duration::from_secs(20), rest).await;
+        let ended = tokio::time::timeout(Duration::from_secs(20), rest).await;
         ended.expect("the tail ends");
         self.text
     }
@@ -43,6 +46,8 @@ impl Tail {
 
     /// The next event: its id and its data.
     pub(crate) async fn next(&mut self) -> (String, Value) {
+        // Comments come all the time.
+        let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             if let Some((block, rest)) = self.text.split_once("\n\n") {
                 let (block, rest) = (block.to_owned(), rest.to_owned());
@@ -60,7 +65,7 @@ impl Tail {
                 }
                 continue;
             }
-            let next = tokio::time::timeout(std::time::Duration::from_secs(20), self.answer.next());
+            let next = tokio::time::timeout_at(deadline, self.answer.next());
             let chunk = next
                 .await
                 .expect("an event comes")

@@ -34,6 +34,11 @@ impl World {
     }
 
     pub(crate) async fn start_with(more: &[&str]) -> Self {
+        Self::start_in(more, &[]).await
+    }
+
+    /// With more arguments and environment variables of query.
+    pub(crate) async fn start_in(more: &[&str], envs: &[(&str, String)]) -> Self {
         service_runtime::install_crypto_provider();
         let (nats, valkey) = tokio::join!(Nats::start(), Valkey::start());
         let log = EventLog::connect(&nats.url, "test").await.unwrap();
@@ -56,7 +61,7 @@ impl World {
         .into();
         args.extend(more.iter().map(|arg| (*arg).to_owned()));
         let world = Self {
-            query: Service::start(env!("CARGO_BIN_EXE_query"), args),
+            query: Service::start_with(env!("CARGO_BIN_EXE_query"), args, envs.iter().cloned()),
             http: Client::new(),
             url: format!("http://127.0.0.1:{port}"),
             admin_url: format!("http://127.0.0.1:{admin_port}"),
