@@ -17,7 +17,7 @@ impl HotScan {
     /// The bytes that the list of conversations may take, which the first step reads at once.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] is transient: scan again.
+    /// [`Error::Unavailable`](crate::Error::Unavailable) is transient: scan again.
     pub async fn list_bytes(&self) -> Result<usize> {
         let key = Keys::of(self.partition).conversations();
         let mut pipe = redis::pipe();
