@@ -13,8 +13,8 @@ the log must fit on the disk of its server. The sums are those of the table in d
 {{- with .Values.compactor }}
 {{- /* And the rows of its batch twice; to check a file takes 256 MiB, and the scans of readers 216 MiB. */}}
 {{- $partitions := mul $.Values.partitions 56 $mebibyte }}
-{{- $sum := add (include "isotherm.bytes" .memoryLimit) (include "isotherm.bytes" .dedupeMemory) (mul 472 $mebibyte) $partitions }}
-{{- include "isotherm.requireLimit" (list . "compactor" $sum "memoryLimit, dedupeMemory, 472 MiB and 56 MiB for each partition") }}
+{{- $sum := add (include "isotherm.bytes" .memoryLimit) (include "isotherm.bytes" .dedupeMemory) (include "isotherm.bytes" .openMemory) (mul 472 $mebibyte) $partitions }}
+{{- include "isotherm.requireLimit" (list . "compactor" $sum "memoryLimit, dedupeMemory, openMemory, 472 MiB and 56 MiB for each partition") }}
 {{- end }}
 {{- with .Values.archiver }}
 {{- $sum := max (mul 8 .fileMemoryBytes) (mul 512 $mebibyte) }}

@@ -36,10 +36,6 @@ const TRIM_INTERVAL: Duration = Duration::from_secs(10);
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(10);
 const LOG_GRACE: Duration = Duration::from_secs(3600);
 
-/// Longest time for which the compactor yields the CPU to the others under load, unless a reader waits
-/// for what it has not checked yet.
-const THROTTLE_UNDER_PRESSURE: &str = "2s";
-
 const COLD_TIER_USERS: [&str; 3] = ["compactor", "query", "archiver"];
 
 /// Services whose work may be delayed without loss: on a busy machine, accepting events and answering
@@ -113,8 +109,7 @@ fn own_flags(name: &str, config: &DevConfig, partitions: u16, flags: &mut Flags)
                 "--maintenance-interval",
                 time_scale.flag(MAINTENANCE_INTERVAL),
             )
-            .add("--log-grace", time_scale.flag(LOG_GRACE))
-            .add("--throttle-under-pressure", THROTTLE_UNDER_PRESSURE),
+            .add("--log-grace", time_scale.flag(LOG_GRACE)),
         "query" => flags
             .add("--listen", local(ports.query()))
             .add("--redis-url", redis_url(ports))

@@ -40,7 +40,7 @@ pub enum Watermark {
     Warm {
         #[serde(with = "partition_text")]
         partition: PartitionId,
-        /// The last sequence in the open segment or a slice.
+        /// The last sequence in the open part or a slice. Behind a restart it begins again at `sealed`.
         committed: Seq,
         /// The last sequence in a slice.
         sealed: Seq,

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ahash::HashMap;
+use arrow::array::{Array as _, AsArray as _, RecordBatch, StringArray};
 use duckdb::{Connection, params};
 use retention::{Class, RuleSet, Subject, SubjectLabels};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The columns that rules match: (tenant, conversation, type, metadata). The metadata is present
 /// only when the rules use labels.
@@ -100,4 +102,107 @@ fn store_classes(
         appender.append_row(params![tenant, conversation, event_type, metadata, class])?;
     }
     Ok(appender.flush()?)
+}
+
+/// The rows of one class of an open part, ordered by tenant, conversation and position.
+pub(crate) type RowsByClass = BTreeMap<Class, Vec<RowRef>>;
+
+/// Splits the rows of `batches`, which are in log order, by class.
+pub(crate) fn rows_by_class(batches: &[RecordBatch], rules: &RuleSet) -> Result<RowsByClass> {
+    let columns = batches.iter().map(SubjectArrays::of);
+    let columns = columns.collect::<Result<Vec<_>>>()?;
+    let uses_labels = rules.uses_labels();
+    let mut class_of: HashMap<(&str, &str, &str, &str), Class> = HashMap::default();
+    // Ordered by class, tenant and conversation; the rows of a conversation are in log order already.
+    let mut groups: HashMap<(Class, &str, &str), Vec<RowRef>> = HashMap::default();
+    for (batch, columns) in (0..).zip(&columns) {
+        for row in 0..columns.rows() {
+            let (tenant, conversation, event_type, metadata) = columns.subject(row);
+            let labels = if uses_labels { metadata } else { "" };
+            let subject = (tenant, conversation, event_type, labels);
+            let class = *class_of
+                .entry(subject)
+                .or_insert_with(|| class(rules, subject));
+            let group = groups.entry((class, tenant, conversation)).or_default();
+            group.push(RowRef::new(batch, row));
+        }
+    }
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    groups.sort_unstable_by_key(|(key, _)| *key);
+    let mut by_class = RowsByClass::new();
+    for ((class, _, _), rows) in groups {
+        by_class.entry(class).or_default().extend(rows);
+    }
+    Ok(by_class)
+}
+/// A row of the batches of an open part.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RowRef {
+    batch: u32,
+    row: u32,
+}
+
+impl RowRef {
+    fn new(batch: u32, row: usize) -> Self {
+        // A batch has a few thousand rows.
+        let row = u32::try_from(row).unwrap_or(u32::MAX);
+        Self { batch, row }
+    }
+
+    /// The index of the batch, and of the row in it.
+    pub(crate) fn indices(&self) -> (usize, usize) {
+        (self.batch as usize, self.row as usize)
+    }
+}
+
+/// The columns of a batch that rules match.
+struct SubjectArrays<'a> {
+    tenant: &'a StringArray,
+    conversation: &'a StringArray,
+    event_type: &'a StringArray,
+    metadata: &'a StringArray,
+}
+
+impl<'a> SubjectArrays<'a> {
+    fn of(batch: &'a RecordBatch) -> Result<Self> {
+        let column = |name: &str| {
+            let column = batch.column_by_name(name);
+            let column = column.and_then(|column| column.as_string_opt());
+            column.ok_or_else(|| Error::Rows(format!("no column {name}")))
+        };
+        Ok(Self {
+            tenant: column("tenant")?,
+            conversation: column("conversation_id")?,
+            event_type: column("type")?,
+            metadata: column("metadata")?,
+        })
+    }
+
+    fn rows(&self) -> usize {
+        self.tenant.len()
+    }
+
+    fn subject(&self, row: usize) -> (&'a str, &'a str, &'a str, &'a str) {
+        let metadata = self.metadata;
+        let metadata = if metadata.is_valid(row) {
+            metadata.value(row)
+        } else {
+            ""
+        };
+        let (tenant, conversation) = (self.tenant.value(row), self.conversation.value(row));
+        (tenant, conversation, self.event_type.value(row), metadata)
+    }
+}
+
+/// The class of a subject: (tenant, conversation, type, metadata).
+fn class(rules: &RuleSet, subject: (&str, &str, &str, &str)) -> Class {
+    let (tenant, conversation, event_type, metadata) = subject;
+    let labels: &dyn SubjectLabels = if metadata.is_empty() { &() } else { &metadata };
+    let subject = Subject {
+        tenant,
+        conversation,
+        event_type,
+        labels,
+    };
+    rules.effective(&subject).class()
 }

@@ -1,4 +1,4 @@
-//! Deduplication by event id: the ids of the open segment are in memory; every range sealed in the
+//! Deduplication by event id: the ids of what is not sealed are in memory; every range sealed in the
 //! last 24 h has a filter in memory, and a hit there is confirmed by an exact lookup in its id file.
 //!
 //! The log's order decides: of the events with one id the first stays, every later one is dropped.
@@ -19,20 +19,22 @@ use crate::{
     duplicates::Duplicate,
     engine::{self, Engine},
     error::{Error, Result},
+    ids_file::identity,
     manifest::IdFile,
-    open_segment::{OpenSegment, identity},
     slice_file,
 };
 
 /// An event's id and a seeded hash of its tenant and conversation.
 type EventKey = (u128, u64);
 
-/// The ids of one partition's open segment and of its ranges sealed in the last 24 h.
+/// The ids of one partition's unsealed parts and of its ranges sealed in the last 24 h.
 pub(crate) struct Dedupe {
     engine: Engine,
     dir: PathBuf,
     seed: u64,
     open: HashSet<EventKey>,
+    /// Of the part whose seal is not finished.
+    sealing: HashSet<EventKey>,
     /// Ascending by range.
     sealed: Vec<SealedIds>,
     /// Bytes that the filters may take together; beyond that, the oldest ranges have none and are
@@ -55,12 +57,11 @@ impl std::fmt::Debug for Dedupe {
 }
 
 impl Dedupe {
-    /// Loads the ids of `files` and `open`.
+    /// Loads the ids of `files`.
     pub(crate) fn load(
         engine: &Engine,
         dir: &Path,
         files: &[IdFile],
-        open: &OpenSegment,
         filter_budget: usize,
     ) -> Result<Self> {
         let mut dedupe = Self {
@@ -68,13 +69,11 @@ impl Dedupe {
             dir: dir.to_owned(),
             seed: RandomState::new().hash_one(0_u8),
             open: HashSet::default(),
+            sealing: HashSet::default(),
             sealed: Vec::new(),
             filter_budget,
         };
         dedupe.add_files(files)?;
-        let connection = engine.connect()?;
-        let events = format!("{}.events", open.alias);
-        dedupe.open = dedupe.keys(&connection, &events)?.into_iter().collect();
         Ok(dedupe)
     }
 
@@ -87,7 +86,8 @@ impl Dedupe {
         let sealed = self.in_sealed(&events, &keys)?;
         let (mut fresh, mut dropped) = (Vec::with_capacity(events.len()), Vec::new());
         for (event, key) in events.into_iter().zip(keys) {
-            if !sealed.contains(&key) && self.open.insert(key) {
+            let is_known = sealed.contains(&key) || self.sealing.contains(&key);
+            if !is_known && self.open.insert(key) {
                 fresh.push(event);
             } else {
                 dropped.push(Duplicate {
@@ -102,17 +102,14 @@ impl Dedupe {
         Ok((fresh, dropped))
     }
 
-    /// Forgets the ids of `events`, which were new and could not be stored.
-    pub(crate) fn forget(&mut self, events: &[StoredEvent]) {
-        for event in events {
-            let key = self.key_of(event);
-            self.open.remove(&key);
-        }
+    /// Ends the ids of the open part, whose seal starts.
+    pub(crate) fn start_seal(&mut self) {
+        self.sealing = std::mem::take(&mut self.open);
     }
 
-    /// Moves the ids of the open segment to the sealed range of `file`.
-    pub(crate) fn seal(&mut self, file: IdFile) {
-        let keys = std::mem::take(&mut self.open);
+    /// Moves the ids of the part whose seal is finished to the sealed range of `file`.
+    pub(crate) fn finish_seal(&mut self, file: IdFile) {
+        let keys = std::mem::take(&mut self.sealing);
         self.add_sealed(file, keys.into_iter().collect());
     }
 
@@ -225,12 +222,6 @@ impl Dedupe {
         let rows = identities(connection, &source(&alias)).map_err(of_file);
         engine::detach(connection, &alias)?;
         rows
-    }
-
-    fn keys(&self, connection: &Connection, source: &str) -> Result<Vec<EventKey>> {
-        let rows = identities(connection, source)?;
-        let key = |(tenant, conversation, id): &EventIdentity| self.key(tenant, conversation, *id);
-        Ok(rows.iter().map(key).collect())
     }
 
     fn key_of(&self, event: &StoredEvent) -> EventKey {

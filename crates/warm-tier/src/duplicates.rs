@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::serial;
 
+/// The columns of a table of duplicates.
+pub(crate) const COLUMNS: &str =
+    "tenant VARCHAR, conversation_id VARCHAR, event_id VARCHAR, seq BIGINT, idx INTEGER";
+
 /// An event that was dropped because one with its id came before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Duplicate {
@@ -16,6 +20,14 @@ pub struct Duplicate {
     pub event_id: EventId,
     pub seq: Seq,
     pub idx: u16,
+}
+
+impl Duplicate {
+    /// Bytes of memory.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let texts = self.tenant.as_str().len() + self.conversation_id.as_str().len();
+        (size_of::<Self>() + texts) as u64
+    }
 }
 
 /// The duplicates in the range `after + 1..=through` of one partition: all of them are listed, so

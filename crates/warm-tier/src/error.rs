@@ -40,7 +40,7 @@ pub enum Error {
     /// A file is missing or differs from what the manifest says of it.
     #[error("{path} is damaged: {reason}")]
     Damaged { path: PathBuf, reason: String },
-    /// The batch does not continue the open segment.
+    /// The frames do not continue the open part.
     #[error("{partition}: the batch starts at {found}, expected {expected}")]
     Gap {
         partition: PartitionId,
@@ -109,7 +109,8 @@ impl Error {
 
     /// Returns whether the cause is outside of the file: the machine lacks memory, descriptors, space or
     /// time now, or the statement was interrupted. Such an error says nothing about the file.
-    pub(crate) fn is_of_the_machine(&self) -> bool {
+    #[must_use]
+    pub fn is_of_the_machine(&self) -> bool {
         if let Self::File { source, .. } = self {
             let kind = source.kind();
             return !matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof);

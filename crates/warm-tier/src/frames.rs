@@ -2,7 +2,7 @@
 
 use event::{Seq, SeqRange, StoredEvent};
 
-use crate::{duplicates::Duplicate, error::Error};
+use crate::duplicates::Duplicate;
 
 /// The result of an append.
 #[derive(Debug, Default)]
@@ -13,21 +13,6 @@ pub struct Appended {
     pub bytes: u64,
     /// The duplicates, in log order.
     pub dropped: Vec<Duplicate>,
-    /// The last sequence that is stored.
-    pub through: Seq,
-    /// Why the frames behind `through` are not stored: DuckDB has no memory for the next one alone.
-    pub refused: Option<Error>,
-}
-
-impl Appended {
-    /// Nothing behind `through` is stored, because of `error`.
-    pub(crate) fn refused(through: Seq, error: Error) -> Self {
-        Self {
-            through,
-            refused: Some(error),
-            ..Self::default()
-        }
-    }
 }
 
 /// Decoded and checked frames of the log.
@@ -39,6 +24,4 @@ pub struct Frames {
     pub events: Vec<StoredEvent>,
     /// The sequences of frames that could not be decoded, whole or in part, ascending.
     pub dead_letters: Vec<Seq>,
-    /// Bytes of canonical events.
-    pub encoded_bytes: u64,
 }

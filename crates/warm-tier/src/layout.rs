@@ -2,11 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use event::{PartitionId, Seq, SeqRange};
+use event::{PartitionId, SeqRange};
 use retention::Class;
 
 pub(crate) const MANIFEST: &str = "manifest.json";
 pub(crate) const LOCK: &str = "LOCK";
+/// How far the log was read; written under the second name first.
+pub(crate) const LOG_END: &str = "log-end.json";
+pub(crate) const LOG_END_STAGED: &str = "log-end.json.tmp";
 /// `<data>/STORE`: the id of the store that the folder belongs to.
 pub(crate) const STORE: &str = "STORE";
 /// The suffix of a file that is still being written.
@@ -34,11 +37,6 @@ pub(crate) fn spill_dir(data: &Path) -> PathBuf {
     data.join("tmp")
 }
 
-/// `open-17.duckdb`
-pub(crate) fn open_name(lo: Seq) -> String {
-    format!("open-{lo}.duckdb")
-}
-
 /// `L0-17-40-w604800000-cforever.duckdb`
 pub(crate) fn slice_name(level: u8, range: SeqRange, class: Class) -> String {
     format!("L{level}-{range}-{class}.duckdb")
@@ -47,12 +45,6 @@ pub(crate) fn slice_name(level: u8, range: SeqRange, class: Class) -> String {
 /// `ids-17-40.duckdb`
 pub(crate) fn ids_name(range: SeqRange) -> String {
     format!("ids-{range}.duckdb")
-}
-
-/// Parses the first sequence of an open segment from its file name.
-pub(crate) fn parse_open(name: &str) -> Option<Seq> {
-    let lo = name.strip_prefix("open-")?.strip_suffix(".duckdb")?;
-    lo.parse().ok()
 }
 
 /// The path of DuckDB's write-ahead log beside a file.
@@ -83,13 +75,5 @@ mod tests {
         let name = slice_name(2, SeqRange { lo: 17, hi: 40 }, class);
         assert_eq!(name, "L2-17-40-w60000-cnone.duckdb");
         assert_eq!(staged(Path::new("a.duckdb")), Path::new("a.duckdb.tmp"));
-    }
-
-    #[test]
-    fn an_open_segment_is_known_by_its_name() {
-        assert_eq!(parse_open(&open_name(17)), Some(17));
-        for name in ["open-17.duckdb.wal", "open-.duckdb", "ids-1-2.duckdb"] {
-            assert_eq!(parse_open(name), None);
-        }
     }
 }

@@ -1,9 +1,9 @@
 //! The warm tier: DuckDB segment files on one machine's disk, and how others read them.
 //!
-//! A partition has one open segment, which takes batches in log order, and sealed slices, which
-//! never change. The manifest is the only truth of what is sealed. Orders kept here: the offset
-//! moves with the rows (one transaction) · stage → fsync → verify → rename → manifest → unlink.
-//! Invariant: after a crash at any point every event of `first..=committed` is there once.
+//! A partition has an open part in memory, which takes frames in log order, and sealed slices, which
+//! never change. The manifest is the only truth of what is sealed, and with it of the offset in the
+//! log. Order kept here: stage → fsync → verify → rename → manifest. Invariant: after a crash at any
+//! point every event of `first..=sealed` is there once, and the log has the rest.
 //!
 //! The only crate that links DuckDB. Every function blocks and must not be called on an async
 //! thread, except those of [`remote`].
@@ -11,7 +11,6 @@
 pub mod remote;
 pub mod sql;
 
-mod batch;
 mod catalog;
 mod classify;
 mod coverage;
@@ -23,11 +22,12 @@ mod error;
 mod frames;
 mod ids_file;
 mod layout;
+mod log_end;
 mod maintenance;
 mod manifest;
 mod merge;
 mod merger;
-mod open_segment;
+mod open_part;
 mod options;
 mod partition;
 mod quota;
@@ -54,6 +54,7 @@ pub use duplicates::Duplicate;
 pub use engine::Engine;
 pub use error::{Error, Result};
 pub use frames::{Appended, Frames};
+pub use log_end::{LogAnchor, LogEnd};
 pub use maintenance::{Expiry, drop_slice, purgeable};
 pub use manifest::{Expired, IdFile, LostSlice, Manifest, Slice};
 pub use merger::Merger;
@@ -62,8 +63,7 @@ pub use partition::{DEDUPE_AGE, ID_RECOVERY_COLUMNS, OpenState, Partition, Recov
 pub use refill::{RefillOutcome, RefillRows, refill, to_refill};
 pub use row_check::{PROOF_COLUMNS, RowCheck};
 pub use scan::Scanner;
-pub use seal::SealOutcome;
+pub use seal::{SealOutcome, SealTask};
 pub use sealed_partition::{SealedPartition, SealedTotals, SliceFile};
-pub use slice_file::LogAnchor;
 pub use store_claim::StoreClaim;
 pub use tier::WarmTier;

@@ -133,7 +133,9 @@ pub(crate) fn run(
         .map(|alias| format!("SELECT {columns} FROM {alias}.events"))
         .collect();
     let source = format!("({})", selects.join(" UNION ALL "));
-    let written = slice_file::write(&connection, &staged, &id, &source);
+    let written = slice_file::write(&connection, &staged, &id, |alias| {
+        slice_file::insert_selected(&connection, alias, &source)
+    });
     detach_all(&connection, &attached)?;
     written?;
     slice_file::verify(engine, &staged, &merged.sums())?;

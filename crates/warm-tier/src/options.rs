@@ -12,3 +12,15 @@ pub struct Options {
     /// Bytes that the filters of known event ids of all partitions may take together.
     pub dedupe_memory: usize,
 }
+
+/// The share of DuckDB's memory that a part of large events may have, so that it can be sealed: DuckDB holds
+/// such a part completely when it commits it, and fails from half of its memory on (measured).
+const PART_SHARE: u64 = 4;
+
+impl Options {
+    /// The most bytes that an open part should have in memory.
+    #[must_use]
+    pub fn max_part_bytes(&self) -> u64 {
+        self.memory_limit / PART_SHARE
+    }
+}

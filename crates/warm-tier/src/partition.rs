@@ -1,4 +1,4 @@
-//! The writer of one partition: drops duplicates, appends, seals.
+//! The writer of one partition: drops duplicates, appends, and lets seals run beside.
 
 mod id_recovery;
 
@@ -8,21 +8,21 @@ use event::{PartitionId, Seq, SeqRange, Timestamp};
 use retention::RuleSet;
 
 use crate::{
-    batch::Batch,
     dedupe::Dedupe,
     disk,
     duplicates::Duplicate,
     engine::Engine,
     error::{Error, Result},
     frames::{Appended, Frames},
-    layout,
+    ids_file, layout,
+    log_end::{self, LogAnchor, LogEnd},
     manifest::LostSlice,
-    open_segment::{self, OpenSegment},
+    open_part::OpenPart,
     options::Options,
     recovery,
-    seal::{self, Seal, SealOutcome},
+    seal::{SealOutcome, SealTask},
     sealed_partition::SealedPartition,
-    slice_file::{self, LogAnchor},
+    slice_file,
 };
 
 pub use id_recovery::{ID_RECOVERY_COLUMNS, RecoveredRows};
@@ -30,36 +30,36 @@ pub use id_recovery::{ID_RECOVERY_COLUMNS, RecoveredRows};
 /// Age up to which event ids are kept: the README promises producers that they may retry for 24 hours.
 pub const DEDUPE_AGE: Duration = Duration::from_secs(24 * 3600);
 
-/// The only writer of a partition. Its methods block. After an error of [`Partition::append`] or
-/// [`Partition::seal`] the process must be restarted.
+/// The only writer of a partition. Its methods block. What is not sealed is in memory only: after a restart
+/// the log is read again from [`Partition::next_seq`].
 #[derive(Debug)]
 pub struct Partition {
     pub(crate) engine: Engine,
     sealed: Arc<SealedPartition>,
-    /// `None` only while a seal replaces it.
-    open: Option<OpenSegment>,
+    open: OpenPart,
+    /// The part before the open one, until its seal is finished.
+    sealing: Option<Arc<OpenPart>>,
     dedupe: Dedupe,
+    /// What the note of the log's end says.
+    noted: LogEnd,
 }
 
-/// The size of the open segment.
+/// The size of what is not sealed.
 #[derive(Clone, Copy, Debug)]
 pub struct OpenState {
+    /// Events of the open part, and of one whose seal is not finished.
     pub events: u64,
-    /// Bytes of content.
-    pub bytes: u64,
-    /// Bytes of canonical events.
-    pub encoded_bytes: u64,
-    pub duplicates: u64,
     /// Least `received_at`.
     pub oldest: Option<Timestamp>,
-    /// Bytes on disk.
-    pub file_bytes: u64,
-    /// `true` while it covers no sequence. A batch without events covers its range too.
+    /// Bytes of memory of the open part, and of one whose seal is not finished.
+    pub open_bytes: u64,
+    pub sealing_bytes: u64,
+    /// `true` while the open part covers no sequence. Frames without events cover their range too.
     pub is_empty: bool,
 }
 
 impl Partition {
-    /// Recovers the partition's files and opens it; a new one starts at `first`.
+    /// Recovers the partition's files; a new one starts at `first`.
     pub(crate) fn open(
         engine: Engine,
         options: &Options,
@@ -69,16 +69,16 @@ impl Partition {
         let dir = layout::partition_dir(&options.data, partition);
         let spill = layout::spill_dir(&options.data);
         let sealed = recovery::recover_sealed(&dir, partition, first, &spill)?;
-        let open = recovery::recover_open_segment(&engine, &sealed, &spill)?;
-        sealed.set_committed(open.next - 1, &open.dropped(sealed.manifest().sealed)?);
         recovery::recover_id_files(&sealed, &spill)?;
-        let ids = sealed.manifest().ids;
-        let dedupe = Dedupe::load(&engine, &dir, &ids, &open, options.dedupe_memory)?;
+        let manifest = sealed.manifest();
+        let dedupe = Dedupe::load(&engine, &dir, &manifest.ids, options.dedupe_memory)?;
         Ok(Self {
             engine,
             sealed: Arc::new(sealed),
-            open: Some(open),
+            open: OpenPart::new(partition, manifest.sealed + 1),
+            sealing: None,
             dedupe,
+            noted: log_end::read(&dir, partition).unwrap_or_default(),
         })
     }
 
@@ -94,89 +94,105 @@ impl Partition {
         self.sealed.partition
     }
 
-    /// The sequence that the next batch must start with.
+    /// The sequence that the next frames must start with.
     #[must_use]
     pub fn next_seq(&self) -> Seq {
-        self.segment().next
+        self.open.next()
     }
 
-    /// The size of the open segment now.
+    /// The size of what is not sealed now.
     #[must_use]
     pub fn open_state(&self) -> OpenState {
-        let open = self.segment();
-        let totals = open.totals;
+        let open = self.open.totals();
+        let sealing = self.sealing.as_ref().map(|part| part.totals());
         OpenState {
-            events: totals.events,
-            bytes: totals.bytes,
-            encoded_bytes: totals.encoded_bytes,
-            duplicates: totals.duplicates,
-            oldest: totals.received_min,
-            file_bytes: disk::bytes(&open.path),
-            is_empty: open.range().is_none(),
+            events: open.events + sealing.map_or(0, |part| part.events),
+            oldest: (sealing.and_then(|part| part.received_min).into_iter())
+                .chain(open.received_min)
+                .min(),
+            open_bytes: self.open.memory_bytes(),
+            sealing_bytes: (self.sealing.as_ref()).map_or(0, |part| part.memory_bytes()),
+            is_empty: self.open.range().is_none(),
         }
     }
 
-    /// The log anchor of the partition: the last event of the open segment or, when that is empty, of
-    /// one of the slices sealed last. `None` when the partition has no events.
+    /// The end of the log as it was read before, here or before a restart.
     ///
     /// # Errors
     /// [`Error::Database`] when a file cannot be read: stop the process.
-    pub fn log_anchor(&self) -> Result<Option<LogAnchor>> {
-        let open = self.segment();
-        let connection = self.engine.connect()?;
-        if let Some(anchor) = slice_file::last_event(&connection, &open.alias, self.id())? {
-            return Ok(Some(anchor));
+    pub fn log_end(&self) -> Result<LogEnd> {
+        let read = LogEnd {
+            through: self.next_seq() - 1,
+            anchor: self.open.last_event(),
+        };
+        if read.anchor.is_some() {
+            return Ok(read);
         }
+        if self.noted.through >= read.through && self.noted.anchor.is_some() {
+            return Ok(self.noted);
+        }
+        let anchor = self.last_sealed_event()?;
+        Ok(LogEnd { anchor, ..read })
+    }
+
+    fn last_sealed_event(&self) -> Result<Option<LogAnchor>> {
         let (_, files) = self.sealed.snapshot();
         let last = files.iter().filter(|file| file.slice.rows > 0);
         let Some(last) = last.max_by_key(|file| file.slice.hi) else {
             return Ok(None);
         };
-        let path = self.sealed.dir.join(&last.slice.file);
-        slice_file::with_attached(&connection, &path, |alias| {
+        let connection = self.engine.connect()?;
+        slice_file::with_attached(&connection, &last.path, |alias| {
             slice_file::last_event(&connection, alias, self.id())
         })
     }
 
-    /// Appends the new events of `frames` durably, in one transaction with the offset. When DuckDB's memory
-    /// does not suffice, in smaller ones; `refused` of the result says why the rest is not stored.
+    /// Notes how far the log was read, for a restart.
     ///
     /// # Errors
-    /// [`Error::Gap`] when the frames do not continue the open segment, [`Error::Database`],
-    /// [`Error::Damaged`] or [`Error::File`] when a file fails. Restart the process and append again
-    /// from [`Partition::next_seq`].
-    pub fn append(&mut self, frames: Frames) -> Result<Appended> {
-        let before = frames.range.lo - 1;
-        let (mut fresh, mut dropped) = match self.dedupe.split(frames.events) {
-            Err(error) if error.is_out_of_memory() => {
-                return Ok(Appended::refused(before, error));
-            }
-            split => split?,
+    /// [`Error::File`] when the note cannot be written: only the check of the log at the next start is
+    /// weaker then.
+    pub fn note_log_end(&mut self) -> Result<()> {
+        let end = LogEnd {
+            through: self.next_seq() - 1,
+            anchor: self.open.last_event().or(self.noted.anchor),
         };
-        let open = self.open.as_mut().expect("a segment is always open");
-        let appended = open.append_in_parts(&Batch {
-            range: frames.range,
-            events: &fresh,
-            dropped: &dropped,
-            dead_letters: &frames.dead_letters,
-            encoded_bytes: frames.encoded_bytes,
-        });
-        let (through, refused) = match appended {
-            Err(error) if error.is_out_of_memory() => (open.next - 1, Some(error)),
-            appended => (appended.map(|()| frames.range.hi)?, None),
-        };
-        let stored = fresh.partition_point(|event| event.position.seq <= through);
-        self.dedupe.forget(&fresh.split_off(stored));
-        dropped.retain(|duplicate| duplicate.seq <= through);
-        if through > before {
-            self.sealed.set_committed(through, &dropped);
+        if end != self.noted {
+            log_end::write(&self.sealed.dir, &end)?;
+            self.noted = end;
         }
+        Ok(())
+    }
+
+    /// Appends the new events of `frames` to the open part.
+    ///
+    /// # Errors
+    /// [`Error::Gap`] when the frames do not continue the open part. One that [is of
+    /// memory](Error::is_out_of_memory) when the id files cannot be read for lack of it. Both change
+    /// nothing: append again from [`Partition::next_seq`]. [`Error::Database`], [`Error::Damaged`] or
+    /// [`Error::File`] when an id file cannot be read: restart the process.
+    pub fn append(&mut self, mut frames: Frames) -> Result<Appended> {
+        let range = frames.range;
+        if range.lo != self.next_seq() {
+            return Err(Error::Gap {
+                partition: self.id(),
+                expected: self.next_seq(),
+                found: range.lo,
+            });
+        }
+        let (fresh, dropped) = self.dedupe.split(frames.events)?;
+        let (stored, contents) = (
+            fresh.len() as u64,
+            fresh.iter().map(|e| e.event.content.len()),
+        );
+        let bytes = contents.sum::<usize>() as u64;
+        frames.events = fresh;
+        self.open.append(frames, &dropped);
+        self.sealed.set_committed(range.hi, &dropped);
         Ok(Appended {
-            stored: fresh.len() as u64,
-            bytes: fresh.iter().map(|e| e.event.content.len() as u64).sum(),
+            stored,
+            bytes,
             dropped,
-            through,
-            refused,
         })
     }
 
@@ -188,61 +204,76 @@ impl Partition {
     pub fn dropped_after(&self, after: Seq) -> Result<Vec<Duplicate>> {
         let mut dropped = Vec::new();
         let connection = self.engine.connect()?;
-        for ids in self.sealed.manifest().ids {
-            if ids.hi > after {
-                let path = self.sealed.dir.join(&ids.file);
-                dropped.extend(slice_file::with_attached(&connection, &path, |alias| {
-                    open_segment::dropped(&connection, alias, after)
-                })?);
-            }
+        let manifest = self.sealed.manifest();
+        for ids in manifest.ids.iter().filter(|ids| ids.hi > after) {
+            let path = self.sealed.dir.join(&ids.file);
+            dropped.extend(ids_file::dropped(&connection, &path, after)?);
         }
-        dropped.extend(self.segment().dropped(after)?);
+        let unsealed = self.sealing.as_deref().into_iter().chain([&self.open]);
+        for part in unsealed.filter(|part| part.next() > manifest.sealed + 1) {
+            let later = part.dropped().iter().filter(|own| own.seq > after);
+            dropped.extend(later.cloned());
+        }
         Ok(dropped)
     }
 
-    /// Seals the open segment into one slice for each retention class by `rules`, and opens the next
-    /// segment. `None` when the open segment is empty.
+    /// Ends the open part and returns the task that seals it, beside which the next part takes frames. When
+    /// the seal before is not [finished](Partition::finish_seal), its task again. `None` when there is
+    /// nothing to seal.
+    pub fn start_seal(&mut self) -> Option<SealTask> {
+        if self.sealing.is_none() {
+            self.open.range()?;
+            let next = OpenPart::new(self.id(), self.next_seq());
+            let ended = std::mem::replace(&mut self.open, next).freeze();
+            self.sealing = Some(Arc::new(ended));
+            self.dedupe.start_seal();
+        }
+        Some(SealTask {
+            engine: self.engine.clone(),
+            sealed: Arc::clone(&self.sealed),
+            part: Arc::clone(self.sealing.as_ref()?),
+        })
+    }
+
+    /// Takes note of a seal that is done, and forgets ids that are too old by `now`, the log's time.
     ///
     /// # Errors
-    /// One that [is of memory](Error::is_out_of_memory) changes nothing: try again. [`Error::Damaged`] when
-    /// the slices differ from the open segment, [`Error::Database`] or [`Error::File`] when a file fails:
-    /// restart the process, which finds the segment open or sealed.
+    /// [`Error::File`] when the manifest cannot be written or an old id file cannot be removed: restart
+    /// the process, which removes what the manifest no longer names.
+    pub fn finish_seal(&mut self, sealed: &SealOutcome, now: Option<Timestamp>) -> Result<()> {
+        let part = self.sealing.take().expect("a seal was started");
+        // Of the range itself they stay: a reader may have planned before the seal.
+        self.sealed.forget_duplicates(sealed.range.lo - 1);
+        self.dedupe.finish_seal(sealed.ids.clone());
+        let newest = part.totals().received_max;
+        now.map_or(Ok(()), |now| {
+            self.forget_ids(newest.map_or(now, |newest| newest.min(now)))
+        })
+    }
+
+    /// Seals the open part at once. `None` when it is empty.
+    ///
+    /// # Errors
+    /// Those of [`SealTask::run`].
     pub fn seal(&mut self, rules: &RuleSet) -> Result<Option<SealOutcome>> {
-        let Some(mut seal) = Seal::new(&self.engine, &self.sealed, self.segment()) else {
+        let Some(task) = self.start_seal() else {
             return Ok(None);
         };
-        seal.stage(rules)?;
-        seal.verify()?;
-        seal.rename()?;
-        let sealed_before = self.sealed.manifest().sealed;
-        let sealed = seal.publish()?;
-        self.sealed.forget_duplicates(sealed_before);
-        self.dedupe.seal(sealed.ids.clone());
-        // The range is sealed: an error from here on is none after which nothing has changed.
-        let reopened = self.reopen(sealed.range.hi + 1);
-        reopened.map_err(|error| Error::damaged(&self.sealed.dir, error))?;
+        let sealed = task.run(rules)?;
+        self.finish_seal(&sealed, None)?;
         Ok(Some(sealed))
     }
 
-    fn reopen(&mut self, lo: Seq) -> Result<()> {
-        let old = self.open.take().expect("a segment is always open");
-        seal::unlink(old)?;
-        let open = OpenSegment::open(&self.engine, &self.sealed.dir, self.sealed.partition, lo)?;
-        self.open = Some(open);
-        Ok(())
-    }
-
     /// Continues at `first`, because the log no longer has the sequences before it, which become a
-    /// gap. The open segment must be empty: seal it first.
+    /// gap. Nothing must be unsealed.
     ///
     /// # Errors
-    /// [`Error::Gap`] when the open segment is not empty, [`Error::Database`] or [`Error::File`] when
-    /// a file fails: restart the process.
+    /// [`Error::Gap`] when something is unsealed, [`Error::File`] when the manifest cannot be written:
+    /// restart the process.
     pub fn skip_to(&mut self, first: Seq) -> Result<()> {
         let next = self.next_seq();
-        if !self.open_state().is_empty {
-            let found = first;
-            let (partition, expected) = (self.id(), next);
+        if next != self.sealed.manifest().sealed + 1 {
+            let (partition, expected, found) = (self.id(), next, first);
             return Err(Error::Gap {
                 partition,
                 expected,
@@ -262,19 +293,17 @@ impl Partition {
             true
         })?;
         self.sealed.set_committed(missing.hi, &[]);
-        self.reopen(first)
+        self.open = OpenPart::new(self.id(), first);
+        Ok(())
     }
 
-    /// Removes the ids of the oldest ranges, as far as they are older than 24 h, counted back from `now` or
-    /// from the newest event that was read, if that is earlier: a retry may still wait in the log.
+    /// Removes the ids of the oldest ranges, as far as they are older than 24 h before `newest`.
     ///
     /// # Errors
     /// [`Error::File`] when the manifest cannot be written or an id file cannot be removed: restart
     /// the process, which removes what the manifest no longer names.
-    pub fn forget_ids(&mut self, now: Timestamp) -> Result<()> {
-        let newest = self.segment().totals.received_max;
-        let limit = newest.map_or(now, |newest| newest.min(now));
-        let limit = limit.minus(DEDUPE_AGE).as_micros();
+    pub fn forget_ids(&mut self, newest: Timestamp) -> Result<()> {
+        let limit = newest.minus(DEDUPE_AGE).as_micros();
         let manifest = self.sealed.manifest();
         let old: Vec<_> = (manifest.ids.into_iter())
             .take_while(|ids| ids.received_max < limit)
@@ -292,12 +321,4 @@ impl Partition {
         }
         Ok(())
     }
-
-    /// The open segment.
-    pub(crate) fn segment(&self) -> &OpenSegment {
-        self.open.as_ref().expect("a segment is always open")
-    }
 }
-
-#[cfg(test)]
-mod tests;

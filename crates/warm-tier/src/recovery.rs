@@ -1,7 +1,7 @@
-//! Recovery of a partition's files at a start: the manifest names what is sealed, the open segment
-//! after it has the offset, every other file is removed.
+//! Recovery of a partition's files at a start: the manifest names what is sealed, every other file is
+//! removed. What was not sealed is read from the log again.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use event::{PartitionId, Seq};
 
@@ -11,7 +11,6 @@ use crate::{
     error::{Error, Result},
     ids_file, layout,
     manifest::Manifest,
-    open_segment::OpenSegment,
     sealed_partition::{self, SealedPartition},
     slice_file,
 };
@@ -73,50 +72,22 @@ pub(crate) fn recover_id_files(sealed: &SealedPartition, spill: &Path) -> Result
     Ok(())
 }
 
-/// Opens the open segment. A file that cannot be opened goes into quarantine: the log still has its
-/// events.
-pub(crate) fn recover_open_segment(
-    engine: &Engine,
-    sealed: &SealedPartition,
-    spill: &Path,
-) -> Result<OpenSegment> {
-    let lo = sealed.manifest().sealed + 1;
-    let probe = Engine::start(PROBE_MEMORY, 1, &spill.join("probe"))?;
-    let probed = OpenSegment::open(&probe, &sealed.dir, sealed.partition, lo);
-    if let Err(error) = probed.and_then(OpenSegment::close) {
-        if error.is_of_the_machine() {
-            return Err(error);
-        }
-        tracing::error!(
-            partition = %sealed.partition,
-            error = %error,
-            "open segment is damaged and goes into quarantine, it is read again from the log"
-        );
-        sealed_partition::move_to_quarantine(&sealed.dir, &layout::open_name(lo))?;
-    }
-    drop(probe);
-    OpenSegment::open(engine, &sealed.dir, sealed.partition, lo)
-}
-
 /// Removes the files that the manifest does not refer to.
 fn remove_unreferenced(dir: &Path, manifest: &Manifest) -> Result<()> {
-    let open = layout::open_name(manifest.sealed + 1);
-    let mut referenced = vec![layout::MANIFEST.to_owned(), format!("{open}.wal"), open];
-    referenced.extend(manifest.slices.iter().map(|slice| slice.file.clone()));
-    referenced.extend(manifest.ids.iter().map(|ids| ids.file.clone()));
+    let slices = manifest.slices.iter().map(|slice| slice.file.as_str());
+    let ids = manifest.ids.iter().map(|ids| ids.file.as_str());
+    let referenced: BTreeSet<&str> = slices
+        .chain(ids)
+        .chain([layout::MANIFEST, layout::LOG_END])
+        .collect();
     for name in disk::files(dir)? {
-        if referenced.contains(&name) {
-            continue;
+        if !referenced.contains(name.as_str()) {
+            tracing::info!(
+                file = name,
+                "removed a file that the manifest does not name"
+            );
+            disk::remove(&dir.join(&name))?;
         }
-        if layout::parse_open(&name).is_some_and(|lo| lo > manifest.sealed) {
-            let reason = "it starts after the end of the sealed range";
-            return Err(Error::damaged(dir.join(name), reason));
-        }
-        tracing::info!(
-            file = name,
-            "removed a file that the manifest does not name"
-        );
-        disk::remove(&dir.join(&name))?;
     }
     disk::sync_dir(dir)
 }

@@ -172,7 +172,9 @@ fn publish(
     for part in parts {
         if let Some((source, sums)) = &part.rows {
             let staged = layout::staged(&sealed.dir.join(part.file()));
-            slice_file::write(connection, &staged, &part.id(sealed), source)?;
+            slice_file::write(connection, &staged, &part.id(sealed), |alias| {
+                slice_file::insert_selected(connection, alias, source)
+            })?;
             slice_file::verify(engine, &staged, sums)?;
         }
     }

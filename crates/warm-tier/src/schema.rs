@@ -10,11 +10,11 @@ pub(crate) const COLUMNS: &str = "tenant, conversation_id, event_id, task_id, ty
      received_at, content, content_encoding, content_len, metadata, correlation_id, trace_id, \
      span_id, generation, partition, epoch, seq, idx, crc32c, sample_rate";
 
-const HOURLY_STATS: &str = "CREATE TABLE {db}hourly_stats (tenant VARCHAR, hour TIMESTAMP, \
+const HOURLY_STATS: &str = "CREATE TABLE hourly_stats (tenant VARCHAR, hour TIMESTAMP, \
      type VARCHAR, events BIGINT, bytes BIGINT, generation INTEGER, partition INTEGER, \
      epoch INTEGER, seq_lo BIGINT, seq_hi BIGINT);";
 
-const CONVERSATION_SUMMARY: &str = "CREATE TABLE {db}conversation_summary (tenant VARCHAR, \
+const CONVERSATION_SUMMARY: &str = "CREATE TABLE conversation_summary (tenant VARCHAR, \
      conversation_id VARCHAR, events BIGINT, bytes BIGINT, first_timestamp TIMESTAMP, \
      last_timestamp TIMESTAMP, start_timestamp TIMESTAMP, start_seq BIGINT, start_idx INTEGER, \
      last_seq BIGINT, errors BIGINT, generation INTEGER, partition INTEGER, epoch INTEGER, \
@@ -32,41 +32,17 @@ pub(crate) fn event_columns(type_column: &str, compression: &str) -> String {
     )
 }
 
-/// The statements that create the tables of an open segment in database `db`.
-pub(crate) fn open_segment(db: &str) -> String {
-    let batches = "CREATE TABLE {db}batches (lo BIGINT, hi BIGINT, events BIGINT, bytes BIGINT, \
-                   duplicates BIGINT, dead_letters BIGINT, encoded BIGINT);";
-    let dropped = "CREATE TABLE {db}dropped (tenant VARCHAR, conversation_id VARCHAR, \
-                   event_id VARCHAR, seq BIGINT, idx INTEGER);";
-    let events = format!(
-        "CREATE TABLE {{db}}events {};",
-        event_columns("VARCHAR", "")
-    );
-    [
-        &events,
-        HOURLY_STATS,
-        CONVERSATION_SUMMARY,
-        batches,
-        dropped,
-    ]
-    .concat()
-    .replace("{db}", &format!("{db}."))
-}
-
-/// The statements that create the tables of a sealed slice in the current database, which must have
-/// the type `event_type`.
+/// The statements that create the tables of a slice in the current database.
 pub(crate) fn slice() -> String {
-    let rows = "CREATE TABLE {db}conversation_rows (tenant VARCHAR, conversation_id VARCHAR, \
+    let rows = "CREATE TABLE conversation_rows (tenant VARCHAR, conversation_id VARCHAR, \
                 first_row BIGINT, last_row BIGINT, rows BIGINT);";
-    let segment = "CREATE TABLE {db}segment (version INTEGER, generation INTEGER, \
+    let segment = "CREATE TABLE segment (version INTEGER, generation INTEGER, \
                    partition INTEGER, epoch INTEGER, lo BIGINT, hi BIGINT, class VARCHAR, \
                    level INTEGER, rows BIGINT, bytes BIGINT, sum_crc BIGINT, \
                    received_min TIMESTAMP, received_max TIMESTAMP);";
-    let columns = event_columns("event_type", " USING COMPRESSION zstd");
-    let events = format!("CREATE TABLE {{db}}events {columns};");
-    [&events, HOURLY_STATS, CONVERSATION_SUMMARY, rows, segment]
-        .concat()
-        .replace("{db}", "")
+    let columns = event_columns("VARCHAR", " USING COMPRESSION zstd");
+    let events = format!("CREATE TABLE events {columns};");
+    [&events, HOURLY_STATS, CONVERSATION_SUMMARY, rows, segment].concat()
 }
 
 /// The statement that computes the hourly statistics of the rows that `source` selects, as rows of

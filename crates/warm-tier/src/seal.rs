@@ -1,136 +1,54 @@
-//! Seals the open segment into slices, one per retention class, in steps after each of which a crash
-//! is safe: stage and sync → verify → rename, sync the folder → manifest → unlink the open file.
+//! Seals an open part into slices, one per retention class, in steps after each of which a crash is
+//! safe: stage and sync → verify → rename, sync the folder → manifest.
 //!
-//! Until the manifest names the new files, a restart removes them; from then on it removes the open
-//! file.
+//! Until the manifest names the new files, a restart removes them and reads the range from the log again.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
+use arrow::{compute::interleave_record_batch, record_batch::RecordBatch};
+use duckdb::Connection;
 use event::SeqRange;
 use retention::RuleSet;
 
 use crate::{
-    classify, disk,
+    classify::{self, RowRef},
+    disk,
+    duplicates::{self, Duplicate},
     engine::Engine,
     error::{Error, Result},
     ids_file, layout,
     manifest::{IdFile, Slice},
-    open_segment::OpenSegment,
+    open_part::OpenPart,
     sealed_partition::SealedPartition,
     slice_file::{self, SliceId, Sums},
 };
 
-/// A seal in progress. Its steps must be called in the order in which they are defined.
-#[derive(Debug)]
-pub(crate) struct Seal<'a> {
-    engine: &'a Engine,
-    sealed: &'a SealedPartition,
-    open: &'a OpenSegment,
-    range: SeqRange,
-    slices: Vec<Slice>,
-    ids: IdFile,
+/// Rows, and bytes of their content, that are copied at once from the open part into a slice.
+const COPY_ROWS: usize = 2048;
+const COPY_CONTENT_BYTES: u64 = 4 * 1024 * 1024;
+
+/// A part that is ended and shall be sealed. It may run on any thread, beside appends to the next part,
+/// and again after an error.
+#[derive(Clone, Debug)]
+pub struct SealTask {
+    pub(crate) engine: Engine,
+    pub(crate) sealed: Arc<SealedPartition>,
+    pub(crate) part: Arc<OpenPart>,
 }
 
-impl<'a> Seal<'a> {
-    /// Begins a seal; `None` when the open segment is empty.
-    pub(crate) fn new(
-        engine: &'a Engine,
-        sealed: &'a SealedPartition,
-        open: &'a OpenSegment,
-    ) -> Option<Self> {
-        let range = open.range()?;
-        let received_max = open.totals.received_max;
-        Some(Self {
-            engine,
-            sealed,
-            open,
-            range,
-            slices: Vec::new(),
-            ids: IdFile {
-                lo: range.lo,
-                hi: range.hi,
-                file: layout::ids_name(range),
-                received_max: received_max.map_or(0, event::Timestamp::as_micros),
-            },
-        })
-    }
-
-    /// Writes and syncs every slice and the id file under temporary names.
-    pub(crate) fn stage(&mut self, rules: &RuleSet) -> Result<()> {
-        let connection = self.engine.connect()?;
-        let events = format!("{}.events", self.open.alias);
-        let mut rows_left = slice_file::sums(&connection, &events)?.map_or(0, |sums| sums.rows);
-        for (class, source) in classify::by_class(&connection, &events, rules)? {
-            let id = SliceId {
-                partition: self.sealed.partition,
-                range: self.range,
-                class,
-                level: 0,
-            };
-            let Some(sums) = slice_file::sums(&connection, &source)? else {
-                continue;
-            };
-            rows_left = rows_left.saturating_sub(sums.rows);
-            slice_file::write(&connection, &self.staged(&id.file()), &id, &source)?;
-            self.slices.push(slice_file::entry(&id, id.file(), &sums));
-        }
-        if rows_left > 0 {
-            return Err(Error::damaged(&self.open.path, "a row has no class"));
-        }
-        let path = self.staged(&self.ids.file);
-        let dropped = format!("FROM {}.dropped", self.open.alias);
-        ids_file::write(&connection, &path, &events, &dropped)
-    }
-
-    /// Reads the staged slices back and compares their sums with those of the open segment.
-    pub(crate) fn verify(&self) -> Result<()> {
-        for slice in &self.slices {
-            slice_file::verify(self.engine, &self.staged(&slice.file), &slice.sums())?;
-        }
-        let connection = self.engine.connect()?;
-        let all = slice_file::sums(&connection, &format!("{}.events", self.open.alias))?;
-        let sum =
-            |field: fn(&Sums) -> u64| self.slices.iter().map(|s| field(&s.sums())).sum::<u64>();
-        let is_complete = all.map_or(self.slices.is_empty(), |all| {
-            all.rows == sum(|s| s.rows) && all.sum_crc == sum(|s| s.sum_crc)
-        });
-        if is_complete {
-            return Ok(());
-        }
-        let reason = "its slices do not add up to it";
-        Err(Error::damaged(&self.open.path, reason))
-    }
-
-    /// Renames the staged files to their final names and syncs the folder.
-    pub(crate) fn rename(&self) -> Result<()> {
-        for file in self.files() {
-            disk::rename(&self.staged(file), &self.sealed.dir.join(file))?;
-        }
-        disk::sync_dir(&self.sealed.dir)
-    }
-
-    /// Adds the slices to the manifest: from here on the range is sealed.
-    pub(crate) fn publish(self) -> Result<SealOutcome> {
-        let Self {
-            range, slices, ids, ..
-        } = self;
-        let totals = self.open.totals;
-        self.sealed.update_manifest(|manifest| {
-            manifest.duplicates += totals.duplicates;
-            manifest.dead_letters += totals.dead_letters;
-            manifest.seal(range.hi, slices.clone(), ids.clone());
-            true
-        })?;
-        Ok(SealOutcome { range, slices, ids })
-    }
-
-    fn files(&self) -> impl Iterator<Item = &str> {
-        let slices = self.slices.iter().map(|slice| slice.file.as_str());
-        slices.chain([self.ids.file.as_str()])
-    }
-
-    fn staged(&self, file: &str) -> PathBuf {
-        layout::staged(&self.sealed.dir.join(file))
+impl SealTask {
+    /// Seals the part into one slice for each retention class by `rules`. Blocks.
+    ///
+    /// # Errors
+    /// One that [is of the machine](Error::is_of_the_machine) changes nothing: run it again later.
+    /// [`Error::Damaged`] when the slices differ from the part, [`Error::Database`] or [`Error::File`] when a
+    /// file fails: restart the process, which finds the part sealed or reads it from the log again.
+    pub fn run(&self, rules: &RuleSet) -> Result<SealOutcome> {
+        let mut seal = Seal::new(self);
+        seal.stage(rules)?;
+        seal.verify()?;
+        seal.rename()?;
+        seal.publish()
     }
 }
 
@@ -142,10 +60,155 @@ pub struct SealOutcome {
     pub(crate) ids: IdFile,
 }
 
-/// Closes and removes the file of a sealed open segment: the last step.
-pub(crate) fn unlink(open: OpenSegment) -> Result<()> {
-    let path = open.close()?;
-    disk::remove(&path)
+/// A seal in progress. Its steps must be called in the order in which they are defined.
+#[derive(Debug)]
+struct Seal<'a> {
+    task: &'a SealTask,
+    range: SeqRange,
+    slices: Vec<Slice>,
+    ids: IdFile,
+}
+
+impl<'a> Seal<'a> {
+    fn new(task: &'a SealTask) -> Self {
+        let range = task.part.range().expect("an empty part is never sealed");
+        let received_max = task.part.totals().received_max;
+        Self {
+            task,
+            range,
+            slices: Vec::new(),
+            ids: IdFile {
+                lo: range.lo,
+                hi: range.hi,
+                file: layout::ids_name(range),
+                received_max: received_max.map_or(0, event::Timestamp::as_micros),
+            },
+        }
+    }
+
+    /// Writes and syncs every slice and the id file under temporary names.
+    fn stage(&mut self, rules: &RuleSet) -> Result<()> {
+        let connection = self.task.engine.connect()?;
+        let batches = self.task.part.batches();
+        for (class, rows) in classify::rows_by_class(batches, rules)? {
+            let id = SliceId {
+                partition: self.task.part.partition(),
+                range: self.range,
+                class,
+                level: 0,
+            };
+            let sums = Sums::of(batches, &rows)?;
+            slice_file::write(&connection, &self.staged(&id.file()), &id, |stage| {
+                copy_rows(&connection, stage, batches, &rows)
+            })?;
+            self.slices.push(slice_file::entry(&id, id.file(), &sums));
+        }
+        let slices = self.slices.iter();
+        let slices: Vec<_> = slices.map(|slice| self.staged(&slice.file)).collect();
+        write_dropped(&connection, self.task.part.dropped())?;
+        let path = self.staged(&self.ids.file);
+        ids_file::write_of_slices(&connection, &path, &slices)
+    }
+
+    /// Reads the staged slices back and compares their sums with those of the open part.
+    fn verify(&self) -> Result<()> {
+        for slice in &self.slices {
+            let path = self.staged(&slice.file);
+            slice_file::verify(&self.task.engine, &path, &slice.sums())?;
+        }
+        let totals = self.task.part.totals();
+        let rows: u64 = self.slices.iter().map(|slice| slice.rows).sum();
+        let sum_crc: u64 = self.slices.iter().map(|slice| slice.sum_crc).sum();
+        if (rows, sum_crc) == (totals.events, totals.sum_crc) {
+            return Ok(());
+        }
+        let reason = "the slices do not add up to the open part";
+        Err(Error::damaged(self.staged(&self.ids.file), reason))
+    }
+
+    /// Renames the staged files to their final names and syncs the folder.
+    fn rename(&self) -> Result<()> {
+        let dir = &self.task.sealed.dir;
+        let slices = self.slices.iter().map(|slice| slice.file.as_str());
+        for file in slices.chain([self.ids.file.as_str()]) {
+            disk::rename(&self.staged(file), &dir.join(file))?;
+        }
+        disk::sync_dir(dir)
+    }
+
+    /// Adds the slices to the manifest: from here on the range is sealed.
+    fn publish(self) -> Result<SealOutcome> {
+        let Self {
+            task,
+            range,
+            slices,
+            ids,
+        } = self;
+        task.sealed.update_manifest(|manifest| {
+            manifest.duplicates += task.part.dropped().len() as u64;
+            manifest.dead_letters += task.part.totals().dead_letters;
+            manifest.seal(range.hi, slices.clone(), ids.clone());
+            true
+        })?;
+        Ok(SealOutcome { range, slices, ids })
+    }
+
+    fn staged(&self, file: &str) -> PathBuf {
+        layout::staged(&self.task.sealed.dir.join(file))
+    }
+}
+
+/// Copies `rows` of `batches` in their order into the table `events` of the attached file `alias`.
+fn copy_rows(
+    connection: &Connection,
+    alias: &str,
+    batches: &[RecordBatch],
+    rows: &[RowRef],
+) -> Result<()> {
+    let lengths = slice_file::content_lengths(batches)?;
+    let batches: Vec<&RecordBatch> = batches.iter().collect();
+    let mut appender = connection.appender_to_catalog_and_db("events", alias, "main")?;
+    for rows in copied_at_once(&lengths, rows) {
+        let rows: Vec<_> = rows.iter().map(RowRef::indices).collect();
+        appender.append_record_batch(interleave_record_batch(&batches, &rows)?)?;
+    }
+    // Drop would ignore an error of the flush.
+    Ok(appender.flush()?)
+}
+
+/// Divides `rows` by [`COPY_ROWS`] and [`COPY_CONTENT_BYTES`]; `lengths` are those of the content, by batch and
+/// row. A part has one row at least.
+fn copied_at_once<'a>(lengths: &[&[i64]], rows: &'a [RowRef]) -> Vec<&'a [RowRef]> {
+    let (mut parts, mut start, mut bytes) = (Vec::new(), 0, 0);
+    for (end, row) in rows.iter().enumerate() {
+        let (batch, index) = row.indices();
+        let length = lengths[batch][index].cast_unsigned();
+        let is_full = end - start >= COPY_ROWS || bytes + length > COPY_CONTENT_BYTES;
+        if is_full && end > start {
+            parts.push(&rows[start..end]);
+            (start, bytes) = (end, 0);
+        }
+        bytes += length;
+    }
+    parts.push(&rows[start..]);
+    parts
+}
+
+/// Writes `dropped` into the temporary table `dropped` of this connection.
+fn write_dropped(connection: &Connection, dropped: &[Duplicate]) -> Result<()> {
+    let columns = duplicates::COLUMNS;
+    connection.execute_batch(&format!("CREATE TEMP TABLE dropped ({columns})"))?;
+    let mut appender = connection.appender_to_catalog_and_db("dropped", "temp", "main")?;
+    for duplicate in dropped {
+        appender.append_row(duckdb::params![
+            duplicate.tenant.as_str(),
+            duplicate.conversation_id.as_str(),
+            duplicate.event_id.to_string(),
+            duplicate.seq,
+            duplicate.idx
+        ])?;
+    }
+    Ok(appender.flush()?)
 }
 
 #[cfg(test)]

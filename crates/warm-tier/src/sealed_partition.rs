@@ -8,7 +8,6 @@ use std::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
 };
 
 use event::{PartitionId, RangeSet, Seq, Timestamp};
@@ -51,7 +50,6 @@ pub struct SealedPartition {
     pub dir: PathBuf,
     /// Its range ends at the last committed sequence.
     duplicates: Mutex<Duplicates>,
-    last_duplicates_request: Mutex<Option<Instant>>,
     state: Mutex<SealedState>,
 }
 
@@ -86,7 +84,6 @@ impl SealedPartition {
             partition,
             dir: dir.to_owned(),
             duplicates: Mutex::new(Duplicates::new(sealed, sealed)),
-            last_duplicates_request: Mutex::default(),
             state: Mutex::new(state),
         }
     }
@@ -155,23 +152,9 @@ impl SealedPartition {
         self.lock_duplicates().forget(seq);
     }
 
-    /// The duplicates after `after`, for a reader. Records the time of the request.
+    /// The duplicates after `after`, for a reader.
     pub(crate) fn duplicates(&self, after: Seq) -> Duplicates {
-        *self.lock_last_request() = Some(Instant::now());
         self.lock_duplicates().since(after)
-    }
-
-    /// The time of the last request for duplicates. A reader repeats its request until all that it
-    /// reads is committed, so a recent one means that a reader waits.
-    #[must_use]
-    pub fn last_duplicates_request(&self) -> Option<Instant> {
-        *self.lock_last_request()
-    }
-
-    fn lock_last_request(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.last_duplicates_request
-            .lock()
-            .expect("nothing panics while it holds this")
     }
 
     fn lock_duplicates(&self) -> MutexGuard<'_, Duplicates> {

@@ -5,15 +5,21 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use arrow::{
+    array::{AsArray as _, RecordBatch},
+    datatypes::{Int64Type, TimestampMicrosecondType},
+};
 use duckdb::Connection;
 use event::{PartitionId, Position, SeqRange};
 use retention::Class;
 
 use crate::{
+    classify::RowRef,
     disk,
     engine::{self, Engine, text},
     error::{Error, Result},
     layout,
+    log_end::LogAnchor,
     manifest::Slice,
     schema,
 };
@@ -56,6 +62,54 @@ impl Sums {
             received_max: parts.iter().map(|s| s.received_max).max().unwrap_or(0),
         }
     }
+
+    /// The sums over `rows` of `batches`, of which there must be one at least.
+    pub(crate) fn of(batches: &[RecordBatch], rows: &[RowRef]) -> Result<Self> {
+        let columns = batches.iter().map(SumColumns::of);
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        let mut sums = Self {
+            rows: rows.len() as u64,
+            bytes: 0,
+            sum_crc: 0,
+            received_min: i64::MAX,
+            received_max: i64::MIN,
+        };
+        for row in rows {
+            let (batch, row) = row.indices();
+            let SumColumns(len, crc, received) = columns[batch];
+            sums.bytes += len[row].cast_unsigned();
+            sums.sum_crc += crc[row].cast_unsigned();
+            sums.received_min = sums.received_min.min(received[row]);
+            sums.received_max = sums.received_max.max(received[row]);
+        }
+        Ok(sums)
+    }
+}
+
+/// The column `content_len` of each of `batches`, in bytes.
+pub(crate) fn content_lengths(batches: &[RecordBatch]) -> Result<Vec<&[i64]>> {
+    let columns = batches.iter().map(SumColumns::of);
+    columns.map(|columns| Ok(columns?.0)).collect()
+}
+
+/// The values of `content_len`, `crc32c` and `received_at`.
+#[derive(Clone, Copy)]
+struct SumColumns<'a>(&'a [i64], &'a [i64], &'a [i64]);
+
+impl<'a> SumColumns<'a> {
+    fn of(batch: &'a RecordBatch) -> Result<Self> {
+        let column = |name: &str| {
+            let column = batch.column_by_name(name);
+            column.ok_or_else(|| Error::Rows(format!("no column {name}")))
+        };
+        let long = |name| Ok::<_, Error>(column(name)?.as_primitive::<Int64Type>().values());
+        let received = column("received_at")?.as_primitive::<TimestampMicrosecondType>();
+        Ok(Self(
+            long("content_len")?,
+            long("crc32c")?,
+            received.values(),
+        ))
+    }
 }
 
 /// Creates a unique name for an attached database.
@@ -75,13 +129,6 @@ pub(crate) fn with_attached<T>(
     let result = read(&alias);
     engine::detach(connection, &alias)?;
     result
-}
-
-/// The position and the checksum of an event, by which a log is recognized.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LogAnchor {
-    pub position: Position,
-    pub crc32c: u32,
 }
 
 /// Reads the last event by position of the attached file `alias`, which is of `partition`.
@@ -122,20 +169,19 @@ pub(crate) fn sums(connection: &Connection, source: &str) -> Result<Option<Sums>
     Ok(Some(sums).filter(|sums| sums.rows > 0))
 }
 
-/// Writes the rows that `source` selects (columns of `events`) to a new file at `path` and syncs it.
-/// The source's files must be attached to `connection`, which must not be in a transaction.
+/// Writes a new file at `path` and syncs it. `insert` inserts the rows, ordered by tenant, conversation and
+/// position, into the table `events` of the attached database whose alias it is given. `connection` must
+/// not be in a transaction.
 pub(crate) fn write(
     connection: &Connection,
     path: &Path,
     id: &SliceId,
-    source: &str,
+    insert: impl FnOnce(&str) -> Result<()>,
 ) -> Result<()> {
     let alias = alias("stage");
     disk::remove(path)?;
     engine::attach(connection, path, &alias)?;
-    let written = connection
-        .execute_batch(&format!("USE {alias}; BEGIN; {} COMMIT;", fill(id, source)))
-        .and_then(|()| connection.execute_batch(&format!("{INDEX}; CHECKPOINT {alias}")));
+    let written = fill(connection, &alias, id, insert);
     if written.is_err() {
         // The error is returned below; this only ends the transaction, if there is one.
         let _ = connection.execute_batch("ROLLBACK");
@@ -146,7 +192,30 @@ pub(crate) fn write(
     disk::sync(path)
 }
 
-fn fill(id: &SliceId, source: &str) -> String {
+/// Inserts the rows that `source` selects, which has the columns of `events`.
+pub(crate) fn insert_selected(connection: &Connection, alias: &str, source: &str) -> Result<()> {
+    let columns = schema::COLUMNS;
+    Ok(connection.execute_batch(&format!(
+        "INSERT INTO {alias}.events SELECT {columns} FROM {source} \
+         ORDER BY tenant, conversation_id, seq, idx"
+    ))?)
+}
+
+fn fill(
+    connection: &Connection,
+    alias: &str,
+    id: &SliceId,
+    insert: impl FnOnce(&str) -> Result<()>,
+) -> Result<()> {
+    let tables = schema::slice();
+    connection.execute_batch(&format!("USE {alias}; BEGIN; {tables}"))?;
+    insert(alias)?;
+    let summaries = summaries(id);
+    Ok(connection.execute_batch(&format!("{summaries} COMMIT; {INDEX}; CHECKPOINT {alias}"))?)
+}
+
+/// The statements that compute the rollups and the metadata of the rows.
+fn summaries(id: &SliceId) -> String {
     let SliceId {
         partition,
         range,
@@ -155,15 +224,10 @@ fn fill(id: &SliceId, source: &str) -> String {
     } = id;
     let stats = schema::hourly_stats("events", *partition, *range);
     let summary = schema::conversation_summary("events", *partition, *range);
-    let (columns, tables) = (schema::COLUMNS, schema::slice());
     let (g, p, e) = (partition.generation, partition.partition, partition.epoch);
     let (lo, hi, class) = (range.lo, range.hi, text(&class.to_string()));
     format!(
-        "CREATE TYPE event_type AS ENUM (SELECT DISTINCT type::VARCHAR AS t FROM {source} ORDER BY t); \
-         {tables} \
-         INSERT INTO events SELECT {columns} FROM {source} \
-           ORDER BY tenant, conversation_id, seq, idx; \
-         INSERT INTO hourly_stats SELECT * FROM ({stats}) ORDER BY tenant, hour, type; \
+        "INSERT INTO hourly_stats SELECT * FROM ({stats}) ORDER BY tenant, hour, type; \
          INSERT INTO conversation_summary SELECT * FROM ({summary}) \
            ORDER BY tenant, conversation_id; \
          INSERT INTO segment SELECT {SLICE_FORMAT_VERSION}, {g}, {p}, {e}, {lo}, {hi}, {class}, {level}, \

@@ -26,7 +26,7 @@ use crate::{
 pub struct WarmTier {
     _lock: File,
     options: Options,
-    /// Of the open segments: appends and seals.
+    /// Of seals and of lookups of event ids.
     writer: Engine,
     /// Of merges and the rest of the maintenance.
     maintenance: Engine,
@@ -91,8 +91,7 @@ impl WarmTier {
     /// slices become gaps.
     ///
     /// # Errors
-    /// [`Error::Damaged`] when the manifest cannot be read or an open segment does not continue the
-    /// sealed range: restore the folder. [`Error::File`] or [`Error::Database`] when a file fails.
+    /// [`Error::Damaged`] when the manifest cannot be read: restore the folder. [`Error::File`] or [`Error::Database`] when a file fails.
     pub fn partition(&self, partition: PartitionId, first: Seq) -> Result<Partition> {
         let partitions = self.partitions.load(Ordering::Relaxed).max(1);
         let options = Options {

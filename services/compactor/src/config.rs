@@ -12,7 +12,7 @@ use cold_tier::{ColdOptions, S3Options};
 use event_log::NatsArgs;
 use service_runtime::RuntimeArgs;
 
-/// Keeps the warm tier: appends the log to DuckDB segments, seals, merges, serves and drops them.
+/// Keeps the warm tier: gathers the log in memory, seals it into DuckDB files, merges, serves and drops them.
 #[derive(Debug, clap::Parser)]
 #[command(version)]
 pub struct Args {
@@ -35,17 +35,22 @@ pub struct Args {
     /// The URL at which other services reach it; http:// and the address by default.
     #[arg(long)]
     pub flight_url: Option<String>,
-    /// For DuckDB: half for appending and sealing, a quarter each for merging and for reading. Keep it below
+    /// For DuckDB: half for sealing, a quarter each for merging and for reading. Keep it below
     /// 40 % of the machine's.
     #[arg(long, default_value = "1GiB")]
     pub memory_limit: ByteSize,
     /// For the filters of event ids of the last 24 h. What does not fit is looked up on disk.
     #[arg(long, default_value = "256MiB")]
     pub dedupe_memory: ByteSize,
-    /// Seal a segment when its events have this many bytes.
+    /// For events that are not sealed yet, of all partitions. From half of it on the largest open part is
+    /// sealed; when it is full, appends wait.
+    #[arg(long, env = "ISOTHERM_OPEN_MEMORY", default_value = "512MiB")]
+    pub open_memory: ByteSize,
+    /// Seal the open part of a partition when it takes this much memory; at most a quarter of
+    /// --memory-limit counts, so that a seal always has enough.
     #[arg(long, env = "ISOTHERM_SEAL_BYTES", default_value = "128MiB")]
     pub seal_bytes: ByteSize,
-    /// Seal a segment when its first events have waited this long.
+    /// Seal it when its first events have waited this long.
     #[arg(long, env = "ISOTHERM_SEAL_AFTER", default_value = "10m")]
     pub seal_after: humantime::Duration,
     /// The log keeps what is younger, even when it is in warm and cold.
@@ -54,13 +59,6 @@ pub struct Args {
     /// Time between two rounds of merging, expiring and purging.
     #[arg(long, default_value = "10s")]
     pub maintenance_interval: humantime::Duration,
-    /// While the machine is busy and no reader waits, pause and lag up to this much behind the log.
-    /// For machines on which everything runs; 0s: never.
-    #[arg(long, default_value = "0s")]
-    pub throttle_under_pressure: humantime::Duration,
-    /// The file in which Linux counts the time that tasks have waited for a processor.
-    #[arg(long, hide = true, default_value = "/proc/pressure/cpu")]
-    pub pressure_file: PathBuf,
     /// Pass over any number of frames that cannot be read, instead of stopping at a flood of them.
     #[arg(long, env = "ISOTHERM_ACCEPT_DEAD_LETTERS")]
     pub accept_dead_letters: bool,
@@ -80,31 +78,26 @@ pub(crate) struct Config {
     pub seal: SealRules,
     pub log_grace: Duration,
     pub maintenance_interval: Duration,
-    pub throttle_under_pressure: ThrottleConfig,
+    /// In bytes.
+    pub open_memory: u64,
     pub accept_dead_letters: bool,
 }
 
-/// Limits of the open segment, at which it is sealed.
+/// Limits of an open part, at which it is sealed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SealRules {
-    /// Bytes of canonical events.
+    /// Bytes of memory.
     pub bytes: u64,
-    /// Time since its first batch.
+    /// Time since its first frame.
     pub after: Duration,
-}
-
-/// The configuration of the throttle.
-#[derive(Clone, Debug)]
-pub(crate) struct ThrottleConfig {
-    /// The lag behind the log up to which work waits while the machine is busy.
-    pub max_lag: Duration,
-    /// The file with Linux's CPU pressure.
-    pub pressure_file: PathBuf,
 }
 
 const BYTES_PER_MIB: u64 = 1024 * 1024;
 /// Least memory limit: with less than 64 MiB in one of its three instances DuckDB fails.
 const MIN_MEMORY_BYTES: u64 = 256 * BYTES_PER_MIB;
+
+/// Least memory of open parts: twice what is taken from the log at once.
+const MIN_OPEN_BYTES: u64 = 32 * BYTES_PER_MIB;
 
 impl Args {
     /// Checks the arguments and makes the configuration.
@@ -119,29 +112,33 @@ impl Args {
             !self.maintenance_interval.is_zero() && self.seal_bytes.0 > 0,
             "--maintenance-interval and --seal-bytes must not be zero"
         );
+        anyhow::ensure!(
+            self.open_memory.0 >= MIN_OPEN_BYTES,
+            "--open-memory is {}, it must be at least {}MiB",
+            self.open_memory,
+            MIN_OPEN_BYTES / BYTES_PER_MIB
+        );
         let cold = ColdOptions::from(self.s3.clone());
+        let warm = warm_tier::Options {
+            data: absolute(&self.data)?,
+            memory_limit: self.memory_limit.0,
+            dedupe_memory: usize::try_from(self.dedupe_memory.0)?,
+        };
         Ok(Config {
             nats_url: self.log.nats_url.clone(),
             redis_url: self.redis_url.clone(),
             cold: self.cold_url.clone().map(|url| (url, cold)),
-            warm: warm_tier::Options {
-                data: absolute(&self.data)?,
-                memory_limit: self.memory_limit.0,
-                dedupe_memory: usize::try_from(self.dedupe_memory.0)?,
-            },
             flight_addr: self.flight_addr,
             flight_url: self.flight_url.clone(),
             seal: SealRules {
-                bytes: self.seal_bytes.0,
+                bytes: self.seal_bytes.0.min(warm.max_part_bytes()),
                 after: self.seal_after.into(),
             },
             log_grace: self.log_grace.into(),
             maintenance_interval: self.maintenance_interval.into(),
             accept_dead_letters: self.accept_dead_letters,
-            throttle_under_pressure: ThrottleConfig {
-                max_lag: self.throttle_under_pressure.into(),
-                pressure_file: self.pressure_file.clone(),
-            },
+            open_memory: self.open_memory.0,
+            warm,
         })
     }
 }

@@ -9,10 +9,7 @@ use service_runtime::Halts;
 use tokio::sync::{Semaphore, watch};
 use warm_tier::StoreClaim;
 
-use crate::{
-    config::{SealRules, ThrottleConfig},
-    metrics::Metrics,
-};
+use crate::{config::SealRules, metrics::Metrics, open_memory::OpenMemory};
 
 /// Configuration and handles that all workers and the maintenance share.
 #[derive(Clone, Debug)]
@@ -27,11 +24,11 @@ pub(crate) struct WorkerContext {
     pub appends_allowed: watch::Receiver<bool>,
     pub metrics: Metrics,
     pub seal: SealRules,
-    pub throttle_under_pressure: ThrottleConfig,
+    pub open_memory: OpenMemory,
     /// Passes over any number of dead letters.
     pub accept_dead_letters: bool,
     pub halts: Halts,
     pub flight_url: String,
-    /// One permit, for one seal or merge at a time: they need much memory.
-    pub seal_or_merge: Arc<Semaphore>,
+    /// One permit: one seal at a time has DuckDB's memory for seals.
+    pub seals: Arc<Semaphore>,
 }

@@ -5,12 +5,12 @@ use event_log::{DeadLetter, FloodGuard, Halt, LogMessage};
 use event_proto::{FrameContents, UnknownVersion};
 use warm_tier::Frames;
 
-/// Most events of one transaction, unless one message has more. No reason but to bound memory.
+/// Most events of one batch, unless one message has more. No reason but to bound memory.
 const MAX_BATCH_EVENTS: usize = 10_000;
-/// Most message bytes of one transaction, unless one message is larger. No reason but to bound memory.
+/// Most message bytes of one batch, unless one message is larger. No reason but to bound memory.
 const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 
-/// The frames of one transaction, and those of them that are dead letters.
+/// Frames that are appended together, and those of them that are dead letters.
 pub(crate) struct Batch {
     pub(crate) frames: Frames,
     /// To be stored before the frames are appended, because that moves the offset past them.
@@ -23,7 +23,7 @@ pub(crate) struct Decoded {
     pub(crate) halt: Option<Halt>,
 }
 
-/// Splits consecutive `messages` into batches, each for one transaction. A message with an event that
+/// Splits consecutive `messages` into batches. A message with an event that
 /// cannot be decoded or is not valid becomes a dead letter; its other events are kept. Stops before a
 /// message of a later version, and where `guard` finds too many dead letters.
 pub(crate) fn batches(messages: Vec<LogMessage>, guard: &mut FloodGuard) -> Decoded {
@@ -64,7 +64,6 @@ impl Batch {
                 range: SeqRange { lo: seq, hi: seq },
                 events: Vec::new(),
                 dead_letters: Vec::new(),
-                encoded_bytes: 0,
             },
             dead_letters: Vec::new(),
         }
@@ -75,7 +74,6 @@ impl Batch {
         let frames = &mut self.frames;
         frames.range.hi = message.seq;
         for readable in contents.events {
-            frames.encoded_bytes += readable.encoded.bytes.len() as u64;
             frames.events.push(StoredEvent {
                 event: readable.event,
                 position: Position::new(message.partition, message.seq, readable.idx),
@@ -158,7 +156,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_transaction_has_about_ten_thousand_events() {
+    fn a_batch_has_about_ten_thousand_events() {
         let messages = (1..=50).map(|seq| message(seq, frame(500, None)));
 
         let decoded = batches(messages.collect(), &mut FloodGuard::default());

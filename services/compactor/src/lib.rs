@@ -1,9 +1,9 @@
-//! The compactor: follows the log of every partition into the warm tier's segments, seals and
-//! merges them, serves them, and drops what is old and safely in the cold tier.
+//! The compactor: follows the log of every partition into open parts in memory, seals them into the warm
+//! tier's slices, merges and serves those, and drops what is old and safely in the cold tier.
 //!
-//! Orders kept: the offset moves with the rows, in one transaction · a watermark is published
-//! after the commit that it states · a slice is deleted last, and only when the cold tier was seen to
-//! have it. An error of DuckDB ends the process; the next one recovers what was committed.
+//! Orders kept: the offset moves with the rows, by the manifest that names a seal's files · the log keeps
+//! what is not sealed · a slice is deleted last, and only when the cold tier was seen to have it. An error
+//! of DuckDB ends the process; the next one reads from the log what was not sealed.
 
 mod cold;
 mod config;
@@ -16,9 +16,9 @@ mod log_identity;
 mod log_range;
 mod maintenance;
 mod metrics;
+mod open_memory;
 mod policy;
 mod proof;
-mod throttle;
 mod watermark;
 mod worker;
 
@@ -48,6 +48,7 @@ pub use config::{Args, ByteSize};
 use context::WorkerContext;
 use maintenance::Maintenance;
 use metrics::Metrics;
+use open_memory::OpenMemory;
 use proof::MissingRows;
 use worker::Worker;
 
@@ -218,11 +219,14 @@ impl Compactor {
             appends_allowed,
             metrics: self.metrics.clone(),
             seal: self.config.seal,
-            throttle_under_pressure: self.config.throttle_under_pressure.clone(),
+            open_memory: OpenMemory::new(
+                self.config.open_memory,
+                self.config.warm.max_part_bytes(),
+            ),
             accept_dead_letters: self.config.accept_dead_letters,
             halts: self.halts.clone(),
             flight_url: url,
-            seal_or_merge: Arc::new(Semaphore::new(1)),
+            seals: Arc::new(Semaphore::new(1)),
         })
     }
 

@@ -11,7 +11,7 @@ use event_proto::Frame;
 use futures::TryStreamExt as _;
 use service_runtime::Backoff;
 use tokio_util::sync::CancellationToken;
-use warm_tier::LogAnchor;
+use warm_tier::{LogAnchor, LogEnd};
 
 use crate::{cold::LazyColdTier, context::WorkerContext};
 
@@ -80,19 +80,18 @@ fn check_event(
     Err(LogDiverged::DifferentEvent { tier, position })
 }
 
-/// Checks that the log is that of the warm tier, which has stored it up to `known` and whose last
-/// event is `anchor`; then the volume is that of the log's store. Returns the state of the log.
+/// Checks that the log is that of the warm tier, which has read it up to `end`; then the volume is that of
+/// the log's store. Returns the state of the log.
 pub(crate) async fn check_warm(
     context: &WorkerContext,
     partition: PartitionId,
-    known: Seq,
-    anchor: Option<LogAnchor>,
+    end: LogEnd,
 ) -> anyhow::Result<LogState> {
     let log = &context.log;
     let state = log.state(partition).await.context("read the log's state")?;
-    check_end("warm", partition, state, known)?;
-    check_anchor("warm", log, state, anchor).await?;
-    if known > 0 {
+    check_end("warm", partition, state, end.through)?;
+    check_anchor("warm", log, state, end.anchor).await?;
+    if end.through > 0 {
         context.store.claim()?;
     }
     Ok(state)

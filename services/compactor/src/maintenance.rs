@@ -121,16 +121,12 @@ impl Maintenance {
     /// Merges until there is nothing to merge. A merge that fails has changed nothing and waits.
     async fn merge(&self, sealed: &Arc<SealedPartition>, cold: Seq) {
         loop {
-            let permit = Arc::clone(&self.context.seal_or_merge)
-                .acquire_owned()
-                .await;
             let merger = Arc::clone(&self.merger);
             let result = run_blocking(&self.tier, sealed, move |_, sealed| {
                 let mut merger = merger.lock().expect("nothing panics while it holds this");
                 merger.merge_once(sealed, cold, Instant::now())
             })
             .await;
-            drop(permit);
             let merges = &self.context.metrics.merges;
             match result {
                 Ok(Some(merged)) => {

@@ -29,13 +29,14 @@ pub(crate) struct Metrics {
     pub damaged_files: IntGauge,
     pub unproven_slices: IntGauge,
     pub disk_free_share: Gauge,
+    pub open_memory: IntGauge,
     events: IntGauge,
     bytes: IntGauge,
     oldest: Gauge,
     stats_by_partition: Arc<Mutex<BTreeMap<PartitionId, PartitionStats>>>,
 }
 
-/// The content of one partition: open segment and slices.
+/// The content of one partition: what is not sealed, and slices.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct PartitionStats {
     pub events: u64,
@@ -78,19 +79,19 @@ impl Metrics {
             append_seconds: histogram(
                 registry,
                 "compactor_append_duration_seconds",
-                "From a batch of the log to its commit.",
+                "From a batch of the log to the open part.",
                 DURATION_BUCKETS,
             )?,
             seal_seconds: histogram(
                 registry,
                 "compactor_seal_duration_seconds",
-                "From an open segment to sealed slices.",
+                "From an open part to sealed slices.",
                 DURATION_BUCKETS,
             )?,
             seals: counter_vec(
                 registry,
                 "compactor_seals_total",
-                "Segments sealed.",
+                "Open parts sealed.",
                 &["result"],
             )?,
             merges: counter_vec(
@@ -133,6 +134,11 @@ impl Metrics {
                 &["volume"],
             )?
             .with_label_values(&["data"]),
+            open_memory: gauge(
+                registry,
+                "compactor_open_memory_bytes",
+                "Memory of the events that are not sealed yet.",
+            )?,
             events: warm(&gauge_vec(
                 registry,
                 "tier_events",

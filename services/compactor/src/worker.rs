@@ -1,4 +1,4 @@
-//! The worker of one partition: reads the log from its own offset, appends, and seals in time.
+//! The worker of one partition: reads the log behind what is sealed, appends, and seals in time.
 
 mod chunks;
 mod dead_letters;
@@ -17,22 +17,22 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 use warm_tier::Partition;
 
-use self::chunks::MAX_CHUNK_MESSAGES;
+use self::{chunks::MAX_CHUNK_MESSAGES, seal::RunningSeal};
 use crate::{
-    config::SealRules,
     context::WorkerContext,
     decode::{self, Batch},
     duplicates::{Report, Reporter},
-    throttle::Throttle,
 };
 
 /// Time between two checks whether to seal or to report duplicates again.
 const TICK_INTERVAL: Duration = Duration::from_millis(200);
-/// The wait after a chunk that was not full, so that under load a transaction has more events.
+/// The wait after a chunk that was not full, so that under load a batch has more events.
 const LINGER: Linger = Linger {
     times: 1,
     max: Duration::from_millis(50),
 };
+/// Time between two notes of how far the log was read.
+const NOTE_INTERVAL: Duration = Duration::from_secs(1);
 /// Most spans that a batch's span is linked to: no reason but to bound its size.
 const MAX_LINKS: usize = 32;
 
@@ -43,9 +43,10 @@ pub(crate) struct Worker {
     partition: Option<Partition>,
     duplicates: Option<Reporter>,
     watermarks: watch::Sender<Option<Watermark>>,
-    /// When the first batch was appended to the open segment.
+    /// When the first batch was appended to the open part.
     open_since: Option<Instant>,
-    throttle: Throttle,
+    seal: Option<RunningSeal>,
+    noted_at: Instant,
     /// `None` only while a blocking thread has it.
     flood_guard: Option<FloodGuard>,
     /// When to read on, while a message of the log stops this worker, or the log is another one.
@@ -63,18 +64,18 @@ impl Worker {
         duplicates: Option<Reporter>,
         watermarks: watch::Sender<Option<Watermark>>,
     ) -> Self {
-        let open_since = (!partition.open_state().is_empty).then(Instant::now);
         Self {
             flood_guard: Some(FloodGuard::new(context.accept_dead_letters)),
             halted_until: None,
             seal_retry: None,
             is_latched: false,
-            throttle: Throttle::new(context.throttle_under_pressure.clone()),
             context,
             partition: Some(partition),
             duplicates,
             watermarks,
-            open_since,
+            open_since: None,
+            seal: None,
+            noted_at: Instant::now(),
         }
     }
 
@@ -86,12 +87,11 @@ impl Worker {
             return Ok(());
         }
         let mut chunks = self.open_log().await?;
-        let sealed = self.partition().sealed();
         let mut ticks = time::interval(TICK_INTERVAL);
         ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
         loop {
             let halted = self.halted_until;
-            let appends_allowed = halted.is_none() && *self.context.appends_allowed.borrow();
+            let may_append = halted.is_none() && self.may_append();
             let chunk = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
@@ -101,9 +101,11 @@ impl Worker {
                     chunks = self.open_log().await?;
                     continue;
                 }
-                chunk = self.throttle.then(&sealed, chunks.next()), if appends_allowed => {
-                    Some(chunk.context("event log closed")?)
+                sealed = seal::finished(&mut self.seal), if self.seal.is_some() => {
+                    self.finish_seal(sealed).await?;
+                    continue;
                 }
+                chunk = chunks.next(), if may_append => Some(chunk.context("event log closed")?),
             };
             match chunk {
                 Some(chunk) => {
@@ -122,12 +124,16 @@ impl Worker {
         }
     }
 
+    fn may_append(&self) -> bool {
+        let partition = self.partition().id();
+        *self.context.appends_allowed.borrow() && !self.context.open_memory.is_full(partition)
+    }
+
     async fn append(
         &mut self,
         messages: Vec<LogMessage>,
         shutdown: &CancellationToken,
     ) -> anyhow::Result<()> {
-        let received_at = messages.last().map(|message| message.received_at);
         let span = tracing::info_span!(
             "append",
             partition = %self.partition().id(),
@@ -140,7 +146,6 @@ impl Worker {
         self.append_messages(messages, shutdown)
             .instrument(span)
             .await?;
-        self.throttle.appended(received_at);
         self.tick().await
     }
 
@@ -160,19 +165,21 @@ impl Worker {
             {
                 return Ok(());
             }
-            if let Some(refused) = self.append_batch(batch).await.context("append to warm")? {
-                self.halt_for_memory(&refused);
-                return Ok(());
+            match self.append_batch(batch).await {
+                Err(error) if seal::is_out_of_memory(&error) => {
+                    self.halt_for_memory(&error);
+                    return Ok(());
+                }
+                appended => appended.context("append to warm")?,
             }
         }
         self.set_halt(decoded.halt);
         Ok(())
     }
 
-    /// Appends `batch`; returns why a part of it is not stored.
-    async fn append_batch(&mut self, batch: Batch) -> anyhow::Result<Option<warm_tier::Error>> {
+    async fn append_batch(&mut self, batch: Batch) -> anyhow::Result<()> {
         let frames = batch.frames;
-        let (lo, dead) = (frames.range.lo, frames.dead_letters.clone());
+        let (range, dead) = (frames.range, frames.dead_letters.len() as u64);
         let started = Instant::now();
         let appended = self
             .blocking(move |partition| partition.append(frames))
@@ -182,19 +189,20 @@ impl Worker {
             .append_seconds
             .observe(started.elapsed().as_secs_f64());
         metrics.moved.inc_by(appended.stored);
-        let dead = dead.partition_point(|seq| *seq <= appended.through);
-        metrics.dead_letters.inc_by(dead as u64);
+        metrics.dead_letters.inc_by(dead);
         let dropped = appended.dropped.len() as u64;
         let removed = metrics.removed.with_label_values(&["warm", "duplicate"]);
         removed.inc_by(dropped);
-        let through = appended.through;
-        tracing::debug!(stored = appended.stored, dropped, through, "appended");
-        if through >= lo {
-            self.open_since.get_or_insert(started);
-            self.publish();
-            self.report(lo - 1, through, appended.dropped);
-        }
-        Ok(appended.refused)
+        tracing::debug!(
+            stored = appended.stored,
+            dropped,
+            through = range.hi,
+            "appended"
+        );
+        self.open_since.get_or_insert(started);
+        self.publish();
+        self.report(range.lo - 1, range.hi, appended.dropped);
+        Ok(())
     }
 
     fn report(&self, after: Seq, through: Seq, dropped: Vec<warm_tier::Duplicate>) {
@@ -207,17 +215,14 @@ impl Worker {
         }
     }
 
-    /// Seals if it is time, and reports duplicates again if that was requested.
+    /// Starts a seal if it is time, and reports duplicates again if that was requested.
     async fn tick(&mut self) -> anyhow::Result<()> {
-        let state = self.partition().open_state();
-        let waited = self
-            .open_since
-            .map_or(Duration::ZERO, |since| since.elapsed());
-        let SealRules { bytes, after } = self.context.seal;
-        let may_seal =
-            !self.is_latched && self.seal_retry.is_none_or(|(_, at)| at <= Instant::now());
-        if !state.is_empty && may_seal && (state.encoded_bytes >= bytes || waited >= after) {
-            self.seal().await.context("seal")?;
+        if self.is_time_to_seal() {
+            self.start_seal();
+        }
+        if self.noted_at.elapsed() >= NOTE_INTERVAL {
+            self.noted_at = Instant::now();
+            self.blocking(Partition::note_log_end).await?;
         }
         let requested = self.duplicates.as_ref().and_then(Reporter::take_request);
         if let Some(after) = requested {
@@ -231,8 +236,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Runs `work` on a blocking thread. After an error the process must end: DuckDB's state in memory
-    /// may lack what it has committed.
+    /// Runs `work` on a blocking thread. After an error that is not of memory the process must end.
     async fn blocking<T: Send + 'static>(
         &mut self,
         work: impl FnOnce(&mut Partition) -> warm_tier::Result<T> + Send + 'static,

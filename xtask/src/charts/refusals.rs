@@ -63,7 +63,7 @@ const REFUSALS: &[(&[&str], &str)] = &[
     ),
     (
         &["profile=dev", "compactor.memoryLimit=2GiB"],
-        "compactor.resources.limits.memory is 3Gi",
+        "compactor.resources.limits.memory is 3584Mi",
     ),
     (
         &["profile=dev", "query.sql.atOnce=3"],

@@ -18,8 +18,7 @@ fn seal_large(partition: &mut Partition, events: u64) {
     let lo = partition.next_seq();
     let hi = lo + events - 1;
     let events = (lo..=hi).map(|seq| large_event(seq, seq)).collect();
-    let appended = partition.append(frames_of(lo, hi, events)).unwrap();
-    assert!(appended.refused.is_none(), "{appended:?}");
+    partition.append(frames_of(lo, hi, events)).unwrap();
     partition.seal(&RuleSet::default()).unwrap().unwrap();
 }
 
@@ -54,6 +53,22 @@ fn a_merge_takes_only_what_fits_into_its_memory_and_the_rest_stays_as_it_is() {
     let batches = world.tier.scanner().unwrap().collect(&scan).unwrap();
     let rows: usize = batches.iter().map(|batch| batch.num_rows()).sum();
     assert_eq!(rows, 224);
+}
+
+#[test]
+fn a_part_of_the_largest_size_can_be_sealed() {
+    let world = World::with_memory(MEMORY);
+    let mut partition = world.partition();
+    while partition.open_state().open_bytes < world.options().max_part_bytes() {
+        let lo = partition.next_seq();
+        let events = (lo..lo + 40).map(|seq| large_event(seq, seq)).collect();
+        partition.append(frames_of(lo, lo + 39, events)).unwrap();
+    }
+
+    let sealed = partition.seal(&RuleSet::default()).unwrap().unwrap();
+
+    let rows: u64 = sealed.slices.iter().map(|slice| slice.rows).sum();
+    assert_eq!(rows, partition.next_seq() - 1);
 }
 
 /// Two slices with 60 events of 250,000 bytes each.

@@ -126,7 +126,6 @@ pub(crate) fn frames(lo: u64, hi: u64) -> Frames {
 pub(crate) fn frames_of(lo: u64, hi: u64, events: Vec<StoredEvent>) -> Frames {
     Frames {
         range: SeqRange { lo, hi },
-        encoded_bytes: events.len() as u64 * 300,
         events,
         dead_letters: Vec::new(),
     }

@@ -49,12 +49,12 @@ impl Worker {
         self.set_halt_reason(halt.map(|halt| halt.to_string()));
     }
 
-    /// Stops reading for a while before a frame for which DuckDB has no memory, even alone.
-    pub(super) fn halt_for_memory(&mut self, error: &warm_tier::Error) {
+    /// Stops reading for a while before frames whose ids DuckDB has no memory to look up.
+    pub(super) fn halt_for_memory(&mut self, error: &anyhow::Error) {
         let seq = self.partition().next_seq();
         self.set_halt_reason(Some(format!(
-            "stopped before frame {seq}, which the memory for appends does not suffice for; it is tried again \
-             every {} s; raise --memory-limit if this stays ({error})",
+            "stopped before frame {seq}: DuckDB has no memory to look up its event ids; it is tried again every \
+             {} s; raise --memory-limit if this stays ({error:#})",
             HALT_RETRY_INTERVAL.as_secs()
         )));
     }

@@ -1,7 +1,5 @@
 //! Opening the log, and what the worker does when it is not the log that was read before.
 
-use std::sync::Arc;
-
 use anyhow::Context as _;
 use event_log::LATCH_CHECK_INTERVAL;
 use futures::{StreamExt as _, stream};
@@ -44,10 +42,9 @@ impl Worker {
 
     /// Checks the log's identity. Without the next sequence, continues at the first that the log has.
     pub(super) async fn check_log(&mut self) -> anyhow::Result<()> {
-        let anchor = self.blocking(|partition| partition.log_anchor()).await?;
+        let end = self.blocking(|partition| partition.log_end()).await?;
         let (id, next) = (self.partition().id(), self.partition().next_seq());
-        let known = next - 1;
-        let state = log_identity::check_warm(&self.context, id, known, anchor).await?;
+        let state = log_identity::check_warm(&self.context, id, end).await?;
         if state.first <= next {
             return Ok(());
         }
@@ -57,12 +54,8 @@ impl Worker {
             first = state.first,
             "events were purged from the log before they were stored, the range becomes a gap"
         );
-        let rules = Arc::clone(&self.context.rules.borrow());
         let first = state.first;
-        self.blocking(move |partition| {
-            partition.seal(&rules)?;
-            partition.skip_to(first)
-        })
-        .await
+        self.blocking(move |partition| partition.skip_to(first))
+            .await
     }
 }

@@ -9,6 +9,5 @@ mod lifecycle;
 mod refill;
 mod resources;
 mod restored;
-mod throttle;
 mod tiering;
 mod world;
