@@ -24,6 +24,8 @@ const CHARTS: [&str; 2] = ["charts/isotherm-crds", "charts/isotherm"];
 const KUBERNETES_VERSIONS: [&str; 5] = ["1.33", "1.34", "1.35", "1.36", "1.37"];
 const ADMISSION_API: &str = "admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy";
 const SNAPSHOT: &str = "charts/isotherm/ci/dev.rendered";
+/// What the scenarios on a cluster install with: a value that the chart refuses shows here, long before them.
+const SCENARIO_VALUES: &str = "e2e/tests/cluster/values.yaml";
 
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Args {
@@ -80,6 +82,10 @@ fn cases() -> anyhow::Result<Vec<Case>> {
         });
         cases.extend(more);
     }
+    cases.push(Case {
+        chart: "charts/isotherm",
+        values: Some(run::root().join(SCENARIO_VALUES)),
+    });
     Ok(cases)
 }
 
