@@ -1,7 +1,7 @@
 //! Refill: writes lost slices again from the events that the log still has.
 
 use duckdb::Connection;
-use event::{Seq, SeqRange, StoredEvent};
+use event::{RangeSet, Seq, SeqRange, StoredEvent};
 use retention::{Class, RuleSet};
 
 use crate::{
@@ -17,13 +17,24 @@ use crate::{
 
 /// The slices that were lost here, of which the cold tier, which has everything up to `cold`, does not have
 /// all, and the log, from `log_first` on, has. Those whose ranges overlap are one group, because together
-/// they have the rows that no other slice has.
+/// they have the rows that no other slice has. A group whose ids are lost too waits until they are recovered:
+/// before that it is not known which events of the log were duplicates.
 #[must_use]
 pub fn to_refill(sealed: &SealedPartition, cold: Seq, log_first: Seq) -> Vec<Vec<LostSlice>> {
-    groups(sealed.manifest().gaps, cold, log_first)
+    let manifest = sealed.manifest();
+    let missing = manifest.missing_ids();
+    groups(manifest.gaps, &missing, cold, log_first)
 }
 
-fn groups(mut gaps: Vec<LostSlice>, cold: Seq, log_first: Seq) -> Vec<Vec<LostSlice>> {
+fn groups(
+    mut gaps: Vec<LostSlice>,
+    missing_ids: &RangeSet,
+    cold: Seq,
+    log_first: Seq,
+) -> Vec<Vec<LostSlice>> {
+    let lacks_ids = |gap: &LostSlice| {
+        SeqRange::new(gap.lo, gap.hi).is_some_and(|range| !missing_ids.intersect(range).is_empty())
+    };
     gaps.retain(|gap| gap.slice.is_some() && gap.lo >= log_first);
     gaps.sort_by_key(|gap| gap.lo);
     let (mut groups, mut end): (Vec<Vec<LostSlice>>, _) = (Vec::new(), 0);
@@ -35,7 +46,7 @@ fn groups(mut gaps: Vec<LostSlice>, cold: Seq, log_first: Seq) -> Vec<Vec<LostSl
         }
         end = end.max(hi);
     }
-    groups.retain(|group| group.iter().any(|gap| gap.hi > cold));
+    groups.retain(|group| group.iter().any(|gap| gap.hi > cold) && !group.iter().any(lacks_ids));
     groups
 }
 

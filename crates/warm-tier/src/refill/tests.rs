@@ -20,6 +20,29 @@ fn gap(lo: Seq, hi: Seq, class: &str) -> LostSlice {
     }
 }
 
+fn ranges(groups: Vec<Vec<LostSlice>>) -> Vec<Vec<(Seq, Seq)>> {
+    let of_group = |group: Vec<LostSlice>| group.iter().map(|gap| (gap.lo, gap.hi)).collect();
+    groups.into_iter().map(of_group).collect()
+}
+
+#[test]
+fn lost_slices_whose_ids_are_lost_too_wait_until_the_ids_are_known() {
+    let gaps = vec![
+        gap(1, 20, "w1-cforever"),
+        gap(11, 40, "w2-cforever"),
+        gap(41, 50, "w1-cforever"),
+    ];
+    let found = |lo, hi| {
+        let missing = SeqRange { lo, hi }.into();
+        ranges(groups(gaps.clone(), &missing, 0, 1))
+    };
+    let first = vec![(1, 20), (11, 40)];
+    assert_eq!(found(1, 5), [vec![(41, 50)]]);
+    assert_eq!(found(30, 45), Vec::<Vec<(Seq, Seq)>>::new());
+    assert_eq!(found(51, 60), [first.clone(), vec![(41, 50)]]);
+    assert_eq!(found(50, 60), [first]);
+}
+
 #[test]
 fn lost_slices_that_overlap_are_refilled_together_if_cold_has_not_all_and_the_log_has() {
     let purged = LostSlice {
@@ -35,9 +58,7 @@ fn lost_slices_that_overlap_are_refilled_together_if_cold_has_not_all_and_the_lo
         gap(91, 99, "w1-cforever"),
     ];
     let found = |cold, log_first| -> Vec<Vec<(Seq, Seq)>> {
-        let groups = groups(gaps.clone(), cold, log_first).into_iter();
-        let ranges = |group: Vec<LostSlice>| group.iter().map(|gap| (gap.lo, gap.hi)).collect();
-        groups.map(ranges).collect()
+        ranges(groups(gaps.clone(), &RangeSet::new(), cold, log_first))
     };
     let first = vec![(1, 80), (11, 20), (41, 50)];
     assert_eq!(found(0, 1), [first.clone(), vec![(91, 99)]]);
