@@ -52,11 +52,6 @@ impl Entry {
         self.id
     }
 
-    /// The encoded length of the pack.
-    pub(crate) fn bytes(&self) -> usize {
-        self.pack.len()
-    }
-
     /// Decodes the events of the pack; checksums are not verified yet.
     pub(crate) fn events(&self, key: &str) -> Result<Vec<PackedEvent>> {
         let pack = Pack::decode(self.pack.clone()).map_err(|error| Error::damaged(key, error))?;

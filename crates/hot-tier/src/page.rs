@@ -5,13 +5,10 @@
 
 use std::collections::HashSet;
 
-use event::{ConversationId, PartitionId, Position, Seq, SeqRange, StoredEvent, TenantId};
+use event::{ConversationId, PartitionId, Position, Seq, StoredEvent, TenantId};
 use event_proto::PackedEvent;
 
-use crate::{
-    error::{Error, Result},
-    key::parse_id,
-};
+use crate::error::{Error, Result};
 
 /// The part of a conversation to read: `(seq, idx)` offsets within the partition, both exclusive, and
 /// bytes; `None` is unbounded.
@@ -35,11 +32,6 @@ pub enum Order {
 /// The offsets of a conversation's duplicates.
 pub(crate) type Duplicates = HashSet<(Seq, u16)>;
 
-/// Parses the members of a set of duplicates; malformed ones are skipped.
-pub(crate) fn parse_duplicates(members: &[String]) -> Duplicates {
-    members.iter().filter_map(|text| parse_id(text)).collect()
-}
-
 /// The conversation, bounds, order and most rows of one read.
 #[derive(Debug)]
 pub(crate) struct ReadRequest<'a> {
@@ -58,15 +50,6 @@ pub(crate) struct CompleteRange {
     /// The conversation's floor.
     pub(crate) floor: Seq,
     pub(crate) last: Seq,
-}
-
-impl CompleteRange {
-    pub(crate) fn of(range: SeqRange) -> Self {
-        Self {
-            floor: range.lo,
-            last: range.hi,
-        }
-    }
 }
 
 /// Collects the rows of a read from its entries.

@@ -11,6 +11,7 @@ use redis::{Cmd, FromRedisValue, Pipeline, aio::ConnectionManager};
 
 use crate::{
     connection,
+    cursor::{Fields, HotCursor},
     entry::Entry,
     error::Result,
     key::{Keys, id, member},
@@ -84,6 +85,18 @@ impl HotReader {
     /// [`Error::Unavailable`](crate::Error::Unavailable) while it does not: retry.
     pub async fn ping(&self) -> Result<()> {
         self.call(&redis::cmd("PING")).await
+    }
+
+    /// Reads the partition's cursor; `None` when the tier has none for this epoch.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`](crate::Error::Unavailable) is transient: retry.
+    /// [`Error::Damaged`](crate::Error::Damaged) when a field is not a number.
+    pub async fn cursor(&self, partition: PartitionId) -> Result<Option<HotCursor>> {
+        let key = Keys::of(partition).cursor();
+        let fields: Fields = self.call(&Cmd::hgetall(&key)).await?;
+        let cursor = HotCursor::parse(&key, &fields)?;
+        Ok(cursor.filter(|cursor| cursor.epoch == partition.epoch))
     }
 
     /// Sends one `command` and waits for its reply.

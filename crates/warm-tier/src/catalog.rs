@@ -7,30 +7,43 @@ use std::{
 
 use event::PartitionId;
 
-use crate::sealed_partition::SealedPartition;
+use crate::{sealed_partition::SealedPartition, unsealed::Unsealed};
+
+/// What readers share of an open partition.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    pub(crate) sealed: Arc<SealedPartition>,
+    pub(crate) unsealed: Arc<Unsealed>,
+}
 
 /// The open partitions of a data folder. Cheap to clone; clones share their content.
 #[derive(Clone, Debug, Default)]
-pub struct Catalog(Arc<Mutex<BTreeMap<PartitionId, Arc<SealedPartition>>>>);
+pub struct Catalog(Arc<Mutex<BTreeMap<PartitionId, Shared>>>);
 
 impl Catalog {
-    pub(crate) fn insert(&self, sealed: Arc<SealedPartition>) {
-        self.lock().insert(sealed.partition, sealed);
+    pub(crate) fn insert(&self, shared: Shared) {
+        self.lock().insert(shared.sealed.partition, shared);
+    }
+
+    /// Finds `partition`.
+    pub(crate) fn partition(&self, partition: PartitionId) -> Option<Shared> {
+        self.lock().get(&partition).cloned()
     }
 
     /// Finds the sealed part of `partition`.
     #[must_use]
     pub fn sealed(&self, partition: PartitionId) -> Option<Arc<SealedPartition>> {
-        self.lock().get(&partition).map(Arc::clone)
+        self.partition(partition).map(|shared| shared.sealed)
     }
 
     /// The sealed parts of all open partitions, ascending by partition.
     #[must_use]
     pub fn sealed_partitions(&self) -> Vec<Arc<SealedPartition>> {
-        self.lock().values().map(Arc::clone).collect()
+        let all = self.lock();
+        all.values().map(|own| Arc::clone(&own.sealed)).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<PartitionId, Arc<SealedPartition>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<PartitionId, Shared>> {
         self.0.lock().expect("nothing panics while it holds this")
     }
 }

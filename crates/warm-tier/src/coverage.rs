@@ -13,7 +13,8 @@ pub struct Coverage {
     pub partitions: Vec<PartitionCoverage>,
 }
 
-/// The coverage of one partition. Everything of `first..=sealed` is in `slices`, or was dropped
+/// The coverage of one partition. Everything of `first..=committed` can be read. What is sealed is in
+/// `slices`, or was dropped
 /// because the cold tier has it, or is in `gaps`. A class that has no slice for a range has no rows
 /// there in warm; the cold tier may have some (dropped here by age).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,7 +25,8 @@ pub struct PartitionCoverage {
     pub first: Seq,
     /// Everything up to here is sealed; `first - 1` when nothing is.
     pub sealed: Seq,
-    /// Everything up to here is durable here; what lies after `sealed` is not served yet.
+    /// Everything up to here was read from the log, and is checked for duplicates. What lies after `sealed`
+    /// is in memory: after a restart this starts at `sealed` again.
     pub committed: Seq,
     /// Incremented whenever a slice is removed (expired, over quota or lost). A scan carries the
     /// value that it was planned with.
@@ -91,6 +93,12 @@ impl PartitionCoverage {
     #[must_use]
     pub fn sealed_range(&self) -> Option<SeqRange> {
         SeqRange::new(self.first, self.sealed)
+    }
+
+    /// The range `first..=committed`, which scans of all classes answer; `None` when it is empty.
+    #[must_use]
+    pub fn readable_range(&self) -> Option<SeqRange> {
+        SeqRange::new(self.first, self.committed)
     }
 
     /// The ranges that warm answers for `class`: rows of this class there must not be read from

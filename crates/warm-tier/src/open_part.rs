@@ -1,12 +1,15 @@
 //! The open part: what was read from the log and is not sealed yet, in memory. The log has it, and a
 //! restart reads it from there again.
 
-use std::mem;
-
 use arrow::record_batch::RecordBatch;
 use event::{PartitionId, Position, Seq, SeqRange, StoredEvent, Timestamp};
 
-use crate::{duplicates::Duplicate, frames::Frames, log_end::LogAnchor};
+use crate::{
+    duplicates::Duplicate,
+    frames::Frames,
+    log_end::LogAnchor,
+    open_rollups::{Counted, OpenRollups},
+};
 
 /// Events, and bytes of their texts, that become one Arrow batch: the columns of a batch cost as much as
 /// tens of events.
@@ -40,6 +43,9 @@ pub(crate) struct OpenPart {
     /// Events that are in no batch yet.
     pending: Vec<StoredEvent>,
     pending_bytes: u64,
+    /// These as a batch, since a reader has asked for them.
+    pending_batch: Option<RecordBatch>,
+    rollups: OpenRollups,
     dropped: Vec<Duplicate>,
     dropped_bytes: u64,
     last_event: Option<LogAnchor>,
@@ -57,6 +63,8 @@ impl OpenPart {
             batch_bytes: 0,
             pending: Vec::new(),
             pending_bytes: 0,
+            pending_batch: None,
+            rollups: OpenRollups::default(),
             dropped: Vec::new(),
             dropped_bytes: 0,
             last_event: None,
@@ -83,6 +91,8 @@ impl OpenPart {
         totals.received_min = totals.received_min.or(received_at).min(received_at);
         totals.received_max = totals.received_max.max(received_at);
         self.last_event = Some(LogAnchor::of(&event));
+        self.rollups.add(&Counted::from(&event));
+        self.pending_batch = None;
         self.pending_bytes += EVENT_BYTES + text_bytes(&event);
         self.pending.push(event);
         if self.pending.len() >= BATCH_EVENTS || self.pending_bytes >= BATCH_BYTES {
@@ -94,7 +104,9 @@ impl OpenPart {
         if self.pending.is_empty() {
             return;
         }
-        let batch = segment::encode(&mem::take(&mut self.pending));
+        let encoded = self.pending_batch.take();
+        let batch = encoded.unwrap_or_else(|| segment::encode(&self.pending));
+        self.pending.clear();
         self.pending_bytes = 0;
         self.batch_bytes += segment::memory_bytes(&batch);
         self.batches.push(batch);
@@ -109,6 +121,23 @@ impl OpenPart {
     /// The events in batches of [`segment::events_schema`], in log order.
     pub(crate) fn batches(&self) -> &[RecordBatch] {
         &self.batches
+    }
+
+    /// The events in batches, also those that are in none yet.
+    pub(crate) fn all_batches(&mut self) -> Vec<RecordBatch> {
+        let mut batches = self.batches.clone();
+        if !self.pending.is_empty() {
+            let pending = &self.pending;
+            let batch = self
+                .pending_batch
+                .get_or_insert_with(|| segment::encode(pending));
+            batches.push(batch.clone());
+        }
+        batches
+    }
+
+    pub(crate) fn rollups(&self) -> &OpenRollups {
+        &self.rollups
     }
 
     pub(crate) fn partition(&self) -> PartitionId {
@@ -140,7 +169,12 @@ impl OpenPart {
 
     /// Bytes of memory of the part, with the ids that deduplication keeps of it.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        self.batch_bytes + self.pending_bytes + self.dropped_bytes + self.totals.events * ID_BYTES
+        let pending = match self.pending_batch {
+            Some(_) => 2 * self.pending_bytes,
+            None => self.pending_bytes,
+        };
+        let ids = self.totals.events * ID_BYTES;
+        self.batch_bytes + pending + self.rollups.memory_bytes() + self.dropped_bytes + ids
     }
 }
 

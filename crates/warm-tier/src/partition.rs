@@ -17,12 +17,12 @@ use crate::{
     ids_file, layout,
     log_end::{self, LogAnchor, LogEnd},
     manifest::LostSlice,
-    open_part::OpenPart,
     options::Options,
     recovery,
     seal::{SealOutcome, SealTask},
     sealed_partition::SealedPartition,
     slice_file,
+    unsealed::{OpenState, Unsealed},
 };
 
 pub use id_recovery::{ID_RECOVERY_COLUMNS, RecoveredRows};
@@ -36,26 +36,10 @@ pub const DEDUPE_AGE: Duration = Duration::from_secs(24 * 3600);
 pub struct Partition {
     pub(crate) engine: Engine,
     sealed: Arc<SealedPartition>,
-    open: OpenPart,
-    /// The part before the open one, until its seal is finished.
-    sealing: Option<Arc<OpenPart>>,
+    unsealed: Arc<Unsealed>,
     dedupe: Dedupe,
     /// What the note of the log's end says.
     noted: LogEnd,
-}
-
-/// The size of what is not sealed.
-#[derive(Clone, Copy, Debug)]
-pub struct OpenState {
-    /// Events of the open part, and of one whose seal is not finished.
-    pub events: u64,
-    /// Least `received_at`.
-    pub oldest: Option<Timestamp>,
-    /// Bytes of memory of the open part, and of one whose seal is not finished.
-    pub open_bytes: u64,
-    pub sealing_bytes: u64,
-    /// `true` while the open part covers no sequence. Frames without events cover their range too.
-    pub is_empty: bool,
 }
 
 impl Partition {
@@ -75,8 +59,7 @@ impl Partition {
         Ok(Self {
             engine,
             sealed: Arc::new(sealed),
-            open: OpenPart::new(partition, manifest.sealed + 1),
-            sealing: None,
+            unsealed: Arc::new(Unsealed::new(partition, manifest.sealed + 1)),
             dedupe,
             noted: log_end::read(&dir, partition).unwrap_or_default(),
         })
@@ -88,6 +71,11 @@ impl Partition {
         Arc::clone(&self.sealed)
     }
 
+    /// What is not sealed, which readers share.
+    pub(crate) fn unsealed(&self) -> Arc<Unsealed> {
+        Arc::clone(&self.unsealed)
+    }
+
     /// The id of the partition.
     #[must_use]
     pub fn id(&self) -> PartitionId {
@@ -97,23 +85,13 @@ impl Partition {
     /// The sequence that the next frames must start with.
     #[must_use]
     pub fn next_seq(&self) -> Seq {
-        self.open.next()
+        self.unsealed.next()
     }
 
     /// The size of what is not sealed now.
     #[must_use]
     pub fn open_state(&self) -> OpenState {
-        let open = self.open.totals();
-        let sealing = self.sealing.as_ref().map(|part| part.totals());
-        OpenState {
-            events: open.events + sealing.map_or(0, |part| part.events),
-            oldest: (sealing.and_then(|part| part.received_min).into_iter())
-                .chain(open.received_min)
-                .min(),
-            open_bytes: self.open.memory_bytes(),
-            sealing_bytes: (self.sealing.as_ref()).map_or(0, |part| part.memory_bytes()),
-            is_empty: self.open.range().is_none(),
-        }
+        self.unsealed.state()
     }
 
     /// The end of the log as it was read before, here or before a restart.
@@ -123,7 +101,7 @@ impl Partition {
     pub fn log_end(&self) -> Result<LogEnd> {
         let read = LogEnd {
             through: self.next_seq() - 1,
-            anchor: self.open.last_event(),
+            anchor: self.unsealed.last_event(),
         };
         if read.anchor.is_some() {
             return Ok(read);
@@ -155,7 +133,7 @@ impl Partition {
     pub fn note_log_end(&mut self) -> Result<()> {
         let end = LogEnd {
             through: self.next_seq() - 1,
-            anchor: self.open.last_event().or(self.noted.anchor),
+            anchor: self.unsealed.last_event().or(self.noted.anchor),
         };
         if end != self.noted {
             log_end::write(&self.sealed.dir, &end)?;
@@ -187,7 +165,7 @@ impl Partition {
         );
         let bytes = contents.sum::<usize>() as u64;
         frames.events = fresh;
-        self.open.append(frames, &dropped);
+        self.unsealed.append(frames, &dropped);
         self.sealed.set_committed(range.hi, &dropped);
         Ok(Appended {
             stored,
@@ -209,11 +187,7 @@ impl Partition {
             let path = self.sealed.dir.join(&ids.file);
             dropped.extend(ids_file::dropped(&connection, &path, after)?);
         }
-        let unsealed = self.sealing.as_deref().into_iter().chain([&self.open]);
-        for part in unsealed.filter(|part| part.next() > manifest.sealed + 1) {
-            let later = part.dropped().iter().filter(|own| own.seq > after);
-            dropped.extend(later.cloned());
-        }
+        dropped.extend(self.unsealed.dropped_after(manifest.sealed, after));
         Ok(dropped)
     }
 
@@ -221,17 +195,13 @@ impl Partition {
     /// the seal before is not [finished](Partition::finish_seal), its task again. `None` when there is
     /// nothing to seal.
     pub fn start_seal(&mut self) -> Option<SealTask> {
-        if self.sealing.is_none() {
-            self.open.range()?;
-            let next = OpenPart::new(self.id(), self.next_seq());
-            let ended = std::mem::replace(&mut self.open, next).freeze();
-            self.sealing = Some(Arc::new(ended));
+        if self.unsealed.end_part().is_some() {
             self.dedupe.start_seal();
         }
         Some(SealTask {
             engine: self.engine.clone(),
             sealed: Arc::clone(&self.sealed),
-            part: Arc::clone(self.sealing.as_ref()?),
+            part: self.unsealed.sealing()?,
         })
     }
 
@@ -241,7 +211,7 @@ impl Partition {
     /// [`Error::File`] when the manifest cannot be written or an old id file cannot be removed: restart
     /// the process, which removes what the manifest no longer names.
     pub fn finish_seal(&mut self, sealed: &SealOutcome, now: Option<Timestamp>) -> Result<()> {
-        let part = self.sealing.take().expect("a seal was started");
+        let part = self.unsealed.finish_seal().expect("a seal was started");
         // Of the range itself they stay: a reader may have planned before the seal.
         self.sealed.forget_duplicates(sealed.range.lo - 1);
         self.dedupe.finish_seal(sealed.ids.clone());
@@ -293,7 +263,7 @@ impl Partition {
             true
         })?;
         self.sealed.set_committed(missing.hi, &[]);
-        self.open = OpenPart::new(self.id(), first);
+        self.unsealed.skip_to(first);
         Ok(())
     }
 

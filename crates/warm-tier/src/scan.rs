@@ -1,6 +1,7 @@
-//! Runs scans over sealed slices, in a separate read-only DuckDB instance.
+//! Runs scans over sealed slices, in a separate read-only DuckDB instance, and over what is not sealed.
 
 mod instance;
+mod limit;
 
 use std::{
     path::PathBuf,
@@ -12,21 +13,23 @@ use duckdb::Connection;
 use event::{PartitionId, Seq, SeqRange};
 
 use crate::{
-    catalog::Catalog,
+    catalog::{Catalog, Shared},
     coverage::Coverage,
     duplicates::Duplicates,
     engine::Engine,
     error::{Error, Result},
+    open_scan::OpenRows,
     recovery::PROBE_MEMORY,
-    scan_request::Scan,
+    scan_request::{Order, Scan},
     scan_rows,
     scan_sql::{self, SliceSource},
     sealed_partition::{SealedPartition, SliceFile},
     slice_check,
 };
 use instance::Instance;
+use limit::ScanLimit;
 
-/// A reader of the sealed slices of one data folder. Cheap to clone; every scan blocks its thread.
+/// A reader of one data folder. Cheap to clone; every scan blocks its thread.
 #[derive(Clone, Debug)]
 pub struct Scanner(Arc<Inner>);
 
@@ -80,7 +83,7 @@ impl Scanner {
     /// [`Error::Database`] when a file cannot be read: damaged ones are in quarantine afterwards.
     pub fn scan(&self, scan: &Scan, mut on_batch: impl FnMut(RecordBatch) -> bool) -> Result<()> {
         let schema = scan_sql::schema(scan)?;
-        let (sealed, files) = self.slices(scan)?;
+        let planned = self.plan(scan)?;
         let Some(filter) = scan.filter.possible() else {
             return Ok(());
         };
@@ -88,13 +91,41 @@ impl Scanner {
             filter,
             ..scan.clone()
         };
-        let result = self.run(&scan, &schema, &files, &mut on_batch);
+        let mut left = ScanLimit::new(&scan);
+        let newest_first = scan.order == Order::Desc;
+        if newest_first {
+            let open = planned.open.iter().rev();
+            read_open(open, &scan, &schema, &mut left, &mut on_batch)?;
+        }
+        self.read_sealed(&planned, &scan, &schema, &mut left, &mut on_batch)?;
+        if !newest_first {
+            let open = planned.open.iter();
+            read_open(open, &scan, &schema, &mut left, &mut on_batch)?;
+        }
+        Ok(())
+    }
+
+    fn read_sealed(
+        &self,
+        planned: &Planned,
+        scan: &Scan,
+        schema: &SchemaRef,
+        left: &mut ScanLimit,
+        on_batch: &mut impl FnMut(RecordBatch) -> bool,
+    ) -> Result<()> {
+        let Planned { sealed, files, .. } = planned;
+        if files.is_empty() || left.is_reached() {
+            return Ok(());
+        }
+        let rest = left.rest_of(scan);
+        let mut on_batch = |batch| left.pass(batch, on_batch);
+        let result = self.run(&rest, schema, files, &mut on_batch);
         if let Err(error @ Error::Database(_)) = &result {
             let partition = sealed.partition;
             tracing::error!(%partition, error = %error, "scan failed");
             self.replace_broken_instance()?;
             if !error.is_of_the_machine() {
-                self.quarantine_damaged(&sealed, &files)?;
+                self.quarantine_damaged(sealed, files)?;
             }
         }
         result
@@ -135,17 +166,24 @@ impl Scanner {
         self.lock().release()
     }
 
-    /// Selects the slices that may have rows; [`Error::NotCovered`] when the state has changed.
-    fn slices(&self, scan: &Scan) -> Result<(Arc<SealedPartition>, Vec<Arc<SliceFile>>)> {
+    /// Selects what may have rows; [`Error::NotCovered`] when the state has changed.
+    fn plan(&self, scan: &Scan) -> Result<Planned> {
         let partition = scan.partition;
         let first = scan.ranges.first().copied();
         let range = first.ok_or_else(|| Error::Invalid("a scan needs a range".to_owned()))?;
         let not_covered = |range| Error::NotCovered { partition, range };
-        let sealed = self.0.catalog.sealed(partition);
-        let sealed = sealed.ok_or_else(|| not_covered(range))?;
-        let (manifest, files) = sealed.snapshot();
-        let outside =
-            |range: &&event::SeqRange| range.lo < manifest.first || range.hi > manifest.sealed;
+        let shared = self.0.catalog.partition(partition);
+        let Shared { sealed, unsealed } = shared.ok_or_else(|| not_covered(range))?;
+        // Before the manifest: what is sealed meanwhile is in both, and read from the slices.
+        let mut open = match scan.class {
+            None => unsealed.rows(scan)?,
+            // A class is assigned when a part is sealed.
+            Some(_) => Vec::new(),
+        };
+        let (manifest, mut files) = sealed.snapshot();
+        open.retain(|part| part.range.hi > manifest.sealed);
+        let last = open.last().map_or(manifest.sealed, |part| part.range.hi);
+        let outside = |range: &&SeqRange| range.lo < manifest.first || range.hi > last;
         if let Some(range) = scan.ranges.iter().find(outside) {
             return Err(not_covered(*range));
         }
@@ -155,10 +193,12 @@ impl Scanner {
         {
             return Err(not_covered(range));
         }
-        let selected = files
-            .into_iter()
-            .filter(|file| scan_sql::may_have_rows(scan, &file.slice));
-        Ok((sealed, selected.collect()))
+        files.retain(|file| scan_sql::may_have_rows(scan, &file.slice));
+        Ok(Planned {
+            sealed,
+            files,
+            open,
+        })
     }
 
     fn run(
@@ -236,6 +276,30 @@ impl Scanner {
         let instance = self.0.instance.lock();
         instance.expect("nothing panics while it holds this")
     }
+}
+
+/// What a scan reads.
+struct Planned {
+    sealed: Arc<SealedPartition>,
+    files: Vec<Arc<SliceFile>>,
+    /// Ascending.
+    open: Vec<OpenRows>,
+}
+
+fn read_open<'a>(
+    open: impl Iterator<Item = &'a OpenRows>,
+    scan: &Scan,
+    schema: &SchemaRef,
+    left: &mut ScanLimit,
+    on_batch: &mut impl FnMut(RecordBatch) -> bool,
+) -> Result<()> {
+    for part in open {
+        if left.is_reached() {
+            break;
+        }
+        part.read(scan, schema, &mut |batch| left.pass(batch, on_batch))?;
+    }
+    Ok(())
 }
 
 /// The rows of a slice that a scan has to read, by row id.

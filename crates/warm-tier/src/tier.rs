@@ -10,7 +10,7 @@ use std::{
 use event::{PartitionId, Seq};
 
 use crate::{
-    catalog::Catalog,
+    catalog::{Catalog, Shared},
     disk,
     engine::Engine,
     error::{Error, Result},
@@ -99,7 +99,10 @@ impl WarmTier {
             ..self.options.clone()
         };
         let opened = Partition::open(self.writer.clone(), &options, partition, first)?;
-        self.catalog.insert(opened.sealed());
+        self.catalog.insert(Shared {
+            sealed: opened.sealed(),
+            unsealed: opened.unsealed(),
+        });
         Ok(opened)
     }
 

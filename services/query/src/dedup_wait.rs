@@ -71,6 +71,33 @@ impl DedupWaits {
         }
     }
 
+    /// Waits until the compactor has read the log up to `through`, as long as it makes progress.
+    pub(crate) async fn wait_for_commit(
+        &self,
+        warm: &WarmSource,
+        partition: PartitionId,
+        through: Seq,
+    ) {
+        let mut wait = Wait::new(self.is_cooling_down(partition));
+        let mut pause = DEDUP_POLL;
+        loop {
+            // Of the duplicates behind `through` only the end of their range is needed.
+            let answer = warm.duplicates(partition, through).await;
+            let reached = answer.map(|duplicates| duplicates.through);
+            if let Some(reached) = reached {
+                wait.last_answer = Instant::now();
+                wait.record_progress(reached);
+            }
+            let is_there = reached.is_some_and(|reached| reached >= through);
+            if is_there || wait.has_timed_out() {
+                self.record_result(partition, is_there);
+                return;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (2 * pause).min(MAX_DEDUP_POLL);
+        }
+    }
+
     fn is_cooling_down(&self, partition: PartitionId) -> bool {
         let mut timed_out = self.lock();
         timed_out.retain(|_, at| at.elapsed() < TIMED_OUT_WAIT_COOLDOWN);
@@ -104,21 +131,6 @@ impl DedupState {
     /// Returns the range of the log whose duplicates are known: only the compactor lists them.
     pub(crate) fn log_range(&self) -> Option<SeqRange> {
         self.from_compactor.as_ref().and_then(Duplicates::range)
-    }
-
-    /// Returns the range of the hot tier whose duplicates are known, given that those up to
-    /// `checked` are.
-    pub(crate) fn hot_range(&self, checked: Seq) -> Option<SeqRange> {
-        SeqRange::new(1, self.checked_through(self.hot_checked.max(checked)))
-    }
-
-    /// Returns the sequence up to which the hot tier must know the duplicates, so that all up to `through`
-    /// are known.
-    pub(crate) fn hot_checked_for(&self, through: Seq) -> Seq {
-        match &self.from_compactor {
-            Some(duplicates) if duplicates.through >= through => duplicates.after.min(through),
-            _ => through,
-        }
     }
 
     /// Whether all duplicates up to `through` are known, given that those up to `checked` are.

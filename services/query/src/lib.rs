@@ -12,7 +12,6 @@ mod error;
 mod format;
 mod http;
 mod live;
-mod live_rows;
 mod log_messages;
 mod log_rows;
 mod memory;

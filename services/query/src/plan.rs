@@ -30,9 +30,9 @@ pub(crate) struct AvailableRanges {
 /// Ranges of one partition in the warm tier.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct WarmRanges {
-    /// `None` when nothing is sealed.
-    pub(crate) sealed: Option<SeqRange>,
-    /// Parts of `sealed` that lack some retention class: it was dropped, because the cold tier has
+    /// What it can answer, sealed or not; `None` when it has nothing.
+    pub(crate) readable: Option<SeqRange>,
+    /// Parts of `readable` that lack some retention class: it was dropped, because the cold tier has
     /// it, or lost.
     pub(crate) incomplete: RangeSet,
 }
@@ -74,14 +74,14 @@ impl AvailableRanges {
         let cold = || self.cold.and_then(|hi| SeqRange::new(1, hi));
         let warm = || {
             let warm = self.warm.as_ref()?;
-            Some((RangeSet::from(warm.sealed?), &warm.incomplete))
+            Some((RangeSet::from(warm.readable?), &warm.incomplete))
         };
         match source {
             Source::Hot => self.hot.map(RangeSet::from),
             Source::Log => self.log.map(RangeSet::from),
-            Source::Warm => warm().map(|(sealed, incomplete)| sealed.subtract(incomplete)),
-            Source::WarmAndCold => warm().and_then(|(sealed, incomplete)| {
-                let incomplete = sealed.subtract(&sealed.subtract(incomplete));
+            Source::Warm => warm().map(|(readable, incomplete)| readable.subtract(incomplete)),
+            Source::WarmAndCold => warm().and_then(|(readable, incomplete)| {
+                let incomplete = readable.subtract(&readable.subtract(incomplete));
                 Some(incomplete.intersect(cold()?))
             }),
             Source::Cold => cold().map(RangeSet::from),

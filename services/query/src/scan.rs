@@ -1,11 +1,9 @@
-//! Scans of all of a tenant, or of what a statement needs of it: columns from warm and cold for what
-//! is sealed, rows from hot or the log for what is not yet.
+//! Scans of all of a tenant, or of what a statement needs of it: columns from warm and cold.
 
 mod budget;
 mod events;
 mod partition_scan;
 mod rollups;
-mod unsealed;
 
 pub(crate) use budget::Budget;
 pub(crate) use events::retention_columns;

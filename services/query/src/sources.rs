@@ -87,6 +87,13 @@ impl Sources {
         }
     }
 
+    /// Waits until the compactor has `partition` up to `through`, see [`DedupWaits::wait_for_commit`].
+    pub(crate) async fn wait_for_commit(&self, partition: PartitionId, through: Seq) {
+        self.dedup_waits
+            .wait_for_commit(&self.warm, partition, through)
+            .await;
+    }
+
     /// Waits until all duplicates of `partition` up to `through` are known, see
     /// [`DedupWaits::wait`].
     pub(crate) async fn wait_for_dedup(

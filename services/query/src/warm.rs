@@ -97,7 +97,7 @@ impl WarmSource {
 /// Returns what a plan needs to know of the warm tier's `coverage`.
 pub(crate) fn warm_ranges(coverage: &PartitionCoverage) -> WarmRanges {
     WarmRanges {
-        sealed: coverage.sealed_range(),
+        readable: coverage.readable_range(),
         incomplete: coverage
             .dropped
             .iter()

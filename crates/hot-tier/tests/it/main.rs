@@ -6,6 +6,5 @@ mod appending;
 mod bounds;
 mod duplicates;
 mod outage;
-mod scanning;
 mod trimming;
 mod world;

@@ -12,4 +12,5 @@ mod rollup;
 mod row_check;
 mod scan;
 mod seal;
+mod unsealed;
 mod world;

@@ -43,6 +43,7 @@ fn an_hour_has_a_bounded_number_of_types_and_exact_sums_when_sealed_and_merged()
     let mut partition = world.partition();
     let rules = RuleSet::default();
     let limit = u64::try_from(MAX_HOURLY_TYPES).unwrap();
+    let scanner = world.tier.scanner().unwrap();
     for seq in 1..=8 {
         // The frequent types come last by name, and yet are kept.
         let own = (0..limit).map(|n| of_type(seq * 2000 + n, seq, &format!("a.{n:04}.{seq}")));
@@ -50,10 +51,11 @@ fn an_hour_has_a_bounded_number_of_types_and_exact_sums_when_sealed_and_merged()
             (0..6).map(|n| of_type(seq * 2000 + limit + n, seq, &format!("z.{}", n / 2)));
         let events = own.chain(frequent).collect();
         partition.append(frames_of(seq, seq, events)).unwrap();
+        let open = events_by_type(&scanner, seq, seq);
         partition.seal(&rules).unwrap().unwrap();
+        assert_eq!(events_by_type(&scanner, seq, seq), open);
     }
 
-    let scanner = world.tier.scanner().unwrap();
     let one = events_by_type(&scanner, 1, 1);
     assert_eq!(one.len(), MAX_HOURLY_TYPES + 1);
     assert_eq!((one["z.0"], one["z.2"]), (2, 2));

@@ -6,7 +6,7 @@ use warm_tier::{
 
 use crate::{
     seal::two_classes,
-    world::{PARTITION, START, World, events, sealed_ranges},
+    world::{PARTITION, START, World, events, frames, sealed_ranges},
 };
 
 fn world() -> (World, warm_tier::Partition, Scanner) {
@@ -29,15 +29,42 @@ fn rows(scanner: &Scanner, scan: &Scan) -> Vec<StoredEvent> {
         .collect()
 }
 
+/// The same events, of which the last third is not sealed, and a second one is being sealed.
+fn unsealed_world() -> (World, warm_tier::Partition, Scanner) {
+    let world = World::new();
+    let mut partition = world.partition();
+    sealed_ranges(&mut partition, 1, &two_classes());
+    partition.append(frames(11, 20)).unwrap();
+    partition.start_seal().unwrap();
+    partition.append(frames(21, 25)).unwrap();
+    partition.append(frames(26, 30)).unwrap();
+    let scanner = world.tier.scanner().unwrap();
+    (world, partition, scanner)
+}
+
 #[track_caller]
-fn check(change: impl FnOnce(&mut Scan), keep: impl Fn(&StoredEvent) -> bool) {
-    let (_world, _partition, scanner) = world();
+fn check_in(
+    (_world, _partition, scanner): (World, warm_tier::Partition, Scanner),
+    change: impl FnOnce(&mut Scan),
+    keep: impl Fn(&StoredEvent) -> bool,
+) {
     let mut scan = all();
     scan.order = Order::Asc;
     change(&mut scan);
-    let expected: Vec<_> = events(1, 30).into_iter().filter(keep).collect();
+    let mut expected: Vec<_> = events(1, 30).into_iter().filter(keep).collect();
     assert!(!expected.is_empty());
     assert_eq!(rows(&scanner, &scan), expected);
+    scan.order = Order::Desc;
+    expected.reverse();
+    assert_eq!(rows(&scanner, &scan), expected);
+    scan.limit = Some(expected.len() as u64 - 1);
+    assert_eq!(rows(&scanner, &scan), expected[..expected.len() - 1]);
+}
+
+#[track_caller]
+fn check(change: impl Fn(&mut Scan), keep: impl Fn(&StoredEvent) -> bool) {
+    check_in(world(), &change, &keep);
+    check_in(unsealed_world(), &change, &keep);
 }
 
 fn is_of(event: &StoredEvent, conversation: &str) -> bool {
@@ -102,7 +129,8 @@ fn several_ranges_of_which_none_is_a_slice() {
 
 #[test]
 fn one_class() {
-    check(
+    check_in(
+        world(),
         |scan| scan.class = Some("w60000-cforever".parse().unwrap()),
         |event| event.event.event_type.as_str().starts_with("error"),
     );
@@ -158,7 +186,7 @@ fn some_columns_in_the_order_asked_for() {
 }
 
 #[test]
-fn a_range_that_is_not_sealed_is_an_error_and_not_an_empty_answer() {
+fn a_range_that_is_not_here_is_an_error_and_not_an_empty_answer() {
     let (_world, _partition, scanner) = world();
     let mut scan = all();
     scan.ranges = vec![SeqRange { lo: 20, hi: 31 }];
@@ -166,6 +194,13 @@ fn a_range_that_is_not_sealed_is_an_error_and_not_an_empty_answer() {
         scanner.collect(&scan),
         Err(Error::NotCovered { .. })
     ));
+
+    // A part that is not sealed has no classes yet.
+    let (_world, _partition, scanner) = unsealed_world();
+    let mut of_a_class = all();
+    of_a_class.class = Some("w60000-cforever".parse().unwrap());
+    let refused = scanner.collect(&of_a_class);
+    assert!(matches!(refused, Err(Error::NotCovered { .. })));
 
     let mut planned_before_a_removal = all();
     planned_before_a_removal.removals = Some(7);

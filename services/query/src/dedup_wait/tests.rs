@@ -10,7 +10,7 @@ fn the_hot_tier_alone_covers_its_own_rows_and_not_those_of_the_log() {
         hot_checked: 7,
         from_compactor: None,
     };
-    assert_eq!(dedup.hot_range(3), SeqRange::new(1, 7));
+    assert_eq!(dedup.checked_through(dedup.hot_checked.max(3)), 7);
     assert_eq!(dedup.log_range(), None);
     assert!(dedup.covers(3, 7) && !dedup.covers(3, 8));
 }
@@ -21,7 +21,7 @@ fn the_compactors_answer_continues_where_the_hot_tier_ends() {
         hot_checked: 7,
         from_compactor: duplicates(r#"{"after":5,"through":9,"places":{"8":[1]}}"#),
     };
-    assert_eq!(dedup.hot_range(3), SeqRange::new(1, 9));
+    assert_eq!(dedup.checked_through(dedup.hot_checked.max(3)), 9);
     assert_eq!(dedup.log_range(), SeqRange::new(6, 9));
     assert!(dedup.covers(3, 9) && !dedup.covers(3, 10));
     let partition = PartitionId::first(0);
@@ -35,20 +35,7 @@ fn an_answer_with_a_gap_before_it_does_not_count() {
         hot_checked: 4,
         from_compactor: duplicates(r#"{"after":5,"through":9,"places":{}}"#),
     };
-    assert_eq!(dedup.hot_range(3), SeqRange::new(1, 4));
+    assert_eq!(dedup.checked_through(dedup.hot_checked.max(3)), 4);
     assert!(!dedup.covers(3, 9));
     assert!(dedup.covers(5, 9), "unless what it leaves out is sealed");
-}
-
-#[test]
-fn a_scan_needs_of_the_hot_tier_what_the_compactor_has_not_answered() {
-    let alone = DedupState::default();
-    assert_eq!(alone.hot_checked_for(9), 9);
-    let answered = DedupState {
-        hot_checked: 7,
-        from_compactor: duplicates(r#"{"after":5,"through":9,"places":{}}"#),
-    };
-    assert_eq!(answered.hot_checked_for(9), 5);
-    assert_eq!(answered.hot_checked_for(3), 3);
-    assert_eq!(answered.hot_checked_for(10), 10);
 }

@@ -18,8 +18,10 @@ fn any_set() -> impl Strategy<Value = RangeSet> {
 }
 
 fn any_available() -> impl Strategy<Value = AvailableRanges> {
-    let warm =
-        (any_range(), any_set()).prop_map(|(sealed, incomplete)| WarmRanges { sealed, incomplete });
+    let warm = (any_range(), any_set()).prop_map(|(readable, incomplete)| WarmRanges {
+        readable,
+        incomplete,
+    });
     let cold = prop::option::of(0..60_u64);
     (any_range(), any_range(), prop::option::of(warm), cold).prop_map(|(hot, log, warm, cold)| {
         AvailableRanges {
@@ -38,7 +40,7 @@ fn has_any(available: &AvailableRanges, seq: Seq) -> bool {
     let warm = available
         .warm
         .as_ref()
-        .is_some_and(|warm| within(warm.sealed) && (!warm.incomplete.contains(seq) || cold));
+        .is_some_and(|warm| within(warm.readable) && (!warm.incomplete.contains(seq) || cold));
     within(available.hot) || within(available.log) || warm || cold
 }
 
@@ -83,7 +85,7 @@ fn available() -> AvailableRanges {
         hot: Some(range(80, 100)),
         log: Some(range(60, 110)),
         warm: Some(WarmRanges {
-            sealed: Some(range(21, 90)),
+            readable: Some(range(21, 90)),
             incomplete: [range(21, 40), range(51, 55)].into_iter().collect(),
         }),
         cold: Some(50),

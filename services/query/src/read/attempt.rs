@@ -93,8 +93,8 @@ impl<'a> Attempt<'a> {
         if !self.hot_is_enough() {
             self.read_coverage(newest.unwrap_or(Seq::MAX)).await?;
         }
-        let sealed = self.coverage.as_ref().map(|coverage| coverage.sealed);
-        let Some(last) = newest.or_else(|| sealed.max(self.available.cold)) else {
+        let committed = self.coverage.as_ref().map(|coverage| coverage.committed);
+        let Some(last) = newest.or_else(|| committed.max(self.available.cold)) else {
             let detail = "neither the log nor any tier answers now";
             return Err(QueryError::unavailable("nothing_readable", detail).into());
         };
@@ -102,7 +102,7 @@ impl<'a> Attempt<'a> {
             log_last: self.log_last,
             checked: match &self.hot {
                 Some(hot) => hot.checked.min(hot.last),
-                None => sealed.unwrap_or(0),
+                None => committed.unwrap_or(0),
             },
             ..Chunk::default()
         };

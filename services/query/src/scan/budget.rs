@@ -43,8 +43,6 @@ pub(super) struct Charge<'a> {
     budget: &'a Budget,
     taken: u64,
     bytes: usize,
-    /// What is held only for now.
-    held: usize,
     memory: Reservation,
 }
 
@@ -54,7 +52,6 @@ impl<'a> Charge<'a> {
             budget,
             taken: 0,
             bytes: 0,
-            held: 0,
             memory: pool.empty(),
         }
     }
@@ -70,23 +67,7 @@ impl<'a> Charge<'a> {
         self.budget.take(count)?;
         self.taken = self.taken.saturating_add(count);
         self.bytes += bytes;
-        self.reserve().await
-    }
-
-    /// Takes the memory of what is held only for now, `bytes` instead of what it was before.
-    ///
-    /// # Errors
-    ///
-    /// `overloaded` when other statements have the memory.
-    pub(super) async fn hold(&mut self, bytes: usize) -> Result<()> {
-        self.held = bytes;
-        self.memory.shrink_to(self.bytes + bytes);
-        self.reserve().await
-    }
-
-    async fn reserve(&mut self) -> Result<()> {
-        let bytes = self.bytes + self.held;
-        Ok(self.memory.grow_to(bytes, SCAN_MEMORY_WAIT).await?)
+        Ok(self.memory.grow_to(self.bytes, SCAN_MEMORY_WAIT).await?)
     }
 
     /// Takes the bytes of `batch`.
@@ -117,22 +98,6 @@ impl Drop for Charge<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_held_for_now_takes_memory_and_none_of_the_budget() {
-        let (budget, pool) = (Budget::new(8_000), MemoryPool::new(16 << 10));
-        let mut attempt = Charge::new(&budget, &pool);
-        attempt.hold(12 << 10).await.unwrap();
-        attempt.add(4_000).await.unwrap();
-        pool.reserve(1, SCAN_MEMORY_WAIT).await.unwrap_err();
-        let refused = attempt.add(4_000).await.unwrap_err();
-        assert!(
-            matches!(refused, QueryError::Unavailable { .. }),
-            "{refused:?}"
-        );
-        attempt.hold(0).await.unwrap();
-        assert_eq!(attempt.keep(&pool).bytes(), 8 << 10);
-    }
 
     #[tokio::test(start_paused = true)]
     async fn an_attempt_that_is_repeated_is_charged_once() {

@@ -13,7 +13,7 @@ use warm_tier::{
     sql::Pushdown,
 };
 
-use super::{PartitionScan, unsealed::UnsealedRows};
+use super::PartitionScan;
 use crate::{
     error::QueryError,
     plan::{Plan, Source},
@@ -35,13 +35,6 @@ impl PartitionScan<'_> {
     pub(super) async fn read_events(&mut self, plan: &Plan) -> Result<(), ReadError> {
         let rules = self.sources.rules();
         let can_expire = retention_filter::can_expire(&rules);
-        let mut rows = UnsealedRows::events();
-        self.read_unsealed(
-            &plan.ranges_of(Source::Hot),
-            &plan.ranges_of(Source::Log),
-            &mut rows,
-        )
-        .await?;
         let (mut warm, mut cold) = (plan.ranges_of(Source::Warm), plan.ranges_of(Source::Cold));
         for range in plan.ranges_of(Source::WarmAndCold).ranges() {
             warm.insert(*range);

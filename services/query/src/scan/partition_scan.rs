@@ -14,14 +14,13 @@ use warm_tier::{
 
 use super::{ScanRequest, ScanResult, budget::Charge};
 use crate::{
-    cold::committed,
-    dedup_wait::DedupState,
+    cold,
     error::{QueryError, Result},
     plan::{AvailableRanges, Plan, Prefer, Source, plan},
     read::Missing,
     retry::{ReadError, RetryState},
     rows::{SourceError, warm_error},
-    sources::{Sources, log_range},
+    sources::Sources,
     warm::warm_ranges,
 };
 
@@ -36,9 +35,8 @@ pub(super) struct PartitionScan<'a> {
     /// The last sequence that is known to exist.
     last: Option<Seq>,
     log_answered: bool,
-    /// Frames that cannot be read: the open dead letters, and those that this attempt finds.
-    pub(super) dead_letters: RangeSet,
-    pub(super) dedup: DedupState,
+    /// Frames that cannot be read: the open dead letters.
+    dead_letters: RangeSet,
     /// Whether a file that cannot be read is missing for good, and not replaced since the snapshot.
     is_retry: bool,
     /// Ranges of files of the cold tier that cannot be read.
@@ -49,8 +47,8 @@ pub(super) struct PartitionScan<'a> {
 }
 
 impl<'a> PartitionScan<'a> {
-    /// Reads how far the log, hot and warm are, and waits until what is not sealed yet has been
-    /// checked for duplicates, so that no event is counted twice.
+    /// Reads how far the log and warm are, and waits until warm has all of it, checked for duplicates, so that
+    /// no event is counted twice.
     pub(super) async fn start(
         sources: &'a Sources,
         partition: PartitionId,
@@ -75,37 +73,30 @@ impl<'a> PartitionScan<'a> {
             Some((_, last)) => Some(last),
             None => cursor().await.map(|hot| hot.last),
         };
-        let sealed = coverage.as_ref().map_or(0, |coverage| coverage.sealed);
-        let dedup = match newest {
-            Some(newest) if newest > sealed => {
-                sources.wait_for_dedup(partition, sealed, newest).await
+        let committed =
+            |own: &Option<PartitionCoverage>| own.as_ref().map_or(0, |own| own.committed);
+        let coverage = match newest {
+            Some(newest) if committed(&coverage) < newest && !excluded.warm => {
+                sources.wait_for_commit(partition, newest).await;
+                warm(true).await
             }
-            _ => DedupState::default(),
+            _ => coverage,
         };
-        // More may have been sealed during the wait.
-        let (hot, coverage) = tokio::join!(cursor(), warm(false));
         let available = AvailableRanges {
-            hot: hot
-                .and_then(|hot| SeqRange::new(hot.floor, hot.last))
-                .and_then(|hot| hot.intersect(&dedup.hot_range(sealed)?)),
-            log: log
-                .and_then(|(first, last)| log_range(first, last))
-                .and_then(|log| log.intersect(&dedup.log_range()?)),
             warm: coverage.as_ref().map(warm_ranges),
-            cold: None,
+            ..AvailableRanges::default()
         };
         Self {
             sources,
             request,
             partition,
             // Events appended since are for the next answer.
-            last: newest.max(coverage.as_ref().map(|coverage| coverage.sealed)),
+            last: newest.max(coverage.as_ref().map(|coverage| coverage.committed)),
             log_answered: log.is_some(),
             coverage,
             snapshot: None,
             available,
             dead_letters,
-            dedup,
             is_retry: retry.needs_fresh_state(),
             unread: RangeSet::new(),
             out: ScanResult::default(),
@@ -127,7 +118,8 @@ impl<'a> PartitionScan<'a> {
                 .snapshot(self.partition, need, retry.needs_fresh_state())
                 .await;
             let snapshot = self.snapshot.as_deref();
-            self.available.cold = snapshot.map(|snapshot| committed(snapshot, self.partition));
+            self.available.cold =
+                snapshot.map(|snapshot| cold::committed(snapshot, self.partition));
         }
         let Some(last) = self.last.max(self.available.cold) else {
             let detail = "neither the log nor any tier answers now";

@@ -1,7 +1,7 @@
 //! Rollup rows of one partition that together count every event once.
 //!
 //! A rollup row of the cold tier summarizes a whole archived range, so cold's ranges are read whole
-//! first. Warm answers for any range that remains, and what is not sealed is summed here.
+//! first. Warm answers for any range that remains.
 
 use cold_tier::ColdScan;
 use event::RangeSet;
@@ -10,7 +10,7 @@ use warm_tier::{
     sql::Table,
 };
 
-use super::{PartitionScan, unsealed::UnsealedRows};
+use super::PartitionScan;
 use crate::{
     plan::{Plan, Source},
     retry::ReadError,
@@ -44,14 +44,7 @@ impl PartitionScan<'_> {
             let scan = Scan::new(self.warm_table(), self.partition, ranges);
             self.read_warm(Scan { filter, ..scan }).await?;
         }
-        let (hot, log) = (plan.ranges_of(Source::Hot), plan.ranges_of(Source::Log));
-        let mut rows = match self.request.table {
-            Table::ConversationSummary => UnsealedRows::summaries(&self.request.tenant),
-            Table::HourlyStats | Table::Events => UnsealedRows::hourly(&self.request.tenant),
-        };
-        self.read_unsealed(&hot.subtract(&cold), &log.subtract(&cold), &mut rows)
-            .await?;
-        self.push_sums(rows)
+        Ok(())
     }
 
     /// Returns the whole archived ranges that overlap `ranges`.

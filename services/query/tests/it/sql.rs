@@ -43,7 +43,7 @@ async fn a_select_sees_what_is_in_the_log_already() {
         .await;
     assert_eq!(rows[0][0], page["events"][0]["position"]);
     assert_eq!(answer.1["complete"], true);
-    assert_eq!(answer.1["tiers"], json!(["hot"]));
+    assert_eq!(answer.1["tiers"], json!(["warm"]));
 }
 
 #[tokio::test]

@@ -138,10 +138,9 @@ impl Attempt<'_> {
         limit: ReadLimit,
     ) -> Result<FirstRows, SourceError> {
         let coverage = self.coverage.as_ref().ok_or(SourceError::Stale)?;
-        let sealed = coverage
-            .sealed_range()
-            .and_then(|sealed| sealed.intersect(&range));
-        let Some(range) = sealed else {
+        let readable = coverage.readable_range();
+        let readable = readable.and_then(|readable| readable.intersect(&range));
+        let Some(range) = readable else {
             return Ok(FirstRows::default());
         };
         let removals = Some(coverage.removals);
