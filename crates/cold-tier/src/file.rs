@@ -7,7 +7,7 @@ use event::{PartitionId, Seq, SeqRange, Timestamp};
 use retention::Class;
 use serde::Deserialize;
 
-use crate::{day::Day, judgement::Judgement, table::Table};
+use crate::{day::Day, judgement::Judgement, origin::Origin, table::Table};
 
 const CLASS_TAG: &str = "isotherm.class";
 const RANGE_TAG: &str = "isotherm.range";
@@ -15,6 +15,7 @@ const SHA256_TAG: &str = "isotherm.sha256";
 const SAMPLED_TAG: &str = "isotherm.sampled";
 const RECEIVED_MAX_TAG: &str = "isotherm.received_max";
 const MEMORY_TAG: &str = "isotherm.memory";
+const ORIGIN_TAG: &str = "isotherm.origin";
 /// The value of `SAMPLED_TAG` for a file at full fidelity.
 const NOT_SAMPLED: &str = "false";
 
@@ -55,6 +56,8 @@ pub struct Provenance {
     pub received_max: Timestamp,
     /// Bytes of the rows in memory; `None` in files of an older version.
     pub memory_bytes: Option<u64>,
+    /// The rows that the file was made of; `None` in rollups and in files of an older version.
+    pub origin: Option<Origin>,
     /// What the rules last said about the rows; `None` when they were not applied yet.
     pub judged: Option<Judgement>,
 }
@@ -134,15 +137,21 @@ impl ColdFile {
         }
     }
 
-    /// Returns whether the file may have rows of `range` of `partition`.
+    /// The rows that the file was made of; `None` when its log entry does not say it.
     #[must_use]
-    pub fn may_hold(&self, partition: PartitionId, range: SeqRange) -> bool {
-        match &self.provenance {
-            Some(provenance) => provenance
-                .ranges
-                .iter()
-                .any(|(of, rows)| *of == partition && rows.intersect(&range).is_some()),
-            None => true,
+    pub fn origin(&self) -> Option<Origin> {
+        self.provenance.as_ref()?.origin
+    }
+
+    /// Returns how many of the rows that the file was made of rules have removed; `None` when that is not
+    /// known: a file of an older version was sampled.
+    #[must_use]
+    pub fn rows_removed(&self) -> Option<u64> {
+        let provenance = self.provenance.as_ref();
+        let is_sampled = provenance.is_some_and(|own| own.sampled.is_some());
+        match self.origin() {
+            Some(origin) => Some(origin.rows.saturating_sub(self.rows)),
+            None => (!is_sampled).then_some(0),
         }
     }
 }
@@ -162,6 +171,9 @@ impl Provenance {
         if let Some(bytes) = self.memory_bytes {
             tag(MEMORY_TAG, bytes.to_string());
         }
+        if let Some(origin) = self.origin {
+            tag(ORIGIN_TAG, origin.tag());
+        }
         tags.extend(self.judged.iter().flat_map(Judgement::tags));
         tags
     }
@@ -177,6 +189,7 @@ impl Provenance {
                 .map(str::to_owned),
             received_max: tag(RECEIVED_MAX_TAG)?.parse().ok()?,
             memory_bytes: tag(MEMORY_TAG).and_then(|bytes| bytes.parse().ok()),
+            origin: tag(ORIGIN_TAG).and_then(Origin::from_tag),
             judged: Judgement::from_tags(tags),
         })
     }

@@ -98,7 +98,8 @@ impl ColdScan {
     }
 
     fn ranges_may_match(&self, file: &ColdFile) -> bool {
-        file.provenance.is_none() || !self.wanted_ranges(file).is_empty()
+        // Other engines need not say how many rows a file has.
+        file.provenance.is_none() || (file.rows > 0 && !self.wanted_ranges(file).is_empty())
     }
 
     /// Returns the ranges of which `file` may have rows of the scan; of a file of another engine, whose

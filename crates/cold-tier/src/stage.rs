@@ -16,6 +16,7 @@ use crate::{
     hash::sha256,
     judgement::Judgement,
     log::DeltaLog,
+    origin::Origin,
     random::random,
     replay::TableState,
     rows,
@@ -87,6 +88,15 @@ impl StagedFile {
         self
     }
 
+    /// Returns the file with `origin` in its tags: it is made of other files, whose rows it may not have all.
+    #[must_use]
+    pub fn with_origin(mut self, origin: Option<Origin>) -> Self {
+        if let Some(provenance) = &mut self.file.provenance {
+            provenance.origin = origin;
+        }
+        self
+    }
+
     /// Returns the `add` action for this file.
     pub(crate) fn add(&self, data_change: bool, now: Timestamp) -> Add {
         Add {
@@ -120,7 +130,8 @@ pub(crate) async fn stage(
 
 /// Puts the object of `file` in the place of the live one with the same bytes, which may be damaged; without
 /// one under a name that no object ever had. A vacuum that has decided to delete a name may do so at any time
-/// later, also when another has done it meanwhile, so a name is used once.
+/// later, also when another has done it meanwhile, so a name is used once. All files without rows have the same
+/// bytes, and each has a name of its own.
 async fn put(
     log: &DeltaLog,
     store: &dyn ObjectStore,
@@ -129,6 +140,7 @@ async fn put(
 ) -> Result<Path> {
     let stem = file.path.trim_end_matches(".parquet").to_owned();
     let state = log.refresh().await?;
+    let state = state.filter(|_| file.rows > 0);
     if let Some(live) = state.and_then(|state| live_with_stem(&state, &stem)) {
         let object = log.object_path(&live);
         file.path = live;
@@ -165,6 +177,7 @@ fn encode(pending: PendingFile) -> Result<(StagedFile, Bytes)> {
     let sorted = rows::in_file_order(pending.table, &pending.rows).map_err(rows_error)?;
     let stats = stats(&sorted);
     let memory_bytes = segment::memory_bytes(&sorted);
+    let origin = Origin::of(&sorted);
     let bytes = parquet_io::write(&[sorted]).map_err(rows_error)?;
     let sha256 = sha256(&bytes);
     let name = &sha256[..NAME_DIGITS];
@@ -189,6 +202,7 @@ fn encode(pending: PendingFile) -> Result<(StagedFile, Bytes)> {
             sampled: pending.sampled,
             received_max: pending.received_max,
             memory_bytes: Some(memory_bytes),
+            origin,
             judged: None,
         }),
         extent: Extent::default(),

@@ -6,6 +6,7 @@
 mod bounded;
 mod events;
 mod identity;
+mod origin;
 mod suite;
 mod vacuum;
 mod world;
