@@ -1,7 +1,8 @@
 //! Maintenance of the cold tier: expires rows past their age, samples files that left warm, merges
 //! small files, and vacuums dead objects. Each step commits on its own.
 //!
-//! Nothing is removed without proof: every row of a file is read and accounted for before the file is
+//! Nothing is removed that warm still has, which drops a slice by what cold has of it. Nothing is removed
+//! without proof: every row of a file is read and accounted for before the file is
 //! replaced, by the rules that are still in force when it is. A damaged file stays as it is.
 
 mod expire;
@@ -19,6 +20,7 @@ use cold_tier::{ColdFile, ColdTier, Table};
 use event::Timestamp;
 use event_log::EventLog;
 use retention::RuleSet;
+use warm_tier::remote::Client;
 
 use crate::{metrics::Metrics, progress::Progress, rewrite::RewriteResult, summary::Summary};
 
@@ -28,6 +30,8 @@ const BYTES_PER_EVENT: usize = 512;
 /// The inputs of the maintenance steps.
 pub(crate) struct Maintenance<'a> {
     pub(crate) cold: &'a ColdTier,
+    /// The compactors, which say what has left warm.
+    pub(crate) warm: &'a [Client],
     pub(crate) log: &'a EventLog,
     pub(crate) rules: &'a RuleSet,
     /// The hash of `rules`.

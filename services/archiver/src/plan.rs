@@ -6,6 +6,7 @@ mod merge;
 mod step;
 #[cfg(test)]
 mod tests;
+mod warm_view;
 
 use cold_tier::ColdFile;
 use event::{PartitionId, RangeSet, SeqRange};
@@ -15,6 +16,7 @@ use warm_tier::remote::PartitionCoverage;
 pub(crate) use due::{DueRewrites, due_rewrites};
 pub(crate) use merge::{FileKind, kind, merged_ranges, merges};
 pub(crate) use step::{ArchiveStep, Committed, next_step};
+pub(crate) use warm_view::WarmView;
 
 /// Bytes of a row in memory without its content and metadata, about: names, ids and times.
 const BYTES_PER_ROW: u64 = 400;

@@ -64,6 +64,7 @@ impl Run<'_> {
         }
         let maintenance = Maintenance {
             cold: self.cold,
+            warm: self.warm,
             log: self.log,
             rules: &rules,
             policy: &policy,

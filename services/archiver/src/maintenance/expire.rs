@@ -19,7 +19,7 @@ impl Maintenance<'_> {
             let Some(applied) = self.apply_rules(&file, None, summary).await? else {
                 continue;
             };
-            if applied.result.expired > 0 {
+            if applied.result.expired > 0 || applied.result.kept.is_empty() {
                 self.rewrite_without_expired(applied, summary).await?;
                 continue;
             }

@@ -2,13 +2,13 @@
 
 use anyhow::ensure;
 use arrow::array::RecordBatch;
-use cold_tier::{Change, ColdFile, CommitOutcome, Error, PendingFile, StagedFile, Table};
+use cold_tier::{Change, ColdFile, CommitOutcome, Error, Origin, PendingFile, StagedFile, Table};
 use event::{TenantId, Timestamp};
 use serde_json::{Map, Value, json};
 
 use super::{Maintenance, RewriteBatch};
 use crate::{
-    plan::{self, DueRewrites, FileKind},
+    plan::{self, DueRewrites, FileKind, WarmView},
     rewrite::{self, ConversationStarts, RewriteResult},
     summary::Summary,
 };
@@ -33,7 +33,7 @@ impl AppliedRules {
 }
 
 impl Maintenance<'_> {
-    /// The live event files of which a rewrite of interest is due.
+    /// The live event files of which a rewrite of interest is due, and whose rows have left warm.
     pub(super) async fn due_files(
         &self,
         is_of_interest: impl Fn(DueRewrites) -> bool,
@@ -42,7 +42,32 @@ impl Maintenance<'_> {
         let due = snapshot.files().filter(|file| {
             is_of_interest(plan::due_rewrites(file, self.rules, self.policy, self.now))
         });
-        Ok(due.cloned().collect())
+        let mut due: Vec<_> = due.cloned().collect();
+        if !due.is_empty() {
+            // Asked after the snapshot: what its files were made of is in warm, or has left it.
+            let warm = self.warm_view().await;
+            due.retain(|file| !warm.may_have(file));
+        }
+        Ok(due)
+    }
+
+    /// Asks all compactors what they have. The caller of the run has reported one that does not answer.
+    async fn warm_view(&self) -> WarmView {
+        let mut view = WarmView {
+            partitions: Vec::new(),
+            is_whole: true,
+        };
+        for warm in self.warm {
+            match warm.coverage().await {
+                Ok(coverage) => view.partitions.extend(coverage.partitions),
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(error, "removes nothing that this compactor may have");
+                    view.is_whole = false;
+                }
+            }
+        }
+        view
     }
 
     /// Reads `file` and applies the rules to its rows, with `starts` also the sampling. `None` for a
@@ -106,24 +131,29 @@ impl Maintenance<'_> {
         Ok(None)
     }
 
-    /// Stages one file with the kept rows of `batch`, if there are any, with the judgement of the rules.
+    /// Stages one file with the kept rows of `batch`, with the judgement of the rules. Of rows that were all
+    /// sampled out a file without rows is left, which says so; of those that have all expired nothing is.
     pub(super) async fn stage_kept(
         &self,
         kind: &FileKind,
         batch: RewriteBatch,
         sampled: Option<String>,
     ) -> anyhow::Result<(RewriteBatch, Vec<StagedFile>)> {
-        if batch.result.kept.is_empty() {
+        let is_empty = batch.result.kept.is_empty();
+        if is_empty && batch.result.sampled_out == 0 {
             return Ok((batch, Vec::new()));
         }
         let encode = move || (segment::encode(&batch.result.kept), batch);
         let (rows, batch) = tokio::task::spawn_blocking(encode).await?;
         let staged = self.stage(kind, &batch.files, rows, sampled).await?;
+        if is_empty {
+            return Ok((batch, vec![staged]));
+        }
         let judgement = batch.result.due.judgement(self.policy);
         Ok((batch, vec![staged.with_judgement(judgement)]))
     }
 
-    /// Stages one file with `rows`, which replaces `files`.
+    /// Stages one file with `rows`, which replaces `files` and was made of the same rows.
     pub(super) async fn stage(
         &self,
         kind: &FileKind,
@@ -143,7 +173,8 @@ impl Maintenance<'_> {
             sampled,
             received_max: received_max.unwrap_or_default(),
         };
-        Ok(self.cold.stage(pending).await?)
+        let staged = self.cold.stage(pending).await?;
+        Ok(staged.with_origin(Origin::total(files.iter().map(ColdFile::origin))))
     }
 
     /// Commits `adds` in the place of the files of `batch`; returns `false` when another run was first.

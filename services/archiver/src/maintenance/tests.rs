@@ -2,7 +2,7 @@ mod world;
 
 use std::time::Duration;
 
-use cold_tier::Table;
+use cold_tier::{ColdScan, Table};
 use retention::{Action, HashKey, RuleSet, Sampling, Selector};
 
 use world::{
@@ -69,6 +69,7 @@ async fn rows_past_their_age_leave_a_file_whose_other_rows_live_longer() {
     let file = world.files().await.remove(0);
     let found = world.cold.read_file(&file).await.unwrap();
     assert_eq!(segment::decode(&found[0]).unwrap(), [stored()]);
+    assert_eq!(file.rows_removed(), Some(1));
     assert_eq!(file.provenance.unwrap().sampled, None);
 
     world.delete_objects().await;
@@ -90,14 +91,7 @@ async fn sampling_reads_only_the_summaries_that_may_have_its_conversations() {
             std::fs::remove_file(folder.join(&file.path)).unwrap();
         }
     }
-    let mut policy = expiry("test/all", Selector::default(), None);
-    policy.cold.as_mut().unwrap().sampling = Some(Sampling {
-        salt: "test/all".to_owned(),
-        hash_key: HashKey::Event,
-        rules: Vec::new(),
-        default_action: Action::Keep,
-    });
-    let rules = RuleSet::new(vec![policy]);
+    let rules = sampling(Action::Keep);
     world.log.publish_policy(&rules).await.unwrap();
 
     let (result, summary) = world.run(&rules, 1).await;
@@ -106,4 +100,35 @@ async fn sampling_reads_only_the_summaries_that_may_have_its_conversations() {
     assert_eq!(summary.damaged.len(), 0, "{summary:?}");
     let file = world.files().await.remove(0);
     assert_eq!(file.provenance.unwrap().sampled, Some(rules.hash()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_were_all_sampled_out_leave_a_file_without_rows_that_says_so_and_is_not_read() {
+    let world = World::start(&[stored(), stored_as(1, "output.chunk")]).await;
+    add_summary(&world.cold, "c", 1).await;
+    let rules = sampling(Action::Drop);
+    world.log.publish_policy(&rules).await.unwrap();
+
+    let (result, summary) = world.run(&rules, 1).await;
+
+    result.unwrap();
+    assert_eq!((summary.sampled_out, world.rows().await), (2, 0));
+    let file = world.files().await.remove(0);
+    assert_eq!(file.rows_removed(), Some(2));
+    assert_eq!(file.provenance.unwrap().sampled, Some(rules.hash()));
+    world.delete_objects().await;
+    let snapshot = world.cold.table_snapshot(Table::Events).await.unwrap();
+    let scan = ColdScan::default();
+    assert_eq!(world.cold.read(&snapshot, &scan).await.unwrap(), []);
+}
+
+fn sampling(default_action: Action) -> RuleSet {
+    let mut policy = expiry("test/all", Selector::default(), None);
+    policy.cold.as_mut().unwrap().sampling = Some(Sampling {
+        salt: "test/all".to_owned(),
+        hash_key: HashKey::Event,
+        rules: Vec::new(),
+        default_action,
+    });
+    RuleSet::new(vec![policy])
 }

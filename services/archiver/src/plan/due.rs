@@ -13,7 +13,8 @@ pub(crate) struct DueRewrites {
     pub(crate) sampling: bool,
 }
 
-/// Returns the rewrites that `file` may be due for: at the times that these rules, whose hash is `policy`,
+/// Returns the rewrites that `file` may be due for. One without rows says that they were sampled out, and ends when
+/// they would have expired by their class. Any other is due at the times that these rules, whose hash is `policy`,
 /// have found for its rows, if they were applied to it. Else by the shortest ages of any rule: the rows of one
 /// class may be of several rules, and of others than when they were sealed. Which rows go is decided row by row.
 pub(crate) fn due_rewrites(
@@ -29,8 +30,13 @@ pub(crate) fn due_rewrites(
     let Some(provenance) = &file.provenance else {
         return nothing;
     };
-    if provenance.class.is_none() {
+    let Some(class) = provenance.class else {
         return nothing;
+    };
+    let age = now.since(provenance.received_max);
+    if file.rows == 0 {
+        let expiry = expiry_age(class).is_some_and(|limit| age > limit);
+        return DueRewrites { expiry, ..nothing };
     }
     let may_be_sampled = provenance.sampled.is_none() && rules.in_force().any(has_sampling);
     let judged = provenance.judged.as_ref();
@@ -40,7 +46,6 @@ pub(crate) fn due_rewrites(
             sampling: may_be_sampled && now > judged.sampling_due,
         };
     }
-    let age = now.since(provenance.received_max);
     let (expiry_age, warm_age) = (shortest_expiry_age(rules), shortest_warm_age(rules));
     DueRewrites {
         expiry: expiry_age.is_some_and(|limit| age > limit),
@@ -68,9 +73,10 @@ fn shortest_warm_age(rules: &RuleSet) -> Duration {
 }
 
 fn shortest_expiry_age(rules: &RuleSet) -> Option<Duration> {
-    let ages = classes_of(rules).filter_map(|class| {
-        let cold = class.cold_max_age()?;
-        Some(cold.max(class.warm_max_age()))
-    });
-    ages.min()
+    classes_of(rules).filter_map(expiry_age).min()
+}
+
+/// The age at which rows of `class` expire from every tier; `None` is never.
+fn expiry_age(class: Class) -> Option<Duration> {
+    Some(class.cold_max_age()?.max(class.warm_max_age()))
 }

@@ -6,7 +6,7 @@ use retention::{Action, Class, Cold, HashKey, Policy, RuleSet, Sampling, Warm};
 use warm_tier::remote::{Gap, PartitionCoverage, SliceCoverage};
 
 use super::{
-    ArchiveStep, Committed, DueRewrites, due_rewrites, expected_rows, halves,
+    ArchiveStep, Committed, DueRewrites, WarmView, due_rewrites, expected_rows, halves,
     merge::MIN_FILES_TO_MERGE, merged_ranges, merges, next_step, parts, step::MAX_COMMIT_BYTES,
 };
 
@@ -314,6 +314,39 @@ fn files_are_due_when_the_shortest_age_of_any_rule_is_past() {
     // Kept for ever by every rule.
     let forever = rules(1000, None);
     assert_eq!(due("w1000-cforever", &forever, 1 << 40), (false, true));
+}
+
+#[test]
+fn a_file_without_rows_ends_when_they_would_have_expired_by_their_class() {
+    let rules = rules(1000, Some(10));
+    let at = |ms: u64| Timestamp::from_micros(0).plus(Duration::from_millis(ms));
+    let due = |class: &str, ms| {
+        let mut file = file(1, 1, class);
+        file.rows = 0;
+        let DueRewrites { expiry, sampling } = due_rewrites(&file, &rules, &rules.hash(), at(ms));
+        (expiry, sampling)
+    };
+    assert_eq!(due("w1000-c60000", 60_000), (false, false));
+    assert_eq!(due("w1000-c60000", 60_001), (true, false));
+    assert_eq!(due("w1000-cforever", 1 << 40), (false, false));
+}
+
+#[test]
+fn nothing_is_removed_from_a_file_while_warm_may_have_its_rows() {
+    let view = |partitions: Vec<PartitionCoverage>, is_whole| WarmView {
+        partitions,
+        is_whole,
+    };
+    let own = file(5, 1, "w1000-cforever");
+    let has = |lo, hi| view(vec![warm(1, 9, vec![slice(lo, hi, 1)])], true).may_have(&own);
+    assert!(has(1, 5) && has(5, 9));
+    assert!(!has(1, 4) && !has(6, 9));
+    let other_class = file(5, 1, "w1-cforever");
+    assert!(!view(vec![warm(1, 9, vec![slice(1, 9, 1)])], true).may_have(&other_class));
+    // Another compactor may have the partition.
+    assert!(!view(Vec::new(), true).may_have(&own));
+    assert!(view(Vec::new(), false).may_have(&own));
+    assert!(!view(vec![warm(1, 9, Vec::new())], false).may_have(&own));
 }
 
 #[test]

@@ -1,52 +1,53 @@
 //! Sampling, expiry and merging of events in cold.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use event::Timestamp;
-use retention::{Cold, HashKey, Policy, SampleSubject};
+use retention::{Cold, Policy, RuleSet, SampleSubject};
 use testkit::eventually;
 
 use crate::world::{World, event, number, policy, sampling};
 
 const EVENTS: u64 = 280;
 
-fn sampled(hash_key: HashKey) -> Policy {
-    let mut sampling = sampling();
-    sampling.hash_key = hash_key;
+fn sampled(warm_ms: u64) -> Policy {
     policy(
-        500,
+        warm_ms,
         Cold {
             max_age_ms: None,
             disabled: false,
-            sampling: Some(sampling),
+            sampling: Some(sampling()),
         },
     )
 }
 
-/// Runs the archiver until every file is sampled, for which the events must have left warm.
-async fn archive_and_sample(world: &World, cold: &str) {
-    eventually("every file is sampled", async || {
-        world.archive_to(cold).await;
-        let (_, snapshot) = world.snapshot(cold).await;
-        let mut files = snapshot.events.files();
-        files.all(|file| {
-            file.provenance
-                .as_ref()
-                .is_some_and(|own| own.sampled.is_some())
-        })
+async fn are_all_sampled(world: &World, cold: &str) -> bool {
+    let (_, snapshot) = world.snapshot(cold).await;
+    let mut files = snapshot.events.files();
+    files.all(|file| {
+        let provenance = file.provenance.as_ref();
+        provenance.is_some_and(|own| own.sampled.is_some())
     })
-    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sampling_keeps_exactly_the_declared_events_and_is_deterministic() {
-    let policy = sampled(HashKey::Event);
-    let world = World::start(Some(policy.clone())).await;
+    let policy = sampled(500);
+    let world = World::start(Some(sampled(3_600_000))).await;
     world.publish(0..EVENTS).await;
     world.until_sealed().await;
+    for cold in ["cold", "again"] {
+        world.archive_to(cold).await;
+    }
+    let rules = RuleSet::new(vec![policy.clone()]);
+    world.log.publish_policy(&rules).await.unwrap();
+    world.until_left_warm().await;
 
-    archive_and_sample(&world, "cold").await;
-    archive_and_sample(&world, "again").await;
+    for cold in ["cold", "again"] {
+        world.archive_to(cold).await;
+        assert!(are_all_sampled(&world, cold).await, "{cold}");
+        assert_eq!(world.archived(cold).await, EVENTS);
+    }
 
     let sampling = policy.cold.unwrap().sampling.unwrap();
     let mut starts: HashMap<_, Timestamp> = HashMap::new();
@@ -93,6 +94,34 @@ async fn sampling_keeps_exactly_the_declared_events_and_is_deterministic() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_sampled_or_expired_that_warm_still_has() {
+    let mut expiring = sampled(1);
+    expiring.cold.as_mut().unwrap().max_age_ms = Some(1);
+    let mut world = World::start(Some(expiring)).await;
+    world.publish(0..EVENTS).await;
+    world.until_sealed().await;
+    // The compactor does not drop by what this cold tier has.
+    let all = async |world: &World| {
+        let summary = world.archive_to("again").await;
+        summary.contains("\"sampled_out\":0,") && summary.contains("\"expired\":0,")
+    };
+    assert!(all(&world).await && all(&world).await);
+    assert_eq!(world.in_cold("again").await.len(), 280);
+
+    world.archive().await;
+    world.until_left_warm().await;
+    world.stop_compactor().await;
+    let mut archiver = world.archiver_of("again", "http://127.0.0.1:1");
+    assert!(!archiver.wait(Duration::from_secs(60)).await.success());
+    assert_eq!(world.in_cold("again").await.len(), 280);
+
+    world.start_compactor();
+    world.until_sealed().await;
+    assert!(!all(&world).await);
+    assert_eq!(world.in_cold("again").await.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn expired_events_are_removed_and_the_rollups_stay() {
     let forever = Cold {
         max_age_ms: None,
@@ -112,8 +141,9 @@ async fn expired_events_are_removed_and_the_rollups_stay() {
         max_age_ms: Some(100),
         ..forever
     };
-    let rules = retention::RuleSet::new(vec![policy(50, short)]);
+    let rules = RuleSet::new(vec![policy(50, short)]);
     world.log.publish_policy(&rules).await.unwrap();
+    world.until_left_warm().await;
     let summary = world.archive().await;
 
     assert!(
@@ -161,6 +191,7 @@ async fn small_files_of_a_day_are_merged() {
     }
 
     world.assert_whole(180).await;
+    assert_eq!(world.archived("cold").await, 180);
     let (_, snapshot) = world.snapshot("cold").await;
     let hourly = snapshot.hourly_stats.files().count();
     assert!(hourly < 9, "{hourly} files of hourly stats");
@@ -182,7 +213,7 @@ async fn without_rules_nothing_is_ever_removed() {
             Some(provenance.received_max)
         });
         let latest = received.max().unwrap();
-        Timestamp::now().since(latest) > std::time::Duration::from_secs(1)
+        Timestamp::now().since(latest) > Duration::from_secs(1)
     })
     .await;
     let summary = world.archive().await;

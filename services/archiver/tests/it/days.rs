@@ -74,6 +74,7 @@ async fn a_table_with_files_by_event_day_and_by_day_of_receipt_is_repaired_sampl
 
     let rules = RuleSet::new(vec![policy(50, forever(Some(sampling())))]);
     world.log.publish_policy(&rules).await.unwrap();
+    world.until_left_warm().await;
     let summary = world.archive().await;
     assert!(!summary.contains("\"sampled_out\":0,"), "{summary}");
     assert_eq!(kinds(&world).await, [DayOf::EventTime, DayOf::ReceivedAt]);

@@ -8,5 +8,7 @@ mod crash;
 mod damage;
 mod days;
 mod memory;
+mod restored;
+mod rules;
 mod start;
 mod world;

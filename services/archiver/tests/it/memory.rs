@@ -73,6 +73,7 @@ async fn a_range_that_takes_more_memory_than_a_file_may_is_committed_at_once_in_
     world.archive_to("again").await;
     let rules = RuleSet::new(vec![policy(1, keep(Some(sampling())))]);
     world.log.publish_policy(&rules).await.unwrap();
+    world.until_left_warm().await;
     let summary = world.archive_with("cold", &small).await;
     assert!(!summary.contains("\"sampled_out\":0,"), "{summary}");
     world.archive_to("again").await;

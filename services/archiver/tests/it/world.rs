@@ -6,17 +6,19 @@ use std::{
 };
 
 use arrow::{array::AsArray as _, datatypes::Int64Type};
-use cold_tier::{ColdOptions, ColdScan, ColdSnapshot, ColdTier, Order, Table};
+use cold_tier::{ColdFile, ColdOptions, ColdScan, ColdSnapshot, ColdTier, Order, Origin, Table};
 use event::{
     ContentEncoding, ConversationId, Event, EventId, EventType, PartitionCount, PartitionId,
     StoredEvent, TenantId, Timestamp,
 };
 use event_log::EventLog;
 use event_proto::{EncodedEvent, FrameBuilder};
-use retention::{Cold, Policy, RuleSet, Sampling, Warm};
+use retention::{Policy, RuleSet};
 use tempfile::TempDir;
 use testkit::{Nats, Service, eventually, free_port, program};
 use warm_tier::remote::Client;
+
+pub(crate) use crate::rules::{policy, sampling};
 
 pub(crate) const PARTITIONS: u16 = 2;
 const LONG: Duration = Duration::from_secs(60);
@@ -31,7 +33,7 @@ pub(crate) struct World {
 
 impl World {
     /// `policy` is in force from the start, so that slices are sealed with its classes; without one no
-    /// rules were ever published.
+    /// rules were ever published. The compactor drops what is in the cold tier "cold".
     pub(crate) async fn start(policy: Option<Policy>) -> Self {
         let nats = Nats::start().await;
         let log = EventLog::connect(&nats.url, "test").await.unwrap();
@@ -41,35 +43,40 @@ impl World {
             let rules = RuleSet::new(vec![policy]);
             log.publish_policy(&rules).await.unwrap();
         }
-        let dir = TempDir::new().unwrap();
-        let flight = format!("127.0.0.1:{}", free_port());
-        let data = dir.path().join("warm").display().to_string();
+        let mut world = Self {
+            log,
+            nats,
+            flight: format!("http://127.0.0.1:{}", free_port()),
+            dir: TempDir::new().unwrap(),
+            compactor: None,
+        };
+        world.start_compactor();
+        world
+    }
+
+    pub(crate) fn start_compactor(&mut self) {
+        let (data, cold) = (self.path("warm"), self.path("cold"));
         let compactor = Service::start(
             program("compactor"),
             [
-                ["--nats-url", &nats.url],
-                ["--flight-addr", &flight],
+                ["--nats-url", &self.nats.url],
+                ["--flight-addr", self.flight.trim_start_matches("http://")],
                 ["--admin-addr", "127.0.0.1:0"],
                 ["--seal-after", "200ms"],
                 ["--maintenance-interval", "300ms"],
                 ["--data", &data],
+                ["--cold-url", &cold],
             ]
             .concat(),
         );
-        Self {
-            log,
-            nats,
-            flight: format!("http://{flight}"),
-            dir,
-            compactor: Some(compactor),
-        }
+        self.compactor = Some(compactor);
     }
 
     pub(crate) async fn stop_compactor(&mut self) {
         self.compactor.take().expect("it runs").kill().await;
     }
 
-    fn cold_path(&self, name: &str) -> String {
+    fn path(&self, name: &str) -> String {
         self.dir.path().join(name).display().to_string()
     }
 
@@ -78,7 +85,7 @@ impl World {
     }
 
     fn archiver_with(&self, cold: &str, compactor: &str, more: &[&str]) -> Service {
-        let cold = self.cold_path(cold);
+        let cold = self.path(cold);
         Service::start(
             env!("CARGO_BIN_EXE_archiver"),
             [
@@ -167,8 +174,18 @@ impl World {
         .await;
     }
 
+    /// Waits until warm has dropped everything.
+    pub(crate) async fn until_left_warm(&self) {
+        let client = self.client();
+        eventually("everything has left warm", async || {
+            let coverage = client.coverage().await;
+            coverage.is_ok_and(|own| own.partitions.iter().all(|own| own.slices.is_empty()))
+        })
+        .await;
+    }
+
     pub(crate) async fn snapshot(&self, name: &str) -> (ColdTier, ColdSnapshot) {
-        let cold = ColdTier::open(&self.cold_path(name), &ColdOptions::default()).unwrap();
+        let cold = ColdTier::open(&self.path(name), &ColdOptions::default()).unwrap();
         let snapshot = cold.snapshot().await.unwrap();
         (cold, snapshot)
     }
@@ -198,6 +215,13 @@ impl World {
         let files = snapshot.events.files();
         let hashes = files.filter_map(|file| Some(file.provenance.as_ref()?.sha256.clone()));
         hashes.collect()
+    }
+
+    /// The number of events that the live files were made of.
+    pub(crate) async fn archived(&self, name: &str) -> u64 {
+        let (_, snapshot) = self.snapshot(name).await;
+        let origin = Origin::total(snapshot.events.files().map(ColdFile::origin));
+        origin.expect("every file says what it was made of").rows
     }
 
     /// The events that each rollup table counts.
@@ -263,36 +287,4 @@ pub(crate) fn event(number: u64) -> Event {
 pub(crate) fn number(stored: &StoredEvent) -> u64 {
     let text = stored.event.content.strip_prefix("chunk ").unwrap();
     text.parse().unwrap()
-}
-
-/// Samples `output.*` as `crds/examples/default.yaml` does.
-pub(crate) fn sampling() -> Sampling {
-    let sampling = serde_json::json!({
-        "salt": "test/all",
-        "hashKey": "Event",
-        "rules": [
-            {"name": "keep", "eventTypes": ["error*", "intervention", "file.created"], "action": "Keep"},
-            {"name": "thin", "eventTypes": ["output.*"], "action": "Sample", "sample": {
-                "strategy": {"name": "LogDecay", "decayUnitMs": 3_600_000, "minPercent": 1}
-            }},
-        ],
-        "defaultAction": "Keep",
-    });
-    serde_json::from_value(sampling).unwrap()
-}
-
-/// A policy for every event: `warm_ms` in warm, and the rule `cold`.
-pub(crate) fn policy(warm_ms: u64, cold: Cold) -> Policy {
-    Policy {
-        name: "test/all".to_owned(),
-        priority: 1,
-        dry_run: false,
-        selector: Default::default(),
-        hot: None,
-        warm: Some(Warm {
-            max_age_ms: warm_ms,
-            max_bytes: None,
-        }),
-        cold: Some(cold),
-    }
 }

@@ -140,6 +140,7 @@ impl World {
         let mut summary = Summary::default();
         let maintenance = Maintenance {
             cold: &self.cold,
+            warm: &[],
             log: &self.log,
             rules,
             policy: &rules.hash(),
