@@ -1,4 +1,4 @@
-//! Assigns a retention class to each row of a segment, by the rules in force.
+//! Assigns to each row of a segment what the rules in force say of it: its retention class, or another value.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -67,17 +67,12 @@ pub(crate) fn by_class(
     if let (Some(class), 1) = (distinct.first(), distinct.len()) {
         return Ok(BTreeMap::from([(*class, events.to_owned())]));
     }
-    store_classes(connection, &subjects, &classes)?;
-    let metadata = if uses_labels {
-        " AND e.metadata IS NOT DISTINCT FROM c.metadata"
-    } else {
-        ""
-    };
+    let values = classes.iter().map(|class| Some(class.to_string()));
+    store_values(connection, "classes", &subjects, values)?;
+    let is_subject = is_subject("e", "c", uses_labels);
     let source = |class: &Class| {
         format!(
-            "(SELECT e.* FROM {events} e JOIN temp.classes c ON e.tenant = c.tenant \
-             AND e.conversation_id = c.conversation_id AND e.type::VARCHAR = c.type{metadata} \
-             WHERE c.class = '{class}')"
+            "(SELECT e.* FROM {events} e JOIN temp.classes c ON {is_subject} WHERE c.value = '{class}')"
         )
     };
     Ok(distinct
@@ -86,20 +81,32 @@ pub(crate) fn by_class(
         .collect())
 }
 
-/// Writes the class of every subject into the temporary table `classes` of this connection.
-fn store_classes(
+/// The condition that the row `events` has the subject of the row `values` of a table by [`store_values`].
+pub(crate) fn is_subject(events: &str, values: &str, uses_labels: bool) -> String {
+    let metadata = match uses_labels {
+        true => format!(" AND {events}.metadata IS NOT DISTINCT FROM {values}.metadata"),
+        false => String::new(),
+    };
+    format!(
+        "{events}.tenant = {values}.tenant AND {events}.conversation_id = {values}.conversation_id \
+         AND {events}.type::VARCHAR = {values}.type{metadata}"
+    )
+}
+
+/// Writes a value for every subject into the column `value` of the temporary table `table` of this connection.
+pub(crate) fn store_values(
     connection: &Connection,
+    table: &str,
     subjects: &[SubjectColumns],
-    classes: &[Class],
+    values: impl IntoIterator<Item = Option<String>>,
 ) -> Result<()> {
-    connection.execute_batch(
-        "CREATE OR REPLACE TEMP TABLE classes (tenant VARCHAR, conversation_id VARCHAR, \
-         type VARCHAR, metadata VARCHAR, class VARCHAR)",
-    )?;
-    let mut appender = connection.appender_to_catalog_and_db("classes", "temp", "main")?;
-    for ((tenant, conversation, event_type, metadata), class) in subjects.iter().zip(classes) {
-        let class = class.to_string();
-        appender.append_row(params![tenant, conversation, event_type, metadata, class])?;
+    connection.execute_batch(&format!(
+        "CREATE OR REPLACE TEMP TABLE {table} (tenant VARCHAR, conversation_id VARCHAR, \
+         type VARCHAR, metadata VARCHAR, value VARCHAR)"
+    ))?;
+    let mut appender = connection.appender_to_catalog_and_db(table, "temp", "main")?;
+    for ((tenant, conversation, event_type, metadata), value) in subjects.iter().zip(values) {
+        appender.append_row(params![tenant, conversation, event_type, metadata, value])?;
     }
     Ok(appender.flush()?)
 }

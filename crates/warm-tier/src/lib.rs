@@ -65,7 +65,7 @@ pub use merger::Merger;
 pub use options::Options;
 pub use partition::{DEDUPE_AGE, ID_RECOVERY_COLUMNS, Partition, RecoveredRows};
 pub use refill::{RefillOutcome, RefillRows, refill, to_refill};
-pub use row_check::{PROOF_COLUMNS, RowCheck};
+pub use row_check::{PROOF_COLUMNS, Removals, RowCheck, RowsMissing, Thinned};
 pub use scan::Scanner;
 pub use seal::{SealOutcome, SealTask};
 pub use sealed_partition::{SealedPartition, SealedTotals, SliceFile};

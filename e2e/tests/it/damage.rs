@@ -6,13 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use testkit::eventually;
 use tokio::net::TcpListener;
 
 use crate::{
     agents,
-    world::{Setup, World, keep_all},
+    world::{Setup, World, keep_all, sampled},
 };
 
 const HOUR: u64 = 3_600_000;
@@ -82,6 +82,69 @@ async fn warm_keeps_the_rows_of_a_missing_object_until_it_is_put_again() {
     let (after, answer) = positions(&world).await;
     assert_eq!((after, &answer["complete"]), (all, &Value::Bool(true)));
     world.assert_returns_exactly(&posted).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn warm_keeps_rows_whose_file_another_engine_has_removed_although_rules_sample() {
+    let world = World::start().await;
+    let posted = agents::run_over_days(15, 900, 4);
+    world.set_policy(HOUR, HOUR, sampled()).await;
+    world.post(&posted, 200).await;
+    world.until_sealed().await;
+    world.archive().await;
+    let (all, _) = positions(&world).await;
+    let removed = remove_one_file(&world);
+    let of_removed = all.iter().filter(|position| is_named(&removed, position));
+    let of_removed: BTreeSet<_> = of_removed.cloned().collect();
+    assert!(!of_removed.is_empty() && of_removed.len() < all.len());
+
+    world.set_policy(1000, 1000, sampled()).await;
+    world.valkey.flush().await;
+    eventually("the slices of the file stay, others leave", async || {
+        let metrics = world.admin("compactor", "/metrics").await;
+        let value = |name: &str| -> f64 {
+            let line = metrics.lines().find(|line| line.starts_with(name));
+            line.map_or(0.0, |line| {
+                line.rsplit(' ').next().unwrap().parse().unwrap()
+            })
+        };
+        let expired = "isotherm_tier_removed_events_total{reason=\"expired\",tier=\"warm\"}";
+        value("isotherm_compactor_unproven_slices") > 0.0 && value(expired) > 0.0
+    })
+    .await;
+
+    // What has left warm is sampled, what it keeps is whole.
+    world.archive().await;
+    eventually("the sampled files are read", async || {
+        positions(&world).await.0.len() < all.len()
+    })
+    .await;
+    let (after, answer) = positions(&world).await;
+    assert!(of_removed.is_subset(&after), "{answer}");
+    assert_eq!(answer["complete"], true);
+}
+
+/// Removes a file of the events from the log of the table, as `DELETE` of another engine does; returns the
+/// ranges that it had, as answers name ranges.
+fn remove_one_file(world: &World) -> Value {
+    let log = PathBuf::from(world.path("cold/events/_delta_log"));
+    let entry = |version: usize| log.join(format!("{version:020}.json"));
+    let next = (0..).find(|version| !entry(*version).exists()).unwrap();
+    let last = fs::read_to_string(entry(next - 1)).unwrap();
+    let mut actions = last
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let add = actions
+        .find_map(|action| action.get("add").cloned())
+        .unwrap();
+    let remove =
+        json!({"remove": {"path": add["path"], "deletionTimestamp": 1, "dataChange": true}});
+    fs::write(entry(next), remove.to_string()).unwrap();
+    let range = add["tags"]["isotherm.range"].as_str().unwrap();
+    let (partition, ranges) = range.split_once(':').unwrap();
+    let (from, to) = ranges.split_once('-').unwrap();
+    let bound = |text: &str| text.parse::<u64>().unwrap();
+    json!([{"partition": partition, "from": bound(from), "to": bound(to)}])
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,12 +1,16 @@
 //! The proof that the cold tier has what warm is about to drop: its objects exist as their log entries
-//! say, and their rows are those of warm.
+//! say, and they were made of the rows of warm. What is missing there must be what rules have removed.
+
+mod files;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use cold_tier::{ColdFile, ColdTier, TableSnapshot};
-use event::{PartitionId, RangeSet, Seq, Timestamp};
-use retention::{Cold, RuleSet};
-use warm_tier::Slice;
+use event::{PartitionId, Seq, Timestamp};
+use retention::RuleSet;
+use warm_tier::{RowsMissing, Slice, Thinned};
+
+use self::files::{files_of, may_have, origins_agree, thinned};
 
 /// What the cold tier has at one moment, `now` by the clock that ages are counted by.
 #[derive(Clone, Debug)]
@@ -25,9 +29,16 @@ pub(crate) enum Doubt {
     /// The store did not answer.
     #[error("cold tier: {reason}")]
     Unavailable { reason: String },
-    /// The live files do not have all rows of the slice.
-    #[error("cold has {cold} rows where warm has {warm}")]
-    RowsMissing { cold: u64, warm: u64 },
+    /// No live file has these rows of the slice, and no rule has removed them.
+    #[error(
+        "cold has not {missing} of the {rows} rows of {slice} of {partition}, and no rule has removed them"
+    )]
+    RowsMissing {
+        partition: PartitionId,
+        slice: String,
+        missing: u64,
+        rows: u64,
+    },
     /// The rows of cold and warm could not be compared.
     #[error("the rows of cold and warm cannot be compared: {reason}")]
     Uncompared { reason: String },
@@ -41,38 +52,55 @@ pub(crate) enum Proof {
     /// It must stay.
     Doubted(Vec<Doubt>),
     /// Only the rows of these files can say.
-    Unclear(Vec<ColdFile>),
+    Unclear(Candidates),
 }
 
-/// Slices of which cold does not have all rows, by partition and file name, with the version of the table that
-/// was read.
+/// The files that may have the rows of a slice.
+#[derive(Debug)]
+pub(crate) struct Candidates {
+    pub(crate) files: Vec<ColdFile>,
+    /// Those of them that rules have removed rows from.
+    pub(crate) thinned: Vec<Thinned>,
+}
+
+/// What the missing rows of a slice were found by. While it is the same, they need not be looked for again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FoundBy {
+    /// The version of the table.
+    pub(crate) version: Option<u64>,
+    /// The hash of the rules.
+    pub(crate) rules: String,
+}
+
+/// Slices of which cold does not have all rows, by partition and file name.
 #[derive(Debug, Default)]
-pub(crate) struct MissingRows(BTreeMap<(PartitionId, String), (Option<u64>, Doubt)>);
+pub(crate) struct MissingRows(BTreeMap<(PartitionId, String), (FoundBy, RowsMissing)>);
 
 impl MissingRows {
-    /// The doubt about `slice`, if its rows were missing in this `version` of the table.
+    /// The rows of `slice` that are missing, if nothing has changed since they were found, `now` included:
+    /// they may be absent when they are past their age.
     pub(crate) fn known(
         &self,
         partition: PartitionId,
         slice: &Slice,
-        version: Option<u64>,
-    ) -> Option<&Doubt> {
-        let (read, doubt) = self.0.get(&(partition, slice.file.clone()))?;
-        (*read == version).then_some(doubt)
+        by: &FoundBy,
+        now: Timestamp,
+    ) -> Option<RowsMissing> {
+        let (found_by, missing) = self.0.get(&(partition, slice.file.clone()))?;
+        let may_be_absent = missing.until.is_some_and(|until| now > until);
+        (found_by == by && !may_be_absent).then_some(*missing)
     }
 
-    /// Notes `doubt`, if it is that rows are missing; any other may be gone the next time.
+    /// Notes the rows of `slice` that are missing.
     pub(crate) fn note(
         &mut self,
         partition: PartitionId,
         slice: &Slice,
-        version: Option<u64>,
-        doubt: &Doubt,
+        by: FoundBy,
+        missing: RowsMissing,
     ) {
-        if matches!(doubt, Doubt::RowsMissing { .. }) {
-            let key = (partition, slice.file.clone());
-            self.0.insert(key, (version, doubt.clone()));
-        }
+        self.0
+            .insert((partition, slice.file.clone()), (by, missing));
     }
 }
 
@@ -97,20 +125,24 @@ impl ColdView {
         slices: &[Slice],
         rules: &RuleSet,
     ) -> Proof {
+        if !rules.archives(slice.class) {
+            return Proof::Proven;
+        }
         let files: Vec<&ColdFile> = self.events.files().collect();
         let of_slice = files_of(&files, partition, slice);
         let doubts = self.damage(&of_slice).await;
         if !doubts.is_empty() {
             return Proof::Doubted(doubts);
         }
-        if !is_comparable(&files, &of_slice, slice, rules)
-            || totals_agree(&files, partition, slice, slices)
-        {
+        if origins_agree(&files, partition, slice, slices) {
             return Proof::Proven;
         }
         // The rows may be of another class there: the rules have changed since.
-        let all = in_range(&files, partition, &slice.range().into());
-        Proof::Unclear(all.into_iter().cloned().collect())
+        let candidates = files.iter().filter(|file| may_have(file, partition, slice));
+        Proof::Unclear(Candidates {
+            files: candidates.copied().cloned().collect(),
+            thinned: thinned(&of_slice, partition, slice),
+        })
     }
 
     /// The doubts about the objects of `files`.
@@ -132,6 +164,20 @@ impl Doubt {
         Self::Uncompared { reason }
     }
 
+    /// The doubt because `missing` rows of `slice` are.
+    pub(crate) fn rows_missing(
+        partition: PartitionId,
+        slice: &Slice,
+        missing: RowsMissing,
+    ) -> Self {
+        Self::RowsMissing {
+            partition,
+            slice: slice.file.clone(),
+            missing: missing.rows,
+            rows: slice.rows,
+        }
+    }
+
     /// The doubt because of an `error` of `file`.
     pub(crate) fn of_file(file: &ColdFile, error: &cold_tier::Error) -> Self {
         let reason = error.to_string();
@@ -143,113 +189,6 @@ impl Doubt {
             false => Self::Unavailable { reason },
         }
     }
-}
-
-/// The files that should have the rows of `slice`: those of its class or, if these do not have all of its
-/// range, those of every class.
-fn files_of<'a>(
-    files: &[&'a ColdFile],
-    partition: PartitionId,
-    slice: &Slice,
-) -> Vec<&'a ColdFile> {
-    let range = RangeSet::from(slice.range());
-    let all = in_range(files, partition, &range);
-    let own: Vec<_> = all
-        .iter()
-        .copied()
-        .filter(|file| is_of(file, slice))
-        .collect();
-    let mut covered = RangeSet::new();
-    for file in &own {
-        covered.extend(ranges_of(file, partition));
-    }
-    match range.subtract(&covered).is_empty() {
-        true => own,
-        false => all,
-    }
-}
-
-/// Whether cold must have each row of `slice`: not where the rules may have removed some, and not where another
-/// engine wrote.
-fn is_comparable(
-    files: &[&ColdFile],
-    of_slice: &[&ColdFile],
-    slice: &Slice,
-    rules: &RuleSet,
-) -> bool {
-    let is_sampled = |file: &&ColdFile| {
-        let provenance = file.provenance.as_ref();
-        provenance.is_some_and(|own| own.sampled.is_some())
-    };
-    rules.archives(slice.class)
-        && !rules.in_force().any(|own| removes_rows(own.cold.as_ref()))
-        && files.iter().all(|file| file.provenance.is_some())
-        && !of_slice.iter().any(is_sampled)
-}
-
-/// Whether the files of the class of `slice` have as many rows as the slices of this class. All are counted that
-/// share a range with the slice, directly or through others. It says nothing where warm does not have all of the
-/// files' ranges: rows that warm has not could stand for some that cold has not.
-fn totals_agree(
-    files: &[&ColdFile],
-    partition: PartitionId,
-    slice: &Slice,
-    slices: &[Slice],
-) -> bool {
-    let own_files = files.iter().copied().filter(|file| is_of(file, slice));
-    let own_files: Vec<_> = own_files.collect();
-    let own_slices = slices.iter().filter(|own| own.class == slice.class);
-    let own_slices: Vec<_> = own_slices.collect();
-    let mut shared = RangeSet::from(slice.range());
-    loop {
-        let found = in_range(&own_files, partition, &shared);
-        let with = own_slices
-            .iter()
-            .filter(|own| !shared.intersect(own.range()).is_empty());
-        let with: Vec<_> = with.collect();
-        let mut grown = shared.clone();
-        found
-            .iter()
-            .for_each(|file| grown.extend(ranges_of(file, partition)));
-        grown.extend(with.iter().map(|own| own.range()));
-        if grown == shared {
-            let in_warm: RangeSet = with.iter().map(|own| own.range()).collect();
-            let cold: u64 = found.iter().map(|file| file.rows).sum();
-            let warm: u64 = with.iter().map(|own| own.rows).sum();
-            return cold == warm && shared.subtract(&in_warm).is_empty();
-        }
-        shared = grown;
-    }
-}
-
-fn removes_rows(cold: Option<&Cold>) -> bool {
-    cold.is_some_and(|cold| cold.sampling.is_some() || cold.max_age_ms.is_some())
-}
-
-fn is_of(file: &ColdFile, slice: &Slice) -> bool {
-    let provenance = file.provenance.as_ref();
-    provenance.is_some_and(|own| own.class == Some(slice.class))
-}
-
-/// Those of `files` that may have rows of `partition` in `ranges`.
-fn in_range<'a>(
-    files: &[&'a ColdFile],
-    partition: PartitionId,
-    ranges: &RangeSet,
-) -> Vec<&'a ColdFile> {
-    let is_in = |file: &&ColdFile| {
-        let own = ranges_of(file, partition);
-        own.ranges()
-            .iter()
-            .any(|range| !ranges.intersect(*range).is_empty())
-    };
-    files.iter().copied().filter(is_in).collect()
-}
-
-fn ranges_of(file: &ColdFile, partition: PartitionId) -> RangeSet {
-    let ranges = file.provenance.iter().flat_map(|own| &own.ranges);
-    let own = ranges.filter(|(of, _)| *of == partition);
-    own.map(|(_, range)| *range).collect()
 }
 
 #[cfg(test)]

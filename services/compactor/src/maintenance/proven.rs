@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use cold_tier::ColdFile;
-use warm_tier::{Engine, PROOF_COLUMNS, RowCheck, SealedPartition, Slice};
+use retention::RuleSet;
+use warm_tier::{Engine, PROOF_COLUMNS, Removals, RowCheck, RowsMissing, SealedPartition, Slice};
 
 use super::{Maintenance, run_blocking};
-use crate::proof::{ColdView, Doubt, Kept, Proof};
+use crate::proof::{Candidates, ColdView, Doubt, FoundBy, Kept, Proof};
 
 impl Maintenance {
     /// Drops `slice` when the cold tier is seen to have its rows; else it stays and is counted.
@@ -47,38 +47,47 @@ impl Maintenance {
         let rules = Arc::clone(&self.context.rules.borrow());
         let slices = sealed.manifest().slices;
         let proof = view.prove(sealed.partition, slice, &slices, &rules).await;
-        let files = match proof {
+        let candidates = match proof {
             Proof::Proven => return Vec::new(),
             Proof::Doubted(doubts) => return doubts,
-            Proof::Unclear(files) => files,
+            Proof::Unclear(candidates) => candidates,
         };
-        let (partition, version) = (sealed.partition, view.events.version());
-        let doubt = match self.missing.known(partition, slice, version) {
-            Some(known) => Some(known.clone()),
-            None => self.compare(sealed, slice, view, files).await.err(),
+        let partition = sealed.partition;
+        let by = FoundBy {
+            version: view.events.version(),
+            rules: rules.hash(),
         };
-        if let Some(doubt) = &doubt {
-            kept.missing.note(partition, slice, version, doubt);
+        let missing = match self.missing.known(partition, slice, &by, view.now) {
+            Some(known) => known,
+            None => match self.compare(sealed, slice, view, candidates, rules).await {
+                Ok(missing) => missing,
+                Err(doubt) => return vec![doubt],
+            },
+        };
+        if missing.rows == 0 {
+            return Vec::new();
         }
-        doubt.into_iter().collect()
+        kept.missing.note(partition, slice, by, missing);
+        vec![Doubt::rows_missing(partition, slice, missing)]
     }
 
-    /// Reads which rows `files` have, one file at a time, and compares them with those of `slice`.
+    /// Reads which rows the candidates have, one file at a time, and compares them with those of `slice`.
     ///
     /// # Errors
-    /// The doubt, when some are missing or cannot be read.
+    /// The doubt, when rows cannot be read.
     async fn compare(
         &self,
         sealed: &Arc<SealedPartition>,
         slice: &Slice,
         view: &ColdView,
-        files: Vec<ColdFile>,
-    ) -> Result<(), Doubt> {
+        candidates: Candidates,
+        rules: Arc<RuleSet>,
+    ) -> Result<RowsMissing, Doubt> {
         let begin = |engine: &Engine, _: &SealedPartition| RowCheck::begin(engine);
         let rows = run_blocking(&self.tier, sealed, begin).await;
         let mut rows = rows.map_err(Doubt::uncompared)?;
         let mut damaged = None;
-        for file in files {
+        for file in candidates.files {
             let batches = match view.tier.read_file_columns(&file, &PROOF_COLUMNS).await {
                 Ok(batches) => batches,
                 Err(error) if error.is_damage() => {
@@ -94,16 +103,20 @@ impl Maintenance {
             let added = run_blocking(&self.tier, sealed, add).await;
             rows = added.map_err(Doubt::uncompared)?;
         }
+        let removals = Removals {
+            rules,
+            now: view.now,
+            thinned: candidates.thinned,
+        };
         let compared = slice.clone();
-        let count = move |_: &Engine, sealed: &SealedPartition| rows.missing(sealed, &compared);
-        let missing = run_blocking(&self.tier, sealed, count).await;
-        match missing.map_err(Doubt::uncompared)? {
-            // One that has left meanwhile is not dropped.
-            None | Some(0) => Ok(()),
-            Some(missing) => Err(damaged.unwrap_or(Doubt::RowsMissing {
-                cold: slice.rows.saturating_sub(missing),
-                warm: slice.rows,
-            })),
+        let find =
+            move |_: &Engine, sealed: &SealedPartition| rows.missing(sealed, &compared, &removals);
+        let missing = run_blocking(&self.tier, sealed, find).await;
+        // A slice that has left meanwhile is not dropped.
+        let missing = missing.map_err(Doubt::uncompared)?.unwrap_or_default();
+        match damaged {
+            Some(damaged) if missing.rows > 0 => Err(damaged),
+            _ => Ok(missing),
         }
     }
 }

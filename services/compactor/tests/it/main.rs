@@ -6,6 +6,7 @@ mod crash;
 mod dead_letters;
 mod duplicates;
 mod lifecycle;
+mod proof;
 mod refill;
 mod resources;
 mod restored;

@@ -31,7 +31,7 @@ pub(crate) async fn archive(world: &World, cold: &ColdTier, coverage: &Coverage,
 
 /// The same, with those rows that `has` selects, in two files as if they took too much memory for one: they do
 /// not end with a slice.
-async fn archive_those(
+pub(crate) async fn archive_those(
     world: &World,
     cold: &ColdTier,
     coverage: &Coverage,
