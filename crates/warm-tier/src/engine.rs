@@ -44,6 +44,16 @@ impl Engine {
         })
     }
 
+    /// Whether it answers at all: after a fatal error it does not, and only a new process may go on.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        let answer = self.connect().and_then(|connection| {
+            let one = connection.query_row("SELECT 1", [], |row| row.get::<_, i64>(0));
+            Ok(one?)
+        });
+        answer.is_ok()
+    }
+
     /// Opens a connection to the instance.
     pub(crate) fn connect(&self) -> Result<Connection> {
         let root = self

@@ -59,7 +59,7 @@ pub use engine::Engine;
 pub use error::{Error, Result};
 pub use frames::{Appended, Frames};
 pub use log_end::{LogAnchor, LogEnd};
-pub use maintenance::{Expiry, drop_slice, purgeable};
+pub use maintenance::{DueSlices, Expiry, UnreadSlice, drop_slice, purgeable};
 pub use manifest::{Expired, IdFile, LostSlice, Manifest, Slice};
 pub use merger::Merger;
 pub use options::Options;

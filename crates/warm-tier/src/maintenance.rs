@@ -8,7 +8,7 @@ use retention::RuleSet;
 use crate::{
     classify,
     engine::Engine,
-    error::Result,
+    error::{Error, Result},
     manifest::Slice,
     quota::{self, Quota, QuotaSlice},
     sealed_partition::{SealedPartition, SliceFile},
@@ -33,12 +33,25 @@ struct SliceRetention {
     quota: Option<Quota>,
 }
 
+/// The slices that are due, and those of which it is not known because they could not be read.
+#[derive(Debug)]
+pub struct DueSlices<T> {
+    pub due: Vec<T>,
+    pub unread: Vec<UnreadSlice>,
+}
+
+/// A slice that could not be read: ask again. [`Error::Damaged`] says that it never can be:
+/// [`Scanner::check`](crate::Scanner::check) it.
+#[derive(Debug)]
+pub struct UnreadSlice {
+    pub partition: PartitionId,
+    pub slice: Slice,
+    pub error: Error,
+}
+
 impl Expiry {
     /// Returns the slices that are past their age by the current `rules` and that the cold tier, which
     /// has everything up to `cold`, should have.
-    ///
-    /// # Errors
-    /// [`Error::Database`](crate::Error::Database) when a slice cannot be read: call it again.
     pub fn past_age(
         &mut self,
         engine: &Engine,
@@ -46,9 +59,9 @@ impl Expiry {
         rules: &RuleSet,
         cold: Seq,
         now: Timestamp,
-    ) -> Result<Vec<Slice>> {
+    ) -> DueSlices<Slice> {
         self.reset_if_changed(rules);
-        let mut due = Vec::new();
+        let (mut due, mut unread) = (Vec::new(), Vec::new());
         let min_age = min_warm_age(rules);
         for file in sealed.snapshot().1 {
             let slice = &file.slice;
@@ -56,37 +69,44 @@ impl Expiry {
             if slice.hi > cold || !is_past(min_age) {
                 continue;
             }
-            if !is_past(self.retention(engine, &file, rules)?.max_age) {
-                continue;
+            match self.retention(engine, &file, rules) {
+                Ok(retention) if is_past(retention.max_age) => due.push(slice.clone()),
+                Ok(_) => {}
+                Err(error) => unread.push(UnreadSlice::new(sealed, &file, error)),
             }
-            due.push(slice.clone());
         }
         self.retention_by_file.retain(|path, _| path.exists());
-        Ok(due)
+        DueSlices { due, unread }
     }
 
     /// Returns the oldest slices of policies that have more than their `warm.maxBytes` here, as far as
-    /// the cold tier, which has each partition up to `cold`, should have them.
-    ///
-    /// # Errors
-    /// [`Error::Database`](crate::Error::Database) when a slice cannot be read: call it again.
+    /// the cold tier, which has each partition up to `cold`, should have them. A slice that cannot be read
+    /// counts for no policy.
     pub fn over_quota(
         &mut self,
         engine: &Engine,
         sealed_partitions: &[Arc<SealedPartition>],
         rules: &RuleSet,
         cold: impl Fn(PartitionId) -> Seq,
-    ) -> Result<Vec<(Arc<SealedPartition>, Slice)>> {
+    ) -> DueSlices<(Arc<SealedPartition>, Slice)> {
         self.reset_if_changed(rules);
+        let (mut with_quota, mut unread) = (Vec::new(), Vec::new());
         let mut warm = rules.policies.iter().filter_map(|own| own.warm.as_ref());
         if warm.all(|warm| warm.max_bytes.is_none()) {
-            return Ok(Vec::new());
+            let due = Vec::new();
+            return DueSlices { due, unread };
         }
-        let mut with_quota = Vec::new();
         for sealed in sealed_partitions {
             let cold = cold(sealed.partition);
             for file in sealed.snapshot().1 {
-                let Some(quota) = self.retention(engine, &file, rules)?.quota else {
+                let quota = match self.retention(engine, &file, rules) {
+                    Ok(retention) => retention.quota,
+                    Err(error) => {
+                        unread.push(UnreadSlice::new(sealed, &file, error));
+                        None
+                    }
+                };
+                let Some(quota) = quota else {
                     continue;
                 };
                 with_quota.push(QuotaSlice {
@@ -100,9 +120,11 @@ impl Expiry {
             }
         }
         let due = quota::over_quota(with_quota).into_iter();
-        Ok(due
-            .map(|(sealed, file)| (Arc::clone(sealed), file.slice.clone()))
-            .collect())
+        let due = due.map(|(sealed, file)| (Arc::clone(sealed), file.slice.clone()));
+        DueSlices {
+            due: due.collect(),
+            unread,
+        }
     }
 
     /// Empties the cache when the rules have changed.
@@ -123,10 +145,21 @@ impl Expiry {
         if let Some(cached) = self.retention_by_file.get(&file.path) {
             return Ok(cached.clone());
         }
-        let retention = slice_retention(engine, file, rules)?;
+        let retention = slice_retention(engine, file, rules);
+        let retention = retention.map_err(|error| error.of_file(&file.path))?;
         self.retention_by_file
             .insert(file.path.clone(), retention.clone());
         Ok(retention)
+    }
+}
+
+impl UnreadSlice {
+    fn new(sealed: &SealedPartition, file: &SliceFile, error: Error) -> Self {
+        Self {
+            partition: sealed.partition,
+            slice: file.slice.clone(),
+            error,
+        }
     }
 }
 

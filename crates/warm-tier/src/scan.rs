@@ -137,7 +137,7 @@ impl Scanner {
     /// # Errors
     /// [`Error::NotCovered`] when the partition is not here. [`Error::Database`] or [`Error::File`] when a
     /// slice cannot be read now: report it again.
-    pub(crate) fn check(&self, partition: PartitionId, range: SeqRange) -> Result<usize> {
+    pub fn check(&self, partition: PartitionId, range: SeqRange) -> Result<usize> {
         let sealed = self.0.catalog.sealed(partition);
         let sealed = sealed.ok_or(Error::NotCovered { partition, range })?;
         let mut files = sealed.snapshot().1;
@@ -238,7 +238,7 @@ impl Scanner {
     /// Replaces the instance when an error has invalidated it.
     fn replace_broken_instance(&self) -> Result<()> {
         let mut instance = self.lock();
-        if !instance.is_usable() {
+        if !instance.engine.is_usable() {
             *instance = Instance::start(self.0.memory, &self.0.spill)?;
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! Maintenance of sealed slices, all partitions in turn: merge, expire slices that are in cold, purge
 //! the log, refill lost slices, enforce quotas.
 
+mod expiry;
 mod gaps;
 mod proven;
 mod refill;
@@ -11,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
+use anyhow::ensure;
 use event::{Seq, Timestamp};
 use tokio::{task, time};
 use tokio_util::sync::CancellationToken;
@@ -64,19 +65,28 @@ impl Maintenance {
         let mut kept = Kept::default();
         for sealed in self.tier.catalog().sealed_partitions() {
             self.maintain_partition(&sealed, cold.as_ref(), &mut kept)
-                .await?;
+                .await;
         }
         if cold.is_some() || self.cold.is_none() {
             self.publish_gaps(cold.as_ref()).await;
         }
         if let Some(cold) = cold {
-            self.enforce_quotas(&cold, &mut kept)
-                .await
-                .context("enforce quotas")?;
+            self.enforce_quotas(&cold, &mut kept).await;
             self.report(kept);
         }
-        let scanner = self.scanner.clone();
-        Ok(task::spawn_blocking(move || scanner.release()).await??)
+        let (scanner, engine) = (self.scanner.clone(), self.tier.engine());
+        let released = task::spawn_blocking(move || {
+            ensure!(
+                engine.is_usable(),
+                "DuckDB has failed and must be started again"
+            );
+            Ok(scanner.release())
+        });
+        if let Err(error) = released.await?? {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "cannot release dropped slices now");
+        }
+        Ok(())
     }
 
     /// Reads what the cold tier has; `None` without a cold tier, or when it cannot be read now.
@@ -99,7 +109,7 @@ impl Maintenance {
         sealed: &Arc<SealedPartition>,
         view: Option<&ColdView>,
         kept: &mut Kept,
-    ) -> anyhow::Result<()> {
+    ) {
         let cold = view.map(|view| view.committed(sealed.partition));
         let is_known = cold.is_some() || self.cold.is_none();
         // A merge needs disk space for its result.
@@ -107,7 +117,7 @@ impl Maintenance {
             self.merge(sealed, cold.unwrap_or(0)).await;
         }
         if let Some((view, cold)) = view.zip(cold) {
-            self.expire(sealed, view, kept).await?;
+            self.expire(sealed, view, kept).await;
             self.purge(sealed, cold, view.now).await;
         }
         // Without a cold tier the log is the only other copy. While a cold tier does not answer, it is
@@ -115,7 +125,6 @@ impl Maintenance {
         if is_known {
             self.refill(sealed, cold.unwrap_or(0)).await;
         }
-        Ok(())
     }
 
     /// Merges until there is nothing to merge. A merge that fails has changed nothing and waits.
@@ -146,29 +155,6 @@ impl Maintenance {
         }
     }
 
-    async fn expire(
-        &self,
-        sealed: &Arc<SealedPartition>,
-        view: &ColdView,
-        kept: &mut Kept,
-    ) -> anyhow::Result<()> {
-        let rules = Arc::clone(&self.context.rules.borrow());
-        let expiry = Arc::clone(&self.expiry);
-        let (cold, now) = (view.committed(sealed.partition), view.now);
-        let due = run_blocking(&self.tier, sealed, move |engine, sealed| {
-            let mut expiry = expiry.lock().expect("nothing panics while it holds this");
-            expiry.past_age(engine, sealed, &rules, cold, now)
-        })
-        .await
-        .context("find old slices")?;
-        for slice in due {
-            self.drop_if_proven("expired", sealed, slice, view, kept)
-                .await
-                .context("expire slices")?;
-        }
-        Ok(())
-    }
-
     /// Publishes what stays of this round, and logs doubts that are new.
     fn report(&mut self, kept: Kept) {
         let is_damage = |doubt: &&Doubt| matches!(doubt, Doubt::Damaged { .. });
@@ -182,26 +168,6 @@ impl Maintenance {
         }
         self.doubts = kept.doubts;
         self.missing = kept.missing;
-    }
-
-    /// Drops slices of policies that have more than their `warm.maxBytes`.
-    async fn enforce_quotas(&self, view: &ColdView, kept: &mut Kept) -> anyhow::Result<()> {
-        let rules = Arc::clone(&self.context.rules.borrow());
-        let (tier, expiry) = (Arc::clone(&self.tier), Arc::clone(&self.expiry));
-        let committed = view.events.clone();
-        let due = task::spawn_blocking(move || {
-            let mut expiry = expiry.lock().expect("nothing panics while it holds this");
-            let (engine, sealed_partitions) = (tier.engine(), tier.catalog().sealed_partitions());
-            expiry.over_quota(&engine, &sealed_partitions, &rules, |partition| {
-                committed.committed(partition)
-            })
-        })
-        .await??;
-        for (sealed, slice) in due {
-            self.drop_if_proven("capped", &sealed, slice, view, kept)
-                .await?;
-        }
-        Ok(())
     }
 
     async fn purge(&self, sealed: &Arc<SealedPartition>, cold: Seq, now: Timestamp) {

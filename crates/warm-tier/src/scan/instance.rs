@@ -37,15 +37,6 @@ impl Instance {
         })
     }
 
-    /// Whether it answers at all: after a fatal error it does not.
-    pub(super) fn is_usable(&self) -> bool {
-        let answer = self.engine.connect().and_then(|connection| {
-            let one = connection.query_row("SELECT 1", [], |row| row.get::<_, i64>(0));
-            Ok(one?)
-        });
-        answer.is_ok()
-    }
-
     /// The alias of `file`, which is attached if it is not yet.
     pub(super) fn alias(
         &mut self,

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails must panic")]
 
 mod dedupe;
+mod expiry;
 mod failure;
 mod memory;
 mod merge;

@@ -17,26 +17,32 @@ impl Maintenance {
         slice: Slice,
         view: &ColdView,
         kept: &mut Kept,
-    ) -> anyhow::Result<()> {
+    ) {
         let doubts = self.doubts(sealed, &slice, view, kept).await;
         if !doubts.is_empty() {
             kept.slices += 1;
             kept.doubts.extend(doubts);
-            return Ok(());
+            return;
         }
         let (file, events) = (slice.file.clone(), slice.rows);
         let drop_slice =
             move |_: &Engine, sealed: &SealedPartition| warm_tier::drop_slice(sealed, &slice);
-        if run_blocking(&self.tier, sealed, drop_slice).await? {
-            let removed = &self.context.metrics.removed;
-            removed.with_label_values(&["warm", reason]).inc_by(events);
-            tracing::info!(file, events, reason, "dropped slice");
+        match run_blocking(&self.tier, sealed, drop_slice).await {
+            Ok(true) => {
+                let removed = &self.context.metrics.removed;
+                removed.with_label_values(&["warm", reason]).inc_by(events);
+                tracing::info!(file, events, reason, "dropped slice");
+            }
+            Ok(false) => {}
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::warn!(error, file, "cannot drop a slice now, will retry");
+            }
         }
-        Ok(())
     }
 
-    /// The reasons for which `slice` must stay. Rows that were missing are read again only when the table has
-    /// changed.
+    /// The reasons for which `slice` must stay. Rows that were missing are looked for again only when the table or
+    /// the rules have changed, or the rows are past their age.
     async fn doubts(
         &self,
         sealed: &Arc<SealedPartition>,

@@ -1,6 +1,6 @@
 //! Which rows of a slice cold may have not, when rules sample and other engines write.
 
-use std::fs;
+use std::{fs, path::PathBuf};
 
 use cold_tier::{ColdFile, ColdTier, Table};
 use retention::{Action, Cold, HashKey, Policy, RuleSet, Sampling, Selector};
@@ -97,6 +97,46 @@ async fn rows_that_another_engine_has_written_again_are_found_and_those_that_it_
             until_kept(&world).await;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slice_that_cannot_be_read_ends_nothing_and_the_others_leave() {
+    let world = World::start().await;
+    let (url, cold) = world.cold().await;
+    let args = ["--seal-after", "200ms", "--cold-url", &url];
+    let mut compactor = world.compactor(&args);
+    world.publish(0..300, 10).await;
+    let coverage = world.until_sealed().await;
+    archive_those(&world, &cold, &coverage, |_| true).await;
+    let own = &coverage.partitions[0];
+    let dir = world
+        .data()
+        .join(format!("g1/p{:02}/e1", own.partition.partition));
+    let slices = fs::read_dir(dir).unwrap().map(|file| file.unwrap().path());
+    let is_slice = |path: &PathBuf| {
+        path.file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .starts_with("L0-")
+    };
+    let slice = slices.into_iter().find(is_slice).unwrap();
+    let len = usize::try_from(fs::metadata(&slice).unwrap().len()).unwrap();
+    let mut bytes = fs::read(&slice).unwrap();
+    bytes[12_288..len].fill(0xA5);
+    fs::write(&slice, bytes).unwrap();
+
+    world.log.publish_policy(&short()).await.unwrap();
+
+    eventually("none is left in warm", async || {
+        let coverage = world.client().coverage().await.unwrap();
+        coverage.partitions.iter().all(|own| own.slices.is_empty())
+    })
+    .await;
+    assert_eq!(compactor.ended(), None, "{}", compactor.stderr());
+    assert!(!slice.exists(), "it is in quarantine");
+    let coverage = world.client().coverage().await.unwrap();
+    assert_eq!(coverage.partition(own.partition).unwrap().gaps.len(), 1);
 }
 
 /// Replaces each live file by one with the same rows and without tags, as `OPTIMIZE` of another engine does.
