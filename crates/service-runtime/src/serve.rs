@@ -1,6 +1,7 @@
 //! The HTTP server, with timeouts and limits that a slow or silent client cannot exceed.
 
 pub(crate) mod access;
+mod head;
 mod pace;
 mod socket;
 
@@ -8,7 +9,7 @@ use std::{
     convert::Infallible,
     io,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, atomic::AtomicBool, atomic::Ordering},
+    sync::Arc,
     time::Duration,
 };
 
@@ -32,6 +33,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
     access::{Access, AccessArgs},
+    head::{Answer, Head, MAX_HEAD_BYTES, large_heads},
     socket::Socket,
 };
 
@@ -73,6 +75,7 @@ pub async fn serve(
     let router = router.layer(middleware::from_fn_with_state(access, access::check));
     let connections = TaskTracker::new();
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let large_heads = large_heads();
     loop {
         let next = async {
             let permit = Arc::clone(&permits).acquire_owned().await;
@@ -83,12 +86,10 @@ pub async fn serve(
             () = shutdown.cancelled() => break,
             next = next => next,
         };
-        let serving = connection(
-            stream,
-            ClientAddr(peer.ip()),
-            router.clone(),
-            shutdown.clone(),
-        );
+        let head = Arc::new(Head::default());
+        let socket = Socket::new(stream, Arc::clone(&head), Arc::clone(&large_heads));
+        let client = ClientAddr(peer.ip());
+        let serving = connection(socket, head, client, router.clone(), shutdown.clone());
         connections.spawn(async move {
             serving.await;
             drop(permit);
@@ -124,25 +125,24 @@ fn is_client_error(error: &io::Error) -> bool {
 }
 
 async fn connection(
-    stream: TcpStream,
+    socket: Socket,
+    head: Arc<Head>,
     client: ClientAddr,
     router: Router,
     shutdown: CancellationToken,
 ) {
-    // Responses and events are written whole, so Nagle's algorithm would only delay them.
-    let _ = stream.set_nodelay(true);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
-        .header_read_timeout(HEAD_READ_TIMEOUT);
-    let head_parsed = Arc::new(AtomicBool::new(false));
-    let socket = Socket::new(stream, Arc::clone(&head_parsed));
+        .header_read_timeout(HEAD_READ_TIMEOUT)
+        .max_buf_size(MAX_HEAD_BYTES);
     let router = TowerToHyperService::new(router);
     let service = service_fn(|mut request: Request<Incoming>| {
-        head_parsed.store(true, Ordering::Relaxed);
+        head.parsed();
+        let answer = |body| Answer::new(body, Arc::clone(&head));
         request.extensions_mut().insert(client);
         let response = router.call(request);
-        async {
-            let mut response = response.await?;
+        async move {
+            let mut response = response.await?.map(answer);
             response
                 .headers_mut()
                 .insert(KEEP_ALIVE, KEEP_ALIVE_TIMEOUT);
@@ -157,7 +157,7 @@ async fn connection(
         () = shutdown.cancelled() => {
             serving.as_mut().graceful_shutdown();
             let graced = tokio::time::timeout(FIRST_REQUEST_GRACE, serving.as_mut()).await;
-            if graced.is_ok() || !head_parsed.load(Ordering::Relaxed) {
+            if graced.is_ok() || !head.any_parsed() {
                 return;
             }
             serving.await

@@ -5,10 +5,7 @@ use std::{
     future::Future as _,
     io::{self, IoSlice},
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -17,19 +14,26 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::{
+    io::{AsyncRead as _, ReadBuf},
     net::TcpStream,
+    sync::Semaphore,
     time::{Instant, Sleep},
 };
+use tokio_util::sync::PollSemaphore;
 
-use super::pace::Pace;
+use super::{
+    head::{Head, SMALL_HEAD_BYTES},
+    pace::Pace,
+};
 use crate::problem::problem;
 
 /// A connection that passes all bytes on, except that it replaces the response that hyper writes before
 /// any request was parsed. A write fails when the client takes too little.
 pub(super) struct Socket {
     inner: TokioIo<TcpStream>,
-    /// Set with the first parsed request; from then on responses come from our handlers.
-    head_parsed: Arc<AtomicBool>,
+    /// From the first parsed request on responses come from our handlers.
+    head: Arc<Head>,
+    large_heads: PollSemaphore,
     /// The replacement response, and how many of its bytes are written.
     replacement: Option<(Vec<u8>, usize)>,
     pace: Pace,
@@ -38,14 +42,38 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream, head_parsed: Arc<AtomicBool>) -> Self {
+    /// A socket that tells `head` what it reads, large heads only within `large_heads`.
+    pub(super) fn new(stream: TcpStream, head: Arc<Head>, large_heads: Arc<Semaphore>) -> Self {
+        // Responses and events are written whole, so Nagle's algorithm would only delay them.
+        let _ = stream.set_nodelay(true);
         Self {
             inner: TokioIo::new(stream),
-            head_parsed,
+            head,
+            large_heads: PollSemaphore::new(large_heads),
             replacement: None,
             pace: Pace::default(),
             stall: None,
         }
+    }
+
+    /// Reads more of a head, when it is its turn.
+    fn poll_head(
+        &mut self,
+        context: &mut Context<'_>,
+        mut buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.head.needs_turn() {
+            let turn = ready!(self.large_heads.poll_acquire(context));
+            self.head
+                .take_turn(turn.expect("the semaphore is never closed"));
+        }
+        let mut bytes = [0; SMALL_HEAD_BYTES];
+        let room = bytes.len().min(buffer.remaining());
+        let mut read = ReadBuf::new(&mut bytes[..room]);
+        ready!(Pin::new(self.inner.inner_mut()).poll_read(context, &mut read))?;
+        self.head.add(read.filled().len());
+        buffer.put_slice(read.filled());
+        Poll::Ready(Ok(()))
     }
 
     /// Passes `written` on; an error instead, when writes have waited for too long.
@@ -119,6 +147,9 @@ impl Read for Socket {
         context: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.head.is_open() {
+            return self.poll_head(context, buffer);
+        }
         Pin::new(&mut self.inner).poll_read(context, buffer)
     }
 }
@@ -129,7 +160,7 @@ impl Write for Socket {
         context: &mut Context<'_>,
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.head_parsed.load(Ordering::Relaxed) || buffer.starts_with(b"HTTP/1.1 100") {
+        if self.head.any_parsed() || buffer.starts_with(b"HTTP/1.1 100") {
             let written = Pin::new(&mut self.inner).poll_write(context, buffer);
             return self.bound_stall(context, written);
         }
@@ -142,7 +173,7 @@ impl Write for Socket {
         context: &mut Context<'_>,
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.head_parsed.load(Ordering::Relaxed) {
+        if self.head.any_parsed() {
             let written = Pin::new(&mut self.inner).poll_write_vectored(context, buffers);
             return self.bound_stall(context, written);
         }
@@ -172,7 +203,17 @@ mod tests {
         net::{TcpListener, TcpSocket},
     };
 
-    use super::{super::pace::MAX_WAIT, *};
+    use super::{
+        super::{head::large_heads, pace::MAX_WAIT},
+        *,
+    };
+
+    /// A socket that has had a request.
+    fn socket(stream: TcpStream) -> Socket {
+        let head = Arc::new(Head::default());
+        head.parsed();
+        Socket::new(stream, head, large_heads())
+    }
 
     /// A socket that has sent all that its peer takes without reading, and the peer.
     async fn full_socket() -> (Socket, TcpStream) {
@@ -181,8 +222,7 @@ mod tests {
         let (peer, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
         let stream = accepted.unwrap().0;
         while stream.writable().await.is_ok() && stream.try_write(&[0; 65_536]).is_ok() {}
-        let socket = Socket::new(stream, Arc::new(AtomicBool::new(true)));
-        (socket, peer.unwrap())
+        (socket(stream), peer.unwrap())
     }
 
     async fn write(socket: &mut Socket) -> io::Result<usize> {
@@ -217,7 +257,7 @@ mod tests {
         client.set_recv_buffer_size(16 * 1024).unwrap();
         let address = listener.local_addr().unwrap();
         let (peer, accepted) = tokio::join!(client.connect(address), listener.accept());
-        let mut socket = Socket::new(accepted.unwrap().0, Arc::new(AtomicBool::new(true)));
+        let mut socket = socket(accepted.unwrap().0);
         let (mut peer, began) = (peer.unwrap(), Instant::now());
         let read = tokio::spawn(async move {
             let mut buffer = vec![0; 24 * 1024];

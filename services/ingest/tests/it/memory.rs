@@ -19,7 +19,8 @@ fn packed_fields() -> Vec<u8> {
     packed.finish().unwrap()
 }
 
-fn peak_memory(pid: u32) -> u64 {
+/// The most memory that the process has used so far, in bytes.
+pub(crate) fn peak_memory(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = peak.unwrap().trim().trim_end_matches(" kB");

@@ -9,7 +9,12 @@ use tokio::{
 
 use testkit::eventually;
 
-use crate::world::{World, lines};
+use crate::{
+    memory::peak_memory,
+    world::{World, lines},
+};
+
+const SMALL_REQUEST: &str = "GET /v1/store HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
 /// Opens a connection that sends `head` and nothing more.
 async fn send_head(world: &World, head: &str) -> TcpStream {
@@ -40,7 +45,7 @@ fn ends_with_queued_bytes(port: u16) -> usize {
 async fn the_keep_alive_header_is_shorter_than_the_wait_for_another_request() {
     let (world, _ingest) = World::start().await;
     let began = Instant::now();
-    let stream = send_head(&world, "GET /v1/store HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    let stream = send_head(&world, SMALL_REQUEST).await;
 
     let response = read_to_close(stream, Duration::from_secs(30)).await;
 
@@ -129,4 +134,60 @@ async fn connections_with_an_incomplete_head_do_not_delay_the_stop() {
     let began = Instant::now();
     assert!(ingest.stop().await.success());
     assert!(began.elapsed() < Duration::from_secs(5), "{began:?}");
+}
+
+#[tokio::test]
+async fn large_heads_of_many_connections_take_little_memory_beside_an_honest_client() {
+    let (world, ingest) = World::start().await;
+    let before = peak_memory(ingest.pid());
+    let head = format!(
+        "GET /v1/store HTTP/1.1\r\nhost: localhost\r\nx: {}",
+        "x".repeat(60_000)
+    );
+    let mut slow = Vec::new();
+    for _ in 0..1_000 {
+        // Its first request is not large.
+        let mut stream = send_head(&world, SMALL_REQUEST).await;
+        assert!(answer(&mut stream).await.starts_with("HTTP/1.1 200"));
+        stream.write_all(head.as_bytes()).await.unwrap();
+        slow.push(stream);
+    }
+    assert_eq!(world.append(lines(0..1)).await["acked"], 1);
+    let grown = peak_memory(ingest.pid()) - before;
+    assert!(grown < 56 << 20, "{grown} bytes for 1,000 heads");
+    // When one is whole, it is the turn of another.
+    for stream in &mut slow {
+        for rest in ["\r\n\r\n", SMALL_REQUEST] {
+            stream.write_all(rest.as_bytes()).await.unwrap();
+            assert!(answer(stream).await.starts_with("HTTP/1.1 200"));
+        }
+    }
+}
+
+/// The first bytes of an answer.
+async fn answer(stream: &mut TcpStream) -> String {
+    let mut bytes = vec![0; 4096];
+    let read = tokio::time::timeout(Duration::from_secs(10), stream.read(&mut bytes)).await;
+    bytes.truncate(read.expect("there is an answer").unwrap());
+    String::from_utf8(bytes).unwrap()
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_is_refused_with_the_reason() {
+    let (world, _ingest) = World::start().await;
+    let head = |bytes| {
+        format!(
+            "GET /v1/store HTTP/1.1\r\nhost: localhost\r\nx: {}",
+            "x".repeat(bytes)
+        )
+    };
+    let refused = read_to_close(
+        send_head(&world, &head(200_000)).await,
+        Duration::from_secs(10),
+    );
+    let refused = refused.await;
+    assert!(refused.starts_with("HTTP/1.1 431"), "{refused}");
+    assert!(refused.contains("head_too_large"), "{refused}");
+    let mut stream = send_head(&world, &(head(60_000) + "\r\n\r\n")).await;
+    assert!(answer(&mut stream).await.starts_with("HTTP/1.1 200"));
 }
