@@ -33,6 +33,10 @@ pub struct Args {
     /// Stay, and run again and again with this pause.
     #[arg(long, value_name = "PAUSE")]
     pub every: Option<humantime::Duration>,
+    /// End a run that takes longer, with an error; what it has committed stays, and the next run goes on behind
+    /// it. At most 6h.
+    #[arg(long, default_value = "6h")]
+    pub run_timeout: humantime::Duration,
     /// Delete objects that nothing has named for this long; at least 7h, which is longer than any query
     /// and any run.
     #[arg(long, default_value = "72h")]
@@ -63,14 +67,17 @@ pub(crate) struct Config {
     pub(crate) cold_url: String,
     pub(crate) cold: ColdOptions,
     pub(crate) every: Option<Duration>,
+    pub(crate) run_timeout: Duration,
     pub(crate) vacuum_after: Duration,
     /// Bytes.
     pub(crate) file_memory: u64,
     pub(crate) output: Option<Output>,
 }
 
-/// A run is ended after 6 h (`activeDeadlineSeconds` of the chart), and a query that began to read at the
-/// end of that time has ended within an hour.
+/// The same as `activeDeadlineSeconds` of the chart.
+const MAX_RUN_TIMEOUT: Duration = Duration::from_secs(6 * 3600);
+/// A run is ended after [`MAX_RUN_TIMEOUT`], and a query that began to read at the end of that time has ended
+/// within an hour.
 const MIN_VACUUM_AFTER: Duration = Duration::from_secs(7 * 3600);
 /// Below this the overhead of a file is most of it.
 const MIN_FILE_MEMORY: u64 = 64 << 10;
@@ -86,6 +93,13 @@ impl Args {
             "--file-memory-bytes is {}; it must be at least {MIN_FILE_MEMORY}",
             self.file_memory_bytes
         );
+        let run_timeout = Duration::from(self.run_timeout);
+        ensure!(
+            !run_timeout.is_zero() && run_timeout <= MAX_RUN_TIMEOUT,
+            "--run-timeout is {}; it must be more than 0s and at most {}, which --vacuum-after counts on",
+            self.run_timeout,
+            humantime::format_duration(MAX_RUN_TIMEOUT)
+        );
         let vacuum_after = Duration::from(self.vacuum_after);
         ensure!(
             vacuum_after >= MIN_VACUUM_AFTER,
@@ -100,6 +114,7 @@ impl Args {
             cold_url: self.cold_url.clone(),
             cold: self.s3.clone().into(),
             every: self.every.map(Into::into),
+            run_timeout,
             vacuum_after,
             file_memory: self.file_memory_bytes,
             output: self.output,
@@ -115,19 +130,19 @@ mod tests {
 
     #[test]
     fn an_object_is_kept_longer_than_any_run_and_any_query() {
-        let config = |vacuum_after| {
-            let flags = [
-                "archiver",
-                "--cold-url",
-                "/cold",
-                "--vacuum-after",
-                vacuum_after,
-            ];
+        let config = |flag, time| {
+            let flags = ["archiver", "--cold-url", "/cold", flag, time];
             Args::parse_from(flags).validate()
         };
-        let error = config("6h 59m").unwrap_err().to_string();
-        assert!(error.contains("it must be at least 7h"), "{error}");
-        assert_eq!(config("7h").unwrap().vacuum_after, MIN_VACUUM_AFTER);
+        let error = config("--vacuum-after", "6h 59m").unwrap_err();
+        assert!(error.to_string().contains("at least 7h"), "{error}");
+        let least = config("--vacuum-after", "7h").unwrap();
+        assert_eq!(least.vacuum_after, MIN_VACUUM_AFTER);
+        let error = config("--run-timeout", "6h 1s").unwrap_err();
+        assert!(error.to_string().contains("at most 6h"), "{error}");
+        config("--run-timeout", "0s").unwrap_err();
+        let longest = config("--run-timeout", "6h").unwrap();
+        assert!(longest.run_timeout < MIN_VACUUM_AFTER);
     }
 
     #[test]

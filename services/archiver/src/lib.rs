@@ -94,7 +94,9 @@ impl Archiver {
         let warm = self.config.compactor_urls.iter();
         let warm = warm.map(|url| Client::new(url)).collect::<Result<_, _>>()?;
         let address = &self.config.cold_url;
-        let cold = ColdTier::open_for_writing(address, &options).await;
+        let cold = ColdTier::open_for_writing(address, &options);
+        let cold = tokio::time::timeout(self.config.run_timeout, cold).await;
+        let cold = cold.context("the cold tier does not answer in time")?;
         let cold = cold.with_context(|| format!("open the cold tier at {address}"))?;
         self.ready.set(true, "");
         Ok(Connections { cold, log, warm })
@@ -117,8 +119,8 @@ impl Archiver {
         }
     }
 
-    /// Runs with `pause` between two runs. After a failed run, whose commits stay, the pause is the
-    /// backoff instead.
+    /// Runs with `pause` between two runs. After a failed run, or one that took too long, whose commits stay, the
+    /// pause is the backoff instead.
     async fn run_periodically(self, pause: Duration) -> anyhow::Result<()> {
         let connections = self.shutdown.run_until_cancelled(self.connect()).await;
         let Some(connections) = connections.transpose()? else {
@@ -144,6 +146,7 @@ impl Archiver {
         Ok(())
     }
 
+    /// One run, within its time. It may be dropped anywhere, as a process may be killed anywhere.
     async fn run_once(&self, connections: &Connections) -> anyhow::Result<Summary> {
         let run = Run {
             config: &self.config,
@@ -153,10 +156,15 @@ impl Archiver {
             metrics: &self.metrics,
             shutdown: &self.shutdown,
         };
-        let summary = match connections.log.now().await {
-            Ok(now) => run.run(now).await,
-            Err(error) => Err(error.into()),
-        };
+        let limit = self.config.run_timeout;
+        let running = async { run.run(connections.log.now().await?).await };
+        let ended = tokio::time::timeout(limit, running).await;
+        let summary = ended.unwrap_or_else(|_| {
+            let limit = humantime::format_duration(limit);
+            Err(anyhow::anyhow!(
+                "the run was ended after {limit}; what it has committed stays, and the next run goes on behind it"
+            ))
+        });
         self.metrics
             .record_run(summary.as_ref().ok(), Timestamp::now());
         summary

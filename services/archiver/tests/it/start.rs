@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use event_log::Watermark;
+use testkit::{SeaweedFs, eventually};
 
 use crate::world::World;
 
@@ -48,4 +49,24 @@ async fn a_run_prints_its_summary_and_publishes_watermarks() {
     }
     assert_eq!(events_in_cold, 70);
     assert!(world.archive().await.contains("\"archived\":0,"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_a_hanging_store_holds_is_ended_and_the_next_goes_on() {
+    let (world, store) = tokio::join!(World::start(None), SeaweedFs::start());
+    let archiver = world.archiver_into(&store, &["--run-timeout", "3s"]);
+    world.publish(0..70).await;
+    world.until_committed().await;
+    world.publish(70..140).await;
+    world.until_sealed().await;
+    store.pause();
+    for runs in 1..=2 {
+        eventually("runs are ended", async || {
+            archiver.stdout().matches("ended after 3s").count() >= runs
+        })
+        .await;
+    }
+    store.resume();
+    world.until_committed().await;
+    assert!(archiver.stop().await.success());
 }

@@ -11,11 +11,11 @@ use event::{
     ContentEncoding, ConversationId, Event, EventId, EventType, PartitionCount, PartitionId,
     StoredEvent, TenantId, Timestamp,
 };
-use event_log::EventLog;
+use event_log::{EventLog, Watermark};
 use event_proto::{EncodedEvent, FrameBuilder};
 use retention::{Policy, RuleSet};
 use tempfile::TempDir;
-use testkit::{Nats, Service, eventually, free_port, program};
+use testkit::{Nats, SeaweedFs, Service, eventually, free_port, program};
 use warm_tier::remote::Client;
 
 pub(crate) use crate::rules::{policy, sampling};
@@ -85,13 +85,30 @@ impl World {
     }
 
     fn archiver_with(&self, cold: &str, compactor: &str, more: &[&str]) -> Service {
-        let cold = self.path(cold);
+        self.archiver_at(&self.path(cold), compactor, more)
+    }
+
+    /// An archiver into the bucket of `store` that runs again and again.
+    pub(crate) fn archiver_into(&self, store: &SeaweedFs, more: &[&str]) -> Service {
+        let (endpoint, bucket) = (&store.endpoint, format!("s3://{}/cold", store.bucket));
+        let keys = [
+            ["--s3-endpoint", endpoint],
+            ["--s3-access-key", &store.access_key],
+            ["--s3-secret-key", &store.secret_key],
+            ["--s3-region", &store.region],
+            ["--every", "100ms"],
+        ];
+        let flags = [&keys.concat()[..], &["--s3-allow-http"], more].concat();
+        self.archiver_at(&bucket, &self.flight, &flags)
+    }
+
+    fn archiver_at(&self, cold: &str, compactor: &str, more: &[&str]) -> Service {
         Service::start(
             env!("CARGO_BIN_EXE_archiver"),
             [
                 ["--nats-url", &self.nats.url],
                 ["--compactor-url", compactor],
-                ["--cold-url", &cold],
+                ["--cold-url", cold],
                 ["--admin-addr", "127.0.0.1:0"],
             ]
             .concat()
@@ -241,6 +258,26 @@ impl World {
             }
         }
         counted
+    }
+
+    /// Waits until cold has committed everything of the log.
+    pub(crate) async fn until_committed(&self) {
+        eventually("everything is in cold", async || {
+            let mut open = PARTITIONS;
+            for watermark in self.log.watermarks().await.unwrap() {
+                if let Watermark::Cold {
+                    partition,
+                    committed,
+                    ..
+                } = watermark
+                {
+                    let last = self.log.last_seq(partition).await.unwrap();
+                    open -= u16::from(committed == last);
+                }
+            }
+            open == 0
+        })
+        .await;
     }
 
     /// Asserts that cold has the events `0..count` once and unchanged, and that rollups and
