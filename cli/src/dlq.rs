@@ -89,7 +89,7 @@ pub(crate) async fn run(command: Command, common: &Common) -> anyhow::Result<()>
                 return Err(Usage(detail).into());
             }
             for letter in &letters {
-                log.delete_dead_letter(letter.position).await?;
+                log.close_dead_letter(letter.position).await?;
                 output::note(&format!("dropped {}", letter.position));
             }
             Ok(())
@@ -180,7 +180,7 @@ async fn replay(log: &EventLog, letters: &[DeadLetter]) -> anyhow::Result<()> {
         let id = format!("replay-{position}");
         let append = log.append(position.partition, &id, letter.payload.clone(), Vec::new());
         let appended = append.await.with_context(|| format!("replay {position}"))?;
-        log.delete_dead_letter(position).await?;
+        log.close_dead_letter(position).await?;
         output::note(&format!("replayed {position} as sequence {}", appended.seq));
     }
     anyhow::ensure!(

@@ -18,6 +18,8 @@ pub(crate) const POLICY_BUCKET: &str = "isotherm-policy";
 pub(crate) const WATERMARK_BUCKET: &str = "isotherm-watermarks";
 /// The bucket of the open gaps, one key per partition, and of the accepted ones, one key each.
 pub(crate) const GAP_BUCKET: &str = "isotherm-gaps";
+/// The bucket of the closed dead letters, one key each.
+pub(crate) const CLOSED_BUCKET: &str = "isotherm-dlq-closed";
 
 /// A handle of one bucket.
 #[derive(Debug)]
@@ -75,6 +77,15 @@ impl Bucket {
             Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(false),
             Err(error) => Err(Error::unavailable("create a key", error)),
         }
+    }
+
+    /// Removes `key` and leaves no trace of it; a watch does not yield it.
+    pub(crate) async fn remove(&self, key: &str) -> Result<()> {
+        let store = self.store().await?;
+        let subject = format!("{}{key}", store.prefix);
+        let purged = store.stream.purge().filter(subject).await;
+        purged.map_err(|error| Error::unavailable("remove a key", error))?;
+        Ok(())
     }
 
     pub(crate) async fn keys(&self) -> Result<Vec<String>> {

@@ -3,6 +3,7 @@
 //! One subject per letter, so that a letter is stored once whatever crashes, and so that the open
 //! letters of a partition are known without reading them.
 
+mod closed;
 mod flood;
 mod halt;
 
@@ -72,7 +73,7 @@ impl EventLog {
         Ok(())
     }
 
-    /// Stores `letter` unless it is stored already. Call it before the offset moves past the frame.
+    /// Stores `letter` unless it is stored already or was closed. Call it before the offset moves past the frame.
     ///
     /// # Errors
     /// [`Error::DeadLettersFull`]: retry when a person has made room. [`Error::Unavailable`], also
@@ -82,9 +83,11 @@ impl EventLog {
             PublishMessage::build()
                 .headers(headers(letter))
                 .payload(letter.payload.clone())
-                .message_id(letter.position.to_string())
                 .expected_last_subject_sequence(0)
         };
+        if self.is_closed(letter.position).await? {
+            return Ok(());
+        }
         if self.dead_letter_stream().await?.is_none() {
             self.ensure_dead_letters(1).await?;
         }
@@ -142,7 +145,13 @@ impl EventLog {
         let seen = self.warm_committed(partition).await?;
         let open = self.open_dead_letters(partition).await?;
         let seen: RangeSet = SeqRange::new(1, seen).into_iter().collect();
-        Ok(unreadable.subtract(&seen.subtract(&open)))
+        let undecided = unreadable.subtract(&seen.subtract(&open));
+        if undecided.subtract(&open).is_empty() {
+            return Ok(undecided);
+        }
+        // The compactor reads the log again if the warm volume was lost.
+        let closed = self.closed_dead_letters(partition).await?;
+        Ok(undecided.subtract(&closed.subtract(&open)))
     }
 
     /// Reads all open dead letters, ascending by position.
@@ -167,14 +176,8 @@ impl EventLog {
         Ok(stored.map(|(_, message)| letter(position, message)))
     }
 
-    /// Deletes the dead letter at `position`: it is no longer open. Returns false if there is none.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`]: retry.
-    pub async fn delete_dead_letter(&self, position: Position) -> Result<bool> {
-        let Some((stream, message)) = self.stored_dead_letter(position).await? else {
-            return Ok(false);
-        };
+    /// Returns false if another has deleted it.
+    async fn delete_dead_letter(&self, stream: &Stream, message: &StreamMessage) -> Result<bool> {
         let deleted = stream.delete_message(message.sequence).await;
         deleted.map_err(|error| Error::unavailable("delete a dead letter", error))
     }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::{
-    bucket::{Bucket, GAP_BUCKET, META_BUCKET, POLICY_BUCKET, WATERMARK_BUCKET},
+    bucket::{Bucket, CLOSED_BUCKET, GAP_BUCKET, META_BUCKET, POLICY_BUCKET, WATERMARK_BUCKET},
     clock::LogClock,
     error::{Error, Result},
     seen_log::SeenLogs,
@@ -43,6 +43,7 @@ struct Inner {
     policy: Bucket,
     watermarks: Bucket,
     gaps: Bucket,
+    closed: Bucket,
 }
 
 impl EventLog {
@@ -89,6 +90,7 @@ impl EventLog {
             policy: bucket(POLICY_BUCKET),
             watermarks: bucket(WATERMARK_BUCKET),
             gaps: bucket(GAP_BUCKET),
+            closed: bucket(CLOSED_BUCKET),
             jetstream,
         })))
     }
@@ -131,6 +133,10 @@ impl EventLog {
 
     pub(crate) fn gap_bucket(&self) -> &Bucket {
         &self.0.gaps
+    }
+
+    pub(crate) fn closed_bucket(&self) -> &Bucket {
+        &self.0.closed
     }
 }
 

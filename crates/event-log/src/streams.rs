@@ -52,7 +52,8 @@ impl EventLog {
         max_bytes: Option<i64>,
     ) -> Result<()> {
         let shared = [self.meta(), self.policy_bucket(), self.watermark_bucket()];
-        for bucket in shared.into_iter().chain([self.gap_bucket()]) {
+        let decisions = [self.gap_bucket(), self.closed_bucket()];
+        for bucket in shared.into_iter().chain(decisions) {
             bucket.ensure(replicas).await?;
         }
         // First: who sees the number of partitions can rely on it.
@@ -133,7 +134,7 @@ impl EventLog {
         }
         let purged = stream.purge().sequence(keep_from).await;
         purged.map_err(|error| Error::unavailable("purge a stream", error))?;
-        Ok(())
+        self.forget_closed(partition, keep_from).await
     }
 
     pub(crate) async fn stream(&self, partition: PartitionId) -> Result<Stream> {

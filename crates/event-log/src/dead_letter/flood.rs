@@ -28,6 +28,8 @@ pub struct FloodGuard {
     in_a_row: u64,
     frames: u64,
     dead: u64,
+    /// Dead letters that do not count.
+    closed: RangeSet,
 }
 
 impl FloodGuard {
@@ -41,9 +43,9 @@ impl FloodGuard {
     }
 
     /// A guard as it was behind the frame before `next`, when `open` are the dead letters that are still
-    /// open: a restart forgets no flood. Those that a person has dropped or replayed do not count.
+    /// open: a restart forgets no flood. Those that are `closed` do not count, nor when they are read again.
     #[must_use]
-    pub fn resumed(accept_all: bool, next: Seq, open: &RangeSet) -> Self {
+    pub fn resumed(accept_all: bool, next: Seq, open: &RangeSet, closed: RangeSet) -> Self {
         let last = next.saturating_sub(1);
         let frames = last.min(MIN_FRAMES);
         let counted = SeqRange::new(last + 1 - frames, last);
@@ -56,6 +58,7 @@ impl FloodGuard {
             in_a_row: run.map_or(0, |run| last + 1 - run.lo),
             frames,
             dead: dead.ranges().iter().map(|run| run.hi + 1 - run.lo).sum(),
+            closed,
         }
     }
 
@@ -68,6 +71,7 @@ impl FloodGuard {
         if seq <= self.last {
             return Ok(false);
         }
+        let is_dead = is_dead && !self.closed.contains(seq);
         let in_a_row = if is_dead { self.in_a_row + 1 } else { 0 };
         let (frames, dead) = (self.frames + 1, self.dead + u64::from(is_dead));
         if is_dead && !self.accept_all {
@@ -108,23 +112,27 @@ mod tests {
 
     #[test]
     fn a_restart_forgets_no_flood_but_what_a_person_has_dropped() {
-        let open = |lo, hi| RangeSet::from(SeqRange { lo, hi });
-        let mut guard = FloodGuard::resumed(false, 11, &open(1, 10));
+        let (open, none) = (|lo, hi| RangeSet::from(SeqRange { lo, hi }), RangeSet::new);
+        let mut guard = FloodGuard::resumed(false, 11, &open(1, 10), none());
         assert_eq!(guard.admit(10, true), Ok(false), "it was counted");
         assert_eq!(guard.admit(11, true), Err(Flood::InARow));
         assert_eq!(guard.admit(11, false), Ok(true));
-        let mut dropped = FloodGuard::resumed(false, 11, &open(1, 9));
+        let mut dropped = FloodGuard::resumed(false, 11, &open(1, 9), none());
         assert_eq!(dropped.admit(11, true), Ok(true));
-        let mut share = FloodGuard::resumed(false, 5_001, &open(4_500, 4_520));
+        let mut share = FloodGuard::resumed(false, 5_001, &open(4_500, 4_520), none());
         let stopped = Err(Flood::Share {
             dead: 22,
             frames: 1_001,
         });
         assert_eq!(share.admit(5_001, true), stopped);
-        assert_eq!(
-            FloodGuard::resumed(false, 1, &RangeSet::new()).admit(1, true),
-            Ok(true)
-        );
+        let mut first = FloodGuard::resumed(false, 1, &none(), none());
+        assert_eq!(first.admit(1, true), Ok(true));
+        // The log is read again.
+        let mut again = FloodGuard::resumed(false, 1, &none(), open(1, 11));
+        for seq in 1..=21 {
+            assert_eq!(again.admit(seq, true), Ok(true), "{seq}");
+        }
+        assert_eq!(again.admit(22, true), Err(Flood::InARow));
     }
 
     #[test]

@@ -14,8 +14,10 @@ impl Worker {
         let (id, next) = (self.partition().id(), self.partition().next_seq());
         let open = self.context.log.open_dead_letters(id).await;
         let open = open.context("read the dead letters")?;
+        let closed = self.context.log.closed_dead_letters(id).await;
+        let closed = closed.context("read the closed dead letters")?;
         let accepts_all = self.context.accept_dead_letters;
-        self.flood_guard = Some(FloodGuard::resumed(accepts_all, next, &open));
+        self.flood_guard = Some(FloodGuard::resumed(accepts_all, next, &open, closed));
         Ok(())
     }
 

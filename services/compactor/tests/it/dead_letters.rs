@@ -80,3 +80,32 @@ async fn a_flood_halts_the_partition_and_accepting_it_lets_it_go_on() {
     world.until_sealed().await;
     assert_eq!(world.log.dead_letters().await.unwrap().len(), 12);
 }
+
+#[tokio::test]
+async fn what_a_person_has_dropped_stays_dropped_when_the_warm_volume_is_lost() {
+    let world = World::start().await;
+    world.publish(0..20, 5).await;
+    // So many that they would be a flood.
+    for id in [
+        "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12",
+    ] {
+        world.publish_raw(id, b"this is no frame").await;
+    }
+    let args = ["--seal-after", "100ms", "--accept-dead-letters"];
+    let compactor = world.compactor(&args);
+    world.until_sealed().await;
+    let mut letters = world.log.dead_letters().await.unwrap();
+    assert_eq!(letters.len(), 12);
+    let left = letters.pop().unwrap();
+    for letter in letters {
+        let closed = world.log.close_dead_letter(letter.position).await;
+        assert!(closed.unwrap());
+    }
+    assert!(compactor.stop().await.success());
+
+    std::fs::remove_dir_all(world.data()).unwrap();
+    let _compactor = world.compactor(&["--seal-after", "100ms"]);
+    world.until_sealed().await;
+
+    assert_eq!(world.log.dead_letters().await.unwrap(), [left]);
+}

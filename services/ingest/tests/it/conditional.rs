@@ -190,7 +190,7 @@ async fn a_message_that_cannot_be_read_leaves_the_end_unknown_until_a_person_has
     };
     log.publish_watermark(&watermark).await.unwrap();
     unknown().await;
-    assert!(log.delete_dead_letter(letter.position).await.unwrap());
+    assert!(log.close_dead_letter(letter.position).await.unwrap());
     ok(append(&world, "c", "b", Some(&first)).await).await;
 }
 

@@ -50,7 +50,7 @@ async fn an_open_dead_letter_is_named_to_every_reader_of_its_range_and_a_dropped
     assert_eq!((status, &answer["missing"]), (200, &missing), "{answer}");
 
     let letter = world.log.dead_letters().await.unwrap().remove(0);
-    assert!(world.log.delete_dead_letter(letter.position).await.unwrap());
+    assert!(world.log.close_dead_letter(letter.position).await.unwrap());
     let (_, page) = world.json(&path).await;
     assert_eq!(
         (&page["complete"], &page["missing"]),
@@ -73,7 +73,7 @@ async fn a_dropped_dead_letter_is_not_named_when_the_log_itself_is_read() {
     world.until("warm", "committed").await;
     let mut letters = world.log.dead_letters().await.unwrap();
     let dropped = letters.remove(0).position;
-    assert!(world.log.delete_dead_letter(dropped).await.unwrap());
+    assert!(world.log.close_dead_letter(dropped).await.unwrap());
     let named = |seqs: &[u64]| {
         let named = seqs.iter();
         named
