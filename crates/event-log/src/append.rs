@@ -38,8 +38,19 @@ const DUPLICATE_CONFLICT_PAUSE: Duration = Duration::from_millis(50);
 pub struct Appended {
     /// The sequence of the message; for a duplicate, that of the message stored before.
     pub seq: Seq,
-    /// True if the log has stored a message of this id within the last five minutes.
+    /// True if the log has stored a message of this id within the last five minutes, before this append.
     pub duplicate: bool,
+}
+
+impl Appended {
+    /// The acknowledgement for the caller, when an own attempt may have stored the message behind the sequence
+    /// `own`: the log calls the message of that attempt a duplicate too.
+    fn not_of(self, own: Option<Seq>) -> Self {
+        Self {
+            duplicate: self.duplicate && own.is_none_or(|seen| self.seq <= seen),
+            ..self
+        }
+    }
 }
 
 /// The outcome of an append behind a sequence.
@@ -119,6 +130,7 @@ impl EventLog {
         message: impl Fn() -> PublishMessage,
     ) -> Result<AppendOutcome> {
         let deadline = Instant::now() + APPEND_TIMEOUT;
+        let seen_before = self.last_seen(partition);
         let (mut attempt, mut may_be_stored) = (0, false);
         loop {
             attempt += 1;
@@ -129,7 +141,10 @@ impl EventLog {
                 });
             }
             let error = match self.publish(partition, message_id, message()).await {
-                Ok(outcome) => return outcome.map(AppendOutcome::Appended),
+                Ok(outcome) => {
+                    let own = may_be_stored.then_some(seen_before);
+                    return outcome.map(|appended| AppendOutcome::Appended(appended.not_of(own)));
+                }
                 Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
                     return Ok(AppendOutcome::EndsElsewhere { may_be_stored });
                 }

@@ -90,7 +90,9 @@ impl ExpectedEnd {
             let last = match self.decide(end, may_be_stored)? {
                 Decision::AppendBehind(last) => last,
                 Decision::Stored(seq) => {
-                    return Ok(FrameAck::new(partition, duplicate_at(seq), 0));
+                    // An own append that was not acknowledged is no duplicate of itself.
+                    let duplicate = !may_be_stored;
+                    return Ok(FrameAck::new(partition, Appended { seq, duplicate }, 0));
                 }
             };
             let appended =
@@ -229,14 +231,6 @@ enum Unsettled {
 impl From<EndError> for Unsettled {
     fn from(error: EndError) -> Self {
         Self::End(error)
-    }
-}
-
-/// The acknowledgement of a frame that the log has already.
-fn duplicate_at(seq: Seq) -> Appended {
-    Appended {
-        seq,
-        duplicate: true,
     }
 }
 
