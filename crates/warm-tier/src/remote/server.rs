@@ -16,8 +16,8 @@ use tokio::{
     net::TcpListener,
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
 };
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
-use tonic::{Request, Response, Status, Streaming};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming, transport::server::TcpIncoming};
 
 use super::{CHECK_ACTION, COVERAGE_ACTION, DUPLICATES_ACTION};
 use crate::{
@@ -60,10 +60,11 @@ impl Server {
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<()> {
+        // The setting of the builder is for listeners of its own.
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let serving = tonic::transport::Server::builder()
-            .tcp_nodelay(true)
             .add_service(FlightServiceServer::new(self))
-            .serve_with_incoming(TcpListenerStream::new(listener));
+            .serve_with_incoming(incoming);
         tokio::select! {
             () = shutdown => Ok(()),
             ended = serving => ended.map_err(|error| Error::Remote(error.to_string())),
