@@ -23,7 +23,7 @@ pub use port::free_port;
 pub use program::{program, tool};
 pub use relay::{Loss, Relay};
 pub use seaweedfs::SeaweedFs;
-pub use service::Service;
+pub use service::{Service, metric};
 pub use shifted_clock::ShiftedClock;
 pub use valkey::Valkey;
 pub use wait::{eventually, eventually_within};

@@ -108,3 +108,15 @@ impl Service {
         self.process.stderr()
     }
 }
+
+/// The value of the first series of a metrics page whose line begins with `name`; 0 while there is none.
+///
+/// # Panics
+/// The value is no number.
+#[must_use]
+pub fn metric(page: &str, name: &str) -> f64 {
+    let line = page.lines().find(|line| line.starts_with(name));
+    line.map_or(0.0, |line| {
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    })
+}

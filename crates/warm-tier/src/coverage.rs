@@ -14,9 +14,8 @@ pub struct Coverage {
 }
 
 /// The coverage of one partition. Everything of `first..=committed` can be read. What is sealed is in
-/// `slices`, or was dropped
-/// because the cold tier has it, or is in `gaps`. A class that has no slice for a range has no rows
-/// there in warm; the cold tier may have some (dropped here by age).
+/// `slices`, or was dropped because the cold tier has it, or is in `gaps`. A class that has no slice for a
+/// range has no rows there in warm; the cold tier may have some (dropped here by age).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PartitionCoverage {
     #[serde(with = "serial::partition")]

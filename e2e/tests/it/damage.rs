@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use testkit::eventually;
+use testkit::{eventually, metric};
 use tokio::net::TcpListener;
 
 use crate::{
@@ -102,14 +102,9 @@ async fn warm_keeps_rows_whose_file_another_engine_has_removed_although_rules_sa
     world.valkey.flush().await;
     eventually("the slices of the file stay, others leave", async || {
         let metrics = world.admin("compactor", "/metrics").await;
-        let value = |name: &str| -> f64 {
-            let line = metrics.lines().find(|line| line.starts_with(name));
-            line.map_or(0.0, |line| {
-                line.rsplit(' ').next().unwrap().parse().unwrap()
-            })
-        };
         let expired = "isotherm_tier_removed_events_total{reason=\"expired\",tier=\"warm\"}";
-        value("isotherm_compactor_unproven_slices") > 0.0 && value(expired) > 0.0
+        let expected = ["isotherm_compactor_unproven_slices", expired];
+        expected.iter().all(|name| metric(&metrics, name) > 0.0)
     })
     .await;
 

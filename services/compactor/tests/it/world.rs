@@ -168,10 +168,7 @@ impl World {
     pub(crate) async fn metric(&self, name: &str) -> f64 {
         let url = format!("http://127.0.0.1:{}/metrics", self.admin_port);
         let text = reqwest::get(url).await.unwrap().text().await.unwrap();
-        let line = text.lines().find(|line| line.starts_with(name));
-        line.map_or(0.0, |line| {
-            line.rsplit(' ').next().unwrap().parse().unwrap()
-        })
+        testkit::metric(&text, name)
     }
 
     /// The verbose report of readiness; empty when it does not answer.
