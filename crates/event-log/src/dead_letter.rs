@@ -12,8 +12,8 @@ use async_nats::{
     jetstream::{
         self, ErrorCode,
         context::{GetStreamErrorKind, PublishErrorKind},
-        message::{PublishMessage, StreamMessage},
-        stream::{Config, DirectGetErrorKind, DiscardPolicy, RetentionPolicy, StorageType, Stream},
+        message::PublishMessage,
+        stream::{Config, DiscardPolicy, RetentionPolicy, StorageType, Stream},
     },
 };
 use bytes::Bytes;
@@ -28,6 +28,7 @@ use crate::{
     error::{Error, Result},
     log::EventLog,
     names,
+    raw_message::{RawMessage, Which},
 };
 
 /// The name of the stream.
@@ -177,24 +178,19 @@ impl EventLog {
     }
 
     /// Returns false if another has deleted it.
-    async fn delete_dead_letter(&self, stream: &Stream, message: &StreamMessage) -> Result<bool> {
-        let deleted = stream.delete_message(message.sequence).await;
+    async fn delete_dead_letter(&self, stream: &Stream, message: &RawMessage) -> Result<bool> {
+        let deleted = stream.delete_message(message.seq).await;
         deleted.map_err(|error| Error::unavailable("delete a dead letter", error))
     }
 
-    async fn stored_dead_letter(
-        &self,
-        position: Position,
-    ) -> Result<Option<(Stream, StreamMessage)>> {
+    async fn stored_dead_letter(&self, position: Position) -> Result<Option<(Stream, RawMessage)>> {
         let Some(stream) = self.dead_letter_stream().await? else {
             return Ok(None);
         };
         let subject = names::dead_letter_subject(position);
-        match stream.direct_get_last_for_subject(subject).await {
-            Ok(message) => Ok(Some((stream, message))),
-            Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::unavailable("read a dead letter", error)),
-        }
+        let which = Which::LastOf(&subject);
+        let message = self.raw_message(DEAD_LETTER_STREAM, which).await?;
+        Ok(message.map(|message| (stream, message)))
     }
 
     /// The positions of the letters whose subject matches `filter`, ascending.
@@ -271,13 +267,13 @@ fn header_text(text: &str) -> String {
     line
 }
 
-fn letter(position: Position, message: StreamMessage) -> DeadLetter {
-    let header = |name| message.headers.get(name).map(ToString::to_string);
+fn letter(position: Position, message: RawMessage) -> DeadLetter {
+    let header = |name| message.header(name);
     let received_at = header(RECEIVED_AT).and_then(|text| text.parse().ok());
     DeadLetter {
         position,
         received_at: received_at.unwrap_or_default(),
-        reason: header(REASON).unwrap_or_default(),
+        reason: header(REASON).unwrap_or_default().to_owned(),
         tenant: header(TENANT).and_then(|text| text.parse().ok()),
         payload: message.payload,
     }

@@ -6,11 +6,11 @@ use std::{
 };
 
 use async_nats::{
-    Client, ConnectOptions,
+    Client, ConnectOptions, Event,
     connection::State,
     jetstream::{self, Context},
 };
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use tracing::warn;
 
 use crate::{
@@ -37,6 +37,8 @@ pub struct EventLog(Arc<Inner>);
 struct Inner {
     client: Client,
     jetstream: Context,
+    /// How often the connection was lost.
+    losses: Arc<watch::Sender<u64>>,
     seen_logs: SeenLogs,
     clock: LogClock,
     meta: Bucket,
@@ -61,8 +63,9 @@ impl EventLog {
     /// [`Error::Unavailable`] if the server did not answer in that time: retry.
     pub async fn connect_within(url: &str, name: &str, limit: Duration) -> Result<Self> {
         let deadline = Instant::now() + limit;
+        let losses = Arc::new(watch::Sender::default());
         let client = loop {
-            let error = match options(name).connect(url).await {
+            let error = match options(name, &losses).connect(url).await {
                 Ok(client) => break client,
                 Err(error) => error,
             };
@@ -84,6 +87,7 @@ impl EventLog {
         let bucket = |name| Bucket::new(jetstream.clone(), name);
         Ok(Self(Arc::new(Inner {
             client,
+            losses,
             seen_logs: SeenLogs::default(),
             clock: LogClock::default(),
             meta: bucket(META_BUCKET),
@@ -109,6 +113,11 @@ impl EventLog {
     pub(crate) fn connection(&self) -> u64 {
         let statistics = self.0.client.statistics();
         statistics.connects.load(Ordering::Acquire)
+    }
+
+    /// Tells of each loss of the connection from now on.
+    pub(crate) fn losses(&self) -> watch::Receiver<u64> {
+        self.0.losses.subscribe()
     }
 
     pub(crate) fn seen_logs(&self) -> &SeenLogs {
@@ -140,8 +149,27 @@ impl EventLog {
     }
 }
 
-fn options(name: &str) -> ConnectOptions {
+/// Waits for `answer`; `None` if the connection was lost, and the answer with it.
+pub(crate) async fn unless_lost<T>(
+    losses: &mut watch::Receiver<u64>,
+    answer: impl Future<Output = T>,
+) -> Option<T> {
+    tokio::select! {
+        biased;
+        answer = answer => Some(answer),
+        _lost = losses.changed() => None,
+    }
+}
+
+fn options(name: &str, losses: &Arc<watch::Sender<u64>>) -> ConnectOptions {
+    let losses = Arc::clone(losses);
     ConnectOptions::new()
+        .event_callback(move |event| {
+            if matches!(event, Event::Disconnected) {
+                losses.send_modify(|lost| *lost += 1);
+            }
+            std::future::ready(())
+        })
         .name(name)
         .connection_timeout(Duration::from_secs(5))
         .ping_interval(Duration::from_secs(10))

@@ -4,7 +4,6 @@
 //! It is compared at every new connection. Until the log has the message again, the partition is
 //! latched: nothing is appended, read or purged.
 
-use async_nats::jetstream::stream::RawMessageErrorKind;
 use event::{PartitionId, Seq};
 use tokio::time::Instant;
 use tracing::{error, info};
@@ -121,14 +120,9 @@ impl EventLog {
         if seq < state.first_sequence {
             return Ok(None);
         }
-        match stream.get_raw_message(seq).await {
-            Ok(message) => {
-                let found = MessageIdentity::of_message(Some(&message.headers), &message.payload);
-                Ok((found != identity).then_some(Divergence::Replaced { seq }))
-            }
-            // Purged meanwhile.
-            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(error) => Err(Error::unavailable("compare a message", error)),
-        }
+        // It is gone if it was purged meanwhile.
+        let found = self.read_alone(partition, seq).await?;
+        let same = found.is_none_or(|found| MessageIdentity::of_message(&found) == identity);
+        Ok((!same).then_some(Divergence::Replaced { seq }))
     }
 }

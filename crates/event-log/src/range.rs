@@ -1,16 +1,13 @@
 //! Reads of a known range of one partition, without a consumer.
 
-use async_nats::jetstream::{
-    message::StreamMessage,
-    stream::{DirectGetErrorKind, RawMessageErrorKind, Stream as NatsStream},
-};
+use async_nats::jetstream::stream::{DirectGetErrorKind, Stream as NatsStream};
 use event::{PartitionId, Seq, SeqRange};
 use futures::{Stream, StreamExt as _, TryStreamExt as _, future, stream};
 
 use crate::{
     error::{Error, Result},
-    log::EventLog,
-    reader::{LogMessage, headers, message_id, timestamp},
+    log::{EventLog, unless_lost},
+    message::LogMessage,
 };
 
 /// The number of concurrent requests of one range: no reason but to bound memory.
@@ -54,16 +51,15 @@ async fn read(
     partition: PartitionId,
     seq: Seq,
 ) -> Result<Option<LogMessage>> {
-    match stream.direct_get(seq).await {
-        Ok(message) => return Ok(Some(to_message(partition, message))),
-        Err(error) if error.kind() == DirectGetErrorKind::NotFound => {}
-        Err(error) => return Err(Error::unavailable("read a message", error)),
+    match unless_lost(&mut log.losses(), stream.direct_get(seq)).await {
+        Some(Ok(message)) => return Ok(Some(LogMessage::stored(partition, message))),
+        // A replica that is behind has answered, or it is a message that takes the connection down.
+        Some(Err(error)) if error.kind() == DirectGetErrorKind::NotFound => {}
+        None => {}
+        Some(Err(error)) => return Err(Error::unavailable("read a message", error)),
     }
-    // A direct get may be answered by a replica that is behind: ask the leader.
-    match stream.get_raw_message(seq).await {
-        Ok(message) => return Ok(Some(to_message(partition, message))),
-        Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => {}
-        Err(error) => return Err(Error::unavailable("read a message", error)),
+    if let Some(message) = log.read_alone(partition, seq).await? {
+        return Ok(Some(message));
     }
     let first = log.first_seq(partition).await?;
     if seq < first {
@@ -74,15 +70,4 @@ async fn read(
         expected: seq,
         found: first,
     })
-}
-
-fn to_message(partition: PartitionId, message: StreamMessage) -> LogMessage {
-    LogMessage {
-        partition,
-        seq: message.sequence,
-        received_at: timestamp(message.time),
-        message_id: message_id(&message.headers),
-        headers: headers(&message.headers),
-        payload: message.payload,
-    }
 }

@@ -9,14 +9,15 @@ use async_nats::jetstream::{
         pull::{Ordered, OrderedConfig},
     },
 };
-use bytes::Bytes;
-use event::{PartitionId, Seq, Timestamp};
+use event::{PartitionId, Seq};
 use futures::{Stream, StreamExt as _, stream};
+use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use crate::{
     error::{Error, Result},
-    log::EventLog,
+    log::{EventLog, unless_lost},
+    message::LogMessage,
     seen_log::MessageIdentity,
     streams::LogState,
 };
@@ -26,19 +27,6 @@ const MAX_PULL_MESSAGES: i64 = 64;
 /// After so long without a message, the reader checks whether it has missed one.
 const IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 const MAX_REOPEN_PAUSE: Duration = Duration::from_secs(2);
-
-/// One message of the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogMessage {
-    pub partition: PartitionId,
-    pub seq: Seq,
-    /// When the log stored it, by the log's clock.
-    pub received_at: Timestamp,
-    /// The id that its appender gave it; empty for a message without one.
-    pub message_id: String,
-    pub payload: Bytes,
-    pub headers: Vec<(String, String)>,
-}
 
 impl EventLog {
     /// Follows `partition` from `seq` on without end, also over restarts of the log. If the head was
@@ -60,7 +48,6 @@ impl EventLog {
             partition,
             next: seq.max(1),
             messages: None,
-            was_behind: false,
             failures: 0,
         };
         self.check_identity(partition).await?;
@@ -83,42 +70,52 @@ struct Reader {
     log: EventLog,
     partition: PartitionId,
     next: Seq,
-    messages: Option<Ordered>,
-    /// The last check found a message in the log that had not been delivered.
-    was_behind: bool,
+    /// What a consumer delivers, and the losses of the connection since it was created.
+    messages: Option<(Ordered, watch::Receiver<u64>)>,
+    /// How often in a row no message came of reading.
     failures: u32,
 }
 
 impl Reader {
     async fn next(&mut self) -> Result<LogMessage> {
         loop {
-            let Some(messages) = &mut self.messages else {
-                self.open().await;
+            let Some((messages, losses)) = &mut self.messages else {
+                if let Some(message) = self.open().await? {
+                    return Ok(message);
+                }
                 continue;
             };
-            match tokio::time::timeout(IDLE_CHECK_INTERVAL, messages.next()).await {
-                Ok(Some(Ok(message))) => {
-                    if let Some(message) = self.accept(&message).await? {
+            let delivered = tokio::time::timeout(IDLE_CHECK_INTERVAL, messages.next());
+            match unless_lost(losses, delivered).await {
+                Some(Ok(Some(Ok(message)))) => {
+                    if let Some(message) = self.accept_delivered(&message).await? {
                         return Ok(message);
                     }
                 }
-                Ok(Some(Err(error))) => {
+                Some(Ok(Some(Err(error)))) => {
                     warn!(
                         error = &error as &dyn std::error::Error,
                         "read failed, will retry"
                     );
                     self.reopen().await;
                 }
-                Ok(None) => self.reopen().await,
-                Err(_idle) => self.check_for_missed_message().await?,
+                None | Some(Ok(None)) => self.reopen().await,
+                Some(Err(_idle)) => self.check_for_missed_message().await?,
             }
         }
     }
 
-    /// Creates a consumer that begins at `next`, or waits before the next attempt.
-    async fn open(&mut self) {
+    /// Creates a consumer that begins at `next`, or waits before the next attempt. After a failure, the
+    /// message at `next` is read alone first and returned: it may be the reason.
+    async fn open(&mut self) -> Result<Option<LogMessage>> {
+        if self.failures > 0
+            && let Ok(Some(message)) = self.log.read_alone(self.partition, self.next).await
+        {
+            return self.accept(message).await;
+        }
+        let losses = self.log.losses();
         match self.log.consume(self.partition, self.next).await {
-            Ok(messages) => self.messages = Some(messages),
+            Ok(messages) => self.messages = Some((messages, losses)),
             Err(error) => {
                 warn!(
                     error = &error as &dyn std::error::Error,
@@ -127,6 +124,7 @@ impl Reader {
                 self.reopen().await;
             }
         }
+        Ok(None)
     }
 
     /// Drops the consumer and waits, the longer the more failures in a row.
@@ -138,10 +136,14 @@ impl Reader {
     }
 
     /// Advances to `message`; `None` if it is not the next one and reading starts again.
-    async fn accept(&mut self, message: &jetstream::Message) -> Result<Option<LogMessage>> {
-        let Some((seq, received_at)) = seq_and_time(message) else {
+    async fn accept_delivered(
+        &mut self,
+        message: &jetstream::Message,
+    ) -> Result<Option<LogMessage>> {
+        let Some(message) = LogMessage::delivered(self.partition, message) else {
             return Ok(None);
         };
+        let seq = message.seq;
         if seq < self.next {
             // The client recreates an ordered consumer that had no message yet at the first message of the
             // stream.
@@ -152,6 +154,11 @@ impl Reader {
         if seq > self.next && !self.was_purged(seq).await? {
             return Ok(None);
         }
+        self.accept(message).await
+    }
+
+    /// Advances to `message`, the next one; `None` if the log cannot be compared now and reading starts again.
+    async fn accept(&mut self, message: LogMessage) -> Result<Option<LogMessage>> {
         let connection = self.log.connection();
         match self.log.check_identity(self.partition).await {
             Ok(()) => {}
@@ -161,39 +168,35 @@ impl Reader {
             }
             Err(error) => return Err(error),
         }
-        let identity = MessageIdentity::of_message(message.headers.as_ref(), &message.payload);
-        self.log
-            .record_seen(self.partition, (seq, identity), connection);
-        self.next = seq + 1;
-        (self.was_behind, self.failures) = (false, 0);
-        Ok(Some(LogMessage {
-            partition: self.partition,
-            seq,
-            received_at,
-            message_id: message.headers.as_ref().map(message_id).unwrap_or_default(),
-            payload: message.payload.clone(),
-            headers: message.headers.as_ref().map(headers).unwrap_or_default(),
-        }))
+        let seen = (message.seq, MessageIdentity::of_message(&message));
+        self.log.record_seen(self.partition, seen, connection);
+        self.next = message.seq + 1;
+        self.failures = 0;
+        Ok(Some(message))
     }
 
-    /// Returns true if everything before `seq` was purged, so that it may be skipped. While the log
-    /// cannot be asked, returns false and nothing is skipped.
+    /// Returns true if everything before `seq` was purged, so that it may be skipped. If the client skipped
+    /// a message, or the log cannot be asked, returns false, nothing is skipped and reading starts again.
     async fn was_purged(&mut self, seq: Seq) -> Result<bool> {
-        match self.log.state(self.partition).await {
-            Ok(state) if seq <= state.first => Ok(true),
-            Ok(_) => Err(Error::Gap {
-                partition: self.partition,
-                expected: self.next,
-                found: seq,
-            }),
-            Err(_) => {
-                self.reopen().await;
-                Ok(false)
+        let (partition, expected) = (self.partition, self.next);
+        match self.log.state(partition).await {
+            Ok(state) if seq <= state.first => return Ok(true),
+            Ok(_) => {
+                if let Ok(None) = self.log.read_alone(partition, expected).await {
+                    return Err(Error::Gap {
+                        partition,
+                        expected,
+                        found: seq,
+                    });
+                }
             }
+            Err(_) => {}
         }
+        self.reopen().await;
+        Ok(false)
     }
 
-    /// Reads again if, twice in a row, no message was delivered although the log has one.
+    /// Reads again if no message was delivered although the log has one.
     async fn check_for_missed_message(&mut self) -> Result<()> {
         match self.log.check_identity(self.partition).await {
             Err(error) if !error.is_transient() => return Err(error),
@@ -203,12 +206,10 @@ impl Reader {
             return Ok(());
         };
         self.check(state)?;
-        let missing = state.last >= self.next && state.messages > 0;
-        if missing && self.was_behind {
+        if state.last >= self.next && state.messages > 0 {
             warn!(partition = %self.partition, next = self.next, "reader is stuck, reading again");
             self.reopen().await;
         }
-        self.was_behind = missing;
         Ok(())
     }
 
@@ -244,39 +245,4 @@ impl EventLog {
         let messages = consumer.messages().await;
         messages.map_err(|error| Error::unavailable("read a consumer", error))
     }
-}
-
-fn seq_and_time(message: &jetstream::Message) -> Option<(Seq, Timestamp)> {
-    match message.info() {
-        Ok(info) => Some((info.stream_sequence, timestamp(info.published))),
-        Err(error) => {
-            warn!(
-                error = &*error as &dyn std::error::Error,
-                "message without sequence skipped"
-            );
-            None
-        }
-    }
-}
-
-pub(crate) fn timestamp(time: async_nats::datetime::DateTime) -> Timestamp {
-    let micros = time.unix_timestamp_nanos() / 1000;
-    Timestamp::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))
-}
-
-pub(crate) fn message_id(map: &async_nats::HeaderMap) -> String {
-    let id = map.get(async_nats::header::NATS_MESSAGE_ID);
-    id.map(ToString::to_string).unwrap_or_default()
-}
-
-/// The headers that the appender set, without those of NATS.
-pub(crate) fn headers(map: &async_nats::HeaderMap) -> Vec<(String, String)> {
-    let own = map
-        .iter()
-        .filter(|(name, _)| !name.to_string().starts_with("Nats-"));
-    let pairs = own.flat_map(|(name, values)| {
-        let pair = move |value: &async_nats::HeaderValue| (name.to_string(), value.to_string());
-        values.iter().map(pair)
-    });
-    pairs.collect()
 }

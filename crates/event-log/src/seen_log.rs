@@ -6,11 +6,10 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{HeaderMap, header::NATS_MESSAGE_ID};
 use event::{PartitionCount, PartitionId, Seq};
 use tokio::time::Instant;
 
-use crate::error::Error;
+use crate::{error::Error, message::LogMessage};
 
 /// A latched partition is compared again after so long: a person may have restored its log.
 pub const LATCH_CHECK_INTERVAL: Duration = Duration::from_secs(2);
@@ -26,15 +25,13 @@ impl MessageIdentity {
         Self(hasher.finish())
     }
 
-    pub(crate) fn of_message(headers: Option<&HeaderMap>, payload: &[u8]) -> Self {
-        match headers.and_then(|headers| headers.get(NATS_MESSAGE_ID)) {
-            Some(id) => Self::of_id(id.as_str()),
-            None => {
-                let mut hasher = DefaultHasher::new();
-                payload.hash(&mut hasher);
-                Self(hasher.finish())
-            }
+    pub(crate) fn of_message(message: &LogMessage) -> Self {
+        if !message.message_id.is_empty() {
+            return Self::of_id(&message.message_id);
         }
+        let mut hasher = DefaultHasher::new();
+        message.payload.hash(&mut hasher);
+        Self(hasher.finish())
     }
 }
 

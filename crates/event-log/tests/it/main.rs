@@ -5,6 +5,7 @@
 mod appending;
 mod dead_letters;
 mod log_identity;
+mod odd_headers;
 mod reading;
 mod setup;
 mod shared;

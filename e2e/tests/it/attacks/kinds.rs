@@ -264,12 +264,15 @@ async fn large_events(world: &World) {
     world.post(&lines, 30).await;
 }
 
-/// Messages of the log that are no frames, in the last partition.
+/// Messages of the log that are no frames, in the last partition; one with headers that are no text.
 async fn frames_of_noise(world: &World) {
     let address = world.nats.url.trim_start_matches("nats://");
     let mut socket = TcpStream::connect(address).await.unwrap();
     socket
-        .write_all(b"CONNECT {}\r\nPUB ev.g1.p02.e1 3\r\nfoo\r\nPING\r\n")
+        .write_all(
+            b"CONNECT {\"headers\":true}\r\nPUB ev.g1.p02.e1 3\r\nfoo\r\n\
+              HPUB ev.g1.p02.e1 19 22\r\nNATS/1.0\r\nX: \xff\xfe\r\n\r\nfoo\r\nPING\r\n",
+        )
         .await
         .unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
