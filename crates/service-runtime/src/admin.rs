@@ -15,7 +15,7 @@ use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::{net, readiness::Readiness, serve::access::AccessArgs};
+use crate::{memory_pool::MemoryPressure, net, readiness::Readiness, serve::access::AccessArgs};
 
 /// The flag for the admin server's address.
 #[derive(Debug, Clone, clap::Args)]
@@ -59,7 +59,9 @@ pub(crate) async fn start(
 async fn serve(listener: TcpListener, router: Router, access: AccessArgs) {
     // Never cancelled: the server ends when its task is aborted.
     let never = CancellationToken::new();
-    if let Err(error) = crate::serve::serve(listener, router, access, never).await {
+    if let Err(error) =
+        crate::serve::serve(listener, router, access, MemoryPressure::default(), never).await
+    {
         tracing::error!(%error, "admin server ended");
     }
 }

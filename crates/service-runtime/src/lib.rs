@@ -32,13 +32,13 @@ pub use entry::main;
 pub use halts::Halts;
 pub use linger::Linger;
 pub use memory::bound_memory;
-pub use memory_pool::{MemoryPool, PoolExhausted, Reservation};
+pub use memory_pool::{MemoryPool, MemoryPressure, PoolExhausted, Reservation};
 pub use net::bind;
 pub use parent_death::die_with;
 pub use problem::{problem, problem_response};
 pub use readiness::{Check, Readiness};
 pub use retry::Backoff;
-pub use serve::{ClientAddr, access::AccessArgs, serve};
+pub use serve::{ClientAddr, access::AccessArgs, pace::Pace, serve};
 pub use tasks::Tasks;
 pub use telemetry::{LogFormat, OtlpProtocol, TelemetryArgs};
 

@@ -1,18 +1,58 @@
 //! Memory that requests share: bytes are reserved before they are taken, and given back when they are no
 //! longer used.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
 /// The bytes of one permit of the semaphore behind a [`MemoryPool`].
 const UNIT_BYTES: usize = 4096;
+
+/// There is pressure when a request has waited for so long; shorter waits are normal.
+const PRESSURE_AFTER: Duration = Duration::from_millis(100);
+
+/// Whether a request waits for memory which clients hold that are slow to send or to take their bytes. Clones
+/// share it.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryPressure(Arc<AtomicUsize>);
+
+impl MemoryPressure {
+    pub(crate) fn is_now(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+
+    /// There is pressure until the guard is dropped.
+    fn begin(&self) -> PressureGuard<'_> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        PressureGuard(self)
+    }
+}
+
+struct PressureGuard<'a>(&'a MemoryPressure);
+
+impl Drop for PressureGuard<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// A number of bytes that reservations are taken from, in turn. Clones share it.
 #[derive(Clone, Debug)]
 pub struct MemoryPool {
     units: Arc<Semaphore>,
     total: usize,
+    pressure: Option<MemoryPressure>,
 }
 
 /// Nothing was free in time, or the pool is smaller than what was asked for.
@@ -35,7 +75,16 @@ impl MemoryPool {
         Self {
             units: Arc::new(Semaphore::new(total)),
             total,
+            pressure: None,
         }
+    }
+
+    /// The same pool for what is free again when a client has sent or taken its bytes: it is under `pressure` while
+    /// a request waits for it.
+    #[must_use]
+    pub fn held_by_clients(mut self, pressure: &MemoryPressure) -> Self {
+        self.pressure = Some(pressure.clone());
+        self
     }
 
     /// The bytes of the whole pool.
@@ -66,6 +115,20 @@ impl MemoryPool {
         reservation.grow_to(bytes, wait).await?;
         Ok(reservation)
     }
+
+    /// Takes `units`; `None` when they are not free in time.
+    async fn acquire(&self, units: u32, wait: Duration) -> Option<OwnedSemaphorePermit> {
+        let mut acquired = pin!(Arc::clone(&self.units).acquire_many_owned(units));
+        let first_wait = wait.min(PRESSURE_AFTER);
+        if let Ok(acquired) = timeout(first_wait, acquired.as_mut()).await {
+            return acquired.ok();
+        }
+        if first_wait == wait {
+            return None;
+        }
+        let _pressure = self.pressure.as_ref().map(MemoryPressure::begin);
+        timeout(wait - first_wait, acquired).await.ok()?.ok()
+    }
 }
 
 /// Reserved bytes of a [`MemoryPool`], free again when this is dropped.
@@ -82,6 +145,12 @@ impl Reservation {
         self.units() * UNIT_BYTES
     }
 
+    /// Whether its bytes are those of `pool`.
+    #[must_use]
+    pub fn is_of(&self, pool: &MemoryPool) -> bool {
+        Arc::ptr_eq(&self.pool.units, &pool.units)
+    }
+
     /// Extends the reservation to `bytes`, if it has fewer; waits its turn, at most for `wait`.
     ///
     /// # Errors
@@ -96,10 +165,8 @@ impl Reservation {
             return Err(PoolExhausted);
         }
         let missing = u32::try_from(missing).map_err(|_| PoolExhausted)?;
-        let acquired = Arc::clone(&self.pool.units).acquire_many_owned(missing);
-        let acquired = tokio::time::timeout(wait, acquired).await;
-        let acquired = acquired.map_err(|_| PoolExhausted)?;
-        self.add(acquired.map_err(|_| PoolExhausted)?);
+        let acquired = self.pool.acquire(missing, wait).await;
+        self.add(acquired.ok_or(PoolExhausted)?);
         Ok(())
     }
 
@@ -111,7 +178,7 @@ impl Reservation {
 
     /// Adds the bytes of `other`, a reservation of the same pool.
     pub fn merge(&mut self, mut other: Self) {
-        debug_assert!(Arc::ptr_eq(&self.pool.units, &other.pool.units));
+        debug_assert!(self.is_of(&other.pool));
         if let Some(permit) = other.permit.take() {
             self.add(permit);
         }

@@ -2,7 +2,7 @@
 
 pub(crate) mod access;
 mod head;
-mod pace;
+pub(crate) mod pace;
 mod socket;
 
 use std::{
@@ -34,8 +34,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use self::{
     access::{Access, AccessArgs},
     head::{Answer, Head, MAX_HEAD_BYTES, large_heads},
+    pace::Pace,
     socket::Socket,
 };
+use crate::memory_pool::MemoryPressure;
 
 /// The longest that a client may take to send the head of a request, or leave the connection idle
 /// between two. Shorter than the default shutdown grace of 20 s, so that idle connections do not delay
@@ -58,7 +60,8 @@ const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(500);
 pub struct ClientAddr(pub IpAddr);
 
 /// Serves `router` until `shutdown` is cancelled; then accepts no more connections and waits for the
-/// requests under way. `access` names the clients in browsers that are answered.
+/// requests under way. `access` names the clients in browsers that are answered; a client that is slow to take its
+/// answer is cut off, sooner under memory `pressure`.
 ///
 /// Limits on bodies are up to the handlers, which know what size and duration is normal.
 ///
@@ -69,6 +72,7 @@ pub async fn serve(
     listener: TcpListener,
     router: Router,
     access: AccessArgs,
+    pressure: MemoryPressure,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let access = Access::new(access, listener.local_addr()?.ip());
@@ -87,7 +91,8 @@ pub async fn serve(
             next = next => next,
         };
         let head = Arc::new(Head::default());
-        let socket = Socket::new(stream, Arc::clone(&head), Arc::clone(&large_heads));
+        let pace = Pace::new(pressure.clone());
+        let socket = Socket::new(stream, Arc::clone(&head), Arc::clone(&large_heads), pace);
         let client = ClientAddr(peer.ip());
         let serving = connection(socket, head, client, router.clone(), shutdown.clone());
         connections.spawn(async move {

@@ -1,47 +1,38 @@
 //! Request bodies: read and decompressed within limits of size, memory and time.
 
+mod reading;
+
 use std::{
     io::{self, Read},
     time::Duration,
 };
 
-use axum::{
-    body::{Body, BodyDataStream},
-    http::{HeaderMap, StatusCode, header},
-};
-use bytes::{Bytes, BytesMut};
+use axum::http::{HeaderMap, StatusCode, header};
+use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
-use futures::StreamExt as _;
-use service_runtime::{MemoryPool, Reservation};
+use service_runtime::{MemoryPool, MemoryPressure, Reservation};
+
+pub(crate) use self::reading::discard;
 
 use crate::problem::Problem;
 
 /// The largest body in bytes, before and after decompression. No reason for the number but to bound memory.
 pub(crate) const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
-/// The longest that a body may take to arrive.
-const BODY_READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// The longest pause between two chunks of a body.
-const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest that a request may wait for memory, or for a permit to be processed.
 pub(crate) const ADMISSION_TIMEOUT: Duration = Duration::from_secs(5);
-/// A body with a content-length is preallocated up to so many times the size of its first chunk, so that a
-/// client must send bytes to get memory.
-const PREALLOCATION_FACTOR: usize = 64;
-/// The most of a refused body that is read and discarded.
-const MAX_DISCARDED_BYTES: usize = 8 * MAX_BODY_BYTES;
-/// The longest that a refused body is read.
-const DISCARD_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest zstd window that is decoded: 16 MiB, the size of the largest body.
 const MAX_WINDOW_LOG: u32 = 24;
+/// How zstd says that a body has a larger one.
+const WINDOW_TOO_LARGE: &str = "requires too much memory";
 
 /// Memory that a body takes while it is processed, as a multiple of its bytes: itself, the frames that it
 /// becomes, compressed and not, and the ids and places of its events, measured with tiny events.
 const PROCESSING_FACTOR: usize = 4;
-/// The parts of the budget: one for reading, one for small bodies, the others for large ones.
+/// The parts of the budget: one for small bodies, one to read large ones, the others to process them.
 const BUDGET_PARTS: usize = 2 + PROCESSING_FACTOR;
 /// The least budget: one body of the largest size is read while another is processed.
 pub(crate) const MIN_BUDGET_BYTES: usize = BUDGET_PARTS * MAX_BODY_BYTES;
-/// The largest body that is small: it is parsed in a few milliseconds, and never waits for large ones.
+/// The largest body that is small: it is read and parsed in a few milliseconds, and never waits for large ones.
 pub(crate) const MAX_SMALL_BYTES: usize = 512 * 1024;
 
 /// The content-encoding of a body.
@@ -79,15 +70,24 @@ impl Encoding {
             Self::Gzip => read_limited(MultiGzDecoder::new(&raw[..])),
             Self::Zstd => zstd(&raw).and_then(read_limited),
         };
-        let decoded = decoded.map_err(|_| {
-            Problem::bad_request(
-                "malformed_encoding",
-                "the body is not what its content-encoding says, or it was cut off; pack it again, or send \
-                 it as it is",
-            )
-        })?;
+        let decoded = decoded.map_err(|error| malformed(&error))?;
         decoded.ok_or_else(too_large)
     }
+}
+
+fn malformed(error: &io::Error) -> Problem {
+    let detail = match error.to_string().contains(WINDOW_TOO_LARGE) {
+        true => format!(
+            "the zstd window of the body is larger than 2^{MAX_WINDOW_LOG} bytes; pack it with a window log of at most \
+             {MAX_WINDOW_LOG}, without --long or --ultra"
+        ),
+        false => {
+            "the body is not what its content-encoding says, or it was cut off; pack it again, or \
+                  send it as it is"
+                .to_owned()
+        }
+    };
+    Problem::bad_request("malformed_encoding", detail)
 }
 
 /// A zstd decoder whose window is limited.
@@ -105,14 +105,22 @@ fn read_limited(source: impl Read) -> io::Result<Option<Bytes>> {
     Ok((bytes.len() <= MAX_BODY_BYTES).then(|| bytes.into()))
 }
 
-/// The memory for requests, shared by all of them. A sixth is for bodies that are being read, reserved for
-/// the bytes that have arrived and not for the announced length, so that an idle client reserves nothing; a
-/// sixth is for small bodies that are processed, and the rest for large ones.
+/// The memory for requests, shared by all of them. A sixth is for small bodies, a quarter of it while they are
+/// read and the rest while they are processed; a sixth is for large ones that are read, and the rest for
+/// those that are processed.
 #[derive(Debug)]
 pub(crate) struct MemoryBudget {
+    small: Lane,
+    large: Lane,
+    /// Of what clients hold that do not send the rest of a body.
+    pressure: MemoryPressure,
+}
+
+/// The memory for bodies of one kind.
+#[derive(Debug)]
+struct Lane {
     reading: MemoryPool,
-    small: MemoryPool,
-    large: MemoryPool,
+    processing: MemoryPool,
 }
 
 /// A body that was read, with its reservation of memory.
@@ -127,10 +135,28 @@ impl MemoryBudget {
     pub(crate) fn new(bytes: usize) -> Self {
         let bytes = bytes.max(MIN_BUDGET_BYTES);
         let part = bytes / BUDGET_PARTS;
+        let pressure = MemoryPressure::default();
+        let lane = |reading, processing| Lane {
+            reading: MemoryPool::new(reading).held_by_clients(&pressure),
+            processing: MemoryPool::new(processing),
+        };
         Self {
-            reading: MemoryPool::new(part),
-            small: MemoryPool::new(part),
-            large: MemoryPool::new(bytes - 2 * part),
+            small: lane(part / 4, part - part / 4),
+            large: lane(part, bytes - 2 * part),
+            pressure,
+        }
+    }
+
+    /// Of the memory that slow clients hold.
+    pub(crate) fn pressure(&self) -> MemoryPressure {
+        self.pressure.clone()
+    }
+
+    /// The lane of a body of `bytes`.
+    fn lane(&self, bytes: usize) -> &Lane {
+        match bytes <= MAX_SMALL_BYTES {
+            true => &self.small,
+            false => &self.large,
         }
     }
 
@@ -144,75 +170,12 @@ impl MemoryBudget {
         bytes: usize,
         headers: usize,
     ) -> Result<Processing, Problem> {
-        let lane = if bytes <= MAX_SMALL_BYTES {
-            &self.small
-        } else {
-            &self.large
-        };
+        let lane = &self.lane(bytes).processing;
         // No body of the largest size is refused because of its headers.
         let bytes = (bytes + headers) * PROCESSING_FACTOR;
         let reserved = lane.reserve(bytes.min(lane.bytes()), ADMISSION_TIMEOUT);
         let reserved = reserved.await.map_err(|_| Problem::overloaded())?;
         Ok(Processing(reserved))
-    }
-
-    /// Reads the body, still compressed, within [`BODY_READ_TIMEOUT`] and without a pause of
-    /// [`BODY_IDLE_TIMEOUT`].
-    pub(crate) async fn read(
-        &self,
-        headers: &HeaderMap,
-        body: Body,
-    ) -> Result<BufferedBody, Problem> {
-        let announced = headers.get(header::CONTENT_LENGTH);
-        let announced = announced.and_then(|value| value.to_str().ok()?.parse().ok());
-        if announced.is_some_and(|bytes: usize| bytes > MAX_BODY_BYTES) {
-            discard(body).await;
-            return Err(too_large());
-        }
-        let chunks = body.into_data_stream();
-        let read = self.read_chunks(chunks, announced.unwrap_or_default());
-        let read = tokio::time::timeout(BODY_READ_TIMEOUT, read).await;
-        read.unwrap_or_else(|_| {
-            let detail = format!("did not arrive within {BODY_READ_TIMEOUT:?}");
-            Err(too_slow(detail))
-        })
-    }
-
-    async fn read_chunks(
-        &self,
-        mut chunks: BodyDataStream,
-        announced: usize,
-    ) -> Result<BufferedBody, Problem> {
-        let (mut buffer, mut reservation) = (BytesMut::new(), self.reading.empty());
-        loop {
-            let chunk = tokio::time::timeout(BODY_IDLE_TIMEOUT, chunks.next()).await;
-            let chunk = chunk.map_err(|_| too_slow(format!("paused for {BODY_IDLE_TIMEOUT:?}")))?;
-            let Some(chunk) = chunk else { break };
-            let chunk = chunk.map_err(|_| {
-                let detail = "the body ended before it was complete; send it again";
-                Problem::bad_request("incomplete_body", detail)
-            })?;
-            let bytes = buffer.len() + chunk.len();
-            if bytes > MAX_BODY_BYTES {
-                drop((buffer, reservation));
-                discard_chunks(chunks).await;
-                return Err(too_large());
-            }
-            if reservation.grow_to(bytes, ADMISSION_TIMEOUT).await.is_err() {
-                drop((buffer, reservation));
-                discard_chunks(chunks).await;
-                return Err(Problem::overloaded());
-            }
-            if buffer.is_empty() {
-                // Preallocate, so that the buffer is not copied as it grows.
-                buffer.reserve(announced.min(chunk.len() * PREALLOCATION_FACTOR));
-            }
-            buffer.extend_from_slice(&chunk);
-        }
-        Ok(BufferedBody {
-            bytes: buffer.freeze(),
-            reservation,
-        })
     }
 }
 
@@ -225,31 +188,6 @@ impl Processing {
     pub(crate) fn shrink(&mut self, bytes: usize) {
         self.0.shrink_to(bytes * PROCESSING_FACTOR);
     }
-}
-
-fn too_slow(what: String) -> Problem {
-    let detail = format!("the body {what}; send it again, in smaller parts");
-    Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail)
-}
-
-/// Reads and drops the rest of a refused body, within limits: a client whose connection is closed while it
-/// writes does not read the response.
-pub(crate) async fn discard(body: Body) {
-    discard_chunks(body.into_data_stream()).await;
-}
-
-async fn discard_chunks(mut chunks: BodyDataStream) {
-    let read = async {
-        let mut left = MAX_DISCARDED_BYTES;
-        while let Some(Ok(chunk)) = chunks.next().await {
-            left = left.saturating_sub(chunk.len());
-            if left == 0 {
-                break;
-            }
-        }
-    };
-    // After the timeout the connection is closed.
-    let _ = tokio::time::timeout(DISCARD_TIMEOUT, read).await;
 }
 
 fn too_large() -> Problem {

@@ -65,6 +65,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         request_permits: Semaphore::new(config.max_requests),
         memory: MemoryBudget::new(config.request_memory),
     });
+    let pressure = app.memory.pressure();
     let router = http::router(app);
     info!(addr = %listener.local_addr()?, partitions = config.partitions.get(), "accepting events");
     runtime.tasks.spawn(
@@ -75,7 +76,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     runtime.tasks.spawn("log check", checking);
     let following = log_disk.follow(config.monitor_urls, shutdown.clone());
     runtime.tasks.spawn("log disk", following);
-    let serving = service_runtime::serve(listener, router, runtime.access.clone(), shutdown);
+    let access = runtime.access.clone();
+    let serving = service_runtime::serve(listener, router, access, pressure, shutdown);
     runtime.tasks.spawn("http", serving);
     runtime.join().await
 }

@@ -125,8 +125,8 @@ pub async fn run(config: Config, mut runtime: Runtime) -> anyhow::Result<()> {
     checks.nats.set(true, "");
     tracing::info!(listen = %listener.local_addr()?, partitions = partitions.get(), "serving");
     let router = http::router(service);
-    let access = runtime.access.clone();
-    let serving = service_runtime::serve(listener, router, access, shutdown.clone());
+    let (access, pressure) = (runtime.access.clone(), sources.memory.pressure.clone());
+    let serving = service_runtime::serve(listener, router, access, pressure, shutdown.clone());
     runtime.tasks.spawn("rules", follow_rules);
     runtime
         .tasks

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use event::StoredEvent;
-use service_runtime::{MemoryPool, PoolExhausted, Reservation};
+use service_runtime::{MemoryPool, MemoryPressure, PoolExhausted, Reservation};
 
 use crate::error::QueryError;
 
@@ -18,9 +18,9 @@ pub(crate) const MIN_REQUEST_MEMORY: usize = 256 << 20;
 pub(crate) const MEMORY_WAIT: Duration = Duration::from_secs(6);
 /// The longest that a scan waits for more: another statement may be done by then.
 pub(crate) const SCAN_MEMORY_WAIT: Duration = Duration::from_secs(5);
-/// A page with at most so many bytes, by [`row_bytes`], is small: it never waits for large ones, and most
-/// sockets take it whole. A thousand short events are one.
-pub(crate) const SMALL_PAGE_BYTES: usize = 2 << 20;
+/// A page with at most so many bytes, by [`row_bytes`], is small: it never waits for large ones. A thousand
+/// short events are one, and any one event.
+pub(crate) const SMALL_PAGE_BYTES: usize = MAX_ROW_BYTES;
 /// What it takes to find out whether a page is small: its rows, and the one that is too many.
 pub(crate) const SMALL_READ_BYTES: usize = SMALL_PAGE_BYTES + MAX_ROW_BYTES;
 /// What a tail reads and sends at once, unless one event has more.
@@ -48,18 +48,23 @@ pub(crate) struct RequestMemory {
     pub(crate) tails: MemoryPool,
     /// The rows that statements and rollups collect.
     pub(crate) scans: MemoryPool,
+    /// Of what clients hold that do not read: pages and tails.
+    pub(crate) pressure: MemoryPressure,
 }
 
 impl RequestMemory {
     /// `bytes` of memory, at least [`MIN_REQUEST_MEMORY`].
     pub(crate) fn new(bytes: usize) -> Self {
         let part = bytes.max(MIN_REQUEST_MEMORY) / MEMORY_PARTS;
+        let pressure = MemoryPressure::default();
+        let of_clients = |bytes| MemoryPool::new(bytes).held_by_clients(&pressure);
         Self {
             reads: MemoryPool::new(2 * part),
-            small_pages: MemoryPool::new(2 * part),
-            large_pages: MemoryPool::new(2 * part),
-            tails: MemoryPool::new(2 * part),
+            small_pages: of_clients(2 * part),
+            large_pages: of_clients(2 * part),
+            tails: of_clients(2 * part),
             scans: MemoryPool::new(8 * part),
+            pressure,
         }
     }
 }

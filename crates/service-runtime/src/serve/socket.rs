@@ -37,13 +37,19 @@ pub(super) struct Socket {
     /// The replacement response, and how many of its bytes are written.
     replacement: Option<(Vec<u8>, usize)>,
     pace: Pace,
-    /// Runs while a write waits for the client.
+    /// Runs while a write waits for the client, until the next look at its pace.
     stall: Option<Pin<Box<Sleep>>>,
 }
 
 impl Socket {
-    /// A socket that tells `head` what it reads, large heads only within `large_heads`.
-    pub(super) fn new(stream: TcpStream, head: Arc<Head>, large_heads: Arc<Semaphore>) -> Self {
+    /// A socket that tells `head` what it reads, large heads only within `large_heads`, and whose answers
+    /// leave at `pace`.
+    pub(super) fn new(
+        stream: TcpStream,
+        head: Arc<Head>,
+        large_heads: Arc<Semaphore>,
+        pace: Pace,
+    ) -> Self {
         // Responses and events are written whole, so Nagle's algorithm would only delay them.
         let _ = stream.set_nodelay(true);
         Self {
@@ -51,7 +57,7 @@ impl Socket {
             head,
             large_heads: PollSemaphore::new(large_heads),
             replacement: None,
-            pace: Pace::default(),
+            pace,
             stall: None,
         }
     }
@@ -82,16 +88,17 @@ impl Socket {
         context: &mut Context<'_>,
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
-        let now = Instant::now();
         if let Poll::Ready(result) = &written {
-            self.pace.takes(*result.as_ref().unwrap_or(&0), now);
+            self.pace.moves(*result.as_ref().unwrap_or(&0));
             self.stall = None;
             return written;
         }
-        let end = self.pace.waits(now);
-        let timer = || Box::pin(tokio::time::sleep_until(end));
-        let stall = self.stall.get_or_insert_with(timer);
-        ready!(stall.as_mut().poll(context));
+        while let Some(check) = self.pace.next_check(Instant::now()) {
+            let timer = || Box::pin(tokio::time::sleep_until(check));
+            let stall = self.stall.get_or_insert_with(timer);
+            ready!(stall.as_mut().poll(context));
+            self.stall = None;
+        }
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
@@ -203,6 +210,8 @@ mod tests {
         net::{TcpListener, TcpSocket},
     };
 
+    use crate::memory_pool::MemoryPressure;
+
     use super::{
         super::{head::large_heads, pace::MAX_WAIT},
         *,
@@ -212,7 +221,12 @@ mod tests {
     fn socket(stream: TcpStream) -> Socket {
         let head = Arc::new(Head::default());
         head.parsed();
-        Socket::new(stream, head, large_heads())
+        Socket::new(
+            stream,
+            head,
+            large_heads(),
+            Pace::new(MemoryPressure::default()),
+        )
     }
 
     /// A socket that has sent all that its peer takes without reading, and the peer.

@@ -1,5 +1,7 @@
 //! Pages within the memory for requests. Whether a page is small is found out by reading it; a large one is
-//! then read again in the part for large ones, so that small pages never wait for them.
+//! then read again in the part for large ones. While others have all of that, it ends where a small one does.
+
+use std::time::Duration;
 
 use service_runtime::Reservation;
 
@@ -36,9 +38,11 @@ impl Sources {
         if !page.is_cut {
             return Ok(with_memory(page, memory));
         }
-        drop((page, memory));
         let pool = &self.memory.large_pages;
-        let mut memory = pool.reserve(MAX_PAGE_BYTES, MEMORY_WAIT).await?;
+        let Ok(large) = pool.reserve(MAX_PAGE_BYTES, Duration::ZERO).await else {
+            return Ok(with_memory(page, memory));
+        };
+        drop((page, std::mem::replace(&mut memory, large)));
         let limit = ReadLimit {
             rows,
             bytes: MAX_PAGE_BYTES - MAX_ROW_BYTES,

@@ -9,7 +9,7 @@ use event::Event;
 use futures::{StreamExt as _, future::join_all};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
 use warm_tier::remote::{Client, Scan, Table};
@@ -35,7 +35,10 @@ fn large_events(count: u64) -> impl Iterator<Item = Event> {
 
 /// Sends a request and leaves its answer unread.
 async fn ask_and_never_read(address: SocketAddr, path: String) -> TcpStream {
-    let mut socket = TcpStream::connect(address).await.unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
+    // So that what is not read stays with the server.
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut socket = socket.connect(address).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
     socket.write_all(request.as_bytes()).await.unwrap();
     // Its answer begins, or is refused.
@@ -89,6 +92,27 @@ async fn answers_that_nobody_reads_leave_memory_for_others() {
         status, 200,
         "memory is given back when clients leave: {page}"
     );
+}
+
+#[tokio::test]
+async fn large_pages_that_nobody_reads_cost_others_no_more_than_a_page_that_ends_early() {
+    let world = small_world().await;
+    let _writer = world.hot_writer();
+    world.publish_events(large_events(20), 1).await;
+    world.until("hot", "last").await;
+    let address = world.url.strip_prefix("http://").unwrap().parse().unwrap();
+    let page = |limit| format!("/v1/conversations/{}/events?limit={limit}", id(0));
+    let silent = (0..SILENT_CLIENTS).map(|_| ask_and_never_read(address, page(1000)));
+    let _silent = join_all(silent).await;
+    for _ in 0..10 {
+        let asked_at = Instant::now();
+        let (status, answer) = world.json(&page(3)).await;
+        assert_eq!(status, 200, "{answer}");
+        let events = answer["events"].as_array().unwrap().len();
+        assert!(events > 0, "{answer}");
+        assert_eq!(answer["next"].is_null(), events == 20);
+        assert!(asked_at.elapsed() < Duration::from_secs(3), "it waits");
+    }
 }
 
 /// Positions before the first event of every partition.
