@@ -9,6 +9,9 @@ use crate::serial;
 /// The coverage of every partition of one compactor.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Coverage {
+    /// The id of the compactor's store; `None` from versions before 0.2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<String>,
     /// Ascending by partition.
     pub partitions: Vec<PartitionCoverage>,
 }

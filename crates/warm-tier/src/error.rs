@@ -37,6 +37,15 @@ pub enum Error {
         found: String,
         own: String,
     },
+    /// The compactor that answers is of another store.
+    #[error(
+        "the compactor at {url} is of store {found}, this is store {own}: give the URL of the compactor of this store"
+    )]
+    OtherCompactor {
+        url: String,
+        found: String,
+        own: String,
+    },
     /// A file is missing or differs from what the manifest says of it.
     #[error("{path} is damaged: {reason}")]
     Damaged { path: PathBuf, reason: String },

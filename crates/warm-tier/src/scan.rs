@@ -60,6 +60,7 @@ impl Scanner {
     pub fn coverage(&self) -> Coverage {
         let sealed_partitions = self.0.catalog.sealed_partitions();
         Coverage {
+            store: None,
             partitions: sealed_partitions
                 .iter()
                 .map(|sealed| sealed.coverage())

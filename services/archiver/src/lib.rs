@@ -87,12 +87,14 @@ impl Archiver {
     async fn connect(&self) -> anyhow::Result<Connections> {
         let log = EventLog::connect(&self.config.nats_url, "archiver");
         let log = log.await.context("connect to nats")?;
+        let store = self.store_id(&log).await?;
+        let warm = self.config.compactor_urls.iter();
+        let warm = warm.map(|url| Client::new(url, Some(store.clone())));
+        let warm = warm.collect::<Result<_, _>>()?;
         let options = ColdOptions {
-            store: Some(self.store_id(&log).await?),
+            store: Some(store),
             ..self.config.cold.clone()
         };
-        let warm = self.config.compactor_urls.iter();
-        let warm = warm.map(|url| Client::new(url)).collect::<Result<_, _>>()?;
         let address = &self.config.cold_url;
         let cold = ColdTier::open_for_writing(address, &options);
         let cold = tokio::time::timeout(self.config.run_timeout, cold).await;

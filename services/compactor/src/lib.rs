@@ -269,7 +269,7 @@ impl Compactor {
         let (log, metrics) = (context.log.clone(), self.metrics.clone());
         let lag = lag::watch(log, catalog, metrics, self.nats.clone(), shutdown.clone());
         tasks.spawn("lag", lag);
-        let server = Server::new(scanner.clone());
+        let server = Server::new(scanner.clone(), context.store.store().map(str::to_owned));
         let stop = shutdown.clone().cancelled_owned();
         tasks.spawn("flight", async move {
             server.serve(listener, stop).await.context("serve flight")

@@ -91,12 +91,12 @@ pub async fn run(config: Config, mut runtime: Runtime) -> anyhow::Result<()> {
     let locks = tokio::spawn(sql::check_locks(metrics.statement_locks.clone()));
     let checks = watch::ReadinessChecks::new(&runtime.readiness);
     let hot = HotReader::connect(&config.redis_url).await?;
-    let warm = WarmSource::new(Client::new(&config.compactor_url)?);
     let log = EventLog::connect(&config.nats_url, "query").await?;
     let Some(partitions) = partitions(&log, &checks, &shutdown).await? else {
         return runtime.join().await;
     };
     let store = log.store_id().await?.map(|id| id.to_string());
+    let warm = WarmSource::new(Client::new(&config.compactor_url, store.clone())?);
     let cold = ColdSource::new(cold_tier(&config, store)?);
     let (rules, follow_rules) = watch::rules(&log, shutdown.clone()).await?;
     let sources = Arc::new(Sources {

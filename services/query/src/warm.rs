@@ -52,6 +52,10 @@ impl WarmSource {
         let answer = tokio::time::timeout(COVERAGE_TIMEOUT, self.client.coverage()).await;
         let coverage = match answer {
             Ok(Ok(coverage)) => Some(Arc::new(coverage)),
+            Ok(Err(error @ warm_tier::Error::OtherCompactor { .. })) => {
+                tracing::error!(%error, "coverage refused");
+                None
+            }
             Ok(Err(error)) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::debug!(error, "coverage not read");

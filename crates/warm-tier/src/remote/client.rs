@@ -39,15 +39,18 @@ const CONNECTION_WINDOW: u32 = 32 << 20;
 /// A client of one compactor. Cheap to clone; connects at the first call and reconnects by itself.
 #[derive(Clone, Debug)]
 pub struct Client {
+    url: String,
+    store: Option<String>,
     flight: FlightServiceClient<Channel>,
 }
 
 impl Client {
-    /// Creates a client of the compactor at `url`, which is `http://host:port`. Does not connect yet.
+    /// Creates a client of the compactor at `url`, which is `http://host:port`, of the store with the id `store`; without
+    /// one it may be of any. Does not connect yet.
     ///
     /// # Errors
     /// [`Error::Invalid`] when `url` is malformed.
-    pub fn new(url: &str) -> Result<Self> {
+    pub fn new(url: &str, store: Option<String>) -> Result<Self> {
         let endpoint = Endpoint::from_shared(url.to_owned())
             .map_err(|error| Error::Invalid(format!("{url}: {error}")))?
             .connect_timeout(CONNECT_TIMEOUT)
@@ -58,16 +61,28 @@ impl Client {
             .keep_alive_timeout(Duration::from_secs(5));
         let flight = FlightServiceClient::new(endpoint.connect_lazy())
             .max_decoding_message_size(MAX_MESSAGE_BYTES);
-        Ok(Self { flight })
+        Ok(Self {
+            url: url.to_owned(),
+            store,
+            flight,
+        })
     }
 
     /// Reads the coverage of every partition.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the compactor does not answer: retry. [`Error::Remote`] when its
-    /// answer is malformed.
+    /// [`Error::Unavailable`] when the compactor does not answer: retry. [`Error::OtherCompactor`] when it is
+    /// of another store: nothing of it may be read. [`Error::Remote`] when its answer is malformed.
     pub async fn coverage(&self) -> Result<Coverage> {
-        self.call_action(COVERAGE_ACTION, Vec::new()).await
+        let coverage: Coverage = self.call_action(COVERAGE_ACTION, Vec::new()).await?;
+        match (&coverage.store, &self.store) {
+            (Some(found), Some(own)) if found != own => Err(Error::OtherCompactor {
+                url: self.url.clone(),
+                found: found.clone(),
+                own: own.clone(),
+            }),
+            _ => Ok(coverage),
+        }
     }
 
     /// Reads the duplicates of `partition` after `after`. The range of the answer has at least what is

@@ -21,6 +21,7 @@ use tonic::{Request, Response, Status, Streaming, transport::server::TcpIncoming
 
 use super::{CHECK_ACTION, COVERAGE_ACTION, DUPLICATES_ACTION};
 use crate::{
+    coverage::Coverage,
     duplicates::DuplicatesRequest,
     error::{Error, Result},
     scan::Scanner,
@@ -38,15 +39,17 @@ const MAX_BUFFERED_BATCHES: usize = 1;
 #[derive(Clone, Debug)]
 pub struct Server {
     scanner: Scanner,
+    store: Option<String>,
     permits: Arc<Semaphore>,
 }
 
 impl Server {
-    /// Creates the service over `scanner`.
+    /// Creates the service over `scanner`, of the store with the id `store`.
     #[must_use]
-    pub fn new(scanner: Scanner) -> Self {
+    pub fn new(scanner: Scanner, store: Option<String>) -> Self {
         Self {
             scanner,
+            store,
             permits: Arc::new(Semaphore::new(MAX_SCANS)),
         }
     }
@@ -89,7 +92,10 @@ impl Server {
     async fn coverage(&self) -> Result<Vec<u8>, Status> {
         let scanner = self.scanner.clone();
         let coverage = tokio::task::spawn_blocking(move || scanner.coverage()).await;
-        let coverage = coverage.map_err(|error| Status::internal(error.to_string()))?;
+        let coverage = Coverage {
+            store: self.store.clone(),
+            ..coverage.map_err(|error| Status::internal(error.to_string()))?
+        };
         Ok(serde_json::to_vec(&coverage).expect("a coverage always has a JSON form"))
     }
 

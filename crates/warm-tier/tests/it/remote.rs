@@ -15,9 +15,9 @@ use crate::{
 async fn serve(world: &World) -> Client {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let server = Server::new(world.tier.scanner().unwrap());
+    let server = Server::new(world.tier.scanner().unwrap(), None);
     tokio::spawn(server.serve(listener, std::future::pending()));
-    Client::new(&url).unwrap()
+    Client::new(&url, None).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,6 +87,10 @@ async fn a_row_without_its_checksum_costs_its_slice_once_a_reader_reports_it() {
 #[tokio::test]
 async fn an_unreachable_compactor_is_a_transient_error() {
     let url = format!("http://127.0.0.1:{}", testkit::free_port());
-    let error = Client::new(&url).unwrap().coverage().await.unwrap_err();
+    let error = Client::new(&url, None)
+        .unwrap()
+        .coverage()
+        .await
+        .unwrap_err();
     assert!(error.is_transient(), "{error}");
 }

@@ -23,6 +23,28 @@ async fn a_run_without_a_compactor_fails_and_names_the_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_run_with_the_compactor_of_another_store_fails_and_archives_nothing() {
+    let (world, other) = tokio::join!(World::start(None), World::start(None));
+    other.publish(0..70).await;
+    other.until_sealed().await;
+    let mut archiver = world.archiver_of("cold", other.flight());
+
+    let status = archiver.wait(Duration::from_secs(30)).await;
+
+    assert_eq!(status.code(), Some(1));
+    let stderr = archiver.stderr();
+    assert!(
+        stderr.contains("give the URL of the compactor of this store"),
+        "{stderr}"
+    );
+    let watermarks = world.log.watermarks().await.unwrap();
+    let of_cold = watermarks
+        .iter()
+        .find(|own| matches!(own, Watermark::Cold { .. }));
+    assert_eq!(of_cold, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_run_prints_its_summary_and_publishes_watermarks() {
     let world = World::start(None).await;
     world.publish(0..70).await;

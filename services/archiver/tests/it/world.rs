@@ -137,8 +137,13 @@ impl World {
         self.archive_to("cold").await
     }
 
+    /// The URL of the compactor.
+    pub(crate) fn flight(&self) -> &str {
+        &self.flight
+    }
+
     pub(crate) fn client(&self) -> Client {
-        Client::new(&self.flight).unwrap()
+        Client::new(&self.flight, None).unwrap()
     }
 
     pub(crate) async fn publish(&self, numbers: std::ops::Range<u64>) {

@@ -73,7 +73,7 @@ impl World {
     }
 
     pub(crate) fn client(&self) -> Client {
-        Client::new(&format!("http://127.0.0.1:{}", self.flight_port)).unwrap()
+        Client::new(&format!("http://127.0.0.1:{}", self.flight_port), None).unwrap()
     }
 
     /// Appends the events `numbers`, `per_frame` in one frame.

@@ -47,7 +47,7 @@ pub(crate) async fn archive(world: &World, url: &str) {
     let tier = ColdTier::open_for_writing(url, &ColdOptions::default())
         .await
         .unwrap();
-    let warm = Client::new(&world.flight_url()).unwrap();
+    let warm = Client::new(&world.flight_url(), None).unwrap();
     let now = Timestamp::now();
     for partition in warm.coverage().await.unwrap().partitions {
         let committed = tier
@@ -159,7 +159,7 @@ async fn an_answer_is_the_same_while_classes_leave_warm_for_cold() {
     world.assert_all(90).await;
     assert_rollups(&world).await;
 
-    let warm = Client::new(&world.flight_url()).unwrap();
+    let warm = Client::new(&world.flight_url(), None).unwrap();
     eventually("what is old has left warm", async || {
         let coverage = warm.coverage().await.unwrap();
         let classes = coverage.partitions.iter().flat_map(|own| &own.slices);

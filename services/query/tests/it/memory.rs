@@ -257,7 +257,7 @@ async fn scans_that_nobody_reads_take_little_memory_of_the_compactor() {
     let compactor = world.compactor(&["--seal-after", "1s"]);
     world.publish_events(large_events(400), 1).await;
     world.until("warm", "sealed").await;
-    let client = Client::new(&world.flight_url()).unwrap();
+    let client = Client::new(&world.flight_url(), None).unwrap();
     let before = peak_memory(compactor.pid());
     let sealed = client.coverage().await.unwrap();
     let own = sealed
