@@ -214,11 +214,10 @@ struct LogOptions {
 async fn prepare_log(config: &DevConfig, log_options: LogOptions) -> anyhow::Result<u16> {
     let log = crate::policy::connect(&services::nats_url(config.ports)).await?;
     crate::policy::start_with(&log, log_options.rules, config.time_scale.factor()).await?;
-    let known = log.partition_count().await?;
-    Ok(log_options
-        .partitions
-        .or(known.map(PartitionCount::get))
-        .unwrap_or(1))
+    let known = log.partition_count().await?.map(PartitionCount::get);
+    let existing = log.existing_partitions().await?;
+    let known = known.or(Some(existing).filter(|existing| *existing > 0));
+    Ok(log_options.partitions.or(known).unwrap_or(1))
 }
 
 /// The paths of all programs.

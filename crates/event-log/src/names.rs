@@ -13,6 +13,11 @@ pub fn stream(partition: PartitionId) -> String {
     format!("EV_g{generation}_p{partition:02}_e{epoch}")
 }
 
+/// Whether a stream of this name is that of a partition.
+pub(crate) fn is_stream(name: &str) -> bool {
+    name.starts_with("EV_g")
+}
+
 /// The subject of a partition's stream: `ev.g1.p07.e1`.
 pub(crate) fn subject(partition: PartitionId) -> String {
     format!("ev{}", partition_part(partition))

@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use crate::{
+    bucket::META_BUCKET,
     error::{Error, Result},
     log::EventLog,
 };
@@ -28,9 +29,21 @@ impl EventLog {
         }
     }
 
-    /// Creates the id of the store if it has none.
-    pub(crate) async fn ensure_store_id(&self) -> Result<()> {
-        let id = Uuid::now_v7().to_string();
-        self.meta().create(STORE_ID_KEY, id).await.map(drop)
+    /// Creates the id of the store if it has none and is new.
+    ///
+    /// # Errors
+    /// [`Error::Setup`] if it is not new: its warm volumes and its cold tier have the id that was lost.
+    pub(crate) async fn ensure_store_id(&self, is_new: bool) -> Result<()> {
+        if is_new {
+            let id = Uuid::now_v7().to_string();
+            return self.meta().create(STORE_ID_KEY, id).await.map(drop);
+        }
+        match self.store_id().await? {
+            Some(_) => Ok(()),
+            None => Err(Error::Setup(format!(
+                "the id of the store was deleted from the log's shared state, and the log has partitions; write it again as \
+                 the file STORE of a warm volume has it: nats kv put {META_BUCKET} {STORE_ID_KEY} ID"
+            ))),
+        }
     }
 }

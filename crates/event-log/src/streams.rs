@@ -57,13 +57,14 @@ impl EventLog {
             bucket.ensure(replicas).await?;
         }
         // First: who sees the number of partitions can rely on it.
-        self.ensure_store_id().await?;
+        let existing = self.existing_partitions().await?;
+        self.ensure_store_id(existing == 0).await?;
         if let Err(error) = self.ensure_dead_letters(replicas).await {
             // It is needed when something cannot be read, and then a consumer tries again.
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, "stream of dead letters not created");
         }
-        self.fix_partition_count(count).await?;
+        self.fix_partition_count(count, existing).await?;
         stream::iter(count.all())
             .map(|partition| self.ensure_stream(config(partition, replicas, max_bytes)))
             .buffer_unordered(MAX_CONCURRENT_SETUPS)
@@ -142,23 +143,40 @@ impl EventLog {
         stream.map_err(|error| Error::unavailable("look up a stream", error))
     }
 
-    /// Stores the partition count, or verifies that it is the one stored.
-    async fn fix_partition_count(&self, count: PartitionCount) -> Result<()> {
-        if self
-            .meta()
-            .create(PARTITION_COUNT_KEY, count.get().to_string())
-            .await?
-        {
-            return Ok(());
-        }
-        match self.partition_count().await? {
-            Some(found) if found != count => Err(Error::Setup(format!(
-                "the log was made with {} partitions and cannot have {} now; start with --partitions {}",
-                found.get(),
+    /// Returns how many partitions the log has streams of; 0 before ingest has created one. Whoever deletes their
+    /// number does not delete them.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: retry.
+    pub async fn existing_partitions(&self) -> Result<u16> {
+        let names = self.jetstream().stream_names();
+        let own = names.try_filter(|name| std::future::ready(names::is_stream(name)));
+        let own: Vec<String> = (own.try_collect().await)
+            .map_err(|error| Error::unavailable("list the streams", error))?;
+        Ok(u16::try_from(own.len()).unwrap_or(u16::MAX))
+    }
+
+    /// Stores the partition count, or verifies that it is the one stored, and that of the `existing` streams.
+    async fn fix_partition_count(&self, count: PartitionCount, existing: u16) -> Result<()> {
+        let known = self.partition_count().await?.map(PartitionCount::get);
+        let found = known.or(Some(existing).filter(|existing| *existing > 0));
+        if let Some(found) = found.filter(|found| *found != count.get()) {
+            return Err(Error::Setup(format!(
+                "the log was made with {found} partitions and cannot have {} now; start with --partitions {found}",
                 count.get(),
-                found.get()
-            ))),
-            _ => Ok(()),
+            )));
+        }
+        let text = count.get().to_string();
+        match self.meta().create(PARTITION_COUNT_KEY, text).await? {
+            true => Ok(()),
+            // Another ingest may have been faster.
+            false => match self.partition_count().await? {
+                Some(found) if found != count => Err(Error::unavailable(
+                    "store the number of partitions",
+                    "another ingest stored another one",
+                )),
+                _ => Ok(()),
+            },
         }
     }
 

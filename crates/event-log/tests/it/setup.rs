@@ -24,6 +24,53 @@ async fn the_first_caller_fixes_the_partition_count() {
 }
 
 #[tokio::test]
+async fn a_partition_count_that_was_deleted_is_that_of_the_streams() {
+    let world = World::start().await;
+    delete_key(&world, "partitions").await;
+    assert_eq!(world.log.existing_partitions().await.unwrap(), 2);
+
+    for other in [1, 4] {
+        let error = world.log.ensure_streams(count(other), 1, None).await;
+        let error = error.unwrap_err();
+        assert!(error.to_string().contains("--partitions 2"), "{error}");
+        assert_eq!(world.log.partition_count().await.unwrap(), None);
+    }
+    world.log.ensure_streams(count(2), 1, None).await.unwrap();
+    assert_eq!(world.log.partition_count().await.unwrap(), Some(count(2)));
+}
+
+#[tokio::test]
+async fn an_id_of_the_store_that_was_deleted_is_not_made_anew() {
+    let world = World::start().await;
+    let id = world.log.store_id().await.unwrap().unwrap();
+    delete_key(&world, "store").await;
+
+    let error = world
+        .log
+        .ensure_streams(count(2), 1, None)
+        .await
+        .unwrap_err();
+    assert!(!error.is_transient());
+    let repair = "nats kv put isotherm-meta store";
+    assert!(error.to_string().contains(repair), "{error}");
+    assert_eq!(world.log.store_id().await.unwrap(), None);
+
+    let meta = meta(&world).await;
+    meta.put("store", id.to_string().into()).await.unwrap();
+    world.log.ensure_streams(count(2), 1, None).await.unwrap();
+}
+
+async fn meta(world: &World) -> async_nats::jetstream::kv::Store {
+    let client = async_nats::connect(&world.nats.url).await.unwrap();
+    let jetstream = async_nats::jetstream::new(client);
+    jetstream.get_key_value("isotherm-meta").await.unwrap()
+}
+
+async fn delete_key(world: &World, key: &str) {
+    meta(world).await.delete(key).await.unwrap();
+}
+
+#[tokio::test]
 async fn before_ingest_there_is_no_partition_count() {
     let nats = Nats::start().await;
     let log = EventLog::connect(&nats.url, "test").await.unwrap();
