@@ -32,6 +32,8 @@ const PROCESSING_FACTOR: usize = 4;
 const BUDGET_PARTS: usize = 2 + PROCESSING_FACTOR;
 /// The least budget: one body of the largest size is read while another is processed.
 pub(crate) const MIN_BUDGET_BYTES: usize = BUDGET_PARTS * MAX_BODY_BYTES;
+/// The largest body that is tiny, as an agent sends them one by one: it never waits for any other.
+pub(super) const MAX_TINY_BYTES: usize = 16 * 1024;
 /// The largest body that is small: it is read and parsed in a few milliseconds, and never waits for large ones.
 pub(crate) const MAX_SMALL_BYTES: usize = 512 * 1024;
 
@@ -105,22 +107,35 @@ fn read_limited(source: impl Read) -> io::Result<Option<Bytes>> {
     Ok((bytes.len() <= MAX_BODY_BYTES).then(|| bytes.into()))
 }
 
-/// The memory for requests, shared by all of them. A sixth is for small bodies, a quarter of it while they are
-/// read and the rest while they are processed; a sixth is for large ones that are read, and the rest for
-/// those that are processed.
+/// The memory for requests, shared by all of them. A sixth is for small bodies: an eighth of it while tiny ones are
+/// read, a quarter while others are, and the rest while both are processed; a sixth is for large ones that are read,
+/// and the rest for those that are processed.
 #[derive(Debug)]
 pub(crate) struct MemoryBudget {
-    small: Lane,
-    large: Lane,
+    reading: Lanes,
+    small: MemoryPool,
+    large: MemoryPool,
     /// Of what clients hold that do not send the rest of a body.
     pressure: MemoryPressure,
 }
 
-/// The memory for bodies of one kind.
+/// The memory for bodies that are read, by their size.
 #[derive(Debug)]
-struct Lane {
-    reading: MemoryPool,
-    processing: MemoryPool,
+struct Lanes {
+    tiny: MemoryPool,
+    small: MemoryPool,
+    large: MemoryPool,
+}
+
+impl Lanes {
+    /// That of a body of `bytes`.
+    fn of(&self, bytes: usize) -> &MemoryPool {
+        match bytes {
+            bytes if bytes <= MAX_TINY_BYTES => &self.tiny,
+            bytes if bytes <= MAX_SMALL_BYTES => &self.small,
+            _ => &self.large,
+        }
+    }
 }
 
 /// A body that was read, with its reservation of memory.
@@ -136,13 +151,15 @@ impl MemoryBudget {
         let bytes = bytes.max(MIN_BUDGET_BYTES);
         let part = bytes / BUDGET_PARTS;
         let pressure = MemoryPressure::default();
-        let lane = |reading, processing| Lane {
-            reading: MemoryPool::new(reading).held_by_clients(&pressure),
-            processing: MemoryPool::new(processing),
-        };
+        let reading = |bytes| MemoryPool::new(bytes).held_by_clients(&pressure);
         Self {
-            small: lane(part / 4, part - part / 4),
-            large: lane(part, bytes - 2 * part),
+            reading: Lanes {
+                tiny: reading(part / 8),
+                small: reading(part / 4),
+                large: reading(part),
+            },
+            small: MemoryPool::new(part - part / 8 - part / 4),
+            large: MemoryPool::new(bytes - 2 * part),
             pressure,
         }
     }
@@ -150,14 +167,6 @@ impl MemoryBudget {
     /// Of the memory that slow clients hold.
     pub(crate) fn pressure(&self) -> MemoryPressure {
         self.pressure.clone()
-    }
-
-    /// The lane of a body of `bytes`.
-    fn lane(&self, bytes: usize) -> &Lane {
-        match bytes <= MAX_SMALL_BYTES {
-            true => &self.small,
-            false => &self.large,
-        }
     }
 
     /// Reserves what it takes to process a body of at most `bytes`, with `headers` bytes of its trace; waits its
@@ -170,7 +179,10 @@ impl MemoryBudget {
         bytes: usize,
         headers: usize,
     ) -> Result<Processing, Problem> {
-        let lane = &self.lane(bytes).processing;
+        let lane = match bytes <= MAX_SMALL_BYTES {
+            true => &self.small,
+            false => &self.large,
+        };
         // No body of the largest size is refused because of its headers.
         let bytes = (bytes + headers) * PROCESSING_FACTOR;
         let reserved = lane.reserve(bytes.min(lane.bytes()), ADMISSION_TIMEOUT);

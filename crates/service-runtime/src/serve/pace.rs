@@ -10,12 +10,12 @@ use crate::memory_pool::MemoryPressure;
 /// The longest that something may wait for a client which moves less than [`MIN_BYTES`] meanwhile; then its body
 /// ends, and with it what it holds. A client on a bad network is back within it.
 pub(super) const MAX_WAIT: Duration = Duration::from_secs(30);
-/// The same while others wait for memory: 1 Mbit/s. A request that waits for memory waits longer.
-const MAX_WAIT_UNDER_PRESSURE: Duration = Duration::from_millis(500);
+/// The same while others wait for memory: 2 Mbit/s. A request that waits for memory waits longer.
+const MAX_WAIT_UNDER_PRESSURE: Duration = Duration::from_millis(250);
 /// 17 kbit/s: a slow mobile network moves more.
 const MIN_BYTES: usize = 64 * 1024;
 /// How often it is looked whether there is memory pressure, while something waits for a client.
-const CHECK_INTERVAL: Duration = Duration::from_millis(250);
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What a client has moved, and for how long something waited for it. Time in which nothing waits does not
 /// count: a tail may be silent for hours.
@@ -116,12 +116,12 @@ mod tests {
     #[test]
     fn it_must_move_them_sooner_while_others_wait_for_memory() {
         let cut_off_after = |bytes, millis| cut_off_after(bytes, millis, true);
-        assert_eq!(cut_off_after(0, 100), Some(MAX_WAIT_UNDER_PRESSURE));
+        assert_eq!(cut_off_after(0, 50), Some(MAX_WAIT_UNDER_PRESSURE));
         assert_eq!(
-            cut_off_after(MIN_BYTES / 8, 100),
+            cut_off_after(MIN_BYTES / 8, 50),
             Some(MAX_WAIT_UNDER_PRESSURE)
         );
-        assert_eq!(cut_off_after(MIN_BYTES / 4, 100), None);
+        assert_eq!(cut_off_after(MIN_BYTES / 4, 50), None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -139,7 +139,7 @@ mod tests {
             another = another => panic!("{another:?}"),
         }
         assert!(began.elapsed() >= MAX_WAIT / 2);
-        assert!(began.elapsed() < MAX_WAIT / 2 + 2 * CHECK_INTERVAL);
+        assert!(began.elapsed() < MAX_WAIT / 2 + 3 * CHECK_INTERVAL);
     }
 
     #[test]

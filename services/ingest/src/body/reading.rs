@@ -22,6 +22,8 @@ const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A body gets memory for all of its announced bytes when one in so many has arrived: a client must send
 /// bytes to get memory, and bodies that have some of it do not wait for each other.
 const RESERVE_FACTOR: usize = 64;
+/// The longest that a body waits for memory while it has some.
+const CHANGE_TIMEOUT: Duration = Duration::from_millis(250);
 /// The most of a refused body that is read and discarded.
 const MAX_DISCARDED_BYTES: usize = 8 * MAX_BODY_BYTES;
 /// The longest that a refused body is read.
@@ -55,21 +57,24 @@ impl MemoryBudget {
     }
 
     /// Extends `memory` to the `needed` bytes of a body that is being read. One that did not say how large it
-    /// is leaves the small ones when it has become large.
+    /// is leaves the small ones when it has become large; it waits for that but a moment, in which it has its place
+    /// among them.
     async fn reserve_reading(
         &self,
         needed: usize,
         announced: Option<usize>,
         memory: Option<Reservation>,
     ) -> Result<Reservation, Problem> {
-        let lane = self.lane(announced.unwrap_or(needed));
-        let reading = lane.reading.empty();
-        let mut memory = memory
-            .filter(|memory| memory.is_of(&lane.reading))
-            .unwrap_or(reading);
-        let grown = memory.grow_to(needed, ADMISSION_TIMEOUT).await;
-        grown.map_err(|_| Problem::overloaded())?;
-        Ok(memory)
+        let lane = self.reading.of(announced.unwrap_or(needed));
+        let reserved = match memory {
+            Some(mut memory) if memory.is_of(lane) => memory
+                .grow_to(needed, ADMISSION_TIMEOUT)
+                .await
+                .map(|()| memory),
+            Some(_small) => lane.reserve(needed, CHANGE_TIMEOUT).await,
+            None => lane.reserve(needed, ADMISSION_TIMEOUT).await,
+        };
+        reserved.map_err(|_| Problem::overloaded())
     }
 }
 
@@ -111,7 +116,7 @@ impl ArrivingBody<'_> {
         }
         Ok(BufferedBody {
             bytes: bytes.freeze(),
-            reservation: memory.unwrap_or_else(|| budget.small.reading.empty()),
+            reservation: memory.unwrap_or_else(|| budget.reading.tiny.empty()),
         })
     }
 
@@ -139,8 +144,9 @@ fn needed(announced: Option<usize>, arrived: usize) -> usize {
         Some(announced) if announced <= arrived.saturating_mul(RESERVE_FACTOR) => {
             announced.max(arrived)
         }
-        None if arrived > MAX_SMALL_BYTES => MAX_BODY_BYTES,
-        _ => arrived,
+        Some(_) => arrived,
+        None if arrived <= MAX_SMALL_BYTES => MAX_SMALL_BYTES,
+        None => MAX_BODY_BYTES,
     }
 }
 
@@ -180,6 +186,7 @@ mod tests {
         assert_eq!(needed(Some(64_000), 999), 999);
         assert_eq!(needed(Some(64_000), 1000), 64_000);
         assert_eq!(needed(Some(64_000), 64_000), 64_000);
+        assert_eq!(needed(None, 1), MAX_SMALL_BYTES);
         assert_eq!(needed(None, MAX_SMALL_BYTES), MAX_SMALL_BYTES);
         assert_eq!(needed(None, MAX_SMALL_BYTES + 1), MAX_BODY_BYTES);
     }
@@ -193,8 +200,8 @@ mod tests {
         let headers = HeaderMap::new();
         let read = budget.read(&headers, Body::from_stream(chunks));
         let read = read.await.unwrap();
-        assert!(read.reservation.is_of(&budget.large.reading));
-        let small = &budget.small.reading;
+        assert!(read.reservation.is_of(&budget.reading.large));
+        let small = &budget.reading.small;
         small.reserve(small.bytes(), Duration::ZERO).await.unwrap();
     }
 

@@ -99,15 +99,43 @@ async fn large_bodies_that_stall_hold_up_no_small_ones() {
     let (world, _ingest) = World::start_with(&["--request-memory=96MiB"]).await;
     let stalled = (0..STALLED_BODIES).map(|_| stall(&world, 15 << 20));
     let stalled = futures::future::join_all(stalled);
-    let small = async {
-        for request in 0..40 {
-            let began = Instant::now();
-            assert_eq!(world.append(lines(request..request + 1)).await["acked"], 1);
-            assert!(began.elapsed() < Duration::from_secs(2), "{began:?}");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    tokio::join!(stalled, small);
+    tokio::join!(stalled, append_at_once(&world));
+}
+
+#[tokio::test]
+async fn small_bodies_that_stall_hold_up_no_tiny_ones() {
+    let (world, _ingest) = World::start_with(&["--request-memory=96MiB"]).await;
+    let stalled = (0..10 * STALLED_BODIES).map(|_| stall(&world, 500_000));
+    let stalled = futures::future::join_all(stalled);
+    tokio::join!(stalled, append_at_once(&world));
+}
+
+#[tokio::test]
+async fn bodies_of_unknown_length_that_stall_hold_up_no_tiny_ones() {
+    let (world, _ingest) = World::start_with(&["--request-memory=96MiB"]).await;
+    let stalled = (0..5 * STALLED_BODIES).map(|_| stall_in_chunks(&world));
+    let stalled = futures::future::join_all(stalled);
+    tokio::join!(stalled, append_at_once(&world));
+}
+
+/// Appends small requests for a while, none of which waits long.
+async fn append_at_once(world: &World) {
+    for request in 0..40 {
+        let began = Instant::now();
+        assert_eq!(world.append(lines(request..request + 1)).await["acked"], 1);
+        assert!(began.elapsed() < Duration::from_secs(2), "{began:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Sends 400 KB of a body without saying how long it is, and not its end.
+async fn stall_in_chunks(world: &World) -> TcpStream {
+    let head = "POST /v1/events HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n";
+    let mut stream = send_head(world, head).await;
+    let chunk = format!("{:x}\r\n{}\r\n", 8000, " ".repeat(8000)).repeat(50);
+    let sent = stream.write_all(chunk.as_bytes());
+    let _ = tokio::time::timeout(Duration::from_secs(2), sent).await;
+    stream
 }
 
 #[tokio::test]
