@@ -177,11 +177,36 @@ spec:
     /// Prints the objects and logs that are needed first after a failure.
     fn diagnose(&self) {
         let mut report = format!("\n---- namespace {}\n", self.namespace);
+        let logs_without = |components: &[&str]| {
+            let others = components
+                .iter()
+                .map(|name| format!(",app.kubernetes.io/component!={name}"));
+            format!(
+                "logs --selector app.kubernetes.io/instance{} --all-containers --prefix --tail 20 --ignore-errors",
+                others.collect::<String>()
+            )
+        };
+        let services = [
+            "archiver",
+            "compactor",
+            "hot-writer",
+            "ingest",
+            "operator",
+            "query",
+        ];
+        let servers = ["nats", "valkey", "seaweedfs"];
+        let watermarks = format!(
+            "get --raw /api/v1/namespaces/{}/services/{RELEASE}-query:http/proxy/v1/watermarks",
+            self.namespace
+        );
+        // What tells most comes last: the middle of a long report may be cut.
         for line in [
-            "get pods,jobs,cronjobs,pvc --output wide",
             "get retentionpolicies --output yaml",
             "get events --sort-by .lastTimestamp",
-            "logs --selector app.kubernetes.io/instance --all-containers --prefix --tail 30 --ignore-errors",
+            &logs_without(&services),
+            &logs_without(&servers),
+            "get pods,jobs,cronjobs,pvc --output wide",
+            &watermarks,
         ] {
             let answer = self.try_kubectl(line).unwrap_or_else(|error| error);
             report.push_str(&format!("---- kubectl {line}\n{answer}"));
