@@ -40,6 +40,9 @@ pub struct Appended {
     pub seq: Seq,
     /// True if the log has stored a message of this id within the last five minutes, before this append.
     pub duplicate: bool,
+    /// True if the log dropped the message because it has one of this id, of this append or not. Whoever can
+    /// publish may have taken the id.
+    pub id_known: bool,
 }
 
 impl Appended {
@@ -223,6 +226,7 @@ impl EventLog {
         Ok(Ok(Appended {
             seq: ack.sequence,
             duplicate: ack.duplicate,
+            id_known: ack.duplicate,
         }))
     }
 }

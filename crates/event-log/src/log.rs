@@ -110,7 +110,8 @@ impl EventLog {
     }
 
     /// The number of the connection, counted from 1; it rises with each reconnect.
-    pub(crate) fn connection(&self) -> u64 {
+    #[must_use]
+    pub fn connection(&self) -> u64 {
         let statistics = self.0.client.statistics();
         statistics.connects.load(Ordering::Acquire)
     }
@@ -118,6 +119,24 @@ impl EventLog {
     /// Tells of each loss of the connection from now on.
     pub(crate) fn losses(&self) -> watch::Receiver<u64> {
         self.0.losses.subscribe()
+    }
+
+    /// Waits for the answer of `request`, which does not come any more when the connection was lost.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] with `what` was to be done: retry.
+    pub(crate) async fn answer<T, E>(
+        &self,
+        what: &'static str,
+        request: impl Future<Output = Result<T, E>>,
+    ) -> Result<T>
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        match unless_lost(&mut self.losses(), request).await {
+            Some(answer) => answer.map_err(|error| Error::unavailable(what, error)),
+            None => Err(Error::unavailable(what, "the connection was lost")),
+        }
     }
 
     pub(crate) fn seen_logs(&self) -> &SeenLogs {

@@ -35,6 +35,8 @@ pub(crate) struct RawMessage {
     pub(crate) seq: Seq,
     pub(crate) received_at: Timestamp,
     pub(crate) headers: Vec<(String, String)>,
+    /// Whether the client cannot be trusted to parse the headers.
+    pub(crate) is_odd: bool,
     pub(crate) payload: Bytes,
 }
 
@@ -65,8 +67,8 @@ impl EventLog {
         which: Which<'_>,
     ) -> Result<Option<RawMessage>> {
         let subject = format!("STREAM.MSG.GET.{stream}");
-        let answer = self.jetstream().request(subject, &which).await;
-        match answer.map_err(|error| Error::unavailable("read a message", error))? {
+        let answer = self.jetstream().request(subject, &which);
+        match self.answer("read a message", answer).await? {
             Response::Ok(Answer { message }) => message.decode().map(Some),
             Response::Err { error } if error.error_code() == ErrorCode::NO_MESSAGE_FOUND => {
                 Ok(None)
@@ -79,14 +81,19 @@ impl EventLog {
     ///
     /// # Errors
     /// [`Error::Unavailable`]: retry.
-    pub(crate) async fn read_alone(
+    pub async fn read_alone(&self, partition: PartitionId, seq: Seq) -> Result<Option<LogMessage>> {
+        let raw = self.read_raw(partition, seq).await?;
+        Ok(raw.map(|raw| raw.of(partition)))
+    }
+
+    /// The same with its headers as they are.
+    pub(crate) async fn read_raw(
         &self,
         partition: PartitionId,
         seq: Seq,
-    ) -> Result<Option<LogMessage>> {
+    ) -> Result<Option<RawMessage>> {
         let stream = names::stream(partition);
-        let message = self.raw_message(&stream, Which::At(seq)).await?;
-        Ok(message.map(|raw| raw.of(partition)))
+        self.raw_message(&stream, Which::At(seq)).await
     }
 }
 
@@ -95,10 +102,12 @@ impl StoredMessage {
         let unreadable = |error| Error::unavailable("decode a message", error);
         let decode = |text| BASE64_STANDARD.decode(text);
         let time: Result<Timestamp, _> = self.time.parse();
+        let block = decode(self.hdrs).map_err(unreadable)?;
         Ok(RawMessage {
             seq: self.seq,
             received_at: time.map_err(|error| Error::unavailable("decode a message", error))?,
-            headers: parse_headers(&decode(self.hdrs).map_err(unreadable)?),
+            headers: parse_headers(&block),
+            is_odd: is_odd(&block),
             payload: decode(self.data).map_err(unreadable)?.into(),
         })
     }
@@ -111,7 +120,7 @@ impl RawMessage {
         header.map(|(_, value)| value.as_str())
     }
 
-    fn of(mut self, partition: PartitionId) -> LogMessage {
+    pub(crate) fn of(mut self, partition: PartitionId) -> LogMessage {
         let id = self.header(NATS_MESSAGE_ID.as_ref()).unwrap_or_default();
         let message_id = id.to_owned();
         self.headers
@@ -146,6 +155,17 @@ fn parse_headers(block: &[u8]) -> Vec<(String, String)> {
     headers
 }
 
+/// Whether `block` has anything but what our own appenders and ordinary clients write.
+fn is_odd(block: &[u8]) -> bool {
+    let Ok(text) = str::from_utf8(block) else {
+        return true;
+    };
+    let mut lines = text.lines();
+    let has_name = |line: &str| line.find(':').is_some_and(|end| end > 0);
+    lines.next().is_some_and(|version| version != "NATS/1.0")
+        || lines.any(|line| !line.is_empty() && !has_name(line))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,5 +193,21 @@ mod tests {
         let parsed = parse_headers(b"  folded\r\nno colon\r\nX: \xff\r\n");
         assert_eq!(parsed, [("X".to_owned(), "\u{fffd}".to_owned())]);
         assert!(parse_headers(b"").is_empty());
+    }
+
+    #[test]
+    fn headers_are_odd_when_the_client_may_not_parse_them() {
+        for block in ["", "NATS/1.0\r\n\r\n", "NATS/1.0\r\nNats-Msg-Id: a\r\n\r\n"] {
+            assert!(!is_odd(block.as_bytes()), "{block}");
+        }
+        for block in [
+            &b"NATS/1.0\r\nX: \xff\r\n\r\n"[..],
+            b"NATS/1.0\r\nno colon\r\n\r\n",
+            b"NATS/1.0\r\n: no name\r\n\r\n",
+            b"NATS/1.0 404 No Messages\r\n\r\n",
+            b"SPAM/9.9\r\nX: y\r\n\r\n",
+        ] {
+            assert!(is_odd(block));
+        }
     }
 }

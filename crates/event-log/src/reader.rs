@@ -27,6 +27,9 @@ const MAX_PULL_MESSAGES: i64 = 64;
 /// After so long without a message, the reader checks whether it has missed one.
 const IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 const MAX_REOPEN_PAUSE: Duration = Duration::from_secs(2);
+/// The number of messages behind one with odd headers that are read alone too: odd ones come together, and each that
+/// a consumer delivers costs the connection.
+const READ_ALONE_BEHIND_ODD: u32 = 64;
 
 impl EventLog {
     /// Follows `partition` from `seq` on without end, also over restarts of the log. If the head was
@@ -49,6 +52,7 @@ impl EventLog {
             next: seq.max(1),
             messages: None,
             failures: 0,
+            alone: 0,
         };
         self.check_identity(partition).await?;
         let state = self.state(partition).await?;
@@ -74,6 +78,8 @@ struct Reader {
     messages: Option<(Ordered, watch::Receiver<u64>)>,
     /// How often in a row no message came of reading.
     failures: u32,
+    /// The number of messages that are read alone before a consumer is created again.
+    alone: u32,
 }
 
 impl Reader {
@@ -108,10 +114,14 @@ impl Reader {
     /// Creates a consumer that begins at `next`, or waits before the next attempt. After a failure, the
     /// message at `next` is read alone first and returned: it may be the reason.
     async fn open(&mut self) -> Result<Option<LogMessage>> {
-        if self.failures > 0
-            && let Ok(Some(message)) = self.log.read_alone(self.partition, self.next).await
+        if (self.failures > 0 || self.alone > 0)
+            && let Ok(Some(raw)) = self.log.read_raw(self.partition, self.next).await
         {
-            return self.accept(message).await;
+            self.alone = match raw.is_odd {
+                true => READ_ALONE_BEHIND_ODD,
+                false => self.alone.saturating_sub(1),
+            };
+            return self.accept(raw.of(self.partition)).await;
         }
         let losses = self.log.losses();
         match self.log.consume(self.partition, self.next).await {

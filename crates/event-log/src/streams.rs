@@ -139,8 +139,8 @@ impl EventLog {
     }
 
     pub(crate) async fn stream(&self, partition: PartitionId) -> Result<Stream> {
-        let stream = self.jetstream().get_stream(names::stream(partition)).await;
-        stream.map_err(|error| Error::unavailable("look up a stream", error))
+        let stream = self.jetstream().get_stream(names::stream(partition));
+        self.answer("look up a stream", stream).await
     }
 
     /// Returns how many partitions the log has streams of; 0 before ingest has created one. Whoever deletes their

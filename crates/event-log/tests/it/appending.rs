@@ -110,7 +110,11 @@ async fn a_log_that_does_not_answer_leaves_the_outcome_unknown() {
 }
 
 fn appended(seq: u64, duplicate: bool) -> Appended {
-    Appended { seq, duplicate }
+    Appended {
+        seq,
+        duplicate,
+        id_known: duplicate,
+    }
 }
 
 #[tokio::test]

@@ -31,6 +31,17 @@ async fn a_reader_delivers_messages_with_odd_headers_among_the_others() {
 }
 
 #[tokio::test]
+async fn many_messages_with_odd_headers_cost_a_reader_few_connections() {
+    let world = World::start().await;
+    for index in 0..200 {
+        publish(&world, ODD_HEADERS[index % ODD_HEADERS.len()], b"odd").await;
+    }
+    let log = EventLog::connect(&world.nats.url, "reader").await.unwrap();
+    take(log.read_from(PARTITION, 1).await.unwrap(), 200).await;
+    assert!(log.connection() <= 3, "{}", log.connection());
+}
+
+#[tokio::test]
 async fn a_reader_that_waits_gets_a_message_with_odd_headers() {
     let world = World::start().await;
     let messages = world.log.read_from(PARTITION, 1).await.unwrap();
