@@ -91,6 +91,23 @@ impl Frame {
     }
 }
 
+/// Returns true if both messages of the log are frames with the same events by their ids, in one order: each is a
+/// repeat of the other.
+#[must_use]
+pub fn have_same_events(one: Bytes, other: Bytes) -> bool {
+    let ids = |payload| {
+        let frame = Frame::decode(payload)?;
+        let events = frame.events.iter();
+        let ids = events.map(|framed| {
+            let event = frame.event(framed)?;
+            Ok((event.conversation_id, event.event_id))
+        });
+        let ids: Vec<_> = ids.collect::<Result<_, DecodeError>>()?;
+        Ok::<_, DecodeError>((frame.tenant, ids))
+    };
+    matches!((ids(one), ids(other)), (Ok(one), Ok(other)) if one == other)
+}
+
 /// Builder of one frame from events of one tenant and one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FrameBuilder {

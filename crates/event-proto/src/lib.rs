@@ -17,7 +17,9 @@ mod validate;
 pub use canonical::{Encoded, EncodedEvent, EventRef, Identity};
 pub use contents::{Damage, FrameContents, ReadableEvent, UnknownVersion};
 pub use error::DecodeError;
-pub use frame::{Frame, FrameBuilder, FramedEvent, MAX_FRAME_BYTES, MAX_FRAME_EVENTS};
+pub use frame::{
+    Frame, FrameBuilder, FramedEvent, MAX_FRAME_BYTES, MAX_FRAME_EVENTS, have_same_events,
+};
 pub use pack::{Pack, PackedEvent};
 
 /// Generated from `proto/isotherm/v1`.

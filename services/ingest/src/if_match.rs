@@ -23,7 +23,7 @@ use self::{
 use crate::{
     accept::Accepted,
     problem::Problem,
-    publish::{self, FrameAck, Headers},
+    publish::{self, FrameAck, Headers, NewMessage},
 };
 
 /// The longest that a conditional append is retried while other writers append to the partition.
@@ -79,12 +79,17 @@ impl ExpectedEnd {
         let partition = frame.partition;
         let checked = log.check_identity(partition).await;
         checked.map_err(|error| publish::problem(&error))?;
-        let (id, payload) = (frame.events.message_id(), frame.events.clone().encode());
+        let message = NewMessage {
+            partition,
+            id: frame.events.message_id(),
+            payload: frame.events.clone().encode(),
+            headers: headers.to_vec(),
+        };
         let deadline = Instant::now() + CONDITIONAL_APPEND_TIMEOUT;
         // Whether the last append may have stored it, until the log behind that is read.
         let mut may_be_stored = false;
         loop {
-            let end = self.end(log, conditions, &id);
+            let end = self.end(log, conditions, &message.id);
             let end = tokio::time::timeout_at(deadline, end).await;
             let end = end.unwrap_or(Err(Unsettled::PartitionBusy));
             let last = match self.decide(end, may_be_stored)? {
@@ -92,12 +97,19 @@ impl ExpectedEnd {
                 Decision::Stored(seq) => {
                     // An own append that was not acknowledged is no duplicate of itself.
                     let duplicate = !may_be_stored;
-                    return Ok(FrameAck::new(partition, Appended { seq, duplicate }, 0));
+                    return Ok(FrameAck::new(
+                        partition,
+                        Appended {
+                            seq,
+                            duplicate,
+                            id_known: true,
+                        },
+                        0,
+                    ));
                 }
             };
-            let appended =
-                log.append_behind(partition, last, &id, payload.clone(), headers.to_vec());
-            match appended.await.map_err(|error| publish::problem(&error))? {
+            let appended = message.append(log, Some(last)).await;
+            match appended.map_err(|error| publish::problem(&error))? {
                 AppendOutcome::Appended(appended) => {
                     return Ok(FrameAck::new(partition, appended, 0));
                 }

@@ -1,6 +1,7 @@
 //! Appends the frames of one request to the log, and builds the receipt from the acknowledgements.
 
 mod appender;
+mod message_id;
 
 use std::{collections::BTreeMap, error::Error as _, mem, sync::Arc};
 
@@ -12,6 +13,7 @@ use serde::Serialize;
 use tracing::{error, warn};
 
 pub(crate) use appender::{Appender, FrameAck, Headers, header_bytes};
+pub(crate) use message_id::{NewMessage, original_id};
 
 use crate::{
     accept::{Accepted, Frame, ItemPlacement},

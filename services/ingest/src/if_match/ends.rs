@@ -6,6 +6,8 @@ use event::{ConversationId, Position, Seq, TenantId};
 use event_log::LogMessage;
 use event_proto::Frame;
 
+use crate::publish;
+
 /// Most messages of a partition that are indexed: a condition on an older position is not checked. No reason
 /// but to bound the work.
 pub(super) const MAX_MESSAGES: Seq = 10_000;
@@ -58,7 +60,7 @@ impl From<LogMessage> for IndexedMessage {
         });
         Self {
             seq: message.seq,
-            id: NameHash::of_message(&message.message_id),
+            id: NameHash::of_message(publish::original_id(&message.message_id)),
             last,
         }
     }

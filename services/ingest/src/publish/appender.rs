@@ -6,10 +6,11 @@ mod queue;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use event::{PartitionCount, PartitionId, Position};
-use event_log::{Appended, Error, EventLog};
+use event_log::{AppendOutcome, Appended, Error, EventLog};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use self::queue::{Message, Queue, Ticket, Waiting};
+use super::NewMessage;
 use crate::{accept::Frame, metrics::Metrics};
 
 /// Most bytes of events and headers that wait or are on their way, of all partitions: four of the largest
@@ -125,11 +126,20 @@ impl Appender {
 
     async fn send_message(&self, partition: PartitionId, message: Message<Answer>) {
         let on_its_way = OnItsWay(self, partition);
-        let (id, payload) = (message.events.message_id(), message.events.encode());
+        let to_append = NewMessage {
+            partition,
+            id: message.events.message_id(),
+            payload: message.events.encode(),
+            headers: message.headers.to_vec(),
+        };
         let timer = self.0.metrics.publish_seconds.start_timer();
-        let headers = message.headers.to_vec();
-        let appended = self.0.log.append(partition, &id, payload, headers);
-        let appended = appended.await.map_err(Arc::new);
+        let appended = match to_append.append(&self.0.log, None).await {
+            Ok(AppendOutcome::Appended(appended)) => Ok(appended),
+            Ok(AppendOutcome::EndsElsewhere { .. }) => {
+                unreachable!("it was appended without a condition")
+            }
+            Err(error) => Err(Arc::new(error)),
+        };
         timer.observe_duration();
         drop(on_its_way);
         for (idx, answer) in message.answers {

@@ -7,6 +7,7 @@ mod conditional;
 mod crash;
 mod lost;
 mod memory;
+mod message_ids;
 mod refusals;
 mod shared;
 mod slow;
