@@ -10,6 +10,7 @@ fn main() -> ExitCode {
     match name(&called).as_str() {
         "archiver" => service_runtime::main(|| archiver::run(archiver::Args::parse())),
         "compactor" => service_runtime::main(|| compactor::run(compactor::Args::parse())),
+        "executor" => executor::main(),
         "hot-writer" => service_runtime::main(|| hot_writer::run(hot_writer::Args::parse())),
         "ingest" => service_runtime::main(|| ingest::run(ingest::Args::parse())),
         "operator" => service_runtime::main(|| operator::run(operator::Args::parse())),

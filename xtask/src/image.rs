@@ -19,9 +19,10 @@ use crate::{
     setup,
 };
 
-const PROGRAMS: [&str; 7] = [
+const PROGRAMS: [&str; 8] = [
     "archiver",
     "compactor",
+    "executor",
     "hot-writer",
     "ingest",
     "isotherm",

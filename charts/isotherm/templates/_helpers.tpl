@@ -77,6 +77,11 @@ http://{{ include "isotherm.fullname" (first .) }}-{{ last . }}
 {{ include "isotherm.url" (list . "compactor") }}:7403
 {{- end }}
 
+{{/* The executor runs in the compactor's pod. */}}
+{{- define "isotherm.executorUrl" -}}
+{{ include "isotherm.url" (list . "compactor") }}:7405
+{{- end }}
+
 {{- define "isotherm.coldUrl" -}}
 {{- if include "isotherm.dev" . -}}
 s3://{{ .Values.dev.seaweedfs.bucket }}/isotherm

@@ -20,10 +20,11 @@ the log must fit on the disk of its server. The sums are those of the table in d
 {{- $sum := max (mul 8 .fileMemoryBytes) (mul 512 $mebibyte) }}
 {{- include "isotherm.requireLimit" (list . "archiver" $sum "8 times fileMemoryBytes, at least 512 MiB") }}
 {{- end }}
-{{- with .Values.query }}
-{{- $statement := add (mul 2 (include "isotherm.bytes" .sql.memoryBytes)) (mul 1024 $mebibyte) }}
-{{- $sum := add (include "isotherm.bytes" .memoryBytes) (mul (add .sql.atOnce 1) $statement) }}
-{{- include "isotherm.requireLimit" (list . "query" $sum "memoryBytes and, for each of sql.atOnce + 1 statements, twice sql.memoryBytes and 1 GiB") }}
+{{- include "isotherm.requireLimit" (list .Values.query "query" (include "isotherm.bytes" .Values.query.memoryBytes) "memoryBytes") }}
+{{- with .Values.executor }}
+{{- $process := add (mul 2 (include "isotherm.bytes" .memoryBytes)) (mul 1024 $mebibyte) }}
+{{- $sum := add (mul .processes $process) (mul 256 $mebibyte) }}
+{{- include "isotherm.requireLimit" (list . "executor" $sum "256 MiB and, for each of processes, twice memoryBytes and 1 GiB") }}
 {{- end }}
 {{- if and (include "isotherm.dev" .) (lt (include "isotherm.devLogBytes" . | int64) (mul 16 $mebibyte)) }}
 {{- fail (printf "\n\ndev.nats.storage is too small for a log of %d partitions and 1 GiB of dead letters: set dev.nats.storage to 2Gi or more, or fewer partitions.\n" (int64 .Values.partitions)) }}

@@ -92,19 +92,19 @@ resources:
   {{- toYaml (last .).resources | nindent 2 }}
 {{- end }}
 
-{{/* livez: the process serves. readyz: it accepts traffic. The start may take long: segments are opened. */}}
+{{/* livez: the process serves. readyz: it accepts traffic. The start may take long: segments are opened. Takes the name of the port. */}}
 {{- define "isotherm.probes" -}}
 startupProbe:
-  httpGet: {path: /livez, port: admin}
+  httpGet: {path: /livez, port: {{ . }}}
   periodSeconds: 1
   failureThreshold: 120
 livenessProbe:
-  httpGet: {path: /livez, port: admin}
+  httpGet: {path: /livez, port: {{ . }}}
   periodSeconds: 10
   timeoutSeconds: 5
   failureThreshold: 6
 readinessProbe:
-  httpGet: {path: /readyz, port: admin}
+  httpGet: {path: /readyz, port: {{ . }}}
   periodSeconds: 2
   timeoutSeconds: 3
   failureThreshold: 3

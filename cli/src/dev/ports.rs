@@ -48,7 +48,11 @@ impl Ports {
         self.base + 3
     }
 
-    /// The admin port of the `n`th service: ingest, hot-writer, compactor, query, archiver.
+    pub(crate) fn executor(self) -> u16 {
+        self.base + 4
+    }
+
+    /// The admin port of the `n`th service: ingest, hot-writer, compactor, query, archiver, executor.
     pub(crate) fn admin(self, n: u16) -> u16 {
         self.base + 11 + n
     }
@@ -66,16 +70,18 @@ impl Ports {
     }
 
     /// All ports with their use.
-    fn all(self) -> [(u16, &'static str); 11] {
+    fn all(self) -> [(u16, &'static str); 13] {
         [
             (self.ingest(), "ingest"),
             (self.query(), "query"),
             (self.flight(), "compactor"),
+            (self.executor(), "executor"),
             (self.admin(0), "ingest admin"),
             (self.admin(1), "hot-writer admin"),
             (self.admin(2), "compactor admin"),
             (self.admin(3), "query admin"),
             (self.admin(4), "archiver admin"),
+            (self.admin(5), "executor admin"),
             (self.nats(), "NATS"),
             (self.valkey(), "Valkey"),
             (self.nats_monitor(), "NATS monitor"),

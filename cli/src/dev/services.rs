@@ -40,20 +40,31 @@ const COLD_TIER_USERS: [&str; 3] = ["compactor", "query", "archiver"];
 
 /// Services whose work may be delayed without loss: on a busy machine, accepting events and answering
 /// have priority.
+/// Services that people wait for.
+const ANSWERING_SERVICES: [&str; 2] = ["query", "executor"];
 const BACKGROUND_SERVICES: [&str; 2] = ["compactor", "archiver"];
 /// Nice value of the background services.
 const BACKGROUND_NICE: i32 = 10;
 
 /// The services in the order in which they start: ingest creates the streams, the others wait for them.
-pub(crate) const NAMES: [&str; 5] = ["ingest", "hot-writer", "compactor", "query", "archiver"];
+pub(crate) const NAMES: [&str; 6] = [
+    "ingest",
+    "hot-writer",
+    "compactor",
+    "query",
+    "archiver",
+    "executor",
+];
 
 /// Returns all services with their flags, for a log of `partitions` partitions.
 pub(crate) fn all(config: &DevConfig, partitions: u16) -> Vec<ServiceSpec> {
     let ports = config.ports;
     let services = (0..).zip(NAMES).map(|(n, name)| {
         let mut flags = Flags::default();
+        if name != "executor" {
+            flags.add("--nats-url", nats_url(ports));
+        }
         flags
-            .add("--nats-url", nats_url(ports))
             .add("--admin-addr", local(ports.admin(n)))
             .add("--shutdown-grace", "4s");
         for host in &config.allowed_hosts {
@@ -76,7 +87,7 @@ pub(crate) fn all(config: &DevConfig, partitions: u16) -> Vec<ServiceSpec> {
                 } else {
                     0
                 },
-                half_of_the_cores: name != "query",
+                half_of_the_cores: !ANSWERING_SERVICES.contains(&name),
             },
         }
     });
@@ -115,6 +126,14 @@ fn own_flags(name: &str, config: &DevConfig, partitions: u16, flags: &mut Flags)
             .add("--redis-url", redis_url(ports))
             .add("--cold-url", &config.cold_url)
             .add("--cache-dir", config.data.join("cache/query"))
+            .add("--compactor-url", compactor_url)
+            .add(
+                "--executor-url",
+                format!("http://{}", local(ports.executor())),
+            ),
+        "executor" => flags
+            .add("--listen", local(ports.executor()))
+            .add("--data", config.data.join("warm"))
             .add("--compactor-url", compactor_url),
         "archiver" => flags
             .add("--cold-url", &config.cold_url)

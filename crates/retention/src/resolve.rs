@@ -95,6 +95,20 @@ impl RuleSet {
         })
     }
 
+    /// The age that every event reaches at least before it expires from every tier; `None` when no event ever
+    /// does.
+    #[must_use]
+    pub fn least_age(&self) -> Option<Duration> {
+        let warm = || self.in_force().filter_map(|policy| policy.warm.as_ref());
+        let least_warm = || warm().map(Warm::max_age).min();
+        let colds = self.in_force().filter_map(|policy| policy.cold.as_ref());
+        let ages = colds.filter_map(|cold| match cold.disabled {
+            true => least_warm(),
+            false => cold.max_age(),
+        });
+        ages.min()
+    }
+
     /// Returns true if any policy in force uses labels; if not, callers need not read them.
     #[must_use]
     pub fn uses_labels(&self) -> bool {

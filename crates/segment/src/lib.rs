@@ -7,6 +7,7 @@
 mod conform;
 mod decode;
 mod encode;
+pub mod encoding;
 mod error;
 mod memory;
 pub mod parquet_io;

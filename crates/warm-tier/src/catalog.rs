@@ -36,6 +36,11 @@ impl Catalog {
         self.partition(partition).map(|shared| shared.sealed)
     }
 
+    /// All open partitions, ascending.
+    pub(crate) fn partitions(&self) -> Vec<Shared> {
+        self.lock().values().cloned().collect()
+    }
+
     /// The sealed parts of all open partitions, ascending by partition.
     #[must_use]
     pub fn sealed_partitions(&self) -> Vec<Arc<SealedPartition>> {

@@ -30,6 +30,9 @@ pub struct PartitionCoverage {
     /// Everything up to here was read from the log, and is checked for duplicates. What lies after `sealed`
     /// is in memory: after a restart this starts at `sealed` again.
     pub committed: Seq,
+    /// What lies after `sealed`; empty from a compactor of an earlier version.
+    #[serde(default)]
+    pub unsealed: UnsealedCoverage,
     /// Incremented whenever a slice is removed (expired, over quota or lost). A scan carries the
     /// value that it was planned with.
     pub removals: u64,
@@ -69,6 +72,16 @@ pub struct SliceCoverage {
     pub received_min: Option<Timestamp>,
     #[serde(with = "serial::time")]
     pub received_max: Option<Timestamp>,
+}
+
+/// The events of a partition that are not sealed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct UnsealedCoverage {
+    pub rows: u64,
+    /// Bytes of memory.
+    pub bytes: u64,
+    #[serde(default, with = "serial::time")]
+    pub received_min: Option<Timestamp>,
 }
 
 /// A range that was lost here: the rows of `class`, or of every class.

@@ -5,7 +5,7 @@ mod client;
 mod server;
 
 pub use crate::{
-    coverage::{Coverage, Gap, PartitionCoverage, SliceCoverage},
+    coverage::{Coverage, Gap, PartitionCoverage, SliceCoverage, UnsealedCoverage},
     duplicates::Duplicates,
     scan_request::{Filter, Order, Scan, Table},
 };

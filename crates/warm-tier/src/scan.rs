@@ -14,7 +14,7 @@ use event::{PartitionId, Seq, SeqRange};
 
 use crate::{
     catalog::{Catalog, Shared},
-    coverage::Coverage,
+    coverage::{Coverage, PartitionCoverage, UnsealedCoverage},
     duplicates::Duplicates,
     engine::Engine,
     error::{Error, Result},
@@ -58,13 +58,22 @@ impl Scanner {
     /// The coverage of every open partition now.
     #[must_use]
     pub fn coverage(&self) -> Coverage {
-        let sealed_partitions = self.0.catalog.sealed_partitions();
+        let partitions = self.0.catalog.partitions();
+        let coverage = partitions.into_iter().map(|Shared { sealed, unsealed }| {
+            // Before the manifest: what is sealed meanwhile is in both.
+            let state = unsealed.state();
+            PartitionCoverage {
+                unsealed: UnsealedCoverage {
+                    rows: state.events,
+                    bytes: state.open_bytes + state.sealing_bytes,
+                    received_min: state.oldest,
+                },
+                ..sealed.coverage()
+            }
+        });
         Coverage {
             store: None,
-            partitions: sealed_partitions
-                .iter()
-                .map(|sealed| sealed.coverage())
-                .collect(),
+            partitions: coverage.collect(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The request of a scan: the rows of one partition's sealed slices to return.
 
+use arrow::datatypes::SchemaRef;
 use event::{PartitionId, Seq, SeqRange, Timestamp};
 use retention::Class;
 use serde::{Deserialize, Serialize};
@@ -45,13 +46,38 @@ pub struct Scan {
     pub max_bytes: Option<u64>,
 }
 
-/// A table of a slice file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// A table of a slice file, which a statement can read too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Table {
     Events,
     HourlyStats,
     ConversationSummary,
+}
+
+impl Table {
+    /// All tables.
+    pub const ALL: [Self; 3] = [Self::Events, Self::HourlyStats, Self::ConversationSummary];
+
+    /// The columns of the table.
+    #[must_use]
+    pub fn schema(self) -> SchemaRef {
+        match self {
+            Self::Events => segment::events_schema(),
+            Self::HourlyStats => segment::hourly_stats_schema(),
+            Self::ConversationSummary => segment::conversation_summary_schema(),
+        }
+    }
+
+    /// The name of the table, in SQL too.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Events => "events",
+            Self::HourlyStats => "hourly_stats",
+            Self::ConversationSummary => "conversation_summary",
+        }
+    }
 }
 
 /// A request to check the slices of `partition` that overlap `range`.

@@ -27,11 +27,7 @@ pub(crate) const LENGTH_COLUMNS: [&str; 3] = ["major", "minor", "bytes"];
 
 /// The schema of the result: that of the table, or of the selected columns.
 pub(crate) fn schema(scan: &Scan) -> Result<SchemaRef> {
-    let whole = match scan.table {
-        Table::Events => segment::events_schema(),
-        Table::HourlyStats => segment::hourly_stats_schema(),
-        Table::ConversationSummary => segment::conversation_summary_schema(),
-    };
+    let whole = scan.table.schema();
     let Some(columns) = &scan.columns else {
         return Ok(whole);
     };

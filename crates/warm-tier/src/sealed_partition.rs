@@ -13,7 +13,7 @@ use std::{
 use event::{PartitionId, RangeSet, Seq, Timestamp};
 
 use crate::{
-    coverage::{Gap, PartitionCoverage, SliceCoverage},
+    coverage::{Gap, PartitionCoverage, SliceCoverage, UnsealedCoverage},
     disk,
     duplicates::{Duplicate, Duplicates},
     error::{Error, Result},
@@ -203,6 +203,7 @@ impl SealedPartition {
             first: manifest.first,
             sealed: manifest.sealed,
             committed: self.committed().max(manifest.sealed),
+            unsealed: UnsealedCoverage::default(),
             removals: manifest.removals,
             slices: slices.collect(),
             gaps: gaps.collect(),

@@ -5,24 +5,35 @@
 //! parser and only known tables and functions are allowed; the instance has no external access, no
 //! extension loading and a locked configuration; memory, time, rows and bytes are limited. One
 //! call of a function can be neither interrupted nor measured, so a server of untrusted users runs
-//! each statement in a separate process ([`Job`], [`Received`]) and kills it at its timeout.
+//! each statement in a separate process ([`Caller`], [`serve`]) and kills it at its timeout.
 
 mod ast;
-mod engine;
 mod functions;
+mod in_place;
 mod pushdown;
+pub mod remote;
+mod sandbox;
+mod session;
+mod views;
 mod watchdog;
 mod wire;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
-use event::Timestamp;
+use arrow::datatypes::Schema;
+use event::{SeqRange, Timestamp};
+use serde::{Deserialize, Serialize};
 
-pub use engine::{EncodeError, Encoder, Sandbox};
-pub use wire::{Chunks, Executed, Job, Parsed, Received, TableRows};
+pub use crate::scan_request::Table;
+use crate::serial;
+
+pub use in_place::{SliceRef, slices_in_place};
+pub use sandbox::Sandbox;
+pub use session::{EncodeError, Encoder, Session};
+pub use wire::{Caller, Chunks, Job, RowStream, Work, serve};
 
 /// Resource limits of one statement.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Limits {
     pub memory_bytes: u64,
     pub threads: u16,
@@ -45,37 +56,42 @@ impl Default for Limits {
     }
 }
 
-/// A table that a statement can read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Table {
-    Events,
-    HourlyStats,
-    ConversationSummary,
+/// A slice of which a statement reads rows in place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SliceRows {
+    pub path: PathBuf,
+    /// Only rows with a sequence in these ranges; without any, all rows. Rollups are read whole.
+    #[serde(default, with = "serial::ranges")]
+    pub ranges: Vec<SeqRange>,
 }
 
-impl Table {
-    /// All tables.
-    pub const ALL: [Self; 3] = [Self::Events, Self::HourlyStats, Self::ConversationSummary];
+/// Where the rows of one table come from, beside those that are loaded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableSources {
+    pub table: Table,
+    /// The columns that the statement sees, a subset of the table's.
+    pub columns: Vec<String>,
+    /// The rows of slices are those of this tenant.
+    pub tenant: String,
+    pub slices: Vec<SliceRows>,
+}
 
-    /// The name of the table in SQL.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Events => "events",
-            Self::HourlyStats => "hourly_stats",
-            Self::ConversationSummary => "conversation_summary",
-        }
-    }
-
-    /// The table of this name in SQL.
-    #[must_use]
-    pub fn of_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|table| table.name() == name)
+impl TableSources {
+    fn schema(&self) -> Result<Schema, SqlError> {
+        let whole = self.table.schema();
+        let fields = self
+            .columns
+            .iter()
+            .map(|name| whole.field_with_name(name).cloned());
+        let fields = fields.collect::<Result<Vec<_>, _>>();
+        let fields = fields.map_err(|error| SqlError::Engine(error.to_string()))?;
+        Ok(Schema::new(fields))
     }
 }
 
 /// The columns of `events` that a statement needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Columns {
     All,
     /// Lower-case names: all that are needed, and possibly more.
@@ -101,19 +117,22 @@ impl Columns {
 
 /// Conditions on `events` that every row in the answer fulfils. A scan may leave out other rows, but
 /// need not: the statement checks its conditions itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pushdown {
     pub conversations: Option<BTreeSet<String>>,
     pub types: Option<BTreeSet<String>>,
     /// Inclusive.
+    #[serde(with = "serial::time")]
     pub timestamp_from: Option<Timestamp>,
     /// Inclusive.
+    #[serde(with = "serial::time")]
     pub timestamp_to: Option<Timestamp>,
 }
 
 /// A parsed and allowed statement, with the tables, columns and conditions that it reads.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Select {
+    #[serde(skip)]
     pub(crate) sql: String,
     pub tables: BTreeSet<Table>,
     pub columns: Columns,
@@ -129,6 +148,9 @@ pub enum SqlError {
     /// DuckDB cannot parse or bind the statement, or it fails on its rows.
     #[error("{0}")]
     Invalid(String),
+    /// A slice is gone since the statement was planned: plan again.
+    #[error("a slice is gone since the statement was planned")]
+    Stale,
     #[error("the statement did not end within {0:?}")]
     Timeout(Duration),
     #[error("the statement needs more than the {0} bytes of memory it may use")]

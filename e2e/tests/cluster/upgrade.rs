@@ -48,12 +48,12 @@ async fn an_upgrade_under_load_loses_no_event_and_an_uninstall_keeps_policies_an
     assert_eq!(kept.status()["effective"]["warmSeconds"], 3 * 86400);
 }
 
-/// Returns the chart before the last change of it on this branch; that of this tree when there is only one.
+/// Returns the chart as it was before the last change of it on this branch; that of this tree when there is no such.
 fn previous_chart(world: &World, folder: &str) -> String {
     let root = world.setting.root.to_str().unwrap();
-    let log = format!("-C {root} log --first-parent --format=%H --max-count=2 -- charts/isotherm");
-    let commits = run("git", &log, &[]);
-    let Some(commit) = commits.lines().nth(1) else {
+    let log = format!("-C {root} log --first-parent --format=%P --max-count=1 -- charts/isotherm");
+    let parents = run("git", &log, &[]);
+    let Some(commit) = parents.split_whitespace().next() else {
         return world.chart();
     };
     let archive = format!("{folder}/chart.tar");

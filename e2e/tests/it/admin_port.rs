@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::{agents, world::World};
-
-const SERVICES: [&str; 4] = ["ingest", "hot-writer", "compactor", "query"];
+use crate::{
+    agents,
+    world::{SERVICES, World},
+};
 
 /// Suffixes that a metric must not have: Prometheus wants base units and `_total`.
 const FORBIDDEN_SUFFIXES: [&str; 6] = ["_ms", "_millis", "_milliseconds", "_count", "_kb", "_mb"];

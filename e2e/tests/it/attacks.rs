@@ -17,21 +17,21 @@ use serde_json::{Value, json};
 use crate::world::{SERVICES, Setup, World, keep_all};
 
 /// Limits of the containers in the chart's default values, in MiB; a statement's process has its own.
-const MEMORY_LIMITS_MIB: [(&str, u64); 4] = [
+const MEMORY_LIMITS_MIB: [(&str, u64); 5] = [
     ("ingest", 512),
     ("hot-writer", 512),
     ("compactor", 3072),
+    ("executor", 256),
     ("query", 2048),
 ];
-/// The arguments that the chart's default values give to query.
-const QUERY_ARGS: [&str; 6] = [
+/// The arguments that the chart's default values give to query and to the executor.
+const QUERY_ARGS: [&str; 4] = [
     "--memory-bytes",
     "2147483648",
     "--sql-memory-bytes",
     "536870912",
-    "--sql-max-scan-bytes",
-    "536870912",
 ];
+const EXECUTOR_ARGS: [&str; 4] = ["--memory-bytes", "536870912", "--processes", "3"];
 /// Pause between two rounds of the honest client.
 const HONEST_PAUSE: Duration = Duration::from_millis(100);
 /// Longest time of an honest request; only hangs take so long, also on a busy machine and in a debug build.
@@ -119,6 +119,7 @@ fn assert_all_live_within_their_memory(
 async fn no_request_takes_a_process_down_or_keeps_an_honest_client_waiting() {
     let setup = Setup {
         query_args: QUERY_ARGS.map(String::from).to_vec(),
+        executor_args: EXECUTOR_ARGS.map(String::from).to_vec(),
         ..Setup::default()
     };
     let mut world = World::start_with(setup).await;

@@ -12,7 +12,7 @@ use testkit::{
 
 pub(crate) use crate::rules::{keep_all, sampled};
 
-pub(crate) const SERVICES: [&str; 4] = ["ingest", "hot-writer", "compactor", "query"];
+pub(crate) const SERVICES: [&str; 5] = ["ingest", "hot-writer", "compactor", "executor", "query"];
 pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_secs(90);
 
 pub(crate) struct World {
@@ -40,6 +40,8 @@ pub(crate) struct Setup {
     pub(crate) clock: Option<ShiftedClock>,
     /// More arguments of the query service.
     pub(crate) query_args: Vec<String>,
+    /// The same of the executor.
+    pub(crate) executor_args: Vec<String>,
 }
 
 impl Default for Setup {
@@ -51,6 +53,7 @@ impl Default for Setup {
             query_cold: Vec::new(),
             clock: None,
             query_args: Vec::new(),
+            executor_args: Vec::new(),
         }
     }
 }
@@ -67,9 +70,11 @@ impl World {
             "ingest",
             "query",
             "flight",
+            "executor",
             "a-ingest",
             "a-hot-writer",
             "a-compactor",
+            "a-executor",
             "a-query",
         ];
         let mut world = Self {
@@ -128,10 +133,18 @@ impl World {
                     .map(String::from),
                 );
             }
+            "executor" => {
+                args.extend(["--listen".into(), listen(self.ports["executor"])]);
+                args.extend(["--data".into(), self.path("warm")]);
+                args.extend(["--compactor-url".into(), self.flight_url()]);
+                args.extend(self.setup.executor_args.clone());
+            }
             _ => {
+                let executor = format!("http://{}", listen(self.ports["executor"]));
                 args.extend(["--listen".into(), listen(self.ports["query"])]);
                 args.extend(["--redis-url".into(), self.valkey.url.clone()]);
                 args.extend(["--compactor-url".into(), self.flight_url()]);
+                args.extend(["--executor-url".into(), executor]);
                 match self.setup.query_cold.is_empty() {
                     true => args.extend(["--cold-url".into(), self.cold()]),
                     false => args.extend(self.setup.query_cold.clone()),
@@ -153,11 +166,13 @@ impl World {
 
     fn common(&self, name: &str) -> Vec<String> {
         let mut args = vec![
-            "--nats-url".into(),
-            self.nats.url.clone(),
             "--admin-addr".into(),
             format!("127.0.0.1:{}", self.ports[format!("a-{name}").as_str()]),
         ];
+        // It has no credentials, and reads only files and the compactor.
+        if name != "executor" {
+            args.extend(["--nats-url".into(), self.nats.url.clone()]);
+        }
         if let Some(url) = &self.setup.collector {
             args.extend(["--otlp-protocol".into(), "http/protobuf".into()]);
             args.extend(["--otlp-endpoint".into(), url.clone()]);

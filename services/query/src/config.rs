@@ -34,6 +34,13 @@ pub struct Args {
         default_value = "http://127.0.0.1:7403"
     )]
     pub compactor_url: String,
+    /// URL of the executor of SQL statements, beside the compactor.
+    #[arg(
+        long,
+        env = "ISOTHERM_EXECUTOR_URL",
+        default_value = "http://127.0.0.1:7405"
+    )]
+    pub executor_url: String,
     /// URL of the cold tier: s3://bucket/prefix, file:///dir or a path. Without it there is none.
     #[arg(long, env = "ISOTHERM_COLD_URL")]
     pub cold_url: Option<String>,
@@ -45,8 +52,9 @@ pub struct Args {
     /// Most bytes of the cache; the least recently used objects are evicted first.
     #[arg(long, env = "ISOTHERM_CACHE_MAX_BYTES", default_value_t = 1 << 30)]
     pub cache_max_bytes: u64,
-    /// Most bytes of rows that one SQL statement may read, unless it asks for less.
-    #[arg(long, env = "ISOTHERM_SQL_MAX_SCAN_BYTES", default_value_t = 1 << 30)]
+    /// Most bytes of rows that one SQL statement may read, unless it asks for less. Rows that are not read where
+    /// they lie need --request-memory besides.
+    #[arg(long, env = "ISOTHERM_SQL_MAX_SCAN_BYTES", default_value_t = 64 << 30)]
     pub sql_max_scan_bytes: u64,
     /// Most memory of one SQL statement.
     #[arg(long, env = "ISOTHERM_SQL_MEMORY_BYTES", default_value_t = 2 << 30)]
@@ -79,6 +87,7 @@ pub struct Config {
     pub nats_url: String,
     pub redis_url: String,
     pub compactor_url: String,
+    pub executor_url: String,
     pub cold_url: Option<String>,
     pub s3: S3Options,
     /// Directory and most bytes of the object cache.
@@ -135,6 +144,7 @@ impl Args {
             nats_url: self.log.nats_url.clone(),
             redis_url: self.hot.redis_url.clone(),
             compactor_url: self.compactor_url.clone(),
+            executor_url: self.executor_url.clone(),
             cold_url: self.cold_url.clone(),
             s3: self.s3.clone(),
             cache: self

@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use event::{IdError, ParsePositionError, ParseTimestampError};
-use warm_tier::sql::SqlError;
+use warm_tier::sql::{SqlError, remote::ExecutorError};
 
 pub(crate) type Result<T, E = QueryError> = std::result::Result<T, E>;
 
@@ -124,10 +124,22 @@ impl From<SqlError> for QueryError {
                 return Self::refused(status, "sql_timeout", detail);
             }
             SqlError::Invalid(_) => return Self::bad_request("sql_invalid", detail),
+            SqlError::Stale => return Self::unavailable("changing", detail),
             SqlError::Engine(_) => return Self::Internal(error.into()),
             SqlError::Memory(_) | SqlError::Died => "sql_memory",
             SqlError::ResultTooLarge { .. } => "result_too_large",
         };
         Self::refused(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
+    }
+}
+
+impl From<ExecutorError> for QueryError {
+    fn from(error: ExecutorError) -> Self {
+        match error {
+            ExecutorError::Sql(error) => error.into(),
+            ExecutorError::Unavailable(_) => {
+                Self::unavailable("executor_unavailable", error.to_string())
+            }
+        }
     }
 }

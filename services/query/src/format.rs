@@ -1,26 +1,8 @@
 //! Formats of an answer, chosen by `Accept`: JSON, NDJSON, CSV or an Arrow stream.
 
-use std::io::Write;
-
-use arrow::{
-    csv,
-    datatypes::SchemaRef,
-    error::ArrowError,
-    ipc::writer::StreamWriter,
-    json::{
-        self, StructMode,
-        writer::{JsonArray, LineDelimited},
-    },
-    record_batch::RecordBatch,
-};
 use axum::http::{HeaderMap, StatusCode, header};
-use serde_json::{Value, json};
-use warm_tier::sql::EncodeError;
 
 use crate::error::{QueryError, Result};
-
-/// Format of instants, always in UTC.
-const TIMESTAMP_FORMAT: &str = "%Y-%m-%dT%H:%M:%S%.6fZ";
 
 /// Format of the body of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,97 +50,6 @@ impl Format {
             Self::Arrow => "application/vnd.apache.arrow.stream",
         }
     }
-}
-
-/// Writes the rows of a statement's answer as the body of this content type. The JSON object stays open
-/// behind its rows.
-///
-/// # Errors
-///
-/// The format cannot represent a column, such as an interval in JSON, or `out` is full.
-pub(crate) fn encode(
-    content_type: &str,
-    schema: &SchemaRef,
-    batches: &mut dyn Iterator<Item = RecordBatch>,
-    out: &mut dyn Write,
-) -> std::result::Result<(), EncodeError> {
-    let formats = [Format::Json, Format::Ndjson, Format::Csv, Format::Arrow];
-    let format = formats
-        .into_iter()
-        .find(|own| own.content_type() == content_type);
-    match format.unwrap_or(Format::Json) {
-        Format::Json => to_json(schema, batches, out)?,
-        Format::Ndjson => to_lines(StructMode::ObjectOnly, batches, out)?,
-        Format::Csv => to_csv(schema, batches, out)?,
-        Format::Arrow => to_arrow(schema, batches, out)?,
-    }
-    Ok(())
-}
-
-/// Writes `{"columns":[…],"rows":[…]`.
-fn to_json(
-    schema: &SchemaRef,
-    batches: &mut dyn Iterator<Item = RecordBatch>,
-    out: &mut dyn Write,
-) -> std::result::Result<(), ArrowError> {
-    let columns = schema
-        .fields()
-        .iter()
-        .map(|field| json!({"name": field.name(), "type": field.data_type().to_string()}));
-    let columns: Value = columns.collect();
-    write!(out, "{{\"columns\":{columns},\"rows\":")?;
-    let mut writer = json_writer(StructMode::ListOnly).build::<_, JsonArray>(out);
-    for batch in batches {
-        writer.write(&batch)?;
-    }
-    writer.finish()
-}
-
-/// Writes one JSON value per row and line.
-fn to_lines(
-    mode: StructMode,
-    batches: &mut dyn Iterator<Item = RecordBatch>,
-    out: &mut dyn Write,
-) -> std::result::Result<(), ArrowError> {
-    let mut writer = json_writer(mode).build::<_, LineDelimited>(out);
-    for batch in batches {
-        writer.write(&batch)?;
-    }
-    writer.finish()
-}
-
-fn json_writer(mode: StructMode) -> json::WriterBuilder {
-    json::WriterBuilder::new()
-        .with_explicit_nulls(true)
-        .with_struct_mode(mode)
-        .with_timestamp_format(TIMESTAMP_FORMAT.to_owned())
-}
-
-fn to_csv(
-    schema: &SchemaRef,
-    batches: &mut dyn Iterator<Item = RecordBatch>,
-    out: &mut dyn Write,
-) -> std::result::Result<(), ArrowError> {
-    let builder = csv::WriterBuilder::new().with_timestamp_format(TIMESTAMP_FORMAT.to_owned());
-    let mut writer = builder.build(out);
-    // An empty batch writes the header when there are no rows at all.
-    writer.write(&RecordBatch::new_empty(SchemaRef::clone(schema)))?;
-    for batch in batches {
-        writer.write(&batch)?;
-    }
-    Ok(())
-}
-
-fn to_arrow(
-    schema: &SchemaRef,
-    batches: &mut dyn Iterator<Item = RecordBatch>,
-    out: &mut dyn Write,
-) -> std::result::Result<(), ArrowError> {
-    let mut writer = StreamWriter::try_new(out, schema)?;
-    for batch in batches {
-        writer.write(&batch)?;
-    }
-    writer.finish()
 }
 
 /// Replaces line ends, which a producer's metadata may have between its members, by blanks: the same

@@ -44,7 +44,7 @@ use event_log::EventLog;
 use hot_tier::HotReader;
 use service_runtime::Runtime;
 use tokio_util::sync::CancellationToken;
-use warm_tier::remote::Client;
+use warm_tier::{remote::Client, sql::remote::Executor};
 
 use crate::{
     cold::{COLD_STALL_TIMEOUT, ColdSource},
@@ -62,12 +62,9 @@ use crate::{
 /// Interval at which the partition count, which the first ingest publishes, is read until it is there.
 const PARTITION_COUNT_POLL: Duration = Duration::from_millis(200);
 
-/// Entry point of the program: runs the service, or one SQL statement for a running service.
+/// Entry point of the program.
 #[must_use]
 pub fn main() -> ExitCode {
-    if let Some(statement) = sql::entry() {
-        return statement();
-    }
     let args = Args::parse();
     service_runtime::main(|| async move {
         let config = args.validate()?;
@@ -83,12 +80,9 @@ pub fn main() -> ExitCode {
 /// A server cannot be reached at the start for good, an address cannot be bound, or a task fails.
 pub async fn run(config: Config, mut runtime: Runtime) -> anyhow::Result<()> {
     service_runtime::bound_memory(config.memory_bytes)?;
-    // A statement's process has the same user, and must not read our environment.
-    nix::sys::prctl::set_dumpable(false).context("close the process to others")?;
     let listener = service_runtime::bind("query", config.listen).await?;
     let metrics = Metrics::register(&runtime.registry)?;
     let shutdown = runtime.shutdown();
-    let locks = tokio::spawn(sql::check_locks(metrics.statement_locks.clone()));
     let checks = watch::ReadinessChecks::new(&runtime.readiness);
     let hot = HotReader::connect(&config.redis_url).await?;
     let log = EventLog::connect(&config.nats_url, "query").await?;
@@ -114,6 +108,7 @@ pub async fn run(config: Config, mut runtime: Runtime) -> anyhow::Result<()> {
         sources: Arc::clone(&sources),
         partitions,
         sql: config.sql,
+        executor: Executor::new(&config.executor_url)?,
         sql_slots: StatementSlots::new(config.sql.max_concurrent),
         tail_slots: TailSlots::new(
             config.max_tail_clients,
@@ -121,7 +116,6 @@ pub async fn run(config: Config, mut runtime: Runtime) -> anyhow::Result<()> {
         ),
         shutdown: shutdown.clone(),
     });
-    locks.await.context("check the locks of statements")?;
     checks.nats.set(true, "");
     tracing::info!(listen = %listener.local_addr()?, partitions = partitions.get(), "serving");
     let router = http::router(service);

@@ -1,7 +1,7 @@
 //! Prometheus metrics of the query service.
 
-use prometheus::{HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Registry};
-use service_runtime::metrics::{DURATION_BUCKETS, counter_vec, gauge, gauge_vec, histogram_vec};
+use prometheus::{HistogramVec, IntCounterVec, IntGauge, Registry};
+use service_runtime::metrics::{DURATION_BUCKETS, counter_vec, gauge, histogram_vec};
 
 /// The metrics of the service.
 #[derive(Clone, Debug)]
@@ -11,8 +11,6 @@ pub(crate) struct Metrics {
     pub(crate) requests: IntCounterVec,
     pub(crate) rows: IntCounterVec,
     pub(crate) tail_clients: IntGauge,
-    /// 1 for each lock that a statement's process has.
-    pub(crate) statement_locks: IntGaugeVec,
 }
 
 impl Metrics {
@@ -46,12 +44,6 @@ impl Metrics {
                 registry,
                 "tail_clients",
                 "Clients that follow a conversation or a tenant now.",
-            )?,
-            statement_locks: gauge_vec(
-                registry,
-                "query_statement_locks",
-                "1 for each lock that the process of an SQL statement has, 0 for one that the kernel lacks.",
-                &["lock"],
             )?,
         })
     }

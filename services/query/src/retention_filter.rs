@@ -6,8 +6,19 @@ use retention::{RuleSet, Subject};
 
 /// Whether any event can expire under `rules`; if not, callers need not filter.
 pub(crate) fn can_expire(rules: &RuleSet) -> bool {
-    let mut colds = rules.in_force().filter_map(|policy| policy.cold.as_ref());
-    colds.any(|cold| cold.disabled || cold.max_age_ms.is_some())
+    rules.least_age().is_some()
+}
+
+/// Whether no event that was received at `received_min` or later has expired at `now`.
+pub(crate) fn are_all_retained(
+    rules: &RuleSet,
+    received_min: Option<Timestamp>,
+    now: Timestamp,
+) -> bool {
+    let Some(age) = rules.least_age() else {
+        return true;
+    };
+    received_min.is_some_and(|received_min| now < received_min.plus(age))
 }
 
 /// Whether `row` is still retained at `now`.

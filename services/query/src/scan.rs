@@ -2,6 +2,7 @@
 
 mod budget;
 mod events;
+mod in_place;
 mod partition_scan;
 mod rollups;
 
@@ -14,7 +15,7 @@ use arrow::{datatypes::SchemaRef, record_batch::RecordBatch};
 use event::{ConversationId, PartitionId, Seq, TenantId};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use service_runtime::Reservation;
-use warm_tier::sql::{Pushdown, Table};
+use warm_tier::sql::{Pushdown, Table, remote::PartitionPlan};
 
 use self::partition_scan::PartitionScan;
 use crate::{
@@ -34,6 +35,10 @@ pub(crate) struct ScanRequest {
     pub(crate) schema: SchemaRef,
     pub(crate) pushdown: Pushdown,
     pub(crate) budget: Budget,
+    /// Leave to an executor what it can read where it lies.
+    pub(crate) in_place: bool,
+    /// Use no state of the tiers that was read before.
+    pub(crate) fresh: bool,
     /// Leave out what was appended behind these sequences; `None` reads everything.
     pub(crate) through: Option<Through>,
 }
@@ -53,12 +58,11 @@ impl ScanRequest {
         Self {
             tenant,
             table,
-            schema: match table {
-                Table::ConversationSummary => segment::conversation_summary_schema(),
-                Table::HourlyStats | Table::Events => segment::hourly_stats_schema(),
-            },
+            schema: table.schema(),
             pushdown: Pushdown::default(),
             budget: Budget::new(MAX_ROLLUP_BYTES),
+            in_place: false,
+            fresh: false,
             through: None,
         }
     }
@@ -68,6 +72,8 @@ impl ScanRequest {
 #[derive(Debug, Default)]
 pub(crate) struct ScanResult {
     pub(crate) batches: Vec<RecordBatch>,
+    /// What is left to an executor.
+    pub(crate) in_place: Vec<PartitionPlan>,
     pub(crate) missing: Vec<(PartitionId, Missing)>,
     pub(crate) sources: BTreeSet<Source>,
     pub(crate) through: Through,
@@ -96,6 +102,7 @@ impl ScanResult {
             (memory, more) => *memory = memory.take().or(more),
         }
         self.batches.extend(other.batches);
+        self.in_place.extend(other.in_place);
         self.missing.extend(other.missing);
         self.sources.extend(other.sources);
         self.through.extend(other.through);

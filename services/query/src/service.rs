@@ -4,6 +4,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use event::PartitionCount;
 use tokio_util::sync::CancellationToken;
+use warm_tier::sql::remote::Executor;
 
 use crate::{
     config::SqlConfig,
@@ -25,6 +26,7 @@ pub(crate) struct QueryService {
     pub(crate) live: LiveSignals,
     pub(crate) partitions: PartitionCount,
     pub(crate) sql: SqlConfig,
+    pub(crate) executor: Executor,
     pub(crate) sql_slots: StatementSlots,
     pub(crate) tail_slots: TailSlots,
     pub(crate) shutdown: CancellationToken,

@@ -1,14 +1,18 @@
-//! One SQL statement: parse it, scan the rows that it needs, run it in a sandboxed process of its own.
+//! One SQL statement: an executor parses it, its rows are planned here, and it runs where most of them lie.
 
-mod process;
+mod answer;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 
 use arrow::datatypes::{Schema, SchemaRef};
 use event::{PartitionId, TenantId};
+use futures::TryStreamExt as _;
 use service_runtime::{ClientAddr, Reservation};
 use tokio::time::Instant;
-use warm_tier::sql::{Columns, Job, Limits, Pushdown, Select, SqlError, Table, TableRows};
+use warm_tier::sql::{
+    Columns, Limits, Pushdown, Select, SqlError, Table,
+    remote::{Execution, ExecutorError, OwnRows, ParseRequest, TablePlan},
+};
 
 use crate::{
     error::{QueryError, Result},
@@ -20,7 +24,7 @@ use crate::{
     slots::Slot,
 };
 
-pub(crate) use process::{EncodedAnswer, check_locks, entry};
+pub(crate) use answer::EncodedAnswer;
 
 /// Most bytes of a statement: more than a person writes.
 pub(crate) const MAX_STATEMENT_BYTES: usize = 64 * 1024;
@@ -32,9 +36,14 @@ pub(crate) struct SqlAnswer {
     pub(crate) missing: Vec<(PartitionId, Missing)>,
 }
 
-/// The rows of the tables that a statement names, with their memory.
+/// Attempts to run a statement while slices that it was planned with are merged or dropped.
+const MAX_ATTEMPTS: usize = 4;
+
+/// The tables that a statement names: what the executor reads of them, and the rows that were read here, with
+/// their memory.
 struct ScannedTables {
-    tables: Vec<TableRows>,
+    tables: Vec<TablePlan>,
+    rows: Vec<OwnRows>,
     memory: Reservation,
     sources: BTreeSet<Source>,
     missing: Vec<(PartitionId, Missing)>,
@@ -96,58 +105,70 @@ impl QueryService {
         deadline: Instant,
     ) -> Result<SqlAnswer> {
         let timeout = statement.timeout;
-        let timed_out = |_| QueryError::from(SqlError::Timeout(timeout));
-        let job = Job {
-            sql: statement.sql.clone(),
-            limits: Limits {
-                timeout: deadline.saturating_duration_since(Instant::now()),
-                ..self.sql.limits
-            },
-            encoding: statement.format.content_type().to_owned(),
+        let limits = || Limits {
+            timeout: deadline.saturating_duration_since(Instant::now()),
+            ..self.sql.limits
         };
         // The limit that the client knows, whatever of it was left for a step.
         let named = |error| match error {
-            SqlError::Timeout(_) => SqlError::Timeout(timeout),
-            error => error,
+            ExecutorError::Sql(SqlError::Timeout(_)) => SqlError::Timeout(timeout).into(),
+            error => QueryError::from(error),
         };
-        let (select, process) = process::parse(job, slot, deadline).await.map_err(named)?;
-        let scans = self.scan_tables(&statement.tenant, &select, statement.max_scan_bytes);
-        let scanned = tokio::time::timeout_at(deadline, scans)
-            .await
-            .map_err(timed_out)??;
-        let ScannedTables {
-            tables,
-            memory,
-            sources,
-            missing,
-        } = scanned;
-        let result = process.run(tables, memory, deadline).await;
-        Ok(SqlAnswer {
-            result: result.map_err(named)?,
-            sources,
-            missing,
-        })
+        let request = ParseRequest {
+            tenant: statement.tenant.to_string(),
+            sql: statement.sql.clone(),
+            limits: limits(),
+        };
+        let select = self.executor.parse(&request);
+        let select = within(deadline, timeout, select).await?.map_err(named)?;
+        let mut attempt = 1;
+        loop {
+            let scans = self.scan_tables(statement, &select, attempt > 1);
+            let scanned = within(deadline, timeout, scans).await??;
+            let execution = Execution {
+                tenant: statement.tenant.to_string(),
+                sql: statement.sql.clone(),
+                encoding: statement.format.content_type().to_owned(),
+                limits: limits(),
+                tables: scanned.tables,
+            };
+            let run = self.executor.run(&execution, scanned.rows);
+            let chunks = match within(deadline, timeout, run).await? {
+                Err(ExecutorError::Sql(SqlError::Stale)) if attempt < MAX_ATTEMPTS => {
+                    attempt += 1;
+                    continue;
+                }
+                chunks => chunks.map_err(named)?,
+            };
+            drop(scanned.memory);
+            let chunks = chunks.map_err(|error| io::Error::other(error.to_string()));
+            return Ok(SqlAnswer {
+                result: EncodedAnswer::new(chunks, slot),
+                sources: scanned.sources,
+                missing: scanned.missing,
+            });
+        }
     }
 
     /// Reads the rows of every table that the statement names, within one budget.
     async fn scan_tables(
         &self,
-        tenant: &TenantId,
+        statement: &Statement,
         select: &Select,
-        max_bytes: u64,
+        fresh: bool,
     ) -> Result<ScannedTables> {
         let pool = &self.sources.memory.scans;
         let mut all = ScannedTables {
             tables: Vec::new(),
+            rows: Vec::new(),
             memory: pool.empty(),
             sources: BTreeSet::new(),
             missing: Vec::new(),
         };
-        let most = u64::try_from(pool.bytes()).unwrap_or(u64::MAX);
-        let mut budget = Budget::new(max_bytes.min(most));
+        let mut budget = Budget::new(statement.max_scan_bytes);
         for table in select.tables.iter().copied() {
             let request = ScanRequest {
-                tenant: tenant.clone(),
+                tenant: statement.tenant.clone(),
                 table,
                 schema: self.schema(table, &select.columns),
                 pushdown: match table {
@@ -155,6 +176,8 @@ impl QueryService {
                     Table::HourlyStats | Table::ConversationSummary => Pushdown::default(),
                 },
                 budget,
+                in_place: true,
+                fresh,
                 through: None,
             };
             let scanned = self.scan(&request).await?;
@@ -163,11 +186,13 @@ impl QueryService {
             if let Some(memory) = scanned.memory {
                 all.memory.merge(memory);
             }
-            all.tables.push(TableRows {
+            let columns = request.schema.fields().iter();
+            all.tables.push(TablePlan {
                 table,
-                schema: request.schema,
-                batches: scanned.batches,
+                columns: columns.map(|field| field.name().clone()).collect(),
+                partitions: scanned.in_place,
             });
+            all.rows.push((request.schema, scanned.batches));
             budget = request.budget;
         }
         Ok(all)
@@ -175,14 +200,23 @@ impl QueryService {
 
     /// Returns the columns of `table` that the statement and the retention filter need.
     fn schema(&self, table: Table, columns: &Columns) -> SchemaRef {
-        let whole = match table {
-            Table::Events => segment::events_schema(),
-            Table::HourlyStats => return segment::hourly_stats_schema(),
-            Table::ConversationSummary => return segment::conversation_summary_schema(),
-        };
+        let whole = table.schema();
+        if table != Table::Events {
+            return whole;
+        }
         let filtered = retention_columns(&self.sources.rules());
         let needed = |name: &str| columns.needs(name) || filtered.contains(&name) || name == "seq";
         let fields = whole.fields().iter().filter(|field| needed(field.name()));
         Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>()))
     }
+}
+
+/// Waits for `work` until `deadline`.
+async fn within<T>(
+    deadline: Instant,
+    timeout: Duration,
+    work: impl Future<Output = T>,
+) -> Result<T> {
+    let done = tokio::time::timeout_at(deadline, work).await;
+    done.map_err(|_| SqlError::Timeout(timeout).into())
 }

@@ -18,13 +18,14 @@ use super::{
 use crate::{process, run};
 
 const NO_EXTRA_ARGS: [&str; 0] = [];
-const PROGRAMS: [&str; 6] = [
+const PROGRAMS: [&str; 7] = [
     "isotherm",
     "ingest",
     "hot-writer",
     "compactor",
     "query",
     "archiver",
+    "executor",
 ];
 
 /// When the compactor writes the warm tier.

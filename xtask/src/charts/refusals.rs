@@ -66,8 +66,8 @@ const REFUSALS: &[(&[&str], &str)] = &[
         "compactor.resources.limits.memory is 3584Mi",
     ),
     (
-        &["profile=dev", "query.sql.atOnce=3"],
-        "query.resources.limits.memory is 8Gi and must be at least 10240Mi",
+        &["profile=dev", "executor.processes=4"],
+        "executor.resources.limits.memory is 6656Mi and must be at least 8448Mi",
     ),
     (
         &["profile=dev", "dev.nats.storage=1Gi"],

@@ -97,17 +97,45 @@ fn encode(
     Ok(writer.finish()?)
 }
 
-fn run_in(sandbox: Sandbox, select: &Select) -> Result<Answer, SqlError> {
-    let encoded = sandbox.run(select, "arrow", &encode)?;
-    Ok(Answer::decode(&encoded))
+fn sandbox(limits: Limits) -> Result<Sandbox, SqlError> {
+    Sandbox::open(limits.memory_bytes, limits.threads, None)
+}
+
+fn only_rows(table: Table, rows: &RecordBatch) -> TableSources {
+    let schema = rows.schema();
+    let fields = schema.fields().iter();
+    TableSources {
+        table,
+        columns: fields.map(|field| field.name().clone()).collect(),
+        tenant: "default".to_owned(),
+        slices: Vec::new(),
+    }
+}
+
+/// Runs `sql` over the rows `batch` of `table` in `sandbox`.
+fn run_in(
+    sandbox: &mut Sandbox,
+    limits: Limits,
+    sql: &str,
+    (table, batch): (Table, RecordBatch),
+) -> Result<Answer, SqlError> {
+    let select = sandbox.parse(sql)?;
+    let session = sandbox.begin(limits, [])?;
+    let answer = session
+        .create(&only_rows(table, &batch))
+        .and_then(|()| session.load(table, [batch]))
+        .and_then(|()| session.run(&select, "arrow", &encode));
+    session.end()?;
+    Ok(Answer::decode(&answer?))
 }
 
 fn run_with(limits: Limits, sql: &str) -> Result<Answer, SqlError> {
-    let sandbox = Sandbox::open(limits)?;
-    let select = sandbox.parse(sql)?;
-    let batch = events();
-    sandbox.load(Table::Events, &batch.schema(), [batch.clone()])?;
-    run_in(sandbox, &select)
+    run_in(
+        &mut sandbox(limits)?,
+        limits,
+        sql,
+        (Table::Events, events()),
+    )
 }
 
 fn run(sql: &str) -> Result<Answer, SqlError> {
@@ -131,7 +159,7 @@ fn texts(answer: &Answer) -> Vec<String> {
 }
 
 fn parse(sql: &str) -> Result<Select, SqlError> {
-    Sandbox::open(limits()).unwrap().parse(sql)
+    sandbox(limits()).unwrap().parse(sql)
 }
 
 #[test]
@@ -145,6 +173,26 @@ fn a_select_sees_the_rows_it_was_given_with_their_positions() {
             "0001-0007-0001-00000000000000000042-0000"
         ]
     );
+}
+
+#[test]
+fn a_sandbox_runs_one_statement_after_the_other_and_nothing_of_one_is_left_for_the_next() {
+    let mut sandbox = sandbox(limits()).unwrap();
+    let mut ask = |sql: &str| {
+        let rows = (Table::Events, events());
+        run_in(&mut sandbox, limits(), sql, rows).map(|answer| texts(&answer))
+    };
+    assert_eq!(ask("SELECT content FROM events LIMIT 1").unwrap(), ["one"]);
+    ask("SELECT error('no') FROM events").unwrap_err();
+    for internal in ["answer", "events_rows"] {
+        let refused = ask(&format!("SELECT * FROM {internal}"));
+        assert!(
+            matches!(refused, Err(SqlError::NotAllowed(_))),
+            "{refused:?}"
+        );
+    }
+    let count = "SELECT count(*)::VARCHAR FROM events";
+    assert_eq!(ask(count).unwrap(), ["3"]);
 }
 
 #[test]
@@ -165,12 +213,9 @@ fn metadata_that_is_no_json_breaks_no_statement_over_other_rows() {
     let column = Arc::new(StringArray::from(metadata.to_vec()));
     let rows = RecordBatch::try_new(Arc::clone(&schema), vec![column]).unwrap();
     let ask = |sql: &str| {
-        let sandbox = Sandbox::open(limits()).unwrap();
-        let select = sandbox.parse(sql).unwrap();
-        sandbox
-            .load(Table::Events, &schema, [rows.clone()])
-            .unwrap();
-        texts(&run_in(sandbox, &select).unwrap())
+        let mut sandbox = sandbox(limits()).unwrap();
+        let rows = (Table::Events, rows.clone());
+        texts(&run_in(&mut sandbox, limits(), sql, rows).unwrap())
     };
     let tools = "SELECT coalesce(metadata->>'tool', '-') AS t FROM events ORDER BY t";
     assert_eq!(ask(tools), ["-", "-", "-", "-", "ls"]);
@@ -390,13 +435,8 @@ fn rollup_rows_of_many_ranges_are_one_row_of_the_view() {
         ],
     )
     .unwrap();
-    let sandbox = Sandbox::open(limits()).unwrap();
-    let select = sandbox
-        .parse("SELECT type || events || '/' || bytes FROM hourly_stats ORDER BY 1")
-        .unwrap();
-    sandbox.load(Table::HourlyStats, &schema, [batch]).unwrap();
-    assert_eq!(
-        texts(&run_in(sandbox, &select).unwrap()),
-        ["x3/30", "y4/40"]
-    );
+    let sql = "SELECT type || events || '/' || bytes FROM hourly_stats ORDER BY 1";
+    let mut sandbox = sandbox(limits()).unwrap();
+    let answer = run_in(&mut sandbox, limits(), sql, (Table::HourlyStats, batch));
+    assert_eq!(texts(&answer.unwrap()), ["x3/30", "y4/40"]);
 }

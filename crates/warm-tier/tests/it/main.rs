@@ -5,6 +5,7 @@
 mod dedupe;
 mod expiry;
 mod failure;
+mod in_place;
 mod memory;
 mod merge;
 mod refill;

@@ -3,7 +3,7 @@ use std::time::Duration;
 use cold_tier::{ColdFile, Day, DayOf, Extent, Provenance, Table};
 use event::{PartitionId, RangeSet, SeqRange, Timestamp};
 use retention::{Action, Class, Cold, HashKey, Policy, RuleSet, Sampling, Warm};
-use warm_tier::remote::{Gap, PartitionCoverage, SliceCoverage};
+use warm_tier::remote::{Gap, PartitionCoverage, SliceCoverage, UnsealedCoverage};
 
 use super::{
     ArchiveStep, Committed, DueRewrites, WarmView, due_rewrites, expected_rows, halves,
@@ -35,6 +35,7 @@ fn warm(first: u64, sealed: u64, slices: Vec<SliceCoverage>) -> PartitionCoverag
         first,
         sealed,
         committed: sealed,
+        unsealed: UnsealedCoverage::default(),
         removals: 0,
         slices,
         gaps: Vec::new(),

@@ -139,7 +139,7 @@ fn to_columns(rows: &[StoredEvent], format: Format) -> Result<Vec<u8>> {
     let batch = with_position(rows).map_err(anyhow::Error::from)?;
     let mut out = Vec::new();
     let mut batches = std::iter::once(batch.clone());
-    let written = format::encode(
+    let written = segment::encoding::write(
         format.content_type(),
         &batch.schema(),
         &mut batches,

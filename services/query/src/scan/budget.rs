@@ -43,6 +43,7 @@ pub(super) struct Charge<'a> {
     budget: &'a Budget,
     taken: u64,
     bytes: usize,
+    pool_bytes: usize,
     memory: Reservation,
 }
 
@@ -52,21 +53,35 @@ impl<'a> Charge<'a> {
             budget,
             taken: 0,
             bytes: 0,
+            pool_bytes: pool.bytes(),
             memory: pool.empty(),
         }
     }
 
-    /// Takes `bytes`.
+    /// Counts `bytes` that are read elsewhere.
     ///
     /// # Errors
     ///
-    /// `scan_too_large` when the statement may not read so many, `overloaded` when other statements have
-    /// the memory.
+    /// `scan_too_large` when the statement may not read so many.
+    pub(super) fn count(&mut self, bytes: u64) -> Result<()> {
+        self.budget.take(bytes)?;
+        self.taken = self.taken.saturating_add(bytes);
+        Ok(())
+    }
+
+    /// Takes `bytes` and their memory.
+    ///
+    /// # Errors
+    ///
+    /// `scan_too_large` when the statement may not read so many, or no statement may hold so many; `overloaded`
+    /// when other statements have the memory.
     pub(super) async fn add(&mut self, bytes: usize) -> Result<()> {
-        let count = u64::try_from(bytes).unwrap_or(u64::MAX);
-        self.budget.take(count)?;
-        self.taken = self.taken.saturating_add(count);
+        self.count(u64::try_from(bytes).unwrap_or(u64::MAX))?;
         self.bytes += bytes;
+        if self.bytes > self.pool_bytes {
+            let most = u64::try_from(self.pool_bytes).unwrap_or(u64::MAX);
+            return Err(QueryError::scan_too_large(most));
+        }
         Ok(self.memory.grow_to(self.bytes, SCAN_MEMORY_WAIT).await?)
     }
 

@@ -13,7 +13,7 @@ use warm_tier::{
     sql::Pushdown,
 };
 
-use super::PartitionScan;
+use super::{PartitionScan, in_place};
 use crate::{
     error::QueryError,
     plan::{Plan, Source},
@@ -44,9 +44,27 @@ impl PartitionScan<'_> {
             let scan = self.cold_scan(cold, &warm);
             self.read_cold(cold_tier::Table::Events, scan).await?;
         }
-        if !warm.is_empty() {
-            self.read_warm(self.warm_scan(warm.ranges().to_vec()))
-                .await?;
+        match (self.request.in_place, self.coverage.clone()) {
+            (true, Some(coverage)) => {
+                let now = match can_expire {
+                    true => self.sources.now().await?,
+                    false => Timestamp::from_micros(0),
+                };
+                let parts = in_place::divide(&coverage, &warm, &rules, now);
+                let price = in_place::price(&coverage, &parts, &self.request.schema);
+                self.charge.count(price)?;
+                let scan = (!parts.unsealed.is_empty()).then(|| self.warm_scan(parts.unsealed));
+                self.leave(parts.slices, scan);
+                for (class, ranges) in parts.filtered {
+                    let scan = self.warm_scan(ranges);
+                    self.read_warm(Scan { class, ..scan }).await?;
+                }
+            }
+            _ if warm.is_empty() => {}
+            _ => {
+                self.read_warm(self.warm_scan(warm.ranges().to_vec()))
+                    .await?;
+            }
         }
         if can_expire {
             let now = self.sources.now().await?;

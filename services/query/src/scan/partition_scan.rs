@@ -9,7 +9,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use retention::Class;
 use warm_tier::{
     remote::{PartitionCoverage, Scan},
-    sql::Table,
+    sql::{SliceRef, Table, remote::PartitionPlan},
 };
 
 use super::{ScanRequest, ScanResult, budget::Charge};
@@ -65,7 +65,7 @@ impl<'a> PartitionScan<'a> {
             cursor.filter(|_| !excluded.hot)
         };
         let (coverage, log, dead_letters) = tokio::join!(
-            warm(retry.needs_fresh_state()),
+            warm(request.fresh || retry.needs_fresh_state()),
             sources.log_state(partition, excluded.log),
             sources.open_dead_letters(partition),
         );
@@ -189,6 +189,20 @@ impl<'a> PartitionScan<'a> {
         if rows > 0 {
             self.out.sources.insert(source);
         }
+    }
+
+    /// Leaves `slices`, and what the compactor answers to `scan`, to an executor.
+    pub(super) fn leave(&mut self, slices: Vec<SliceRef>, scan: Option<Scan>) {
+        if slices.is_empty() && scan.is_none() {
+            return;
+        }
+        let removals = self.coverage.as_ref().map(|coverage| coverage.removals);
+        self.out.sources.insert(Source::Warm);
+        self.out.in_place.push(PartitionPlan {
+            partition: self.partition,
+            slices,
+            scan: scan.map(|scan| Scan { removals, ..scan }),
+        });
     }
 
     /// Streams `scan` from the warm tier into the output.

@@ -4,13 +4,13 @@
 //! first. Warm answers for any range that remains.
 
 use cold_tier::ColdScan;
-use event::RangeSet;
+use event::{RangeSet, SeqRange};
 use warm_tier::{
-    remote::{self, Filter, Scan},
+    remote::{Filter, Scan},
     sql::Table,
 };
 
-use super::PartitionScan;
+use super::{PartitionScan, in_place};
 use crate::{
     plan::{Plan, Source},
     retry::ReadError,
@@ -35,16 +35,30 @@ impl PartitionScan<'_> {
             self.read_cold(self.cold_table(), scan).await?;
         }
         let warm = plan.ranges_of(Source::Warm).subtract(&cold);
-        if !warm.is_empty() {
-            let filter = Filter {
-                tenant: Some(self.request.tenant.to_string()),
-                ..Filter::default()
-            };
-            let ranges = warm.ranges().to_vec();
-            let scan = Scan::new(self.warm_table(), self.partition, ranges);
-            self.read_warm(Scan { filter, ..scan }).await?;
+        if warm.is_empty() {
+            return Ok(());
+        }
+        let coverage = self.coverage.clone().filter(|_| self.request.in_place);
+        match coverage.and_then(|coverage| in_place::whole_slices(&coverage, &warm)) {
+            Some((slices, unsealed)) => {
+                let scan = (!unsealed.is_empty()).then(|| self.rollup_scan(unsealed));
+                self.leave(slices, scan);
+            }
+            None => {
+                self.read_warm(self.rollup_scan(warm.ranges().to_vec()))
+                    .await?;
+            }
         }
         Ok(())
+    }
+
+    fn rollup_scan(&self, ranges: Vec<SeqRange>) -> Scan {
+        let filter = Filter {
+            tenant: Some(self.request.tenant.to_string()),
+            ..Filter::default()
+        };
+        let scan = Scan::new(self.request.table, self.partition, ranges);
+        Scan { filter, ..scan }
     }
 
     /// Returns the whole archived ranges that overlap `ranges`.
@@ -67,13 +81,6 @@ impl PartitionScan<'_> {
         match self.request.table {
             Table::ConversationSummary => cold_tier::Table::ConversationSummary,
             Table::HourlyStats | Table::Events => cold_tier::Table::HourlyStats,
-        }
-    }
-
-    fn warm_table(&self) -> remote::Table {
-        match self.request.table {
-            Table::ConversationSummary => remote::Table::ConversationSummary,
-            Table::HourlyStats | Table::Events => remote::Table::HourlyStats,
         }
     }
 }

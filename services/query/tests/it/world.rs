@@ -22,8 +22,11 @@ pub(crate) struct World {
     pub(crate) log: EventLog,
     pub(crate) http: Client,
     pub(crate) query: Service,
+    /// Runs the statements.
+    pub(crate) executor: Service,
     pub(crate) url: String,
     admin_url: String,
+    executor_admin: String,
     flight_port: u16,
     dir: TempDir,
 }
@@ -45,13 +48,25 @@ impl World {
         log.ensure_streams(count(), 1, None).await.unwrap();
         let (port, admin_port, flight_port) = (free_port(), free_port(), free_port());
         let dir = TempDir::new().unwrap();
+        let compactor = format!("http://127.0.0.1:{flight_port}");
+        let [executor_addr, executor_admin] =
+            [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
+        let executor = [
+            ["--listen", &executor_addr],
+            ["--compactor-url", &compactor],
+            ["--data", &dir.path().join("warm").display().to_string()],
+            ["--admin-addr", &executor_admin],
+        ];
+        let executor = Service::start(program("executor"), executor.concat());
         let mut args: Vec<String> = [
             "--nats-url",
             &nats.url,
             "--redis-url",
             &valkey.url,
             "--compactor-url",
-            &format!("http://127.0.0.1:{flight_port}"),
+            &compactor,
+            "--executor-url",
+            &format!("http://{executor_addr}"),
             "--listen",
             &format!("127.0.0.1:{port}"),
             "--admin-addr",
@@ -63,7 +78,9 @@ impl World {
         let world = Self {
             query: Service::start_with(env!("CARGO_BIN_EXE_query"), args, envs.iter().cloned()),
             http: Client::new(),
+            executor,
             url: format!("http://127.0.0.1:{port}"),
+            executor_admin: format!("http://{executor_admin}"),
             admin_url: format!("http://127.0.0.1:{admin_port}"),
             nats,
             valkey,
@@ -85,11 +102,15 @@ impl World {
     }
 
     pub(crate) async fn metrics(&self) -> String {
-        let answer = self
-            .http
-            .get(format!("{}/metrics", self.admin_url))
-            .send()
-            .await;
+        self.metrics_of(&self.admin_url).await
+    }
+
+    pub(crate) async fn executor_metrics(&self) -> String {
+        self.metrics_of(&self.executor_admin).await
+    }
+
+    async fn metrics_of(&self, admin_url: &str) -> String {
+        let answer = self.http.get(format!("{admin_url}/metrics")).send().await;
         answer.unwrap().text().await.unwrap()
     }
 

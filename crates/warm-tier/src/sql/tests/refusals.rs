@@ -95,6 +95,7 @@ fn writes_and_files_are_refused_as_not_allowed() {
 /// The second barrier by itself: it must hold when the check of the parsed statement has a gap.
 #[test]
 fn the_instance_itself_reaches_no_file_and_takes_no_setting() {
+    let slices = tempfile::tempdir().unwrap();
     for sql in [
         "SELECT * FROM read_text('/etc/hostname')",
         "SELECT * FROM '/etc/passwd'",
@@ -107,11 +108,15 @@ fn the_instance_itself_reaches_no_file_and_takes_no_setting() {
             columns: Columns::All,
             pushdown: Pushdown::default(),
         };
-        let error = run_in(Sandbox::open(limits()).unwrap(), &select).unwrap_err();
-        assert!(
-            matches!(error, SqlError::NotAllowed(_) | SqlError::Invalid(_)),
-            "{sql}: {error:?}"
-        );
+        for folder in [None, Some(slices.path())] {
+            let mut sandbox = Sandbox::open(limits().memory_bytes, 1, folder).unwrap();
+            let session = sandbox.begin(limits(), []).unwrap();
+            let error = session.run(&select, "arrow", &encode).unwrap_err();
+            assert!(
+                matches!(error, SqlError::NotAllowed(_) | SqlError::Invalid(_)),
+                "{sql}: {error:?}"
+            );
+        }
     }
 }
 

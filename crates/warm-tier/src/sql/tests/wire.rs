@@ -1,40 +1,86 @@
 //! A job and its answer over a socket.
 
-use std::{collections::BTreeSet, io::Write as _, os::unix::net::UnixStream, thread};
+use std::{
+    cell::RefCell,
+    collections::BTreeSet,
+    io::{self, Cursor, Read, Write as _},
+    os::unix::net::UnixStream,
+    thread,
+};
 
+use arrow::array::RecordBatch;
 use event::Timestamp;
 
-use super::{Answer, START, encode, events, limits, texts};
-use crate::sql::{Columns, Job, Limits, Received, Select, SqlError, Table, TableRows};
+use super::{Answer, START, encode, events, limits, only_rows, sandbox, texts};
+use crate::sql::{Caller, Columns, Job, Limits, RowStream, Select, SqlError, Table, Work, serve};
 
-fn job(sql: &str, limits: Limits) -> Job {
-    Job {
-        sql: sql.to_owned(),
-        limits,
-        encoding: "arrow".to_owned(),
+type Process = Caller<UnixStream, UnixStream>;
+
+/// Calls `ask` with a process that runs statements, and returns what that has worked on.
+fn with_process<T>(ask: impl FnOnce(Process) -> T) -> (T, Vec<Work>) {
+    let (near, there) = UnixStream::pair().unwrap();
+    let serving = thread::spawn(move || {
+        let works = RefCell::new(Vec::new());
+        let note = |work| works.borrow_mut().push(work);
+        let mut sandbox = sandbox(limits()).unwrap();
+        let from = there.try_clone().unwrap();
+        // It fails when its rows are cut off.
+        let _ = serve(from, there, &mut sandbox, &encode, &note);
+        works.into_inner()
+    });
+    let answer = ask(Caller::new(near.try_clone().unwrap(), near));
+    (answer, serving.join().unwrap())
+}
+
+fn encoded(batch: &RecordBatch) -> Vec<u8> {
+    let mut out = Vec::new();
+    encode(
+        "arrow",
+        &batch.schema(),
+        &mut std::iter::once(batch.clone()),
+        &mut out,
+    )
+    .unwrap();
+    out
+}
+
+/// Rows that cannot be read.
+struct Lost;
+
+impl Read for Lost {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::Error::other("the rest is lost"))
     }
 }
 
+/// Parses and runs `sql` over the events, twice each.
+fn run_in(
+    mut process: Process,
+    limits: Limits,
+    sql: &str,
+) -> Result<(Select, Answer, Option<Process>), SqlError> {
+    let select = process.parse(sql, limits)?;
+    let (batch, job) = (
+        events(),
+        Job {
+            sql: sql.to_owned(),
+            limits,
+            encoding: "arrow".to_owned(),
+        },
+    );
+    let rows = [&batch; 2].map(|batch| RowStream::new(Cursor::new(encoded(batch))));
+    let sources = only_rows(Table::Events, &batch);
+    let mut chunks = process.run(job, vec![(sources, rows.into())])?;
+    let encoded: Vec<_> = chunks.by_ref().collect::<Result<_, _>>().unwrap();
+    let answer = Answer::decode(&encoded.concat());
+    Ok((select, answer, chunks.into_process()))
+}
+
 fn run_remotely_within(limits: Limits, sql: &str) -> Result<(Select, Answer), SqlError> {
-    let (near, there) = UnixStream::pair().unwrap();
-    let serving = thread::spawn(move || {
-        let received = Received::read(there.try_clone().unwrap(), there).unwrap();
-        assert_eq!(received.limits().timeout, limits.timeout);
-        received.execute(&encode).unwrap().send().unwrap();
+    let (answer, _) = with_process(|process| {
+        let (select, answer, _) = run_in(process, limits, sql)?;
+        Ok((select, answer))
     });
-    let batch = events();
-    let answer = job(sql, limits).parse(near.try_clone().unwrap(), near);
-    let answer = answer.and_then(|(select, parsed)| {
-        let rows = TableRows {
-            table: Table::Events,
-            schema: batch.schema(),
-            batches: vec![batch.clone(), batch],
-        };
-        let chunks = parsed.run(vec![rows], || ())?;
-        let chunks: Vec<_> = chunks.collect::<Result<_, _>>().unwrap();
-        Ok((select, Answer::decode(&chunks.concat())))
-    });
-    serving.join().unwrap();
     answer
 }
 
@@ -77,8 +123,8 @@ fn an_answer_of_many_chunks_comes_back_whole_and_one_beyond_the_limit_is_an_erro
 fn a_process_that_says_too_much_is_not_listened_to() {
     let (near, mut there) = UnixStream::pair().unwrap();
     there.write_all(&[0xff; 4]).unwrap();
-    let error = job("SELECT 1", limits()).parse(near.try_clone().unwrap(), near);
-    let error = error.unwrap_err();
+    let mut process = Caller::new(near.try_clone().unwrap(), near);
+    let error = process.parse("SELECT 1", limits()).unwrap_err();
     assert!(matches!(error, SqlError::Died), "{error:?}");
 }
 
@@ -106,10 +152,48 @@ fn an_error_comes_back_as_the_same_variant() {
 }
 
 #[test]
+fn a_process_runs_one_statement_after_the_other_and_says_how_long_it_may_take() {
+    let (answers, works) = with_process(|mut process| {
+        let mut answers = Vec::new();
+        for sql in ["SELECT 'a'", "SELECT content FROM events WHERE idx = 1"] {
+            process
+                .parse("SELECT nope FROM nowhere", limits())
+                .unwrap_err();
+            let (_, answer, next) = run_in(process, limits(), sql).unwrap();
+            answers.push(texts(&answer).join(" "));
+            process = next.unwrap();
+        }
+        answers
+    });
+    assert_eq!(answers, ["a", "three three"]);
+    let statements = works
+        .iter()
+        .filter(|work| **work == Work::Statement(limits().timeout));
+    assert_eq!(statements.count(), 6);
+    assert_eq!(works.last(), Some(&Work::Waits));
+}
+
+#[test]
+fn a_statement_whose_rows_end_with_an_error_is_not_run() {
+    let (error, _) = with_process(|process| {
+        let batch = events();
+        let rows = RowStream::new(Cursor::new(encoded(&batch)[..100].to_vec()).chain(Lost));
+        let job = Job {
+            sql: "SELECT 1".to_owned(),
+            limits: limits(),
+            encoding: "arrow".to_owned(),
+        };
+        let sources = only_rows(Table::Events, &batch);
+        process.run(job, vec![(sources, vec![rows])]).unwrap_err()
+    });
+    assert!(matches!(error, SqlError::Died), "{error:?}");
+}
+
+#[test]
 fn a_process_that_ends_without_an_answer_is_an_error() {
     let (near, there) = UnixStream::pair().unwrap();
     drop(there);
-    let error = job("SELECT 1", limits()).parse(near.try_clone().unwrap(), near);
-    let error = error.unwrap_err();
+    let mut process = Caller::new(near.try_clone().unwrap(), near);
+    let error = process.parse("SELECT 1", limits()).unwrap_err();
     assert!(matches!(error, SqlError::Died), "{error:?}");
 }

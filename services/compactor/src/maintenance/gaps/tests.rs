@@ -1,4 +1,7 @@
-use warm_tier::{Slice, remote::Gap};
+use warm_tier::{
+    Slice,
+    remote::{Gap, UnsealedCoverage},
+};
 
 use super::*;
 
@@ -8,6 +11,7 @@ fn coverage(first: Seq, gaps: Vec<Gap>) -> PartitionCoverage {
         first,
         sealed: 99,
         committed: 99,
+        unsealed: UnsealedCoverage::default(),
         removals: 0,
         dropped: Vec::new(),
         slices: Vec::new(),

@@ -10,13 +10,19 @@ use seccompiler::{
 
 /// Calls that are allowed with any arguments.
 const COMPUTATION: &[libc::c_long] = &[
-    // What is open: a file or a socket cannot be opened.
+    // What is open.
     libc::SYS_read,
     libc::SYS_readv,
     libc::SYS_write,
     libc::SYS_writev,
     libc::SYS_close,
     libc::SYS_fstat,
+    // Slices: Landlock says which, and `computation` that they are only read.
+    libc::SYS_fcntl,
+    libc::SYS_lseek,
+    libc::SYS_newfstatat,
+    libc::SYS_pread64,
+    libc::SYS_statx,
     // Memory.
     libc::SYS_brk,
     libc::SYS_madvise,
@@ -87,6 +93,11 @@ fn computation(process: u32) -> Result<BpfProgram, Error> {
     for call in [libc::SYS_mmap, libc::SYS_mprotect] {
         calls.insert(call, vec![all([no_code.clone()])?]);
     }
+    // Files are opened for reading, and only those that are there.
+    let changes =
+        (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_TMPFILE).cast_unsigned();
+    let reads = bits(2, changes, libc::O_RDONLY.cast_unsigned())?;
+    calls.insert(libc::SYS_openat, vec![all([reads])?]);
     // Threads, but no processes.
     let thread = libc::CLONE_THREAD.cast_unsigned();
     let is_thread = bits(0, thread | NAMESPACE_FLAGS.cast_unsigned(), thread)?;

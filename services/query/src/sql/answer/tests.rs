@@ -4,7 +4,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{ANSWER_TIME, CHUNK_TIMEOUT, EncodedAnswer, KillOnDrop};
+use super::{ANSWER_TIME, CHUNK_TIMEOUT, EncodedAnswer};
 
 fn answer() -> (mpsc::Sender<std::io::Result<Bytes>>, EncodedAnswer) {
     let (sender, receiver) = mpsc::channel(1);
@@ -13,7 +13,7 @@ fn answer() -> (mpsc::Sender<std::io::Result<Bytes>>, EncodedAnswer) {
         waits: oneshot::channel().1,
         ended: false,
         until: Instant::now() + ANSWER_TIME,
-        _process: KillOnDrop::default(),
+        forward: None,
     };
     (sender, answer)
 }

@@ -24,11 +24,14 @@ use prometheus::IntGaugeVec;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-use super::{OWN_EXECUTABLE, command, locks::Lock};
+use crate::{
+    locks::Lock,
+    process::{OWN_EXECUTABLE, command},
+};
 
 /// First argument of this program when it is to check the locks. The names of some may follow: then only
 /// these are put on.
-pub(super) const LOCK_CHECK_ARGUMENT: &str = "__statement_locks";
+pub(crate) const LOCK_CHECK_ARGUMENT: &str = "__statement_locks";
 /// The longest that the service's start waits for the check.
 const LOCK_CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -78,11 +81,11 @@ async fn ask() -> anyhow::Result<LockReport> {
 }
 
 /// Puts the locks on, tries everything, and writes a [`LockReport`] as JSON to stdout.
-pub(super) fn serve() -> ExitCode {
+pub(crate) fn serve() -> ExitCode {
     let named: Vec<String> = env::args().skip(2).collect();
     let wanted = |lock: &Lock| named.is_empty() || named.iter().any(|name| name == lock.name());
     let applied = Lock::ALL.into_iter().filter(wanted).map(|lock| {
-        let missing = lock.apply().err().map(|error| format!("{error:#}"));
+        let missing = lock.apply(None).err().map(|error| format!("{error:#}"));
         (lock.name().to_owned(), missing)
     });
     let locks = applied.collect();

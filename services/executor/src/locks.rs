@@ -3,29 +3,32 @@
 //!
 //! | lock | what it takes from the process |
 //! |---|---|
-//! | `landlock` | every path, TCP, signals to others |
-//! | `rlimits` | new files and sockets, bytes in files, core dumps |
+//! | `landlock` | every path but those beneath the data folder, and there everything but reading; TCP, signals to others |
+//! | `rlimits` | bytes in files, very many open files, core dumps |
 //! | `seccomp` | every system call that a computation does not need |
 
 mod syscalls;
 
+use std::path::Path;
+
 use anyhow::{Context as _, ensure};
 use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, Ruleset, RulesetAttr as _, RulesetStatus, Scope,
+    ABI, Access as _, AccessFs, AccessNet, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _,
+    RulesetStatus, Scope, path_beneath_rules,
 };
 use nix::sys::{
     prctl,
     resource::{Resource, getrlimit, setrlimit},
 };
 
-/// Open files of the process: stdin, stdout and stderr, which it has from its start.
-const MAX_OPEN_FILES: u64 = 3;
+/// Open files of the process: slices, of which partitions have dozens.
+const MAX_OPEN_FILES: u64 = 16_384;
 /// The newest Landlock whose rights were considered; of an older one the kernel has those that it knows.
 const LANDLOCK_ABI: ABI = ABI::V6;
 
 /// A lock on a statement's process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lock {
+pub(crate) enum Lock {
     Landlock,
     Rlimits,
     Seccomp,
@@ -34,9 +37,9 @@ pub(super) enum Lock {
 impl Lock {
     /// All locks, in the order in which they must be put on: Landlock opens a file, and seccomp refuses the
     /// others.
-    pub(super) const ALL: [Self; 3] = [Self::Landlock, Self::Rlimits, Self::Seccomp];
+    pub(crate) const ALL: [Self; 3] = [Self::Landlock, Self::Rlimits, Self::Seccomp];
 
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Landlock => "landlock",
             Self::Rlimits => "rlimits",
@@ -44,14 +47,14 @@ impl Lock {
         }
     }
 
-    /// Puts the lock on this process, for good. There must be one thread only.
+    /// Puts the lock on this process, for good: it reads what lies beneath `folder`. There must be one thread only.
     ///
     /// # Errors
     ///
     /// The kernel does not have it.
-    pub(super) fn apply(self) -> anyhow::Result<()> {
+    pub(crate) fn apply(self, folder: Option<&Path>) -> anyhow::Result<()> {
         match self {
-            Self::Landlock => close_paths(),
+            Self::Landlock => close_paths(folder),
             Self::Rlimits => limit_resources(),
             Self::Seccomp => syscalls::restrict(),
         }
@@ -59,7 +62,7 @@ impl Lock {
 }
 
 /// Limits a resource of this process, for good.
-pub(super) fn limit(resource: Resource, value: u64) -> anyhow::Result<()> {
+pub(crate) fn limit(resource: Resource, value: u64) -> anyhow::Result<()> {
     let (_, hard) = getrlimit(resource).context("read a limit")?;
     let value = value.min(hard);
     setrlimit(resource, value, value).context("set a limit")
@@ -73,12 +76,14 @@ fn limit_resources() -> anyhow::Result<()> {
     prctl::set_dumpable(false).context("refuse core dumps")
 }
 
-fn close_paths() -> anyhow::Result<()> {
+fn close_paths(folder: Option<&Path>) -> anyhow::Result<()> {
+    let reading = AccessFs::ReadFile | AccessFs::ReadDir;
     let closed = Ruleset::default()
         .handle_access(AccessFs::from_all(LANDLOCK_ABI))?
         .handle_access(AccessNet::from_all(LANDLOCK_ABI))?
         .scope(Scope::from_all(LANDLOCK_ABI))?
         .create()?
+        .add_rules(path_beneath_rules(folder, reading))?
         .restrict_self()?;
     ensure!(
         closed.ruleset != RulesetStatus::NotEnforced,
