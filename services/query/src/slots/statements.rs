@@ -16,7 +16,7 @@ use crate::error::{QueryError, Result};
 /// Time that a statement may hold the short slot.
 const SHORT_TIME: Duration = Duration::from_secs(1);
 /// The same while others wait for it: a statement that a person waits for takes less.
-const SHORT_TIME_IN_A_CROWD: Duration = Duration::from_millis(250);
+const SHORT_TIME_IN_A_CROWD: Duration = Duration::from_millis(100);
 /// How often it is looked whether others wait.
 const CROWD_CHECK_INTERVAL: Duration = Duration::from_millis(25);
 /// Statements that wait for one kind of slot. No reason for the number but to bound memory.
