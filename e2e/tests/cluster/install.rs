@@ -10,7 +10,7 @@ use crate::{
 async fn an_installed_chart_answers_one_conversation_from_three_tiers() {
     let world = World::install("install").await;
     let archive = "archive: {schedule: '0 0 1 1 *'}";
-    let tiers = "tiers: {hot: {maxAge: 10s}, warm: {maxAge: 40s}, cold: {maxAge: Forever}}";
+    let tiers = "tiers: {hot: {maxAge: 30s}, warm: {maxAge: 60s}, cold: {maxAge: Forever}}";
     world.enforce("tiers", &format!("{archive}, {tiers}")).await;
     world.until_scheduled("0 0 1 1 *", false).await;
 

@@ -21,7 +21,7 @@ use crate::{
     read::Missing,
     scan::{Budget, ScanRequest, retention_columns},
     service::QueryService,
-    slots::Slot,
+    slots::{SHORT_TIME, Slot},
 };
 
 pub(crate) use answer::EncodedAnswer;
@@ -75,13 +75,14 @@ impl QueryService {
             let mut run = std::pin::pin!(self.run_in(&statement, slot.clone(), deadline));
             let mut answered = tokio::select! {
                 answer = run.as_mut() => Some(answer?),
-                () = self.sql_slots.short_time() => None,
+                () = tokio::time::sleep(SHORT_TIME) => None,
             };
+            let soon = deadline.min(Instant::now() + SHORT_TIME);
             let takes_longer = match &mut answered {
-                Some(answer) => tokio::select! {
-                    waits = answer.result.waits_for_client() => waits,
-                    () = self.sql_slots.short_time() => true,
-                },
+                Some(answer) => {
+                    let waits = answer.result.waits_for_client();
+                    tokio::time::timeout_at(soon, waits).await.unwrap_or(true)
+                }
                 None => true,
             };
             let needs_long = takes_longer && self.sql_slots.is_short(&slot);

@@ -76,8 +76,14 @@ async fn a_child_that_ends_five_times_within_a_minute_ends_the_others_with_its_r
     let dir = TempDir::new().unwrap();
     let bin = dir.path().join("bin");
     fs::create_dir(&bin).unwrap();
-    let programs = ["ingest", "hot-writer", "compactor", "query", "archiver"];
-    for name in programs {
+    for name in [
+        "ingest",
+        "hot-writer",
+        "compactor",
+        "executor",
+        "query",
+        "archiver",
+    ] {
         std::os::unix::fs::symlink(testkit::program(name), bin.join(name)).unwrap();
     }
     let isotherm = bin.join("isotherm");

@@ -14,11 +14,7 @@ use super::fair_queue::FairQueue;
 use crate::error::{QueryError, Result};
 
 /// Time that a statement may hold the short slot.
-const SHORT_TIME: Duration = Duration::from_secs(1);
-/// The same while others wait for it: a statement that a person waits for takes less.
-const SHORT_TIME_IN_A_CROWD: Duration = Duration::from_millis(100);
-/// How often it is looked whether others wait.
-const CROWD_CHECK_INTERVAL: Duration = Duration::from_millis(25);
+pub(crate) const SHORT_TIME: Duration = Duration::from_secs(1);
 /// Statements that wait for one kind of slot. No reason for the number but to bound memory.
 const MAX_WAITING: usize = 256;
 
@@ -63,15 +59,6 @@ impl StatementSlots {
     /// Whether `slot` is the short one.
     pub(crate) fn is_short(&self, slot: &Slot) -> bool {
         Arc::ptr_eq(&slot.lock().lane, &self.short)
-    }
-
-    /// Ends when the time of what now begins in the short slot is over.
-    pub(crate) async fn short_time(&self) {
-        let began = Instant::now();
-        tokio::time::sleep(SHORT_TIME_IN_A_CROWD).await;
-        while began.elapsed() < SHORT_TIME && !self.short.is_awaited() {
-            tokio::time::sleep(CROWD_CHECK_INTERVAL).await;
-        }
     }
 
     /// Exchanges the short slot for a long one, if one is free; `false` if none is.
@@ -129,13 +116,6 @@ impl Lane {
         let mut state = self.lock();
         state.free = state.free.checked_sub(1)?;
         Some(Taken::of(self))
-    }
-
-    /// Whether anyone waits for a slot.
-    fn is_awaited(&self) -> bool {
-        let mut state = self.lock();
-        state.waiting.retain(|waiting| !waiting.is_closed());
-        !state.waiting.is_empty()
     }
 
     fn lock(&self) -> MutexGuard<'_, LaneState> {
@@ -227,26 +207,6 @@ mod tests {
         assert!(slots.is_short(&second) && !slots.lengthen(&second));
         drop(first);
         assert!(slots.lengthen(&second));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_short_slot_is_left_sooner_while_others_wait_for_it() {
-        let slots = Arc::new(StatementSlots::new(1));
-        let time = async || {
-            let began = Instant::now();
-            slots.short_time().await;
-            began.elapsed()
-        };
-        let _short = slots.begin(client(1), soon()).await.unwrap();
-        let _long = slots.begin(client(1), soon()).await.unwrap();
-        assert_eq!(time().await, SHORT_TIME);
-        let (own, other) = (Arc::clone(&slots), client(2));
-        let waits = tokio::spawn(async move { own.begin(other, soon()).await.map(drop) });
-        tokio::task::yield_now().await;
-        assert_eq!(time().await, SHORT_TIME_IN_A_CROWD);
-        waits.abort();
-        assert!(waits.await.is_err());
-        assert_eq!(time().await, SHORT_TIME);
     }
 
     #[tokio::test(start_paused = true)]
