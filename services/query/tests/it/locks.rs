@@ -71,10 +71,13 @@ fn each_lock_holds_by_itself() {
 #[tokio::test]
 async fn the_service_says_which_locks_hold_and_answers_behind_them() {
     let world = World::start().await;
-    let metrics = world.executor_metrics().await;
     for lock in ["rlimits", "landlock", "seccomp"] {
         let holds = format!("isotherm_executor_statement_locks{{lock=\"{lock}\"}} 1");
-        assert!(metrics.contains(&holds), "{metrics}");
+        // It tries them at its start, while query starts too.
+        eventually(&holds, async || {
+            world.executor_metrics().await.contains(&holds)
+        })
+        .await;
     }
     let http = world.http.post(format!("{}/v1/sql", world.url));
     let endless = "SELECT count(*) FROM range(1000000000000) a, range(1000) b";
