@@ -89,15 +89,19 @@ impl World {
             dir,
         };
         eventually("query is ready", async || world.is_ready().await).await;
+        eventually("the executor is ready", async || {
+            world.answers_readyz(&world.executor_admin).await
+        })
+        .await;
         world
     }
 
     pub(crate) async fn is_ready(&self) -> bool {
-        let answer = self
-            .http
-            .get(format!("{}/readyz", self.admin_url))
-            .send()
-            .await;
+        self.answers_readyz(&self.admin_url).await
+    }
+
+    async fn answers_readyz(&self, admin_url: &str) -> bool {
+        let answer = self.http.get(format!("{admin_url}/readyz")).send().await;
         answer.is_ok_and(|answer| answer.status().is_success())
     }
 
