@@ -20,7 +20,7 @@ RUN cargo xtask setup && cargo build --locked --profile ${PROFILE} -p image
 # One file under every program's name: it is what it is called.
 RUN mkdir -p /programs/bin /programs/lib \
  && install -s -m 0555 target/$(test ${PROFILE} = dev && echo debug || echo ${PROFILE})/isotherm-image /programs/bin/ \
- && for program in archiver compactor hot-writer ingest isotherm operator query; do \
+ && for program in archiver compactor executor hot-writer ingest isotherm operator query; do \
       ln -s isotherm-image /programs/bin/${program}; done \
  && install -s -m 0444 .tools/duckdb/libduckdb.so /programs/lib/
 

@@ -219,3 +219,15 @@ fn contents(archive: &Path) -> anyhow::Result<Vec<String>> {
     files.sort();
     Ok(files)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_dockerfile_has_the_same_programs() {
+        let dockerfile = fs::read_to_string(run::root().join("Dockerfile")).unwrap();
+        let line = format!("for program in {}; do", PROGRAMS.join(" "));
+        assert!(dockerfile.contains(&line), "{line}");
+    }
+}

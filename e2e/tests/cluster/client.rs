@@ -93,6 +93,22 @@ impl Client {
         })
     }
 
+    /// Waits until SQL counts exactly `events` events of the conversation.
+    pub(crate) async fn until_counted(&self, conversation: &str, events: usize) {
+        let count = format!("SELECT count(*) FROM events WHERE conversation_id = '{conversation}'");
+        let wanted = serde_json::json!([[events]]);
+        let what = format!("SQL counts {events} events of {conversation}");
+        eventually_within(WAIT_TIMEOUT, &what, async || {
+            let request = self.http.post(format!("{}/v1/sql", self.query));
+            let Ok(answer) = request.body(count.clone()).send().await else {
+                return false;
+            };
+            let answer: Value = answer.json().await.unwrap_or_default();
+            answer["rows"] == wanted
+        })
+        .await;
+    }
+
     /// Waits until the warm tier has sealed the whole log, so that it can be archived.
     pub(crate) async fn until_sealed(&self) {
         eventually_within(WAIT_TIMEOUT, "everything is sealed", async || {

@@ -68,6 +68,7 @@ async fn assert_returns_exactly(world: &World, posted: usize) {
             .client
             .assert_returns_exactly(conversation, &ids(0..posted))
             .await;
+        world.client.until_counted(conversation, posted).await;
     }
 }
 

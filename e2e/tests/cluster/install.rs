@@ -32,6 +32,7 @@ async fn an_installed_chart_answers_one_conversation_from_three_tiers() {
         .until_answered_from("case", &["cold", "hot", "warm"])
         .await;
     assert_eq!(answer.ids, ids(0..300));
+    world.client.until_counted("case", 300).await;
 
     let namespace = &world.namespace;
     helm(

@@ -1,5 +1,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use serde_json::{Value, json};
+
 use crate::{agents, world::World};
 
 const KILLS: usize = 10;
@@ -22,6 +24,28 @@ async fn the_compactor_killed_ten_times_under_load_loses_and_repeats_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn query_killed_ten_times_under_load_loses_and_repeats_nothing() {
     killed_under_load("query", 24).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_executor_killed_ten_times_costs_statements_a_retry_and_pages_nothing() {
+    let mut world = World::start().await;
+    let posted = agents::run(27, 1000, 4);
+    world.post(&posted, 100).await;
+    world.until_sealed().await;
+    let count = "SELECT count(*) FROM events";
+    for _ in 0..KILLS {
+        assert_eq!(world.sql(count).await["rows"], json!([[posted.len()]]));
+        world.kill("executor").await;
+        let request = world.http.post(world.query("/v1/sql")).body(count);
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), 503);
+        let problem: Value = answer.json().await.unwrap();
+        assert_eq!(problem["code"], "executor_unavailable", "{problem}");
+        world.assert_returns_exactly(&posted).await;
+        world.start_service("executor");
+        world.until_ready("executor").await;
+    }
+    assert_eq!(world.sql(count).await["rows"], json!([[posted.len()]]));
 }
 
 /// Posts events while `name` is killed and started again, then reads all of them, before and after

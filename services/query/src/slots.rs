@@ -4,5 +4,5 @@ mod fair_queue;
 mod statements;
 mod tails;
 
-pub(crate) use statements::{SHORT_TIME, Slot, StatementSlots};
+pub(crate) use statements::{Slot, StatementSlots, Turn};
 pub(crate) use tails::{TailSlot, TailSlots};

@@ -21,7 +21,7 @@ use crate::{
     read::Missing,
     scan::{Budget, ScanRequest, retention_columns},
     service::QueryService,
-    slots::{SHORT_TIME, Slot},
+    slots::{Slot, Turn},
 };
 
 pub(crate) use answer::EncodedAnswer;
@@ -61,8 +61,8 @@ pub(crate) struct Statement {
 }
 
 impl QueryService {
-    /// Runs a statement and encodes its rows. It begins in the short slot; if it is not answered soon and no
-    /// long slot is free, it is ended, and begins again when it is its client's turn.
+    /// Runs a statement and encodes its rows. It begins in the short slot; if it is not answered in its turn there
+    /// and no long slot is free, it is ended, and begins again in its next turn.
     ///
     /// # Errors
     ///
@@ -70,32 +70,49 @@ impl QueryService {
     /// a limit.
     pub(crate) async fn run_sql(&self, statement: Statement) -> Result<SqlAnswer> {
         let deadline = Instant::now() + statement.timeout;
-        let slot = self.sql_slots.begin(statement.client, deadline).await?;
-        {
-            let mut run = std::pin::pin!(self.run_in(&statement, slot.clone(), deadline));
-            let mut answered = tokio::select! {
-                answer = run.as_mut() => Some(answer?),
-                () = tokio::time::sleep(SHORT_TIME) => None,
-            };
-            let soon = deadline.min(Instant::now() + SHORT_TIME);
-            let takes_longer = match &mut answered {
-                Some(answer) => {
-                    let waits = answer.result.waits_for_client();
-                    tokio::time::timeout_at(soon, waits).await.unwrap_or(true)
-                }
-                None => true,
-            };
-            let needs_long = takes_longer && self.sql_slots.is_short(&slot);
-            let may_stay = !needs_long || self.sql_slots.lengthen(&slot);
-            match answered {
-                Some(answer) if may_stay => return Ok(answer),
-                None if may_stay => return run.await,
-                _ => {}
+        let mut turn = Turn::First;
+        loop {
+            let slot = self.sql_slots.take(turn, statement.client, deadline);
+            let slot = slot.await?;
+            if !self.sql_slots.is_short(&slot) {
+                return self.run_in(&statement, slot, deadline).await;
+            }
+            match self.run_turn(&statement, slot, turn, deadline).await? {
+                Ok(answer) => return Ok(answer),
+                Err(next) => turn = next,
             }
         }
-        drop(slot);
-        let slot = self.sql_slots.long(statement.client, deadline).await?;
-        self.run_in(&statement, slot, deadline).await
+    }
+
+    /// Runs a statement in the short slot, and exchanges it for a long one if its turn ends first; `Err` with the
+    /// next turn if none is free.
+    async fn run_turn(
+        &self,
+        statement: &Statement,
+        slot: Slot,
+        turn: Turn,
+        deadline: Instant,
+    ) -> Result<Result<SqlAnswer, Turn>> {
+        let mut next = std::pin::pin!(self.sql_slots.next_turn(turn));
+        let mut run = std::pin::pin!(self.run_in(statement, slot.clone(), deadline));
+        tokio::select! {
+            answer = run.as_mut() => {
+                let mut answer = answer?;
+                let over = tokio::select! {
+                    waits = answer.result.waits_for_client() => waits.then_some(Turn::Long),
+                    next = next => Some(next),
+                };
+                Ok(match over {
+                    Some(next) if !self.sql_slots.lengthen(&slot) => Err(next),
+                    _ => Ok(answer),
+                })
+            }
+            next = next.as_mut() => if self.sql_slots.lengthen(&slot) {
+                run.await.map(Ok)
+            } else {
+                Ok(Err(next))
+            },
+        }
     }
 
     /// Runs a statement in `slot`, until `deadline`.

@@ -70,6 +70,15 @@ const REFUSALS: &[(&[&str], &str)] = &[
         "executor.resources.limits.memory is 6656Mi and must be at least 8448Mi",
     ),
     (
+        &["profile=dev", "query.memoryBytes=3221225472"],
+        "query.resources.limits.memory is 2304Mi and must be at least 3072Mi",
+    ),
+    // It is the executor's now.
+    (
+        &["profile=dev", "query.sql.memoryBytes=536870912"],
+        "'memoryBytes' not allowed",
+    ),
+    (
         &["profile=dev", "dev.nats.storage=1Gi"],
         "dev.nats.storage is too small",
     ),

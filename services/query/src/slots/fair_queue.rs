@@ -53,6 +53,10 @@ impl<C: PartialEq, T> FairQueue<C, T> {
         item
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Drops the items that `keep` does not keep.
     pub(crate) fn retain(&mut self, keep: impl Fn(&T) -> bool) {
         for (_, items) in &mut self.clients {
