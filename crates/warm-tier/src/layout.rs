@@ -37,6 +37,11 @@ pub(crate) fn spill_dir(data: &Path) -> PathBuf {
     data.join("tmp")
 }
 
+/// `<data>/open`: columns of what is not sealed, for readers beside the files. Emptied at every start.
+pub(crate) fn open_dir(data: &Path) -> PathBuf {
+    data.join("open")
+}
+
 /// `L0-17-40-w604800000-cforever.duckdb`
 pub(crate) fn slice_name(level: u8, range: SeqRange, class: Class) -> String {
     format!("L{level}-{range}-{class}.duckdb")

@@ -27,6 +27,7 @@ mod maintenance;
 mod manifest;
 mod merge;
 mod merger;
+mod open_files;
 mod open_part;
 mod open_rollups;
 mod open_scan;

@@ -1,6 +1,11 @@
 //! The open part: what was read from the log and is not sealed yet, in memory. The log has it, and a
 //! restart reads it from there again.
 
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
 use arrow::record_batch::RecordBatch;
 use event::{PartitionId, Position, Seq, SeqRange, StoredEvent, Timestamp};
 
@@ -8,6 +13,7 @@ use crate::{
     duplicates::Duplicate,
     frames::Frames,
     log_end::LogAnchor,
+    open_files::{OpenRun, OpenRuns},
     open_rollups::{Counted, OpenRollups},
 };
 
@@ -49,6 +55,7 @@ pub(crate) struct OpenPart {
     dropped: Vec<Duplicate>,
     dropped_bytes: u64,
     last_event: Option<LogAnchor>,
+    runs: Mutex<OpenRuns>,
 }
 
 impl OpenPart {
@@ -68,6 +75,7 @@ impl OpenPart {
             dropped: Vec::new(),
             dropped_bytes: 0,
             last_event: None,
+            runs: Mutex::default(),
         }
     }
 
@@ -134,6 +142,13 @@ impl OpenPart {
             batches.push(batch.clone());
         }
         batches
+    }
+
+    /// The runs of its batches, for readers beside the files in `data`, and the number of the batches that they have.
+    pub(crate) fn runs(&self, data: &Path) -> (Vec<Arc<OpenRun>>, usize) {
+        let runs = self.runs.lock();
+        let mut runs = runs.expect("nothing panics while it holds this");
+        runs.of(data, &self.batches)
     }
 
     pub(crate) fn rollups(&self) -> &OpenRollups {

@@ -1,5 +1,7 @@
 //! The rows of a scan from what is not sealed. Pure.
 
+use std::sync::Arc;
+
 use arrow::{
     array::{
         AsArray as _, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
@@ -12,6 +14,7 @@ use event::{Seq, SeqRange, Timestamp};
 
 use crate::{
     error::{Error, Result},
+    open_files::{OpenRun, RunFiles},
     open_rollups::{Counted, OpenRollups},
     rollup_batch,
     scan_request::{Filter, Order, Scan, Table},
@@ -22,7 +25,10 @@ use crate::{
 pub(crate) struct OpenRows {
     /// The range of the part.
     pub(crate) range: SeqRange,
-    pub(crate) content: OpenContent,
+    content: OpenContent,
+    runs: Vec<Arc<OpenRun>>,
+    /// The batches of the content that the runs have.
+    in_runs: usize,
 }
 
 /// The content of a part.
@@ -35,6 +41,35 @@ pub(crate) enum OpenContent {
 }
 
 impl OpenRows {
+    /// The `content` of the part `range`, with the runs of its first batches and their number.
+    pub(crate) fn new(
+        range: SeqRange,
+        content: OpenContent,
+        (runs, in_runs): (Vec<Arc<OpenRun>>, usize),
+    ) -> Self {
+        Self {
+            range,
+            content,
+            runs,
+            in_runs,
+        }
+    }
+
+    /// Returns its runs as files with `columns`, and keeps the other events. When the disk takes no file, there are
+    /// none, and it keeps all.
+    pub(crate) fn take_files(&mut self, columns: &[String]) -> Vec<RunFiles> {
+        let files = self.runs.iter().map(|run| run.files(columns));
+        let files = files.collect::<Result<Vec<_>>>();
+        let files = files.unwrap_or_else(|error| {
+            tracing::warn!(%error, "columns of an open part not written");
+            Vec::new()
+        });
+        if let (OpenContent::Events(batches), false) = (&mut self.content, files.is_empty()) {
+            batches.drain(..self.in_runs);
+        }
+        files
+    }
+
     /// Calls `on_batch` with batch after batch of the rows of `scan`, in its order, until it returns `false`.
     pub(crate) fn read(
         &self,

@@ -7,6 +7,7 @@ mod server;
 pub use crate::{
     coverage::{Coverage, Gap, PartitionCoverage, SliceCoverage, UnsealedCoverage},
     duplicates::Duplicates,
+    open_files::RunFiles,
     scan_request::{Filter, Order, Scan, Table},
 };
 pub use client::{BatchStream, Client};

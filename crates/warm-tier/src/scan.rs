@@ -18,6 +18,8 @@ use crate::{
     duplicates::Duplicates,
     engine::Engine,
     error::{Error, Result},
+    layout,
+    open_files::{FILTERED_COLUMNS, RunFiles},
     open_scan::OpenRows,
     recovery::PROBE_MEMORY,
     scan_request::{Order, Scan},
@@ -36,6 +38,7 @@ pub struct Scanner(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     catalog: Catalog,
+    data: PathBuf,
     memory: u64,
     spill: PathBuf,
     instance: Mutex<Instance>,
@@ -44,10 +47,13 @@ struct Inner {
 }
 
 impl Scanner {
-    pub(crate) fn start(catalog: Catalog, memory: u64, spill: PathBuf) -> Result<Self> {
+    /// A reader of the partitions of `catalog` in the folder `data`.
+    pub(crate) fn start(catalog: Catalog, data: PathBuf, memory: u64) -> Result<Self> {
+        let spill = layout::spill_dir(&data).join("read");
         let instance = Mutex::new(Instance::start(memory, &spill)?);
         Ok(Self(Arc::new(Inner {
             catalog,
+            data,
             memory,
             spill,
             instance,
@@ -91,9 +97,24 @@ impl Scanner {
     /// [`Error::NotCovered`] when the slices have changed since the scan was planned: read the
     /// coverage and plan again. [`Error::Invalid`] when the scan can never be run.
     /// [`Error::Database`] when a file cannot be read: damaged ones are in quarantine afterwards.
-    pub fn scan(&self, scan: &Scan, mut on_batch: impl FnMut(RecordBatch) -> bool) -> Result<()> {
+    pub fn scan(&self, scan: &Scan, on_batch: impl FnMut(RecordBatch) -> bool) -> Result<()> {
+        self.scan_beside_files(scan, |_| (), on_batch)
+    }
+
+    /// Calls `on_files` once with the files that have rows of the result, and then `on_batch` with the others, until
+    /// it returns `false`.
+    ///
+    /// # Errors
+    /// Those of [`Scanner::scan`].
+    pub fn scan_beside_files(
+        &self,
+        scan: &Scan,
+        on_files: impl FnOnce(Vec<RunFiles>),
+        mut on_batch: impl FnMut(RecordBatch) -> bool,
+    ) -> Result<()> {
         let schema = scan_sql::schema(scan)?;
-        let planned = self.plan(scan)?;
+        let mut planned = self.plan(scan)?;
+        on_files(planned.take_files(scan, &schema));
         let Some(filter) = scan.filter.possible() else {
             return Ok(());
         };
@@ -186,7 +207,10 @@ impl Scanner {
         let Shared { sealed, unsealed } = shared.ok_or_else(|| not_covered(range))?;
         // Before the manifest: what is sealed meanwhile is in both, and read from the slices.
         let mut open = match scan.class {
-            None => unsealed.rows(scan)?,
+            None => {
+                let data = scan.takes_files().then_some(self.0.data.as_path());
+                unsealed.rows(scan, data)?
+            }
             // A class is assigned when a part is sealed.
             Some(_) => Vec::new(),
         };
@@ -294,6 +318,20 @@ struct Planned {
     files: Vec<Arc<SliceFile>>,
     /// Ascending.
     open: Vec<OpenRows>,
+}
+
+impl Planned {
+    /// The files of what is not sealed, if the scan takes them, with all columns that their reader needs.
+    fn take_files(&mut self, scan: &Scan, schema: &SchemaRef) -> Vec<RunFiles> {
+        if !scan.takes_files() {
+            return Vec::new();
+        }
+        let columns = schema.fields().iter().map(|field| field.name().as_str());
+        let columns = columns.chain(FILTERED_COLUMNS).map(str::to_owned);
+        let columns: Vec<_> = columns.collect();
+        let files = self.open.iter_mut();
+        files.flat_map(|part| part.take_files(&columns)).collect()
+    }
 }
 
 fn read_open<'a>(

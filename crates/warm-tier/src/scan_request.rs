@@ -44,6 +44,10 @@ pub struct Scan {
     /// With an order: end with the row by which content and metadata have so many bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_bytes: Option<u64>,
+    /// The reader lies beside the files: it may get columns of what is not sealed as files, with the rows of every
+    /// tenant, and those that no condition but `ranges` was applied to.
+    #[serde(default)]
+    pub beside_files: bool,
 }
 
 /// A table of a slice file, which a statement can read too.
@@ -148,6 +152,13 @@ impl Filter {
 }
 
 impl Scan {
+    /// Whether the reader may get files: it lies beside them, and needs so many of the rows that it is worth it.
+    pub(crate) fn takes_files(&self) -> bool {
+        let is_plain = self.order == Order::None && self.limit.is_none() && self.class.is_none();
+        let few = self.filter.conversation_id.is_some() || self.filter.after.is_some();
+        self.beside_files && self.table == Table::Events && is_plain && !few
+    }
+
     /// Requests every row of `ranges`, in the order of the slices.
     #[must_use]
     pub fn new(table: Table, partition: PartitionId, ranges: Vec<SeqRange>) -> Self {
@@ -162,6 +173,7 @@ impl Scan {
             order: Order::None,
             limit: None,
             max_bytes: None,
+            beside_files: false,
         }
     }
 }

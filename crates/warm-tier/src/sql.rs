@@ -12,6 +12,7 @@ mod functions;
 mod in_place;
 mod pushdown;
 pub mod remote;
+mod rows;
 mod sandbox;
 mod session;
 mod views;
@@ -25,7 +26,7 @@ use event::{SeqRange, Timestamp};
 use serde::{Deserialize, Serialize};
 
 pub use crate::scan_request::Table;
-use crate::serial;
+use crate::{open_files::FILTERED_COLUMNS, serial};
 
 pub use in_place::{SliceRef, slices_in_place};
 pub use sandbox::Sandbox;
@@ -65,24 +66,47 @@ pub struct SliceRows {
     pub ranges: Vec<SeqRange>,
 }
 
+/// Runs of what is not sealed, of which a statement reads rows in place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRows {
+    /// The folder of each run, with a file for each column of the statement, `tenant` and `seq`.
+    pub folders: Vec<PathBuf>,
+    /// The rows of all of them, before any condition.
+    pub rows: u64,
+    /// Only rows with a sequence in these ranges.
+    #[serde(with = "serial::ranges")]
+    pub ranges: Vec<SeqRange>,
+}
+
 /// Where the rows of one table come from, beside those that are loaded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableSources {
     pub table: Table,
     /// The columns that the statement sees, a subset of the table's.
     pub columns: Vec<String>,
-    /// The rows of slices are those of this tenant.
+    /// The rows of slices and runs are those of this tenant.
     pub tenant: String,
     pub slices: Vec<SliceRows>,
+    pub runs: Vec<RunRows>,
 }
 
 impl TableSources {
+    /// The columns that the statement sees.
     fn schema(&self) -> Result<Schema, SqlError> {
+        self.schema_of(self.columns.iter().map(String::as_str))
+    }
+
+    /// The same, and those by which rows of runs are left out.
+    fn run_schema(&self) -> Result<Schema, SqlError> {
+        let columns = self.columns.iter().map(String::as_str);
+        let filtered = FILTERED_COLUMNS.into_iter();
+        let filtered = filtered.filter(|name| !self.columns.iter().any(|own| own == name));
+        self.schema_of(columns.chain(filtered))
+    }
+
+    fn schema_of<'a>(&self, columns: impl Iterator<Item = &'a str>) -> Result<Schema, SqlError> {
         let whole = self.table.schema();
-        let fields = self
-            .columns
-            .iter()
-            .map(|name| whole.field_with_name(name).cloned());
+        let fields = columns.map(|name| whole.field_with_name(name).cloned());
         let fields = fields.collect::<Result<Vec<_>, _>>();
         let fields = fields.map_err(|error| SqlError::Engine(error.to_string()))?;
         Ok(Schema::new(fields))
@@ -148,8 +172,8 @@ pub enum SqlError {
     /// DuckDB cannot parse or bind the statement, or it fails on its rows.
     #[error("{0}")]
     Invalid(String),
-    /// A slice is gone since the statement was planned: plan again.
-    #[error("a slice is gone since the statement was planned")]
+    /// A slice or a run is gone since the statement was planned: plan again.
+    #[error("a slice or a run is gone since the statement was planned")]
     Stale,
     #[error("the statement did not end within {0:?}")]
     Timeout(Duration),

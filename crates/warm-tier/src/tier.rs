@@ -53,11 +53,13 @@ impl WarmTier {
         disk::create_dir(&options.data)?;
         let lock = lock(&options.data)?;
         let spill = layout::spill_dir(&options.data);
-        match fs::remove_dir_all(&spill) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::file("empty", &spill)(error));
+        for emptied in [&spill, &layout::open_dir(&options.data)] {
+            match fs::remove_dir_all(emptied) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::file("empty", emptied)(error));
+                }
+                _ => {}
             }
-            _ => {}
         }
         let (half, quarter) = (
             options.memory_limit / WRITER_SHARE,
@@ -111,12 +113,8 @@ impl WarmTier {
     /// # Errors
     /// [`Error::Database`] or [`Error::File`] when its DuckDB instance cannot be started.
     pub fn scanner(&self) -> Result<Scanner> {
-        let spill = layout::spill_dir(&self.options.data).join("read");
-        Scanner::start(
-            self.catalog.clone(),
-            self.options.memory_limit / OTHER_SHARE,
-            spill,
-        )
+        let memory = self.options.memory_limit / OTHER_SHARE;
+        Scanner::start(self.catalog.clone(), self.options.data.clone(), memory)
     }
 
     /// The open partitions of this folder.

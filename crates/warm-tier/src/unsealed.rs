@@ -2,6 +2,7 @@
 
 use std::{
     mem,
+    path::Path,
     sync::{Arc, Mutex, MutexGuard},
 };
 
@@ -119,20 +120,24 @@ impl Unsealed {
         parts.open = OpenPart::new(parts.open.partition(), first);
     }
 
-    /// What a scan may need, by part, ascending: its events, or its rollup when all of it is requested.
-    pub(crate) fn rows(&self, scan: &Scan) -> Result<Vec<OpenRows>> {
+    /// What a scan may need, by part, ascending: its events, or its rollup when all of it is requested. With
+    /// the data folder `files`, the runs of a part are apart from its other events.
+    pub(crate) fn rows(&self, scan: &Scan, files: Option<&Path>) -> Result<Vec<OpenRows>> {
         let mut parts = self.lock();
         let mut rows = Vec::new();
+        let runs = |part: &OpenPart| files.map_or_else(Default::default, |data| part.runs(data));
         if let Some(part) = parts.sealing.clone()
             && let Some(range) = part.range()
         {
+            let runs = runs(&part);
             let content = content(scan, range, &part, || part.batches().to_vec())?;
-            rows.push(OpenRows { range, content });
+            rows.push(OpenRows::new(range, content, runs));
         }
         if let Some(range) = parts.open.range() {
             let batches = parts.open.all_batches();
+            let runs = runs(&parts.open);
             let content = content(scan, range, &parts.open, || batches)?;
-            rows.push(OpenRows { range, content });
+            rows.push(OpenRows::new(range, content, runs));
         }
         Ok(rows)
     }

@@ -11,9 +11,9 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 use warm_tier::{
-    remote::Client,
+    remote::{Client, RunFiles},
     sql::{
-        Job, RowStream, Select, SqlError, TableSources,
+        Job, RowStream, RunRows, Select, SqlError, TableSources,
         remote::{Execution, ParseRequest, PartitionPlan, TablePlan},
         slices_in_place,
     },
@@ -102,13 +102,14 @@ impl Statements {
         let mut tables = Vec::new();
         for plan in &execution.tables {
             let slices = self.slices(plan).await?;
-            let mut rows = self.scans(plan).await?;
+            let (runs, mut rows) = self.scans(plan).await?;
             rows.extend(own.next().map(Received::stream));
             let sources = TableSources {
                 table: plan.table,
                 columns: plan.columns.clone(),
                 tenant: execution.tenant.clone(),
                 slices,
+                runs,
             };
             tables.push((sources, rows));
         }
@@ -132,8 +133,8 @@ impl Statements {
         found.await.map_err(|_| SqlError::Died)?
     }
 
-    /// Asks the compactor for what is in no slice; all partitions at once.
-    async fn scans(&self, plan: &TablePlan) -> Result<Vec<RowStream>, SqlError> {
+    /// Asks the compactor for what is in no slice; all partitions at once. Most of it lies in files.
+    async fn scans(&self, plan: &TablePlan) -> Result<(Vec<RunRows>, Vec<RowStream>), SqlError> {
         let whole = plan.table.schema();
         let fields = plan
             .columns
@@ -143,14 +144,23 @@ impl Statements {
         let engine = |error: arrow::error::ArrowError| SqlError::Engine(error.to_string());
         let schema = std::sync::Arc::new(Schema::new(fields.map_err(engine)?));
         let scans = plan.partitions.iter().filter_map(|own| own.scan.as_ref());
-        let scans = scans.map(|scan| self.compactor.scan(scan));
-        let mut streams = Vec::new();
-        for scanned in futures::future::join_all(scans).await {
-            let batches = scanned.map_err(|_| SqlError::Stale)?;
+        let asked = scans
+            .clone()
+            .map(|scan| self.compactor.scan_beside_files(scan));
+        let (mut runs, mut streams) = (Vec::new(), Vec::new());
+        for (scan, scanned) in scans.zip(futures::future::join_all(asked).await) {
+            let (files, batches) = scanned.map_err(|_| SqlError::Stale)?;
+            if !files.is_empty() {
+                runs.push(RunRows {
+                    folders: files.iter().map(|run| run.folder(&self.data)).collect(),
+                    rows: files.iter().map(RunFiles::rows).sum(),
+                    ranges: scan.ranges.clone(),
+                });
+            }
             let rows = Scanned::stream(SchemaRef::clone(&schema), batches.boxed());
             streams.push(rows.map_err(engine)?);
         }
-        Ok(streams)
+        Ok((runs, streams))
     }
 }
 

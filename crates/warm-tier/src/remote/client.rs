@@ -8,7 +8,7 @@ use arrow_flight::{
     flight_service_client::FlightServiceClient,
 };
 use event::{PartitionId, Seq, SeqRange};
-use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use serde::de::DeserializeOwned;
 use tonic::{
     Code, Status,
@@ -20,6 +20,7 @@ use crate::{
     coverage::Coverage,
     duplicates::{Duplicates, DuplicatesRequest},
     error::{Error, Result},
+    open_files::RunFiles,
     scan_request::{CheckRequest, Scan},
 };
 
@@ -132,6 +133,32 @@ impl Client {
         let batches =
             FlightRecordBatchStream::new_from_flight_data(answer.map_err(FlightError::from));
         Ok(batches.map_err(Error::from).boxed())
+    }
+
+    /// Starts `scan` as a reader that lies beside the files: returns the files that have some of its rows, and streams
+    /// the others.
+    ///
+    /// # Errors
+    /// Those of [`Client::scan`].
+    pub async fn scan_beside_files(&self, scan: &Scan) -> Result<(Vec<RunFiles>, BatchStream)> {
+        let scan = Scan {
+            beside_files: true,
+            ..scan.clone()
+        };
+        let ticket =
+            Ticket::new(serde_json::to_vec(&scan).expect("a ticket always has a JSON form"));
+        let mut answer = self.flight.clone().do_get(ticket).await?.into_inner();
+        let first = answer.message().await?;
+        let files = match &first {
+            Some(first) if !first.app_metadata.is_empty() => {
+                let files = serde_json::from_slice(&first.app_metadata);
+                files.map_err(|error| Error::Remote(error.to_string()))?
+            }
+            _ => Vec::new(),
+        };
+        let all = stream::iter(first.map(Ok)).chain(answer.map_err(FlightError::from));
+        let batches = FlightRecordBatchStream::new_from_flight_data(all);
+        Ok((files, batches.map_err(Error::from).boxed()))
     }
 
     /// Runs `scan` and collects its batches.

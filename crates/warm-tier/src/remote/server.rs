@@ -10,11 +10,12 @@ use arrow_flight::{
     error::FlightError,
     flight_service_server::{FlightService, FlightServiceServer},
 };
+use bytes::Bytes;
 use event::SeqRange;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use tokio::{
     net::TcpListener,
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, transport::server::TcpIncoming};
@@ -24,6 +25,7 @@ use crate::{
     coverage::Coverage,
     duplicates::DuplicatesRequest,
     error::{Error, Result},
+    open_files::RunFiles,
     scan::Scanner,
     scan_request::{CheckRequest, Scan},
     scan_sql,
@@ -74,19 +76,32 @@ impl Server {
         }
     }
 
-    /// Runs `scan` on a blocking thread, which holds `permit`, and streams its batches.
-    fn start_scan(&self, scan: Scan, permit: OwnedSemaphorePermit) -> ReceiverStream<ScanItem> {
+    /// Runs `scan` on a blocking thread, which holds `permit`. Returns the files that have some of its rows, and
+    /// streams the batches of the others.
+    async fn start_scan(
+        &self,
+        scan: Scan,
+        permit: OwnedSemaphorePermit,
+    ) -> (Vec<RunFiles>, ReceiverStream<ScanItem>) {
         let (batches, receiver) = mpsc::channel(MAX_BUFFERED_BATCHES);
+        let (files, on_files) = oneshot::channel();
         let scanner = self.scanner.clone();
         tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            let result = scanner.scan(&scan, |batch| batches.blocking_send(Ok(batch)).is_ok());
+            let result = scanner.scan_beside_files(
+                &scan,
+                // Fails when the reader is gone.
+                |own| drop(files.send(own)),
+                |batch| batches.blocking_send(Ok(batch)).is_ok(),
+            );
             if let Err(error) = result {
                 // Fails when the reader has closed the stream, which needs no error then.
                 let _ = batches.blocking_send(Err(error));
             }
         });
-        ReceiverStream::new(receiver)
+        // A scan that cannot be planned has none, and its error is the first item.
+        let files = on_files.await.unwrap_or_default();
+        (files, ReceiverStream::new(receiver))
     }
 
     async fn coverage(&self) -> Result<Vec<u8>, Status> {
@@ -158,7 +173,8 @@ impl FlightService for Server {
         let schema = scan_sql::schema(&scan)?;
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         let permit = permit.expect("the semaphore is never closed");
-        let mut batches = self.start_scan(scan, permit).peekable();
+        let (files, batches) = self.start_scan(scan, permit).await;
+        let mut batches = batches.peekable();
         // An error before the first batch becomes the status of the call.
         if let Some(Err(_)) = Pin::new(&mut batches).peek().await
             && let Some(Err(error)) = batches.next().await
@@ -168,6 +184,7 @@ impl FlightService for Server {
         let batches = batches.map_err(|error| FlightError::Tonic(Box::new(error.into())));
         let data = FlightDataEncoderBuilder::new()
             .with_schema(schema)
+            .with_metadata(files_metadata(&files))
             .build(batches);
         Ok(Response::new(data.map_err(Status::from).boxed()))
     }
@@ -243,6 +260,16 @@ impl FlightService for Server {
         _: Request<Streaming<FlightData>>,
     ) -> RpcResult<Self::DoExchangeStream> {
         Err(unsupported())
+    }
+}
+
+/// The metadata of the first message of a scan: nothing, or its files as JSON.
+fn files_metadata(files: &[RunFiles]) -> Bytes {
+    match files.is_empty() {
+        true => Bytes::new(),
+        false => serde_json::to_vec(files)
+            .expect("files always have a JSON form")
+            .into(),
     }
 }
 

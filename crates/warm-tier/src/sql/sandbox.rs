@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::{
     Limits, Select, SqlError, TableSources, ast, pushdown,
+    rows::{self, RowsFunction},
     session::{self, Session},
     watchdog::WatchdogOutcome,
 };
@@ -41,6 +42,8 @@ impl Sandbox {
             .and_then(|config| config.threads(threads.into()))
             .map_err(session::engine)?;
         let connection = Connection::open_in_memory_with_flags(config).map_err(session::engine)?;
+        let registered = connection.register_table_function::<RowsFunction>(rows::FUNCTION);
+        registered.map_err(session::engine)?;
         // Fails without ICU; then there are no time zones and everything is UTC anyway.
         let _ = connection.execute_batch("SET TimeZone = 'UTC'");
         let allowed = folder.map(|folder| {

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     io::{self, Write},
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
@@ -11,7 +12,9 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef, error::ArrowError};
 use duckdb::Connection;
 
 use super::{
-    Limits, Select, SqlError, Table, TableSources, ast, views,
+    Limits, Select, SqlError, Table, TableSources, ast,
+    rows::TableRows,
+    views,
     watchdog::{Watchdog, WatchdogOutcome},
 };
 
@@ -36,6 +39,7 @@ pub struct Session<'a> {
     attached: &'a BTreeMap<PathBuf, String>,
     limits: Limits,
     memory_bytes: u64,
+    relations: BTreeMap<Table, TableRows>,
 }
 
 impl<'a> Session<'a> {
@@ -51,6 +55,7 @@ impl<'a> Session<'a> {
             attached,
             limits,
             memory_bytes,
+            relations: BTreeMap::new(),
         })
     }
 
@@ -62,35 +67,34 @@ impl<'a> Session<'a> {
         self.connection.execute_batch("ROLLBACK").map_err(engine)
     }
 
-    /// Creates a table of its slices, to which rows can be added.
+    /// Creates a table of its slices and runs, to which rows can be added.
     ///
     /// # Errors
-    /// [`SqlError::Engine`] when a column has an unknown type or DuckDB fails.
-    pub fn create(&self, sources: &TableSources) -> Result<(), SqlError> {
-        let schema = sources.schema()?;
-        let rows = views::rows_table(sources.table, &schema)?;
-        let view = views::view(sources, &schema, self.attached);
-        let created = self.connection.execute_batch(&format!("{rows};{view}"));
-        created.map_err(engine)
+    /// [`SqlError::Stale`] when a run is gone: plan again. [`SqlError::Engine`] when a column has an unknown type or
+    /// DuckDB fails.
+    pub fn create(&mut self, sources: &TableSources) -> Result<(), SqlError> {
+        let schema = Arc::new(sources.schema()?);
+        let rows = TableRows::open(sources, &schema)?;
+        let view = views::view(sources, &schema, &rows, self.attached);
+        self.relations.insert(sources.table, rows);
+        self.connection.execute_batch(&view).map_err(engine)
     }
 
     /// Adds `rows`, which have the columns of the sources, to a table.
     ///
     /// # Errors
-    /// [`SqlError::Memory`] when the rows do not fit the memory limit, [`SqlError::Engine`] when DuckDB fails.
-    pub fn load(
-        &self,
-        table: Table,
-        rows: impl IntoIterator<Item = RecordBatch>,
-    ) -> Result<(), SqlError> {
-        let name = views::rows_name(table);
-        let loaded = self.connection.appender(&name).and_then(|mut appender| {
-            for batch in rows {
-                appender.append_record_batch(batch)?;
-            }
-            appender.flush()
-        });
-        loaded.map_err(|error| self.failed(&error, WatchdogOutcome::WithinLimits))
+    /// [`SqlError::Memory`] when the rows of all tables do not fit the memory limit, [`SqlError::Engine`] when the table
+    /// was not created.
+    pub fn load(&mut self, table: Table, rows: RecordBatch) -> Result<(), SqlError> {
+        let own = self.relations.get_mut(&table);
+        let own = own.ok_or_else(|| SqlError::Engine("rows of no table".to_owned()))?;
+        own.loaded.add(rows);
+        let all = self.relations.values();
+        let bytes: u64 = all.map(|own| own.loaded.bytes()).sum();
+        match bytes > self.memory_bytes {
+            true => Err(SqlError::Memory(self.memory_bytes)),
+            false => Ok(()),
+        }
     }
 
     /// Runs the statement on the loaded tables and encodes its rows. Tables that were not loaded do not

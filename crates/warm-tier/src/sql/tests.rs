@@ -109,6 +109,7 @@ fn only_rows(table: Table, rows: &RecordBatch) -> TableSources {
         columns: fields.map(|field| field.name().clone()).collect(),
         tenant: "default".to_owned(),
         slices: Vec::new(),
+        runs: Vec::new(),
     }
 }
 
@@ -120,10 +121,10 @@ fn run_in(
     (table, batch): (Table, RecordBatch),
 ) -> Result<Answer, SqlError> {
     let select = sandbox.parse(sql)?;
-    let session = sandbox.begin(limits, [])?;
+    let mut session = sandbox.begin(limits, [])?;
     let answer = session
         .create(&only_rows(table, &batch))
-        .and_then(|()| session.load(table, [batch]))
+        .and_then(|()| session.load(table, batch))
         .and_then(|()| session.run(&select, "arrow", &encode));
     session.end()?;
     Ok(Answer::decode(&answer?))

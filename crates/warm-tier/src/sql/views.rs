@@ -2,40 +2,24 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use arrow::datatypes::{DataType, Schema, TimeUnit};
+use arrow::datatypes::Schema;
 
-use super::{Columns, SliceRows, SqlError, Table, TableSources};
+use event::SeqRange;
+
+use super::{Columns, Table, TableSources, rows::TableRows};
 use crate::engine::text;
-
-/// The table with the loaded rows of `table`.
-pub(super) fn rows_name(table: Table) -> String {
-    format!("{}_rows", table.name())
-}
-
-/// The statement that creates it.
-pub(super) fn rows_table(table: Table, schema: &Schema) -> Result<String, SqlError> {
-    let columns = schema.fields().iter().map(|field| {
-        let data_type = sql_type(field.data_type())?;
-        Ok(format!("{} {data_type}", quoted(field.name())))
-    });
-    let columns = columns.collect::<Result<Vec<_>, SqlError>>()?;
-    let name = rows_name(table);
-    Ok(format!("CREATE TABLE {name} ({})", columns.join(", ")))
-}
 
 /// The rows of all sources, in the columns of `schema`. A slice that is not attached has none.
 fn all_rows(
     sources: &TableSources,
     schema: &Schema,
+    rows: &TableRows,
     attached: &BTreeMap<PathBuf, String>,
 ) -> String {
     let names = schema.fields().iter().map(|field| field.name());
     let columns = names.clone().map(|name| quoted(name)).collect::<Vec<_>>();
-    let loaded = format!(
-        "SELECT {} FROM {}",
-        columns.join(", "),
-        rows_name(sources.table)
-    );
+    let plain = columns.join(", ");
+    let loaded = format!("SELECT {plain} FROM {}", rows.loaded.sql());
     let columns = names.map(|name| match name.as_str() {
         // An enumeration in slices of an earlier version.
         "type" => "type::VARCHAR AS type".to_owned(),
@@ -46,18 +30,22 @@ fn all_rows(
     let tenant = text(&sources.tenant);
     let slices = sources.slices.iter().filter_map(|slice| {
         let alias = attached.get(&slice.path)?;
-        let within = within(slice);
+        let within = within(&slice.ranges);
         Some(format!(
             "SELECT {columns} FROM {alias}.{table} WHERE tenant = {tenant}{within}"
         ))
     });
-    let all: Vec<_> = slices.chain([loaded]).collect();
+    let runs = sources.runs.iter().zip(&rows.runs).map(|(runs, relation)| {
+        let (relation, within) = (relation.sql(), within(&runs.ranges));
+        format!("SELECT {plain} FROM {relation} WHERE tenant = {tenant}{within}")
+    });
+    let all: Vec<_> = slices.chain(runs).chain([loaded]).collect();
     format!("({})", all.join(" UNION ALL "))
 }
 
-/// The condition for the ranges of `slice`.
-fn within(slice: &SliceRows) -> String {
-    let ranges = slice.ranges.iter();
+/// The condition for `ranges`; none without any.
+fn within(ranges: &[SeqRange]) -> String {
+    let ranges = ranges.iter();
     let ranges = ranges.map(|range| format!("seq BETWEEN {} AND {}", range.lo, range.hi));
     let ranges: Vec<_> = ranges.collect();
     match ranges.is_empty() {
@@ -66,36 +54,29 @@ fn within(slice: &SliceRows) -> String {
     }
 }
 
-fn sql_type(data_type: &DataType) -> Result<&'static str, SqlError> {
-    match data_type {
-        DataType::Utf8 => Ok("VARCHAR"),
-        DataType::Int32 => Ok("INTEGER"),
-        DataType::Int64 => Ok("BIGINT"),
-        DataType::Float64 => Ok("DOUBLE"),
-        DataType::Timestamp(TimeUnit::Microsecond, None) => Ok("TIMESTAMP"),
-        other => Err(SqlError::Engine(format!("no table column for {other}"))),
-    }
-}
-
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// The statement that creates the view that user SQL reads.
+/// The statement that creates the view that user SQL reads, over the slices and `rows`.
 pub(super) fn view(
     sources: &TableSources,
     schema: &Schema,
+    rows: &TableRows,
     attached: &BTreeMap<PathBuf, String>,
 ) -> String {
-    let (name, rows) = (sources.table.name(), all_rows(sources, schema, attached));
+    let (name, all) = (
+        sources.table.name(),
+        all_rows(sources, schema, rows, attached),
+    );
     match sources.table {
         Table::Events => format!(
-            "CREATE VIEW {name} AS SELECT {} FROM {rows}",
+            "CREATE VIEW {name} AS SELECT {} FROM {all}",
             visible_columns(schema)
         ),
         Table::HourlyStats => format!(
             "CREATE VIEW {name} AS SELECT hour, type, sum(events)::BIGINT AS events, \
-             sum(bytes)::BIGINT AS bytes FROM {rows} GROUP BY hour, type"
+             sum(bytes)::BIGINT AS bytes FROM {all} GROUP BY hour, type"
         ),
         Table::ConversationSummary => format!(
             "CREATE VIEW {name} AS SELECT conversation_id, sum(events)::BIGINT AS events, \
@@ -103,7 +84,7 @@ pub(super) fn view(
              max(last_timestamp) AS last_timestamp, arg_min(start_timestamp, \
              (generation, epoch, start_seq, start_idx)) AS start_timestamp, \
              max(last_seq) AS last_seq, sum(errors)::BIGINT AS errors \
-             FROM {rows} GROUP BY conversation_id"
+             FROM {all} GROUP BY conversation_id"
         ),
     }
 }

@@ -141,11 +141,11 @@ struct LaneState {
 
 impl LaneState {
     fn next(&mut self) -> Option<oneshot::Sender<Taken>> {
-        if self.first_turns < MAX_FIRST_TURNS || self.waiting_again.is_empty() {
-            if let Some(next) = self.waiting.pop() {
-                self.first_turns += 1;
-                return Some(next);
-            }
+        if (self.first_turns < MAX_FIRST_TURNS || self.waiting_again.is_empty())
+            && let Some(next) = self.waiting.pop()
+        {
+            self.first_turns += 1;
+            return Some(next);
         }
         self.first_turns = 0;
         self.waiting_again.pop().or_else(|| self.waiting.pop())

@@ -47,6 +47,32 @@ async fn a_select_sees_what_is_in_the_log_already() {
 }
 
 #[tokio::test]
+async fn many_unsealed_events_are_read_from_files_and_sealed_between_two_statements() {
+    let world = World::start().await;
+    let compactor = world.compactor(&["--seal-after", "1h"]);
+    let events = 240_000;
+    world.publish(0..events, 500).await;
+    world.until("warm", "committed").await;
+    let statements = [
+        "SELECT count(*) FROM events",
+        "SELECT count(*) FROM events WHERE content LIKE 'chunk %'",
+        "SELECT sum(n) FROM (SELECT conversation_id, count(*) AS n FROM events GROUP BY ALL)",
+        "SELECT count(DISTINCT position) FROM events",
+    ];
+    for sql in statements {
+        assert_eq!(cell(&world.sql(sql).await), events, "{sql}");
+    }
+    assert!(world.open_runs() > 0);
+    drop(compactor);
+    let _compactor = world.compactor(&["--seal-after", "1s"]);
+    world.until("warm", "sealed").await;
+    for sql in statements {
+        assert_eq!(cell(&world.sql(sql).await), events, "{sql}");
+    }
+    assert_eq!(world.open_runs(), 0);
+}
+
+#[tokio::test]
 async fn rollups_say_what_a_full_scan_says() {
     let world = World::start().await;
     let _compactor = world.compactor(&[]);

@@ -154,6 +154,12 @@ impl World {
     }
 
     /// Appends the events `numbers`, `per_frame` in one frame.
+    /// The runs of what is not sealed that lie in files.
+    pub(crate) fn open_runs(&self) -> usize {
+        let folder = self.dir.path().join("warm/open");
+        folder.read_dir().map_or(0, Iterator::count)
+    }
+
     pub(crate) async fn publish(&self, numbers: Range<u64>, per_frame: usize) {
         self.publish_events(numbers.map(event), per_frame).await;
     }

@@ -45,6 +45,8 @@ fn every_statement_but_a_single_select_over_the_tables_is_refused() {
         "SELECT * FROM duckdb_settings()",
         "SELECT * FROM duckdb_secrets()",
         "SELECT * FROM pragma_table_info('events_rows')",
+        "SELECT * FROM isotherm_rows(1)",
+        "SELECT * FROM isotherm_rows(2)",
         "SELECT * FROM '/etc/passwd'",
         "SELECT * FROM 'x.csv'",
         "SELECT * FROM events_rows",

@@ -78,11 +78,11 @@ fn run(
         Err(error) => return Ok(Err(error)),
     };
     let tables = request.tables.iter().map(|(sources, _)| sources);
-    let session = match sandbox.begin(request.limits, tables) {
+    let mut session = match sandbox.begin(request.limits, tables) {
         Ok(session) => session,
         Err(error) => return Ok(Err(error)),
     };
-    let loaded = load(from, &session, request)?;
+    let loaded = load(from, &mut session, request)?;
     let answer = loaded.and_then(|()| session.run(&select, &request.encoding, encoder));
     session.end().map_err(io::Error::other)?;
     Ok(answer)
@@ -91,7 +91,7 @@ fn run(
 /// Creates the tables, and reads the rows of each.
 fn load(
     from: &mut impl Read,
-    session: &Session<'_>,
+    session: &mut Session<'_>,
     request: &RunRequest,
 ) -> io::Result<Result<(), SqlError>> {
     for (sources, streams) in &request.tables {
@@ -100,15 +100,11 @@ fn load(
         }
         for _ in 0..*streams {
             let rows = StreamReader::try_new(&mut *from, None).map_err(io::Error::other)?;
-            // Row by row, so that no more than one batch lies beside DuckDB's own copy.
-            let mut broken = None;
-            let rows = rows.map_while(|batch| batch.map_err(|error| broken = Some(error)).ok());
-            let loaded = session.load(sources.table, rows);
-            if let Some(error) = broken {
-                return Err(io::Error::other(error));
-            }
-            if let Err(error) = loaded {
-                return Ok(Err(error));
+            for batch in rows {
+                let batch = batch.map_err(io::Error::other)?;
+                if let Err(error) = session.load(sources.table, batch) {
+                    return Ok(Err(error));
+                }
             }
         }
     }
